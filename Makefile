@@ -1,0 +1,42 @@
+# Everything a new machine needs: Python 3.10 to 3.13, make and access to PyPI.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SETUP := $(VENV)/.setup-done
+
+.PHONY: setup demo test check format lock clean
+
+setup: $(SETUP)
+
+$(SETUP): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 13) else "styleserve needs Python 3.10 to 3.13; this is %d.%d. Name another: make setup PYTHON=python3.12" % v)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[tensorflow,dev]'
+	@touch $@
+
+demo: $(SETUP)
+	$(BIN)/python -m styleserve demo
+
+test: $(SETUP)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(SETUP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: $(SETUP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Pins what was tested. TensorFlow stays at 2.20.0: the newest with a published tensorflow/serving image.
+lock:
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/pip install --quiet uv
+	printf 'tensorflow==2.20.0\ntensorflow-serving-api==2.20.0\n' > $(VENV)-lock/pins.txt
+	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.10 --all-extras --no-annotate --no-header \
+	  --constraint $(VENV)-lock/pins.txt pyproject.toml --output-file requirements.lock
+	rm -rf $(VENV)-lock
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info demo/stylized.png demo/report.png

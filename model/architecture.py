@@ -1,0 +1,66 @@
+"""The layers of VGG-19, in one table (Simonyan and Zisserman, 2014, https://arxiv.org/abs/1409.1556)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+
+class ConvLayer(NamedTuple):
+    """A 3x3 convolution with a rectifier; `pool` says whether a 2x2 max-pooling stands before it."""
+
+    name: str
+    in_channels: int
+    out_channels: int
+    pool: bool
+
+    @property
+    def kernel_shape(self) -> tuple[int, int, int, int]:
+        """Height, width, channels in, channels out."""
+        return (3, 3, self.in_channels, self.out_channels)
+
+
+def _conv_layers() -> tuple[ConvLayer, ...]:
+    layers: list[ConvLayer] = []
+    channels = 3
+    # Column E of table 1 of the paper: (channels, convolutions) of each block.
+    for block, (width, depth) in enumerate(((64, 2), (128, 2), (256, 4), (512, 4), (512, 4)), start=1):
+        for conv in range(1, depth + 1):
+            layers.append(ConvLayer(f"block{block}_conv{conv}", channels, width, block > 1 and conv == 1))
+            channels = width
+    return tuple(layers)
+
+
+CONV_LAYERS: Final = _conv_layers()
+"""All sixteen convolutions, in network order."""
+
+IMAGENET_BGR_MEANS: Final = (103.939, 116.779, 123.68)
+"""Channel means that the published weights expect to be subtracted (Keras Applications, mode "caffe")."""
+
+
+def layers_up_to(layers: Sequence[str]) -> tuple[ConvLayer, ...]:
+    """The convolutions from the first to the last one named.
+
+    Args:
+        layers: names out of `CONV_LAYERS`, in any order.
+
+    Raises:
+        ValueError: nothing is named, or a name is not a convolution of VGG-19.
+
+    >>> [layer.name for layer in layers_up_to(["block2_conv1"])]
+    ['block1_conv1', 'block1_conv2', 'block2_conv1']
+    """
+    known = [layer.name for layer in CONV_LAYERS]
+    unknown = [name for name in layers if name not in known]
+    if unknown or not layers:
+        raise ValueError(f"no such layer of VGG-19: {', '.join(unknown) or '(none named)'}; it has {', '.join(known)}")
+    return CONV_LAYERS[: max(known.index(name) for name in layers) + 1]
+
+
+def min_side(layers: Sequence[str]) -> int:
+    """Fewest pixels a side of an image must have so that no layer up to the last one named is empty.
+
+    >>> min_side(["block5_conv1"])
+    16
+    """
+    return int(2 ** sum(layer.pool for layer in layers_up_to(layers)))

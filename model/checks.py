@@ -1,0 +1,99 @@
+"""Refusal of bad requests inside the graph, because TensorFlow Serving checks neither shapes nor values.
+
+Each refusal names the input, what came and what is allowed, and comes before any memory is taken for the work. Servers
+report it as INVALID_ARGUMENT with this text.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from styleserve.contract import Control, Field, Limits
+
+
+def check(tensor: tf.Tensor, condition: tf.Tensor, message: str, *data: tf.Tensor) -> tf.Tensor:
+    """`tensor`, once `condition` was found to be true.
+
+    Args:
+        tensor: passed on.
+        condition: bool scalar.
+        message: of the refusal.
+        *data: shown behind the message.
+
+    Returns:
+        An identity of `tensor` that nothing can use before the check was made.
+    """
+    with tf.control_dependencies([tf.debugging.Assert(condition, [message, *data], summarize=8)]):
+        return tf.identity(tensor)
+
+
+def checked_batch(tensor: tf.Tensor, field: Field, limits: Limits) -> tf.Tensor:
+    """`tensor`, once its shape was found to be the field's and its batch size to be within the limits."""
+    # The very first op of each input: a wrong rank that reaches a convolution aborts the whole server process.
+    tensor = tf.ensure_shape(tensor, field.shape)
+    batch = tf.shape(tensor)[0]
+    return check(
+        tensor,
+        (batch >= 1) & (batch <= limits.max_batch),
+        f"{field.name} must have a batch size from 1 to {limits.max_batch}; got",
+        batch,
+    )
+
+
+def checked_image(image: tf.Tensor, field: Field, limits: Limits, min_side: int) -> tf.Tensor:
+    """`image`, once its sizes were found to be within the limits and its values finite and in [0, 1].
+
+    Args:
+        image: `[batch, height, width, 3]` float32.
+        field: the input it came in by.
+        limits: of the model.
+        min_side: fewest pixels the network can work on.
+    """
+    image = checked_batch(image, field, limits)
+    image = checked_sides(image, tf.shape(image)[1:3], field.name, limits, min_side)
+    low, high = tf.reduce_min(image), tf.reduce_max(image)
+    finite = tf.reduce_all(tf.math.is_finite(image))
+    return check(
+        image,
+        finite & (low >= 0.0) & (high <= 1.0),
+        f"{field.name} must hold finite values in [0, 1]; got all finite, min, max:",
+        finite,
+        low,
+        high,
+    )
+
+
+def checked_sides(tensor: tf.Tensor, sides: tf.Tensor, name: str, limits: Limits, min_side: int) -> tf.Tensor:
+    """`tensor`, once `sides` (height and width, int32) were found to be within the limits."""
+    return check(
+        tensor,
+        tf.reduce_all((sides >= min_side) & (sides <= limits.max_side)),
+        f"{name} must have sides from {min_side} to {limits.max_side} pixels; got height, width:",
+        sides,
+    )
+
+
+def checked_partner(tensor: tf.Tensor, name: str, batch: tf.Tensor, partner: str) -> tf.Tensor:
+    """`tensor`, once its batch size was found to be 1 or that of the partner."""
+    size = tf.shape(tensor)[0]
+    return check(
+        tensor,
+        (size == 1) | (size == batch),
+        f"{name} must have batch size 1 or that of {partner}; got, and {partner} has:",
+        size,
+        batch,
+    )
+
+
+def checked_control(value: tf.Tensor, field: Field, control: Control, limits: Limits, batch: tf.Tensor) -> tf.Tensor:
+    """One value per example `[batch]`, once all were found to be in the control's range (NaN is in none)."""
+    value = checked_partner(tf.ensure_shape(value, field.shape), field.name, batch, "the batch")
+    low = tf.cast(control.minimum, value.dtype)
+    high = tf.cast(control.limit(limits), value.dtype)
+    value = check(
+        value,
+        tf.reduce_all((value >= low) & (value <= high)),
+        f"{field.name} must be from {control.minimum:g} to {control.limit(limits):g}; got",
+        value,
+    )
+    return tf.broadcast_to(value, [batch])

@@ -1,0 +1,94 @@
+"""Encoded pictures in the graph: sizes from the header, decoding, resizing, PNG."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from styleserve.contract import Limits
+
+from .checks import check, checked_sides
+
+# As far as the fields that are read reach, for every format.
+_HEADER_BYTES = 32
+
+
+def header_size(picture: tf.Tensor) -> tf.Tensor:
+    """Height and width that a file claims, read without decoding it.
+
+    Decoders take memory for what the header claims, so a file of a few bytes may ask for gigabytes.
+
+    Args:
+        picture: string scalar, the file.
+
+    Returns:
+        `[2]` int64; zeros where the format is not one that `tf.io.decode_image` knows.
+    """
+    padded = tf.strings.join([tf.strings.substr(picture, 0, _HEADER_BYTES), tf.constant(b"\0" * _HEADER_BYTES)])
+    header = tf.cast(tf.io.decode_raw(tf.strings.substr(padded, 0, _HEADER_BYTES), tf.uint8), tf.int64)
+
+    def little(start: int, size: int) -> tf.Tensor:
+        return tf.reduce_sum(header[start : start + size] * tf.constant([256**i for i in range(size)], tf.int64))
+
+    def big(start: int, size: int) -> tf.Tensor:
+        return tf.reduce_sum(header[start : start + size] * tf.constant([256**i for i in range(size)][::-1], tf.int64))
+
+    def starts(magic: bytes, at: int = 0) -> tf.Tensor:
+        return tf.reduce_all(header[at : at + len(magic)] == tf.constant(list(magic), tf.int64))
+
+    def signed(value: tf.Tensor) -> tf.Tensor:
+        return tf.abs(tf.where(value >= 2**31, value - 2**32, value))  # a negative height is a top-down bitmap
+
+    def jpeg() -> tf.Tensor:
+        return tf.cast(tf.image.extract_jpeg_shape(picture), tf.int64)[:2]
+
+    webp = starts(b"RIFF") & starts(b"WEBP", 8)
+    lossless = little(21, 4)  # two fields of 14 bits
+    return tf.case(
+        [
+            (starts(b"\xff\xd8\xff"), jpeg),
+            (starts(b"\x89PNG\r\n\x1a\n"), lambda: tf.stack([big(20, 4), big(16, 4)])),
+            (starts(b"GIF8"), lambda: tf.stack([little(8, 2), little(6, 2)])),
+            (starts(b"BM"), lambda: tf.stack([signed(little(22, 4)), signed(little(18, 4))])),
+            (webp & starts(b"VP8X", 12), lambda: tf.stack([little(27, 3) + 1, little(24, 3) + 1])),
+            (webp & starts(b"VP8L", 12), lambda: tf.stack([lossless // 2**14 % 2**14 + 1, lossless % 2**14 + 1])),
+            (webp & starts(b"VP8 ", 12), lambda: tf.stack([little(28, 2) % 2**14, little(26, 2) % 2**14])),
+        ],
+        default=lambda: tf.zeros([2], tf.int64),
+    )
+
+
+def decode(picture: tf.Tensor, *, max_side: tf.Tensor, name: str, limits: Limits, min_side: int) -> tf.Tensor:
+    """A file as an image whose longest side is `max_side`.
+
+    Resized with antialiasing (the tutorial does not, and aliases large photographs), larger or smaller.
+
+    Args:
+        picture: string scalar; JPEG, PNG, GIF (first frame), BMP or WebP.
+        max_side: int32 scalar, pixels.
+        name: of the input, for refusals.
+        limits: of the model.
+        min_side: fewest pixels the network can work on.
+
+    Returns:
+        `[1, height, width, 3]` float32 RGB in [0, 1].
+    """
+    size = header_size(picture)
+    picture = check(
+        picture,
+        tf.reduce_all(size <= limits.max_encoded_pixels) & (tf.reduce_prod(size) <= limits.max_encoded_pixels),
+        f"{name} must have at most {limits.max_encoded_pixels} pixels; got height, width:",
+        size,
+    )
+    pixels = tf.io.decode_image(picture, channels=3, expand_animations=False)
+    pixels.set_shape([None, None, 3])
+    sides = tf.cast(tf.shape(pixels)[:2], tf.float32)
+    longest = tf.reduce_max(sides)
+    sides = tf.cast(tf.round(sides * tf.cast(max_side, tf.float32) / longest), tf.int32)
+    pixels = checked_sides(pixels, sides, f"{name}, resized to a longest side of max_side,", limits, min_side)
+    image = tf.image.resize(tf.cast(pixels, tf.float32)[None] / 255.0, sides, antialias=True)
+    return tf.clip_by_value(image, 0.0, 1.0)
+
+
+def encode_png(image: tf.Tensor) -> tf.Tensor:
+    """An image `[height, width, 3]` float32 in [0, 1] as an 8-bit PNG file, rounded to the nearest level."""
+    return tf.io.encode_png(tf.cast(tf.round(image * 255.0), tf.uint8))

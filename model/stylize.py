@@ -1,0 +1,105 @@
+"""The optimisation of the pixels: one loop, everything it owns a loop variable."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from styleserve.contract import LossScale
+
+from . import adam
+from .losses import LossWeights, Targets, make_targets, style_transfer_losses
+from .vgg19 import Vgg19
+
+
+class Stylizer(tf.Module):
+    """Neural style transfer of one request.
+
+    Args:
+        network: gives at least the layers named below.
+        style_layers: layers whose Gram matrices are matched.
+        content_layer: layer whose features are matched.
+        loss_scale: see `make_targets`.
+    """
+
+    def __init__(
+        self, network: Vgg19, *, style_layers: tuple[str, ...], content_layer: str, loss_scale: LossScale
+    ) -> None:
+        super().__init__(name="stylizer")
+        self.network = network
+        self.style_layers = style_layers
+        self.content_layer = content_layer
+        self.loss_scale: LossScale = loss_scale
+
+    def targets(self, content_image: tf.Tensor, style_image: tf.Tensor) -> Targets:
+        """What the image is pulled towards; images `[batch, height, width, 3]` float32 in [0, 1]."""
+        style = self.network(style_image)
+        return make_targets(
+            self.network(content_image)[self.content_layer],
+            [style[layer] for layer in self.style_layers],
+            loss_scale=self.loss_scale,
+        )
+
+    def losses_and_gradient(
+        self, image: tf.Tensor, targets: Targets, weights: LossWeights
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Losses `[batch, 4]` and the gradient of each example's total loss with respect to its own pixels."""
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(image)
+            losses = style_transfer_losses(
+                image,
+                self.network(image),
+                targets,
+                weights,
+                style_layers=self.style_layers,
+                content_layer=self.content_layer,
+            )
+            # Examples do not see each other, so the gradient of the sum is each example's own gradient.
+            total = tf.reduce_sum(losses[:, 0])
+        return losses, tape.gradient(total, image)
+
+    def adam(
+        self,
+        content_image: tf.Tensor,
+        style_image: tf.Tensor,
+        weights: LossWeights,
+        *,
+        steps: tf.Tensor,
+        learning_rate: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Optimises a copy of the content image with Adam, clipped to [0, 1] after each step.
+
+        Args:
+            content_image: `[batch, height, width, 3]` float32 in [0, 1].
+            style_image: `[batch or 1, height, width, 3]` float32 in [0, 1].
+            weights: factors of the losses, `[batch]` each.
+            steps: `[batch]` int32; an example that has had its steps stays still.
+            learning_rate: `[batch]` float32.
+
+        Returns:
+            The stylised image, shaped like the content image, and the losses before each step,
+            `[batch, max(steps), 4]`, NaN after an example's own last step.
+        """
+        targets = self.targets(content_image, style_image)
+        most = tf.reduce_max(steps)
+
+        def body(
+            i: tf.Tensor, image: tf.Tensor, state: adam.AdamState, history: tf.TensorArray
+        ) -> tuple[tf.Tensor, tf.Tensor, adam.AdamState, tf.TensorArray]:
+            losses, gradient = self.losses_and_gradient(image, targets, weights)
+            moved, state = adam.update(image, gradient, state, learning_rate=learning_rate)
+            running = i < steps
+            image = tf.where(running[:, None, None, None], tf.clip_by_value(moved, 0.0, 1.0), image)
+            history = history.write(i, tf.where(running[:, None], losses, float("nan")))
+            return i + 1, image, state, history
+
+        # An array without any element cannot be stacked, so there is one row too many where there are no steps.
+        no_losses = tf.fill([tf.shape(content_image)[0], len(weights) + 1], float("nan"))
+        history = tf.TensorArray(tf.float32, size=tf.maximum(most, 1), element_shape=[None, len(weights) + 1])
+        history = history.write(0, no_losses)
+        _, image, _, history = tf.while_loop(
+            lambda i, *_: i < most,
+            body,
+            (tf.constant(0), content_image, adam.init(content_image), history),
+            parallel_iterations=1,  # iterations depend on one another; more would only hold memory
+        )
+        return image, tf.transpose(history.stack()[:most], [1, 0, 2])
