@@ -1,0 +1,104 @@
+"""`styleserve export`. Imports TensorFlow only when it is called, so that `--help` is quick."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from styleserve import contract
+from styleserve.contract import Limits
+
+EXIT_EXPORT_FAILED = 1
+
+_LIMITS = Limits()
+
+
+class _Precision(str, Enum):
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+class _LossScale(str, Enum):
+    auto = "auto"
+    tutorial = "tutorial"
+    relative = "relative"
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command to an application."""
+    app.command(rich_help_panel="Server")(export)
+
+
+def export(
+    output: Annotated[
+        Path, typer.Option(help="Directory of the model; the new version is a directory in it, named by the time.")
+    ] = Path("models") / contract.DEFAULT_MODEL_NAME,
+    weights: Annotated[
+        str, typer.Option(help="'imagenet' (from Keras), 'random', or a file: .npz, .h5, .weights.h5, .keras.")
+    ] = "imagenet",
+    seed: Annotated[int, typer.Option(help="Seed of random weights.", min=0)] = 0,
+    precision: Annotated[
+        _Precision, typer.Option(help="Of the convolutions; 'auto' takes what is fastest on this machine.")
+    ] = _Precision.auto,
+    max_side: Annotated[
+        int, typer.Option(help="Longest side of an image that the model accepts, in pixels.", min=16)
+    ] = _LIMITS.max_side,
+    max_steps: Annotated[int, typer.Option(help="Most steps of one call.", min=1)] = _LIMITS.max_steps,
+    style_layers: Annotated[
+        str, typer.Option(help="Layers whose Gram matrices are matched, separated by commas.")
+    ] = ",".join(contract.STYLE_LAYERS),
+    content_layer: Annotated[str, typer.Option(help="Layer whose features are matched.")] = contract.CONTENT_LAYER,
+    loss_scale: Annotated[
+        _LossScale,
+        typer.Option(
+            help="'tutorial': plain mean squares. 'relative': each divided by its target's. 'auto': by weights."
+        ),
+    ] = _LossScale.auto,
+    check_classifier: Annotated[
+        Path | None, typer.Option(metavar="PICTURE", help="Also print VGG-19's five best classes for this picture.")
+    ] = None,
+) -> None:
+    """Write the model as a version that TensorFlow Serving and `styleserve serve` pick up.
+
+    It is reloaded and run before it is published. Prints the directory of the version.
+    """
+    import os  # noqa: PLC0415
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's greeting helps nobody here
+    from .exporter import ExportError, ExportSettings, export_model  # noqa: PLC0415
+
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
+
+    try:
+        if check_classifier is not None:
+            _check_classifier(check_classifier)
+        settings = ExportSettings(
+            output=output,
+            weights=weights,
+            seed=seed,
+            precision=precision.value,
+            style_layers=tuple(layer.strip() for layer in style_layers.split(",") if layer.strip()),
+            content_layer=content_layer,
+            loss_scale=None if loss_scale is _LossScale.auto else loss_scale.value,
+            limits=Limits(max_side=max_side, max_steps=max_steps),
+        )
+        typer.echo(export_model(settings, say=say))
+    except ExportError as error:
+        say(f"error: {error}")
+        raise typer.Exit(EXIT_EXPORT_FAILED) from error
+
+
+def _check_classifier(picture: Path) -> None:
+    from .classifier import classify  # noqa: PLC0415
+
+    try:
+        for guess in classify(picture):
+            typer.echo(f"{guess.probability:7.1%}  {guess.label}", err=True)
+    except (OSError, ValueError) as error:
+        # Not the model's fault: the export goes on.
+        typer.echo(f"the classifier was not checked: {error}", err=True)

@@ -1,0 +1,141 @@
+"""Building, saving, checking and publishing one version of the model."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import tensorflow as tf
+
+from styleserve import contract
+from styleserve.contract import Limits, LossScale
+from styleserve.model import ModelSettings, StyleTransfer, Weights, file_weights, imagenet_weights, random_weights
+
+from .card import write_card
+from .precision import choose_precision
+from .validation import ValidationError, validate
+from .warmup import write_warmup_requests
+
+
+class ExportError(Exception):
+    """The model could not be built, checked or written. Nothing was published."""
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What to export, and where to.
+
+    Attributes:
+        output: directory of the model; versions are written into it as `<unix time>/`.
+        weights: "imagenet", "random", or the path of a file (`file_weights`).
+        seed: of random weights, 0 or more.
+        precision: of the convolutions; "auto" looks at this machine.
+        style_layers: layers whose Gram matrices are matched.
+        content_layer: layer whose features are matched.
+        loss_scale: None for what suits the weights: "relative" for random ones, else "tutorial".
+        limits: bounds on requests, enforced by the graph.
+    """
+
+    output: Path
+    weights: str = "imagenet"
+    seed: int = 0
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    style_layers: tuple[str, ...] = contract.STYLE_LAYERS
+    content_layer: str = contract.CONTENT_LAYER
+    loss_scale: LossScale | None = None
+    limits: Limits = field(default_factory=Limits)
+
+    def load_weights(self) -> Weights:
+        """The weights that are named.
+
+        Raises:
+            OSError: there is no such file, or ImageNet weights cannot be fetched.
+            ValueError: the file is not one of VGG-19 weights, or the seed is negative.
+        """
+        if self.weights == "imagenet":
+            return imagenet_weights()
+        if self.weights == "random":
+            return random_weights(self.seed)
+        return file_weights(Path(self.weights))
+
+
+def export_model(settings: ExportSettings, *, say: Callable[[str], None] = lambda _: None) -> Path:
+    """Exports one version and returns its directory.
+
+    It is written and checked in a staging directory, whose name no server takes for a version, and renamed in
+    afterwards. Whatever fails or interrupts it, there is no new version.
+
+    Args:
+        settings: what to export, and where to.
+        say: is told each step, a line at a time.
+
+    Raises:
+        ExportError: with what went wrong and what to do.
+    """
+    try:
+        choice = choose_precision(settings.precision)
+        say(f"precision: {choice.precision} ({choice.reason})")
+        model_settings = ModelSettings(
+            style_layers=settings.style_layers,
+            content_layer=settings.content_layer,
+            loss_scale=settings.loss_scale or ("relative" if settings.weights == "random" else "tutorial"),
+            precision=choice.precision,
+            limits=settings.limits,
+        )
+        weights = settings.load_weights()
+        say(f"weights: {weights.source}, {len(weights.layers)} layers; loss scale: {model_settings.loss_scale}")
+        model = StyleTransfer(weights, model_settings)
+        settings.output.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=settings.output))
+    except (OSError, ValueError) as error:
+        raise ExportError(str(error)) from error
+    try:
+        say("saving")
+        tf.saved_model.save(model, str(staging), signatures=model.functions)
+        (staging / "assets.extra").mkdir()
+        write_warmup_requests(staging, model_settings)
+        write_card(staging, weights, model_settings)
+        say("checking: reload, run each signature, replay the warm-up requests")
+        validate(staging, model)
+        staging.chmod(0o755)  # mkdtemp's 0700 would hide it from a server that runs as another user
+        return _publish(staging, settings.output)
+    except ValidationError as error:
+        raise ExportError(f"the exported model did not pass its check, so it was not published: {error}") from error
+    except OSError as error:
+        raise ExportError(f"cannot write below {settings.output}: {error}") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _publish(staging: Path, output: Path) -> Path:
+    for path in staging.rglob("*"):
+        if path.is_file():
+            _fsync(path)
+    version = int(time.time())
+    while True:
+        target = output / str(version)
+        # rename() would replace an empty directory, and a version number that was seen once is spent.
+        if not target.exists():
+            try:
+                staging.rename(target)
+            except OSError:
+                if not target.exists():
+                    raise
+            else:
+                _fsync(output)
+                return target
+        version += 1
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,137 @@
+"""The check of a saved model before it is published: what a server will do with it is done here first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+from tensorflow_serving.apis import predict_pb2
+
+from styleserve import contract
+from styleserve.contract import Field
+from styleserve.model import StyleTransfer
+
+from .warmup import read_warmup_requests
+
+NumpyArray = npt.NDArray[np.generic]
+
+# Reloaded and eager run the same kernels; grappler may fuse or reorder a few sums. In bfloat16, whose step is 2^-8, a
+# sum in another order may round one feature differently, which a few steps carry into the picture.
+_TOLERANCE: Final = {"float32": 1e-3, "bfloat16": 5e-2}
+
+
+class ValidationError(Exception):
+    """A saved model does not do what it was saved to do."""
+
+
+def validate(version_dir: Path, model: StyleTransfer) -> None:
+    """Reloads a saved model, runs each signature, compares with the model it was saved from, replays the warm-up.
+
+    Args:
+        version_dir: directory of the version.
+        model: what was saved there.
+
+    Raises:
+        ValidationError: names the signature and what differs.
+    """
+    definitions = _signature_definitions(version_dir)
+    loaded = tf.saved_model.load(str(version_dir))
+    tolerance = _TOLERANCE[model.settings.precision]
+    eager = {
+        contract.SERVING_DEFAULT: model.stylize,
+        contract.STYLIZE_ENCODED: model.stylize_encoded,
+        contract.DESCRIBE: model.describe,
+    }
+    for name, signature in contract.SIGNATURES.items():
+        if name not in definitions:
+            raise ValidationError(f"signature {name} is missing")
+        _check_defaults(name, definitions[name], model)
+        inputs = {field.name: _sample(field, model) for field in signature.inputs}
+        got = _run(name, loaded.signatures[name], inputs)
+        expected = {key: np.asarray(value) for key, value in eager[name](inputs).items()}
+        _compare(name, got, expected, tolerance)
+    for request in read_warmup_requests(version_dir):
+        name = request.model_spec.signature_name
+        _run(f"warm-up of {name}", loaded.signatures[name], _filled(request, definitions[name]))
+
+
+def _signature_definitions(version_dir: Path) -> Mapping[str, meta_graph_pb2.SignatureDef]:
+    saved = saved_model_pb2.SavedModel.FromString((version_dir / "saved_model.pb").read_bytes())
+    return saved.meta_graphs[0].signature_def
+
+
+def _check_defaults(name: str, definition: meta_graph_pb2.SignatureDef, model: StyleTransfer) -> None:
+    for field in contract.SIGNATURES[name].inputs:
+        default = model.default(field)
+        if (default is not None) != (field.name in definition.defaults):
+            raise ValidationError(
+                f"{name}: the default of {field.name} is {'missing' if default is not None else 'extra'}"
+            )
+        if default is not None and tf.make_ndarray(definition.defaults[field.name]) != default.numpy():
+            raise ValidationError(f"{name}: the default of {field.name} is not {default.numpy()}")
+
+
+def _sample(field: Field, model: StyleTransfer) -> tf.Tensor:
+    """A small input for a field: a picture drawn from a seed, two steps, everything else at its default."""
+    if field.control is contract.STEPS:
+        return tf.constant([min(2, model.settings.limits.max_steps)])
+    if field.control is contract.MAX_SIDE:
+        return tf.constant([min(32, model.settings.limits.max_side)])
+    default = model.default(field)
+    if default is not None:
+        return default
+    seed = sum(field.name.encode())
+    image = tf.random.stateless_uniform([2 * model.min_side, model.min_side + 5, 3], seed=[0, seed])
+    if field.dtype == "string":
+        return tf.io.encode_png(tf.cast(image * 255.0, tf.uint8))[None]
+    return image[None]
+
+
+def _run(
+    name: str, function: Callable[..., Mapping[str, tf.Tensor]], inputs: Mapping[str, tf.Tensor]
+) -> dict[str, NumpyArray]:
+    try:
+        return {key: value.numpy() for key, value in function(**inputs).items()}
+    except tf.errors.OpError as error:
+        # The last line before the node's name; what stands above it is where the graph was built.
+        reason = error.message.partition("\n\t [[")[0].splitlines()[-1]
+        raise ValidationError(f"{name} fails: {reason}") from error
+
+
+def _compare(name: str, got: Mapping[str, NumpyArray], expected: Mapping[str, NumpyArray], tolerance: float) -> None:
+    if set(got) != set(expected):
+        raise ValidationError(f"{name} gives {sorted(got)}; the model gives {sorted(expected)}")
+    for key, value in expected.items():
+        if got[key].shape != value.shape:
+            raise ValidationError(f"{name}: {key} has shape {got[key].shape}; the model gives {value.shape}")
+        if key == contract.PNG_BYTES.name:
+            pairs = [(_decoded(a), _decoded(b)) for a, b in zip(got[key], value, strict=True)]
+        elif value.dtype.kind == "f":
+            pairs = [(got[key], value)]
+        elif (got[key] != value).any():
+            raise ValidationError(f"{name}: {key} is {got[key]}; the model gives {value}")
+        else:
+            continue
+        for a, b in pairs:
+            scale = max(float(np.abs(b).max(initial=0.0)), 1.0 / 255.0)
+            difference = float(np.abs(a - b).max(initial=0.0)) / scale
+            # Written so that a NaN, which is not smaller than anything, fails.
+            if not difference <= tolerance:
+                raise ValidationError(
+                    f"{name}: {key} differs from the model by {difference:.2g} of its range; allowed is {tolerance:g}"
+                )
+
+
+def _decoded(png: bytes) -> npt.NDArray[np.float32]:
+    return tf.io.decode_png(png).numpy().astype(np.float32)
+
+
+def _filled(request: predict_pb2.PredictRequest, definition: meta_graph_pb2.SignatureDef) -> dict[str, tf.Tensor]:
+    """The inputs of a request, with the signature's defaults where it has none, as a server does."""
+    protos = {**dict(definition.defaults), **dict(request.inputs)}
+    return {key: tf.constant(tf.make_ndarray(proto)) for key, proto in protos.items()}

@@ -1,0 +1,243 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+from tensorflow_serving.apis import prediction_log_pb2
+
+from styleserve import contract
+from styleserve.contract import Limits
+from styleserve.export import ExportError, ExportSettings, export_model, exporter
+from styleserve.export.precision import choose_precision
+from styleserve.export.validation import ValidationError, validate
+from styleserve.export.warmup import WARMUP_NAME, read_warmup_requests
+from styleserve.model import ModelSettings, StyleTransfer, random_weights
+
+
+def tiny(output: Path, **options: object) -> ExportSettings:
+    arguments = {
+        "weights": "random",
+        "precision": "float32",
+        "style_layers": ("block1_conv1",),
+        "content_layer": "block1_conv2",
+        "limits": Limits(max_side=32),
+    }
+    return ExportSettings(output=output, **{**arguments, **options})  # pyright: ignore[reportArgumentType]
+
+
+def version_of(base: Path) -> Path:
+    (version,) = base.iterdir()
+    return version
+
+
+def test_a_version_is_a_number_and_nothing_else_is_left(tiny_model_base: Path) -> None:
+    version = version_of(tiny_model_base)
+    assert abs(int(version.name) - time.time()) < 3600
+    assert (version / "saved_model.pb").is_file()
+    assert version.stat().st_mode & 0o777 == 0o755
+
+
+def test_card(tiny_model_base: Path) -> None:
+    card = json.loads((version_of(tiny_model_base) / "assets.extra/model_card.json").read_text())
+    assert card["weights"] == {
+        "source": "random (seed 0)",
+        "sha256": random_weights(0).sha256,
+        "licence": "none needed: made from a seed",
+    }
+    assert card["contract_version"] == contract.CONTRACT_VERSION
+    assert card["versions"]["tensorflow"] == tf.__version__
+    assert card["style_layers"] == ["block1_conv1", "block2_conv1"]
+    assert card["precision"] == "float32"
+    assert card["loss_scale"] == "relative"
+    assert card["limits"]["max_side"] == 64
+    assert card["defaults"]["style_weight"] == 100.0
+
+
+def test_warmup_asks_every_signature_for_one_step(tiny_model_base: Path) -> None:
+    requests = read_warmup_requests(version_of(tiny_model_base))
+    assert {request.model_spec.signature_name for request in requests} == set(contract.SIGNATURES)
+    for request in requests:
+        if contract.STEPS.name in request.inputs:
+            assert tf.make_ndarray(request.inputs[contract.STEPS.name]).tolist() == [1]
+    assert (version_of(tiny_model_base) / WARMUP_NAME).stat().st_size < 10_000
+
+
+@pytest.mark.parametrize(("loss_scale", "style_weight"), [("tutorial", 1e-2), ("relative", 100.0)])
+def test_defaults_follow_the_loss_scale(tmp_path: Path, loss_scale: str, style_weight: float) -> None:
+    version = export_model(tiny(tmp_path / "m", loss_scale=loss_scale))
+    definition = SavedModel.FromString((version / "saved_model.pb").read_bytes()).meta_graphs[0].signature_def
+    defaults = definition[contract.SERVING_DEFAULT].defaults
+    assert set(defaults) == {control.name for control in contract.ADAM_CONTROLS}
+    assert tf.make_ndarray(defaults["style_weight"]).tolist() == [pytest.approx(style_weight)]
+    assert tf.make_ndarray(definition[contract.STYLIZE_ENCODED].defaults["max_side"]).tolist() == [32]
+
+
+def test_reloaded_is_eager(tiny_model_base: Path) -> None:
+    rng = np.random.default_rng(0)
+    content, style = rng.random((2, 24, 30, 3), np.float32), rng.random((2, 20, 20, 3), np.float32)
+    settings = ModelSettings(
+        style_layers=("block1_conv1", "block2_conv1"),
+        content_layer="block2_conv2",
+        loss_scale="relative",
+        limits=Limits(max_side=64),
+    )
+    model = StyleTransfer(random_weights(0), settings)
+    inputs = {"content_image": tf.constant(content), "style_image": tf.constant(style), "steps": tf.constant([3, 2])}
+    for control in contract.ADAM_CONTROLS:
+        inputs.setdefault(control.name, tf.constant([control.relative], control.dtype))
+    eager = model.stylize(inputs)
+    loaded = tf.saved_model.load(str(version_of(tiny_model_base))).signatures[contract.SERVING_DEFAULT](**inputs)
+    for name, value in eager.items():
+        np.testing.assert_allclose(loaded[name], value, rtol=1e-4, atol=1e-4)
+
+
+def test_a_second_export_gets_a_higher_number(tmp_path: Path) -> None:
+    first = export_model(tiny(tmp_path / "m"))
+    second = export_model(tiny(tmp_path / "m"))
+    assert int(second.name) > int(first.name)
+
+
+def test_numbers_in_use_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporter.time, "time", lambda: 100.5)
+    (tmp_path / "m" / "100").mkdir(parents=True)
+    (tmp_path / "m" / "101").touch()
+    assert export_model(tiny(tmp_path / "m")).name == "102"
+    assert list((tmp_path / "m" / "100").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weights": "nosuch.npz"}, "no weights at nosuch.npz"),
+        ({"seed": -1}, "seed is -1; it must be 0 or more"),
+        ({"content_layer": "block6_conv1"}, "no such layer of VGG-19: block6_conv1; it has block1_conv1"),
+        ({"style_layers": ()}, "style layers must be named"),
+        ({"style_layers": ("block1_conv1", "block1_conv1")}, "each once; got block1_conv1, block1_conv1"),
+    ],
+    ids=str,
+)
+def test_bad_settings_publish_nothing(tmp_path: Path, options: dict[str, object], message: str) -> None:
+    with pytest.raises(ExportError, match=message):
+        export_model(tiny(tmp_path / "m", **options))
+    assert not (tmp_path / "m").exists()
+
+
+def test_weights_that_end_too_early_are_refused_by_name(tmp_path: Path) -> None:
+    kernel, bias = random_weights(0).layers["block1_conv1"]
+    np.savez(tmp_path / "w.npz", **{"block1_conv1/kernel": kernel, "block1_conv1/bias": bias})
+    with pytest.raises(ExportError, match="missing layers: block1_conv2"):
+        export_model(tiny(tmp_path / "m", weights=str(tmp_path / "w.npz")))
+
+
+def test_output_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "m").touch()
+    with pytest.raises(ExportError, match="File exists"):
+        export_model(tiny(tmp_path / "m"))
+
+
+@pytest.mark.parametrize("step", ["write_warmup_requests", "write_card", "validate", "_publish"])
+@pytest.mark.parametrize(
+    "failure", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=["disk", "ctrl-c"]
+)
+def test_interrupted_anywhere_leaves_no_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, failure: BaseException
+) -> None:
+    def fail(*_: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(exporter, step, fail)
+    with pytest.raises((ExportError, KeyboardInterrupt)):
+        export_model(tiny(tmp_path / "m"))
+    assert list((tmp_path / "m").iterdir()) == []
+
+
+def test_killed_leaves_no_version(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "styleserve", "export", "--weights", "random", "--output", str(tmp_path / "m")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("checking"):
+            break
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stderr.close()
+    assert process.returncode == -signal.SIGKILL
+    assert [path.name for path in (tmp_path / "m").iterdir() if path.name.isdigit()] == []
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> tuple[Path, StyleTransfer]:
+    settings = tiny(tmp_path / "m")
+    version = export_model(settings)
+    model = StyleTransfer(
+        settings.load_weights(),
+        ModelSettings(
+            style_layers=settings.style_layers,
+            content_layer=settings.content_layer,
+            loss_scale="relative",
+            limits=settings.limits,
+        ),
+    )
+    validate(version, model)
+    return version, model
+
+
+def test_validation_notices_other_weights(saved: tuple[Path, StyleTransfer]) -> None:
+    version, model = saved
+    with pytest.raises(ValidationError, match="differs from the model by"):
+        validate(version, StyleTransfer(random_weights(1), model.settings))
+
+
+def test_validation_notices_other_defaults(saved: tuple[Path, StyleTransfer]) -> None:
+    version, model = saved
+    other = ModelSettings(**{**vars(model.settings), "loss_scale": "tutorial"})
+    with pytest.raises(ValidationError, match="the default of content_weight is not"):
+        validate(version, StyleTransfer(random_weights(0), other))
+
+
+def test_validation_notices_a_bad_warmup_file(saved: tuple[Path, StyleTransfer]) -> None:
+    version, model = saved
+    (request, *_) = read_warmup_requests(version)
+    request.inputs["steps"].CopyFrom(tf.make_tensor_proto([-1], tf.int32))
+    with tf.io.TFRecordWriter(str(version / WARMUP_NAME)) as writer:
+        log = prediction_log_pb2.PredictionLog()
+        log.predict_log.request.CopyFrom(request)
+        writer.write(log.SerializeToString())
+    with pytest.raises(ValidationError, match=r"warm-up of serving_default fails.*steps must be from 0"):
+        validate(version, model)
+
+
+@pytest.mark.parametrize(
+    ("flags", "precision", "reason"),
+    [
+        ("fpu avx512_bf16", "bfloat16", "avx512_bf16"),
+        ("fpu amx_bf16", "bfloat16", "amx_bf16"),
+        ("fpu", "float32", "none of"),
+    ],
+)
+def test_auto_precision_looks_at_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, flags: str, precision: str, reason: str
+) -> None:
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: [])
+    monkeypatch.setattr("styleserve.export.precision._cpu_flags", lambda: frozenset(flags.split()))
+    assert choose_precision("auto").precision == precision
+    assert reason in choose_precision("auto").reason
+    assert choose_precision("float32").precision == "float32"
+
+
+@pytest.mark.parametrize(("capability", "precision"), [((7, 5), "float32"), ((8, 0), "bfloat16"), ((9, 0), "bfloat16")])
+def test_auto_precision_looks_at_the_gpu(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], precision: str
+) -> None:
+    details = {"device_name": "Some GPU", "compute_capability": capability}
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: ["gpu"])
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda _: details)
+    choice = choose_precision("auto")
+    assert choice.precision == precision
+    assert "Some GPU" in choice.reason
