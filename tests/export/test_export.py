@@ -14,7 +14,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from styleserve import contract
 from styleserve.contract import Limits
 from styleserve.export import ExportError, ExportSettings, export_model, exporter
-from styleserve.export.precision import choose_precision
+from styleserve.export.precision import _bfloat16_speedup, choose_precision
 from styleserve.export.validation import ValidationError, validate
 from styleserve.export.warmup import WARMUP_NAME, read_warmup_requests
 from styleserve.model import ModelSettings, StyleTransfer, random_weights
@@ -214,21 +214,32 @@ def test_validation_notices_a_bad_warmup_file(saved: tuple[Path, StyleTransfer])
 
 
 @pytest.mark.parametrize(
-    ("flags", "precision", "reason"),
+    ("flags", "speedup", "precision", "reason"),
     [
-        ("fpu avx512_bf16", "bfloat16", "avx512_bf16"),
-        ("fpu amx_bf16", "bfloat16", "amx_bf16"),
-        ("fpu", "float32", "none of"),
+        (
+            "fpu amx_bf16 avx512_bf16",
+            3.8,
+            "bfloat16",
+            "has amx_bf16 and avx512_bf16, and a bfloat16 convolution ran 3.8x",
+        ),
+        ("fpu avx512_bf16", 0.7, "float32", "has avx512_bf16, and a bfloat16 convolution ran 0.7x"),
+        ("fpu", 9.0, "float32", "has none of amx_bf16, avx512_bf16"),
     ],
 )
-def test_auto_precision_looks_at_the_cpu(
-    monkeypatch: pytest.MonkeyPatch, flags: str, precision: str, reason: str
+def test_auto_precision_tries_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, flags: str, speedup: float, precision: str, reason: str
 ) -> None:
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: [])
     monkeypatch.setattr("styleserve.export.precision._cpu_flags", lambda: frozenset(flags.split()))
-    assert choose_precision("auto").precision == precision
-    assert reason in choose_precision("auto").reason
-    assert choose_precision("float32").precision == "float32"
+    monkeypatch.setattr("styleserve.export.precision._bfloat16_speedup", lambda: speedup)
+    choice = choose_precision("auto")
+    assert choice.precision == precision
+    assert reason in choice.reason
+    assert choose_precision("bfloat16").precision == "bfloat16"
+
+
+def test_bfloat16_speedup_is_a_ratio_of_times() -> None:
+    assert 0.01 < _bfloat16_speedup(repeats=1) < 100
 
 
 @pytest.mark.parametrize(("capability", "precision"), [((7, 5), "float32"), ((8, 0), "bfloat16"), ((9, 0), "bfloat16")])
