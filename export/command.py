@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -66,14 +67,16 @@ def export(
 
     It is reloaded and run before it is published. Prints the directory of the version.
     """
-    import os  # noqa: PLC0415
-
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's greeting helps nobody here
-    from .exporter import ExportError, ExportSettings, export_model  # noqa: PLC0415
 
     def say(line: str) -> None:
         typer.echo(line, err=True)
 
+    try:
+        from . import ExportError, ExportSettings, export_model  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        say(f"error: {error}. Exporting needs TensorFlow: pip install 'styleserve[tensorflow]'")
+        raise typer.Exit(EXIT_EXPORT_FAILED) from error
     try:
         if check_classifier is not None:
             _check_classifier(check_classifier)

@@ -112,7 +112,7 @@ def _compare(name: str, got: Mapping[str, NumpyArray], expected: Mapping[str, Nu
         if key == contract.PNG_BYTES.name:
             pairs = [(_decoded(a), _decoded(b)) for a, b in zip(got[key], value, strict=True)]
         elif value.dtype.kind == "f":
-            pairs = [(got[key], value)]
+            pairs = [(got[key].astype(np.float32), value.astype(np.float32))]
         elif (got[key] != value).any():
             raise ValidationError(f"{name}: {key} is {got[key]}; the model gives {value}")
         else:

@@ -20,7 +20,7 @@ _SHAPES: Final = ((3, 4), (1, 1))
 
 def warmup_requests(settings: ModelSettings) -> list[predict_pb2.PredictRequest]:
     """Requests of one step for each signature, at the side that a caller gets who asks for none."""
-    side = min(contract.MAX_SIDE.tutorial, settings.limits.max_side)
+    side = min(int(contract.MAX_SIDE.tutorial), settings.limits.max_side)
     requests: list[predict_pb2.PredictRequest] = []
     for signature in contract.SIGNATURES.values():
         for height, width in _SHAPES:

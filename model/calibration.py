@@ -39,7 +39,7 @@ def random_weights(seed: int) -> Weights:
     rng = np.random.default_rng(seed)
     positions = [i for i, layer in enumerate(CONV_LAYERS) if layer.name in _PUBLISHED_MEANS]
     means = np.exp(np.interp(range(len(CONV_LAYERS)), positions, np.log(list(_PUBLISHED_MEANS.values()))))
-    x = tf.constant(_natural_noise(rng, side=128)[None, :, :, ::-1] * 255.0 - np.float32(IMAGENET_BGR_MEANS))
+    x = tf.constant(_natural_noise(rng, side=128)[None, :, :, ::-1] * 255.0 - np.array(IMAGENET_BGR_MEANS, np.float32))
     layers: dict[str, LayerWeights] = {}
     for layer, mean in zip(CONV_LAYERS, means, strict=True):
         if layer.pool:

@@ -96,8 +96,11 @@ class Stylizer(tf.Module):
         no_losses = tf.fill([tf.shape(content_image)[0], len(weights) + 1], float("nan"))
         history = tf.TensorArray(tf.float32, size=tf.maximum(most, 1), element_shape=[None, len(weights) + 1])
         history = history.write(0, no_losses)
+        def unfinished(i: tf.Tensor, *_: object) -> tf.Tensor:
+            return i < most
+
         _, image, _, history = tf.while_loop(
-            lambda i, *_: i < most,
+            unfinished,
             body,
             (tf.constant(0), content_image, adam.init(content_image), history),
             parallel_iterations=1,  # iterations depend on one another; more would only hold memory

@@ -1,0 +1,6 @@
+from typing import Any
+
+Group = Any
+Dataset = Any
+
+def __getattr__(name: str) -> Any: ...
