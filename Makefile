@@ -15,7 +15,7 @@ $(SETUP): pyproject.toml requirements.lock
 	@touch $@
 
 demo: $(SETUP)
-	$(BIN)/python -m styleserve demo
+	$(BIN)/python demo/run.py
 
 test: $(SETUP)
 	$(BIN)/python -m pytest $(ARGS)

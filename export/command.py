@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -67,7 +66,6 @@ def export(
 
     It is reloaded and run before it is published. Prints the directory of the version.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's greeting helps nobody here
 
     def say(line: str) -> None:
         typer.echo(line, err=True)

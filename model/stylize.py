@@ -96,6 +96,7 @@ class Stylizer(tf.Module):
         no_losses = tf.fill([tf.shape(content_image)[0], len(weights) + 1], float("nan"))
         history = tf.TensorArray(tf.float32, size=tf.maximum(most, 1), element_shape=[None, len(weights) + 1])
         history = history.write(0, no_losses)
+
         def unfinished(i: tf.Tensor, *_: object) -> tf.Tensor:
             return i < most
 

@@ -1,5 +1,8 @@
 """The command line: the commands of every room, put together here and nowhere else."""
 
+import os
+from pathlib import Path
+
 import typer
 
 from styleserve.client.command import register as register_client
@@ -18,7 +21,16 @@ for register in (register_client, register_export, register_serving):
 
 def main() -> None:
     """Runs the command line."""
+    quieten_tensorflow()
     app()
+
+
+def quieten_tensorflow() -> None:
+    """Keeps TensorFlow's greeting off the terminal, and its complaint about CUDA where there is no NVIDIA device.
+
+    TensorFlow reads the variable once, when it is imported, which the commands that need it do later.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if Path("/dev/nvidiactl").exists() else "3")
 
 
 if __name__ == "__main__":

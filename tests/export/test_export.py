@@ -56,7 +56,7 @@ def test_card(tiny_model_base: Path) -> None:
     assert card["precision"] == "float32"
     assert card["loss_scale"] == "relative"
     assert card["limits"]["max_side"] == 64
-    assert card["defaults"]["style_weight"] == 100.0
+    assert card["defaults"]["style_weight"] == 1e6
 
 
 def test_warmup_asks_every_signature_for_one_step(tiny_model_base: Path) -> None:
@@ -68,7 +68,7 @@ def test_warmup_asks_every_signature_for_one_step(tiny_model_base: Path) -> None
     assert (version_of(tiny_model_base) / WARMUP_NAME).stat().st_size < 10_000
 
 
-@pytest.mark.parametrize(("loss_scale", "style_weight"), [("tutorial", 1e-2), ("relative", 100.0)])
+@pytest.mark.parametrize(("loss_scale", "style_weight"), [("tutorial", 1e-2), ("relative", 1e6)])
 def test_defaults_follow_the_loss_scale(tmp_path: Path, loss_scale: str, style_weight: float) -> None:
     version = export_model(tiny(tmp_path / "m", loss_scale=loss_scale))
     definition = SavedModel.FromString((version / "saved_model.pb").read_bytes()).meta_graphs[0].signature_def

@@ -3,13 +3,12 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from benchmarks.tutorial import Tutorial
 from styleserve.model import ModelSettings, StyleTransfer, Weights, file_weights, random_weights
-from styleserve.model.architecture import layers_up_to
 
 STEPS = 25
 
@@ -27,62 +26,20 @@ REAL_STYLE_LAYERS = ("block1_conv1", "block2_conv1", "block3_conv1")
 REAL_CONTENT_LAYER = "block3_conv4"
 
 
-def tutorial_network(weights: Weights, layers: list[str]) -> keras.Model:
-    """The tutorial's `vgg_layers`, with the layers that Keras Applications builds but weights of our own."""
-    inputs = keras.Input((None, None, 3))
-    x = inputs
-    outputs = {}
-    for layer in layers_up_to(layers):
-        if layer.pool:
-            x = keras.layers.MaxPooling2D((2, 2), strides=(2, 2))(x)
-        conv = keras.layers.Conv2D(layer.out_channels, 3, activation="relu", padding="same", name=layer.name)
-        x = conv(x)
-        conv.set_weights(list(weights.layers[layer.name]))
-        outputs[layer.name] = x
-    network = keras.Model(inputs, [outputs[name] for name in layers])
-    network.trainable = False
-    return network
-
-
-def tutorial_gram_matrix(input_tensor: tf.Tensor) -> tf.Tensor:
-    result = tf.linalg.einsum("bijc,bijd->bcd", input_tensor, input_tensor)
-    input_shape = tf.shape(input_tensor)
-    return result / tf.cast(input_shape[1] * input_shape[2], tf.float32)
-
-
 def run_tutorial(
     weights: Weights, content: np.ndarray, style: np.ndarray, settings: ModelSettings, *, tv: float, steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The tutorial's loop: the image after the steps and the total loss before each."""
-    style_layers, content_layer = settings.style_layers, settings.content_layer
-    network = tutorial_network(weights, [*style_layers, content_layer])
-
-    def extract(image: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
-        outputs = network(keras.applications.vgg19.preprocess_input(image * 255.0))
-        return [tutorial_gram_matrix(output) for output in outputs[:-1]], outputs[-1]
-
-    style_targets = extract(tf.constant(style))[0]
-    content_target = extract(tf.constant(content))[1]
-    optimizer = keras.optimizers.Adam(learning_rate=0.02, beta_1=0.99, epsilon=1e-1)
-    image = tf.Variable(content)
-
-    @tf.function
-    def train_step() -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            style_outputs, content_output = extract(image)
-            style_loss = tf.add_n(
-                [tf.reduce_mean((a - b) ** 2) for a, b in zip(style_outputs, style_targets, strict=True)]
-            )
-            style_loss *= 1e-2 / len(style_layers)
-            content_loss = tf.reduce_mean((content_output - content_target) ** 2) * 1e4
-            loss = style_loss + content_loss + tv * tf.image.total_variation(image)[0]
-        gradient = tape.gradient(loss, image)
-        optimizer.apply_gradients([(gradient, image)])
-        image.assign(tf.clip_by_value(image, 0.0, 1.0))
-        return loss
-
-    losses = [float(train_step()) for _ in range(steps)]
-    return image.numpy(), np.array(losses)
+    tutorial = Tutorial(
+        weights,
+        content,
+        style,
+        style_layers=settings.style_layers,
+        content_layer=settings.content_layer,
+        total_variation_weight=tv,
+    )
+    losses = [float(tutorial.train_step()) for _ in range(steps)]
+    return tutorial.image.numpy(), np.array(losses)
 
 
 @pytest.fixture(scope="module")

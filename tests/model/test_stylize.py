@@ -27,11 +27,11 @@ def styles(rng: np.random.Generator) -> np.ndarray:
 
 def test_example_of_a_batch_is_the_same_alone(model: StyleTransfer, contents: np.ndarray, styles: np.ndarray) -> None:
     controls = {
-        "content_weight": np.float32([1, 2, 3]),
-        "style_weight": np.float32([100, 10, 1]),
-        "total_variation_weight": np.float32([0, 1e-4, 1e-3]),
-        "steps": np.int32([6, 0, 3]),
-        "learning_rate": np.float32([0.02, 0.02, 0.05]),
+        "content_weight": np.array([1, 2, 3], np.float32),
+        "style_weight": np.array([100, 10, 1], np.float32),
+        "total_variation_weight": np.array([0, 1e-4, 1e-3], np.float32),
+        "steps": np.array([6, 0, 3], np.int32),
+        "learning_rate": np.array([0.02, 0.02, 0.05], np.float32),
     }
     batch = stylize(model, contents, styles, **controls)
     assert batch["losses"].shape == (3, 6, 4)
@@ -184,7 +184,8 @@ def test_describe_gives_what_the_contract_promises(model: StyleTransfer, rng: np
 
 @pytest.mark.parametrize("name", sorted(contract.SIGNATURES))
 def test_functions_take_what_the_contract_lists(model: StyleTransfer, name: str) -> None:
-    concrete = model.functions[name].get_concrete_function()
+    function: Any = model.functions[name]
+    concrete = function.get_concrete_function()
     specs = {spec.name: spec for spec in concrete.structured_input_signature[0]}
     assert list(specs) == [field.name for field in contract.SIGNATURES[name].inputs]
     for field in contract.SIGNATURES[name].inputs:

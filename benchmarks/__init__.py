@@ -1,0 +1,1 @@
+"""What is measured, against what. Nothing of the product imports from here."""

@@ -1,0 +1,198 @@
+"""The whole path once, as a user would go it: export a model, serve it, send it two pictures, save what comes back.
+
+This process is the client and never imports TensorFlow; exporting and serving are commands of their own.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from styleserve.client import Picture, StyleClient, StyleServeError, StylizedResult, draw_report, load_picture
+from styleserve.client.outputs import save_image
+
+DEMO: Final = Path(__file__).resolve().parent
+CONTENT: Final = DEMO / "content.jpg"
+STYLE: Final = DEMO / "style.jpg"
+STYLIZED: Final = DEMO / "stylized.png"
+REPORT: Final = DEMO / "report.png"
+
+SIDE_PX: Final = 256
+STEPS: Final = 50
+FETCH_TIMEOUT_S: Final = 15.0
+"""Python and Keras take a few seconds to start; what remains is for the download of the weights (80 MB)."""
+READY_TIMEOUT_S: Final = 60.0
+
+FETCH_WEIGHTS: Final = "from styleserve.model import imagenet_weights; imagenet_weights()"
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+class DemoError(Exception):
+    """A step failed; the message holds what it printed."""
+
+
+def main() -> int:
+    """Runs the demo; returns the exit code."""
+    started = time.monotonic()
+    try:
+        with tempfile.TemporaryDirectory(prefix="styleserve-demo-") as folder:
+            base_path = Path(folder) / "style_transfer"
+            weights = choose_weights()
+            export(weights, base_path)
+            with served(base_path) as address, StyleClient(address) as client:
+                content, style = load_picture(CONTENT), load_picture(STYLE)
+                result = stylize(client, content, style)
+                step("Picture", shown(result.save(STYLIZED)))
+                step("Report", shown(report(client, content, style, result)))
+    except (DemoError, StyleServeError) as error:
+        console.print(f"[red]The demo failed:[/] {error}", markup=True)
+        return 1
+    except KeyboardInterrupt:
+        console.print("Stopped.")
+        return 130
+    step("Done", f"{time.monotonic() - started:.0f} s")
+    return 0
+
+
+def step(name: str, text: str) -> None:
+    """Says what happens."""
+    console.print(f"[bold]{name:<10}[/] {text}")
+
+
+def choose_weights() -> str:
+    """Says and returns which: "imagenet" where Keras has them or can fetch them in a few seconds, else "random"."""
+    command = [sys.executable, "-c", FETCH_WEIGHTS]
+    with console.status("Looking for ImageNet weights"):
+        try:
+            found = subprocess.run(command, capture_output=True, timeout=FETCH_TIMEOUT_S, check=False).returncode == 0  # noqa: S603
+        except subprocess.TimeoutExpired:
+            found = False
+    if found:
+        step("Weights", "ImageNet: this is style transfer as published.")
+        return "imagenet"
+    step(
+        "Weights",
+        "untrained, from a seed, because ImageNet weights cannot be fetched quickly: everything runs as it would, "
+        "but the picture takes on little more than the style's colours, with grain. Judge no quality by it.",
+    )
+    return "random"
+
+
+def export(weights: str, base_path: Path) -> None:
+    """Exports a model into `base_path`."""
+    command = ["export", "--weights", weights, "--output", str(base_path), "--max-side", str(SIDE_PX)]
+    with console.status("Exporting: save, reload, check, publish"):
+        done = subprocess.run(styleserve(*command), capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode != 0:
+        raise DemoError(f"styleserve export ended with {done.returncode}: {done.stderr}")
+    step("Export", f"version {Path(done.stdout.strip()).name}, checked; {done.stderr.splitlines()[0]}")
+
+
+@contextmanager
+def served(base_path: Path) -> Generator[str]:
+    """The address of an embedded server that serves `base_path`, in a process of its own."""
+    command = styleserve("serve", "--model-base-path", str(base_path), "--port", "0")
+    with subprocess.Popen(  # noqa: S603
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as server:
+        output = server.stdout or ()
+        try:
+            with console.status("Starting the embedded server: load, warm up"):
+                address = read_address(output)
+            step("Serve", f"embedded server on {address}")
+            # Read on, because a server whose pipe is full would block.
+            threading.Thread(target=lambda: [None for _ in output], daemon=True).start()
+            yield address
+        finally:
+            server.terminate()
+
+
+def read_address(output: Iterable[str]) -> str:
+    """The address that the server prints once it serves."""
+    printed: list[str] = []
+    for line in output:
+        printed.append(line)
+        if match := re.search(r"Serving .* on (\S+?)\. ", line):
+            return match[1]
+    raise DemoError(f"styleserve serve ended: {''.join(printed)}")
+
+
+def stylize(client: StyleClient, content: Picture, style: Picture) -> StylizedResult:
+    """The stylised picture, with a bar while it is made.
+
+    A single call reports nothing until it ends, so the bar goes by the time that a few steps took.
+    """
+
+    def call(steps: int) -> StylizedResult:
+        return client.stylize(content, style, max_side=SIDE_PX, steps=steps)
+
+    few = [call(steps).timings.call_s for steps in (1, 3)]
+    step_s = (few[1] - few[0]) / 2
+    expected_s = few[0] + step_s * (STEPS - 1)
+    result: list[StylizedResult | StyleServeError] = []
+
+    def work() -> None:
+        try:
+            result.append(call(STEPS))
+        except StyleServeError as error:
+            result.append(error)
+
+    columns = (
+        TextColumn("[bold]Stylize   [/]"),
+        BarColumn(),
+        TextColumn("about step {task.completed:.0f} of {task.total:.0f}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=STEPS)
+        worker = threading.Thread(target=work, daemon=True)
+        started = time.monotonic()
+        worker.start()
+        while worker.is_alive():
+            worker.join(0.2)
+            progress.update(task, completed=STEPS * min(1.0, (time.monotonic() - started) / max(expected_s, 0.1)))
+    (outcome,) = result
+    if isinstance(outcome, StyleServeError):
+        raise outcome
+    width, height = outcome.image.size
+    losses = outcome.losses[:, 0]
+    step(
+        "Stylize",
+        f"{width}x{height} pixels, {STEPS} steps over gRPC in {outcome.timings.call_s:.1f} s; "
+        f"loss {losses[0]:.3g} -> {losses[-1]:.3g}",
+    )
+    return outcome
+
+
+def report(client: StyleClient, content: Picture, style: Picture, result: StylizedResult) -> Path:
+    """Draws the report: pictures, loss curves, high frequencies and edges."""
+    with console.status("Drawing the report"):
+        size = result.image.size
+        before, after = client.describe(content, size=size), client.describe(result.png_bytes, size=size)
+        return save_image(draw_report(content, style, result, before, after), REPORT, text=result.facts())
+
+
+def shown(path: Path) -> str:
+    """A path as short as it can be said here."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def styleserve(*arguments: str) -> list[str]:
+    """A command of styleserve, by this very Python."""
+    return [sys.executable, "-m", "styleserve", *arguments]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
