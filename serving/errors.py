@@ -1,0 +1,124 @@
+"""What can go wrong while serving, each with the status that TensorFlow Serving gives it.
+
+What a client can get, and what only the command line says:
+
+    ServingError
+    ├── RequestError            INVALID_ARGUMENT     the request itself is wrong
+    ├── NotFoundError           NOT_FOUND            no such model or version
+    ├── PreconditionError       FAILED_PRECONDITION  the request does not fit the model, or the server's state
+    ├── OverloadedError         RESOURCE_EXHAUSTED   too many calls at once
+    ├── DeadlineError           DEADLINE_EXCEEDED    the client's time was up
+    ├── CancelledError          CANCELLED            the client gave up
+    ├── ModelsUnavailableError  UNKNOWN              a model of a new configuration did not load
+    ├── GraphError              (of the op)          an op of the model failed
+    └── LoadError               FAILED_PRECONDITION  a version cannot be loaded
+    StartError                                       the server cannot start
+"""
+
+from __future__ import annotations
+
+import re
+
+import grpc
+
+MAX_MESSAGE_CHARS = 1024
+"""Longest status text: TensorFlow Serving cuts there, and gRPC sends it in a header of at most 8 KiB."""
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+_ROOT_ERRORS = re.compile(
+    r"^\s*\(\d+\) ([A-Z_]+): (.*?)(?=\n\s*\(\d+\) |\n\d+ successful|\Z)", re.DOTALL | re.MULTILINE
+)
+_PYTHON_PREFIX = re.compile(r"^Graph execution error:\s*(?:Detected at node.*?\nNode: [^\n]*\n)?", re.DOTALL)
+_FUNCTION_MARKS = re.compile(r"^(?:\{\{function_node [^}]*\}\}\s*)+")
+
+
+class ServingError(Exception):
+    """An answer that is not OK: `code` and `message` go to the client."""
+
+    code: grpc.StatusCode = grpc.StatusCode.INTERNAL
+
+    @property
+    def message(self) -> str:
+        """The text for the client, at most `MAX_MESSAGE_CHARS` long."""
+        return str(self)[:MAX_MESSAGE_CHARS]
+
+
+class RequestError(ServingError):
+    """The request itself is wrong."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+
+
+class NotFoundError(ServingError):
+    """There is no such model or version."""
+
+    code = grpc.StatusCode.NOT_FOUND
+
+
+class PreconditionError(ServingError):
+    """The request fits neither the model nor the state of the server."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class OverloadedError(ServingError):
+    """Too many calls at once; a later try may succeed."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+class DeadlineError(ServingError):
+    """The client's time was up before the result was there."""
+
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+class CancelledError(ServingError):
+    """The client gave up; nobody reads this answer."""
+
+    code = grpc.StatusCode.CANCELLED
+
+
+class ModelsUnavailableError(ServingError):
+    """A model of a new configuration did not become available."""
+
+    code = grpc.StatusCode.UNKNOWN
+
+
+class GraphError(ServingError):
+    """An op of the model failed.
+
+    Args:
+        code: TensorFlow's error code, the same numbers as gRPC's.
+        message: TensorFlow's text, with its notes on where the op stands.
+    """
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(graph_message(message))
+        self.code = _CODES.get(code, grpc.StatusCode.UNKNOWN)
+
+
+class LoadError(ServingError):
+    """A version of a model cannot be loaded."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class StartError(Exception):
+    """The server cannot start; the text says what to do."""
+
+
+def graph_message(text: str) -> str:
+    r"""The op's own message, without the marks of functions and nodes around it.
+
+    >>> graph_message("{{function_node f}} assertion failed: [steps] [-1]\n\t [[{{node Assert}}]]")
+    'assertion failed: [steps] [-1]'
+    >>> graph_message("2 root error(s) found.\n  (0) CANCELLED: a\n  (1) INVALID_ARGUMENT: Input is empty.\n\t [[b]]")
+    'Input is empty.'
+    """
+    text = _PYTHON_PREFIX.sub("", text.strip())
+    if "root error(s) found." in text.split("\n", maxsplit=1)[0]:
+        roots = _ROOT_ERRORS.findall(text)
+        # What was cancelled is a consequence, wherever it stands in the list.
+        text = next((message for code, message in roots if code != "CANCELLED"), text)
+    return _FUNCTION_MARKS.sub("", text).split("\n\t [[", maxsplit=1)[0].strip()

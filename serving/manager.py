@@ -1,0 +1,291 @@
+"""Loads, swaps and unloads versions: what is on disk and in the configuration becomes what is served.
+
+A version is loaded and warmed up before it takes a call. The one before it is unloaded when its last call has ended. A
+version that fails to load stays dead until its number changes, and the old one goes on serving.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tensorflow_serving.apis import get_model_status_pb2, model_pb2
+
+from .errors import LoadError, ModelsUnavailableError, NotFoundError, PreconditionError, RequestError
+from .servable import Servable, SessionSettings
+from .versions import ModelConfig
+from .warmup import warm_up
+
+logger = logging.getLogger(__name__)
+
+_START = get_model_status_pb2.ModelVersionStatus.START
+_LOADING = get_model_status_pb2.ModelVersionStatus.LOADING
+_AVAILABLE = get_model_status_pb2.ModelVersionStatus.AVAILABLE
+_UNLOADING = get_model_status_pb2.ModelVersionStatus.UNLOADING
+_END = get_model_status_pb2.ModelVersionStatus.END
+
+
+@dataclass(eq=False)
+class _Version:
+    """A version's way from START to END. `calls` counts those inside."""
+
+    model: str
+    number: int
+    path: Path
+    state: int = _START
+    error: LoadError | None = None
+    servable: Servable | None = None
+    calls: int = 0
+
+
+_Table = dict[str, dict[int, _Version]]
+
+
+class ModelManager:
+    """The models of a server. All methods may be called from any thread.
+
+    Args:
+        settings: how sessions are made.
+        on_change: called after any version started or stopped to serve.
+    """
+
+    def __init__(self, settings: SessionSettings, on_change: Callable[[], None] = lambda: None) -> None:
+        self._settings = settings
+        self._on_change = on_change
+        self._lock = threading.Lock()  # guards the table; never held while loading
+        self._changing = threading.Lock()  # one poll or reload at a time
+        self._configs: dict[str, ModelConfig] = {}
+        self._table: _Table = {}
+        self._closed = threading.Event()
+        self._poller: threading.Thread | None = None
+
+    def watch(self, every_s: float) -> None:
+        """Looks for new versions from now on, every so many seconds."""
+        self._poller = threading.Thread(target=self._watch, args=(every_s,), name="version-poller", daemon=True)
+        self._poller.start()
+
+    def close(self) -> None:
+        """Stops watching and unloads everything; calls still inside end first."""
+        self._closed.set()
+        if self._poller is not None:
+            self._poller.join()
+        with self._changing:
+            self._configs = {}
+            self._retire({})
+
+    def poll(self) -> None:
+        """Brings what is served in line with what is on disk, now."""
+        with self._changing:
+            if self._closed.is_set():
+                return
+            for version in self._load_missing(self._configs.values()):
+                self._publish([version])
+            self._retire(self._configs)
+
+    def reload(self, configs: Mapping[str, ModelConfig]) -> None:
+        """Changes to a new configuration when all of it is ready, or leaves the old one as it is.
+
+        Raises:
+            ModelsUnavailableError: a model has no version that can be loaded.
+            PreconditionError: a label names a version that is not served.
+        """
+        with self._changing:
+            staged = list(self._load_missing(configs.values()))
+            try:
+                self._check(configs, staged)
+            except (ModelsUnavailableError, PreconditionError):
+                self._discard(staged)
+                raise
+            self._configs = dict(configs)
+            self._publish(staged)
+            self._retire(configs)
+
+    @contextmanager
+    def use(self, spec: model_pb2.ModelSpec) -> Generator[Servable]:
+        """The servable a request asks for; it stays loaded while in use.
+
+        Raises:
+            RequestError: the name is empty or the label unknown.
+            NotFoundError: there is no such model or version.
+        """
+        with self._lock:
+            version, servable = self._find(spec)
+            version.calls += 1
+        try:
+            yield servable
+        finally:
+            with self._lock:
+                version.calls -= 1
+            self._unload_if_idle(version)
+
+    def status(self, spec: model_pb2.ModelSpec) -> list[get_model_status_pb2.ModelVersionStatus]:
+        """State of the version asked for, or of all versions, newest first.
+
+        Raises:
+            RequestError: the name is empty or the label unknown.
+            NotFoundError: there is no such model or version.
+        """
+        with self._lock:
+            number = self._number(spec)
+            versions = self._table.get(spec.name, {})
+            if number is not None and number not in versions:
+                raise NotFoundError(f"Could not find version {number} of model {spec.name}")
+            if not versions:
+                raise NotFoundError(f"Could not find any versions of model {spec.name}")
+            numbers = sorted(versions, reverse=True) if number is None else [number]
+            return [_status(versions[number]) for number in numbers]
+
+    def serving(self) -> dict[str, list[int]]:
+        """Versions of each model that take calls."""
+        with self._lock:
+            return {
+                model: sorted(number for number, version in versions.items() if version.state == _AVAILABLE)
+                for model, versions in self._table.items()
+            }
+
+    def failures(self) -> list[LoadError]:
+        """Why versions that are wanted did not load."""
+        with self._lock:
+            return [
+                version.error for versions in self._table.values() for version in versions.values() if version.error
+            ]
+
+    def _watch(self, every_s: float) -> None:
+        while not self._closed.wait(every_s):
+            self._poll_and_outlive()
+
+    def _poll_and_outlive(self) -> None:
+        try:
+            self.poll()
+        except Exception:  # whatever a disk or a file can do, the next look may be fine
+            logger.exception("looking for new versions failed")
+
+    def _find(self, spec: model_pb2.ModelSpec) -> tuple[_Version, Servable]:
+        number = self._number(spec)
+        versions = self._table.get(spec.name, {})
+        available = [item for item, version in versions.items() if version.state == _AVAILABLE]
+        wanted = max(available, default=None) if number is None else number
+        version = None if wanted is None else versions.get(wanted)
+        if version is None or version.state != _AVAILABLE or version.servable is None:
+            which = f"Latest({spec.name})" if number is None else f"Specific({spec.name}, {number})"
+            raise NotFoundError(f"Servable not found for request: {which}")
+        return version, version.servable
+
+    def _number(self, spec: model_pb2.ModelSpec) -> int | None:
+        if not spec.name:
+            raise RequestError("ModelSpec has no name specified.")
+        if spec.WhichOneof("version_choice") == "version_label":
+            config = self._configs.get(spec.name)
+            labels = dict(config.labels) if config else {}
+            if spec.version_label not in labels:
+                raise RequestError(f"Unrecognized servable version label: {spec.version_label}")
+            return labels[spec.version_label]
+        return spec.version.value if spec.HasField("version") else None
+
+    def _load_missing(self, configs: Iterable[ModelConfig]) -> Iterator[_Version]:
+        for config in configs:
+            for number, path in config.wanted().items():
+                with self._lock:
+                    known = self._table.setdefault(config.name, {}).get(number)
+                    if known and known.path == path and (known.error or known.state == _AVAILABLE):
+                        continue
+                    version = _Version(config.name, number, path)
+                    if known is None or known.state == _END:
+                        self._table[config.name][number] = version
+                if self._load(version):
+                    yield version
+
+    def _load(self, version: _Version) -> bool:
+        name = f"model {version.model}, version {version.number}"
+        version.state = _LOADING
+        servable = None
+        try:
+            servable = Servable(version.path, version.number, self._settings)
+            requests = warm_up(servable)
+        except Exception as error:  # a broken version must not stop the poller, whatever TensorFlow makes of it
+            logger.error("%s does not load: %s", name, error)
+            if servable is not None:
+                servable.close()
+            with self._lock:
+                version.error = error if isinstance(error, LoadError) else LoadError(str(error))
+                version.state = _END
+            return False
+        logger.info("%s is loaded; %d warm-up requests replayed", name, requests)
+        version.servable = servable
+        return True
+
+    def _publish(self, versions: Iterable[_Version]) -> None:
+        for version in versions:
+            with self._lock:
+                table = self._table.setdefault(version.model, {})
+                before = table.get(version.number)
+                version.state = _AVAILABLE
+                table[version.number] = version
+                if before is not None and before is not version and before.servable is not None:
+                    before.state = _UNLOADING
+            if before is not None:
+                self._unload_if_idle(before)
+            self._on_change()
+
+    def _discard(self, versions: Iterable[_Version]) -> None:
+        for version in versions:
+            with self._lock:
+                version.state = _UNLOADING
+            self._unload_if_idle(version)
+
+    def _check(self, configs: Mapping[str, ModelConfig], staged: Iterable[_Version]) -> None:
+        ready = {(version.model, version.number) for version in staged}
+        with self._lock:
+            for model, versions in self._table.items():
+                ready |= {(model, number) for number, version in versions.items() if version.state == _AVAILABLE}
+        missing = sorted(name for name in configs if not any(model == name for model, _ in ready))
+        if missing:
+            raise ModelsUnavailableError("Some models did not become available: {" + ", ".join(missing) + "}")
+        for name, config in configs.items():
+            for label, number in config.labels:
+                if (name, number) not in ready:
+                    raise PreconditionError(
+                        f"Request to assign label to version {number} of model {name}, "
+                        f"which is not currently available for inference (label {label})"
+                    )
+
+    def _retire(self, configs: Mapping[str, ModelConfig]) -> None:
+        wanted = {name: config.wanted() for name, config in configs.items()}
+        retired: list[_Version] = []
+        with self._lock:
+            for model, versions in self._table.items():
+                serving = [version for version in versions.values() if version.state == _AVAILABLE]
+                replaced = [version for version in serving if version.number not in wanted.get(model, {})]
+                # While nothing that is wanted serves, the old version stays.
+                if wanted.get(model) and len(replaced) == len(serving):
+                    continue
+                for version in replaced:
+                    version.state = _UNLOADING
+                retired += replaced
+        for version in retired:
+            logger.info("model %s, version %d takes no more calls", version.model, version.number)
+            self._unload_if_idle(version)
+        if retired:
+            self._on_change()
+
+    def _unload_if_idle(self, version: _Version) -> None:
+        with self._lock:
+            if version.state != _UNLOADING or version.calls:
+                return
+            version.state = _END
+            servable, version.servable = version.servable, None
+        if servable is not None:
+            servable.close()
+            logger.info("model %s, version %d is unloaded", version.model, version.number)
+
+
+def _status(version: _Version) -> get_model_status_pb2.ModelVersionStatus:
+    status = get_model_status_pb2.ModelVersionStatus(version=version.number, state=version.state)
+    if version.error is not None:
+        status.status.error_code = version.error.code.value[0]
+        status.status.error_message = version.error.message
+    return status

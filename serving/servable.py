@@ -1,0 +1,190 @@
+"""One version of a model: a SavedModel in a session of its own, the way TensorFlow Serving runs it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import meta_graph_pb2
+from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2
+
+from styleserve.contract import SERVING_DEFAULT
+
+from .call import Call
+from .errors import CancelledError, DeadlineError, GraphError, LoadError, PreconditionError
+from .signature import Signature
+from .stop_switch import DEVICE_COUNT, StopSwitch
+from .tensors import to_proto
+
+_SERVE_TAG = "serve"
+
+
+@dataclass(frozen=True)
+class SessionSettings:
+    """How sessions are made.
+
+    Attributes:
+        max_calls: calls of one version at a time.
+        spare_threads: inter-op threads beyond one for each call. A long loop holds a thread to its end, so with fewer
+            threads than loops a short request waits for seconds.
+
+    Raises:
+        ValueError: there is no call or no spare thread.
+    """
+
+    max_calls: int = 4 * (os.cpu_count() or 1)
+    spare_threads: int = 8
+
+    def __post_init__(self) -> None:
+        for name in ("max_calls", "spare_threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+
+    def config(self) -> tf.compat.v1.ConfigProto:
+        """The session's configuration."""
+        config = tf.compat.v1.ConfigProto(
+            device_count=DEVICE_COUNT,
+            inter_op_parallelism_threads=self.max_calls + self.spare_threads,
+            # Else all sessions of the process share the pool that the first one made.
+            use_per_session_threads=True,
+        )
+        # Else the first session takes the whole card, and the next version finds no room.
+        config.gpu_options.allow_growth = True
+        return config
+
+
+class Servable:
+    """A loaded version, ready to be called until it is closed.
+
+    Args:
+        path: directory of the SavedModel.
+        version: its number.
+        settings: how its session is made.
+
+    Raises:
+        LoadError: there is no SavedModel for serving, or TensorFlow cannot load it.
+    """
+
+    def __init__(self, path: Path, version: int, settings: SessionSettings) -> None:
+        self.path = path
+        self.version = version
+        graph = tf.Graph()
+        self._session = tf.compat.v1.Session(graph=graph, config=settings.config())
+        try:
+            with graph.as_default(), _without_deprecations():
+                meta_graph: meta_graph_pb2.MetaGraphDef = tf.compat.v1.saved_model.load(
+                    self._session, [_SERVE_TAG], str(path)
+                )
+                self._definitions = meta_graph.signature_def
+                self.signatures = {name: Signature(name, item) for name, item in self._definitions.items()}
+                callable_ones = [signature for signature in self.signatures.values() if signature.callable]
+                outputs = (output.tensor_name for signature in callable_ones for output in signature.outputs.values())
+                self._switch = StopSwitch(outputs, settings.max_calls)
+            graph.finalize()
+            # The session prepares these ops at their first use; the first call to be stopped should not wait for that.
+            self._switch.stop(self._session, [""], 0)
+            self._switch.reset(self._session, 0)
+        except LoadError:
+            self._session.close()
+            raise
+        except Exception as error:  # TensorFlow raises many types for a broken file, all the same to us
+            self._session.close()
+            raise LoadError(f"cannot load {path}: {GraphError(0, str(error)).message}") from error
+
+    def signature_map(self) -> get_model_metadata_pb2.SignatureDefMap:
+        """All signatures, as GetModelMetadata sends them."""
+        return get_model_metadata_pb2.SignatureDefMap(signature_def=self._definitions)
+
+    def predict(self, request: predict_pb2.PredictRequest, call: Call, slot: int) -> predict_pb2.PredictResponse:
+        """The answer to one request.
+
+        Args:
+            request: its model name is echoed and not looked at.
+            call: when to stop.
+            slot: below `max_calls`; no two calls share a slot at the same time.
+
+        Raises:
+            ServingError: the request is refused, the model failed, or the call was stopped.
+        """
+        name = request.model_spec.signature_name or SERVING_DEFAULT
+        signature = self.signatures.get(name)
+        if signature is None:
+            raise PreconditionError(f'Serving signature key "{name}" not found.')
+        signature.check_method()
+        feeds = signature.feeds(request.inputs)
+        fetches = signature.fetches(request.output_filter)
+        values = self._run(list(fetches.values()), feeds, call, slot)
+
+        response = predict_pb2.PredictResponse()
+        response.model_spec.name = request.model_spec.name
+        response.model_spec.version.value = self.version
+        response.model_spec.signature_name = name
+        for alias, value in zip(fetches, values, strict=True):
+            response.outputs[alias].CopyFrom(to_proto(np.asarray(value)))
+        return response
+
+    def _run(self, outputs: list[str], feeds: dict[str, Any], call: Call, slot: int) -> list[Any]:
+        clean = False
+        try:
+            with call.stoppable(partial(self._switch.stop, self._session, outputs, slot)):
+                values, _ = self._step(
+                    [outputs, self._switch.fetches(outputs)], {**feeds, **self._switch.feeds(outputs, slot)}, call
+                )
+            clean = not call.given_up
+            return values
+        except (tf.errors.CancelledError, tf.errors.AbortedError):
+            if call.given_up:
+                raise CancelledError("Cancelled") from None
+        except tf.errors.OpError as error:
+            if call.given_up:
+                raise CancelledError("Cancelled") from error
+            raise _graph_error(error) from error
+        finally:
+            if not clean:
+                self._switch.reset(self._session, slot)
+        # The model failed within microseconds, before the slot's number had reached the stop switch. Of that TensorFlow
+        # keeps the consequence alone; the cause comes from a second run, with nothing beside it to be cancelled.
+        try:
+            return self._step(outputs, feeds, call)
+        except tf.errors.OpError as error:
+            raise _graph_error(error) from error
+
+    def _step(self, fetches: list[Any], feeds: dict[Any, Any], call: Call) -> list[Any]:
+        options = tf.compat.v1.RunOptions(timeout_in_ms=call.remaining_ms())
+        try:
+            return self._session.run(fetches, feeds, options=options)
+        except tf.errors.DeadlineExceededError as error:
+            raise DeadlineError("Timed out waiting for notification") from error
+
+    def close(self) -> None:
+        """Frees the session. Nobody may be inside."""
+        self._session.close()
+
+
+def _graph_error(error: tf.errors.OpError) -> GraphError:
+    # The session raises a copy whose text has Python stack traces in it; the plain one is its context.
+    plain = error.__context__ if isinstance(error.__context__, tf.errors.OpError) else error
+    return GraphError(plain.error_code, plain.message)
+
+
+@contextmanager
+def _without_deprecations() -> Generator[None]:
+    """Keeps TensorFlow from advising, at each load, to use a loader that cannot be given a session."""
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return "is deprecated" not in record.getMessage()
+
+    logger = tf.get_logger()
+    logger.addFilter(wanted)
+    try:
+        yield
+    finally:
+        logger.removeFilter(wanted)

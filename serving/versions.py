@@ -1,0 +1,123 @@
+"""Which versions of a model lie on disk, and which of them are to be served."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tensorflow_serving.config import file_system_storage_path_source_pb2, model_server_config_pb2
+
+from .errors import RequestError
+
+_PLATFORM = "tensorflow"
+
+
+@dataclass(frozen=True)
+class VersionPolicy:
+    """Which versions to serve: the latest few, all, or named ones."""
+
+    kind: Literal["latest", "all", "specific"] = "latest"
+    latest: int = 1
+    specific: tuple[int, ...] = ()
+
+    @classmethod
+    def from_proto(
+        cls, proto: file_system_storage_path_source_pb2.FileSystemStoragePathSourceConfig.ServableVersionPolicy
+    ) -> VersionPolicy:
+        """The policy of a ModelConfig; unset is the latest one."""
+        if proto.HasField("all"):
+            return cls("all")
+        if proto.HasField("specific"):
+            return cls("specific", specific=tuple(proto.specific.versions))
+        return cls("latest", latest=proto.latest.num_versions or 1)
+
+    def choose(self, present: set[int]) -> set[int]:
+        """The versions to serve of those present.
+
+        >>> sorted(VersionPolicy("latest", 2).choose({1, 2, 3}))
+        [2, 3]
+        """
+        if self.kind == "all":
+            return set(present)
+        if self.kind == "specific":
+            return present & set(self.specific)
+        return set(sorted(present)[-self.latest :])
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A model to serve.
+
+    Attributes:
+        name: what requests call it.
+        base_path: directory with one sub-directory for each version.
+        policy: which versions to serve.
+        labels: version of each label.
+    """
+
+    name: str
+    base_path: Path
+    policy: VersionPolicy = VersionPolicy()
+    labels: tuple[tuple[str, int], ...] = ()
+
+    @classmethod
+    def from_proto(cls, proto: model_server_config_pb2.ModelConfig) -> ModelConfig:
+        """The model that an entry of a ModelConfigList describes.
+
+        Raises:
+            RequestError: it has no name, no absolute path, or another platform than "tensorflow".
+        """
+        if not proto.name:
+            raise RequestError("A model in the config list has no name.")
+        if not Path(proto.base_path).is_absolute():
+            raise RequestError(
+                f"Expected model {proto.name} to have an absolute path or URI; got base_path()={proto.base_path}"
+            )
+        if not proto.model_platform:
+            raise RequestError(
+                "Illegal setting neither ModelServerConfig::model_type (deprecated) "
+                "nor ModelServerConfig::model_platform."
+            )
+        if proto.model_platform != _PLATFORM:
+            raise RequestError(f"Model {proto.name} requests unsupported platform {proto.model_platform}")
+        return cls(
+            proto.name,
+            Path(proto.base_path),
+            VersionPolicy.from_proto(proto.model_version_policy),
+            tuple(sorted(proto.version_labels.items())),
+        )
+
+    def wanted(self) -> dict[int, Path]:
+        """The versions on disk that the policy asks for."""
+        present = versions_on_disk(self.base_path)
+        return {version: present[version] for version in sorted(self.policy.choose(set(present)))}
+
+
+def configs_from_proto(proto: model_server_config_pb2.ModelConfigList) -> dict[str, ModelConfig]:
+    """The models of a list, by name.
+
+    Raises:
+        RequestError: an entry is wrong, or a name comes twice.
+    """
+    configs: dict[str, ModelConfig] = {}
+    for entry in proto.config:
+        config = ModelConfig.from_proto(entry)
+        if config.name in configs:
+            raise RequestError(f"Illegal to list model {config.name} multiple times in config list")
+        configs[config.name] = config
+    return configs
+
+
+def versions_on_disk(base_path: Path) -> dict[int, Path]:
+    """Sub-directories whose names are numbers; anything else, such as a staging directory, is not looked at."""
+    try:
+        children = list(base_path.iterdir())
+    except OSError:
+        return {}
+    # A name has to be the number's own spelling: "007" and "7" would be the same version.
+    return {int(path.name): path for path in children if _is_version(path.name) and path.is_dir()}
+
+
+def _is_version(name: str) -> bool:
+    return name.isascii() and name.isdigit() and str(int(name)) == name and int(name) < 2**63

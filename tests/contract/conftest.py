@@ -1,0 +1,222 @@
+"""The servers that the contract suite runs against: the embedded one, and a real one where it is to be had."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from PIL import Image
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_management_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+from tensorflow_serving.config import model_server_config_pb2
+
+from styleserve.contract import DEFAULT_MODEL_NAME, SERVING_DEFAULT
+from styleserve.serving import EmbeddedServer, ServerSettings
+
+REAL_SERVER = "STYLESERVE_MODEL_SERVER"
+EMBEDDED_CALLS = 4
+START_S = 120.0
+
+
+class Target:
+    """A running server and a client of it, on the official stubs."""
+
+    def __init__(self, address: str, base_path: Path, *, embedded: bool) -> None:
+        self.address = address
+        self.base_path = base_path
+        self.embedded = embedded
+        self.channel = grpc.insecure_channel(address, [("grpc.max_receive_message_length", -1)])
+        self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
+        self.models = model_service_pb2_grpc.ModelServiceStub(self.channel)
+        self.health = health_pb2_grpc.HealthStub(self.channel)
+
+    def request(self, signature: str = SERVING_DEFAULT, **inputs: Any) -> predict_pb2.PredictRequest:
+        """A Predict request; arrays go into `tensor_content`, lists of bytes into `string_val`."""
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = DEFAULT_MODEL_NAME
+        request.model_spec.signature_name = signature
+        for name, value in inputs.items():
+            array = np.asarray(value, dtype=object if isinstance(value, list) else None)
+            proto = request.inputs[name]
+            proto.dtype = {"f": 1, "d": 2, "i": 3, "l": 9, "O": 7}[array.dtype.char]
+            for size in array.shape:
+                proto.tensor_shape.dim.add(size=size)
+            if array.dtype == object:
+                proto.string_val.extend(array.tolist())
+            else:
+                proto.tensor_content = array.tobytes()
+        return request
+
+    def images(self, signature: str = SERVING_DEFAULT, *, steps: int = 1, **inputs: Any) -> predict_pb2.PredictRequest:
+        """A good request for `serving_default`; `inputs` are added or take the place of the good ones."""
+        random = np.random.default_rng(0)
+        good = {
+            "content_image": random.random((1, 32, 32, 3), np.float32),
+            "style_image": random.random((1, 16, 24, 3), np.float32),
+            "steps": np.array([steps], np.int32),
+        }
+        return self.request(signature, **{**good, **inputs})
+
+    def predict(self, request: predict_pb2.PredictRequest, timeout_s: float = 60.0) -> predict_pb2.PredictResponse:
+        """The answer to a request."""
+        return self.prediction.Predict(request, timeout=timeout_s)
+
+    def start(self, steps: int = 5000, timeout_s: float = 60.0) -> Any:
+        """A call that runs for long, under way."""
+        side = 64
+        image = np.zeros((1, side, side, 3), np.float32)
+        request = self.images(steps=steps, content_image=image, style_image=image)
+        return self.prediction.Predict.future(request, timeout=timeout_s)
+
+    def metadata(self, *fields: str, name: str = DEFAULT_MODEL_NAME) -> Any:
+        """The answer of GetModelMetadata."""
+        request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=fields)
+        request.model_spec.name = name
+        return self.prediction.GetModelMetadata(request, timeout=10.0)
+
+    def states(self, name: str = DEFAULT_MODEL_NAME, version: int | None = None) -> dict[int, Any]:
+        """State of each version, by its number."""
+        request = get_model_status_pb2.GetModelStatusRequest()
+        request.model_spec.name = name
+        if version is not None:
+            request.model_spec.version.value = version
+        response = self.models.GetModelStatus(request, timeout=10.0)
+        return {status.version: status for status in response.model_version_status}
+
+    def available(self) -> set[int]:
+        """Versions that serve."""
+        state = get_model_status_pb2.ModelVersionStatus.AVAILABLE
+        return {version for version, status in self.states().items() if status.state == state}
+
+    def reload(self, *, name: str = DEFAULT_MODEL_NAME, base_path: str = "", **fields: Any) -> Any:
+        """Sends a configuration of one model."""
+        config = model_server_config_pb2.ModelConfig(
+            name=name, base_path=base_path or str(self.base_path), model_platform="tensorflow", **fields
+        )
+        request = model_management_pb2.ReloadConfigRequest()
+        request.config.model_config_list.config.append(config)
+        return self.models.HandleReloadConfigRequest(request, timeout=60.0)
+
+    def is_healthy(self, service: str = "") -> bool:
+        """What the health service says."""
+        response = self.health.Check(health_pb2.HealthCheckRequest(service=service), timeout=10.0)
+        return response.status == health_pb2.HealthCheckResponse.SERVING
+
+
+@contextmanager
+def _embedded(base_path: Path, max_calls: int = EMBEDDED_CALLS) -> Generator[Target]:
+    settings = ServerSettings(port=0, max_calls=max_calls, poll_s=0.1, grace_s=0.0)
+    with EmbeddedServer(base_path, settings=settings) as server:
+        target = Target(server.address, base_path, embedded=True)
+        with target.channel:
+            yield target
+
+
+@contextmanager
+def _real(base_path: Path, log: Path) -> Generator[Target]:
+    binary = os.environ.get(REAL_SERVER, "")
+    if not binary:
+        pytest.skip(f"{REAL_SERVER} does not name a tensorflow_model_server")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        binary,
+        f"--port={port}",
+        f"--model_name={DEFAULT_MODEL_NAME}",
+        f"--model_base_path={base_path}",
+        "--enable_grpc_healthcheck_service=true",
+        "--tensorflow_inter_op_parallelism=8",
+        "--file_system_poll_wait_seconds=1",
+        "--enable_profiler=false",
+    ]
+    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process:
+        try:
+            target = Target(f"127.0.0.1:{port}", base_path, embedded=False)
+            with target.channel:
+                grpc.channel_ready_future(target.channel).result(timeout=START_S)
+                yield target
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="session", params=["embedded", "real"])
+def server(request: pytest.FixtureRequest, tiny_model_base: Path, tmp_path_factory: Any) -> Iterator[Target]:
+    """A server with the tiny model. Shared: no test changes its model."""
+    if request.param == "embedded":
+        with _embedded(tiny_model_base) as target:
+            yield target
+    else:
+        with _real(tiny_model_base, tmp_path_factory.mktemp("real") / "log") as target:
+            yield target
+
+
+@pytest.fixture(scope="session")
+def single(tiny_model_base: Path) -> Iterator[Target]:
+    """An embedded server that takes one call at a time, so that the next one tells when the last has ended."""
+    with _embedded(tiny_model_base, max_calls=1) as target:
+        yield target
+
+
+@pytest.fixture
+def add_version(tiny_model_base: Path, tmp_path: Path) -> Callable[[int], Path]:
+    """Puts the tiny model, without its warm-up, under a number into a base path of the test's own."""
+    source = next(path for path in tiny_model_base.iterdir() if path.name.isdigit())
+
+    def add(version: int) -> Path:
+        staging = tmp_path / f"staging-{version}"
+        shutil.copytree(source, staging, ignore=shutil.ignore_patterns("assets.extra"))
+        base_path = tmp_path / "base"
+        base_path.mkdir(exist_ok=True)
+        return staging.rename(base_path / str(version))
+
+    return add
+
+
+@pytest.fixture(params=["embedded", "real"])
+def fresh(request: pytest.FixtureRequest, add_version: Callable[[int], Path], tmp_path: Path) -> Iterator[Target]:
+    """A server of the test's own, with versions 1 and 2 on disk."""
+    base_path = add_version(1).parent
+    add_version(2)
+    with _embedded(base_path) if request.param == "embedded" else _real(base_path, tmp_path / "log") as target:
+        yield target
+
+
+@pytest.fixture(scope="session")
+def png() -> bytes:
+    """A small PNG file."""
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
+    with io.BytesIO() as file:
+        Image.fromarray(pixels).save(file, "PNG")
+        return file.getvalue()
+
+
+@pytest.fixture(scope="session")
+def wait_until() -> Callable[[Callable[[], bool]], None]:
+    """Waits for a condition, and fails if it does not come."""
+
+    def wait(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
+        ends_at = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < ends_at, "it did not come"
+            time.sleep(0.02)
+
+    return wait

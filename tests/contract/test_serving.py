@@ -1,0 +1,177 @@
+"""What a good request gets, and what a server does while others work."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import get_model_metadata_pb2, prediction_service_pb2_grpc
+
+from styleserve.contract import DEFAULT_MODEL_NAME, SERVING_DEFAULT, SIGNATURES, STYLIZE_ENCODED
+
+if TYPE_CHECKING:
+    from .conftest import Target
+
+# Work has to stop within 200 ms. Another 300 ms are for the machine that the tests share with others, and for the way
+# of measuring: the next call has to get in and be answered.
+STOP_S = 0.5
+
+
+def _array(proto: Any) -> np.ndarray[Any, Any]:
+    return tf.make_ndarray(proto)
+
+
+def test_predict(server: Target) -> None:
+    response = server.predict(server.images(steps=2))
+    assert set(response.outputs) == {"stylized_image", "losses"}
+    assert response.model_spec.name == DEFAULT_MODEL_NAME
+    assert response.model_spec.signature_name == SERVING_DEFAULT
+    assert response.model_spec.version.value in server.available()
+    image = _array(response.outputs["stylized_image"])
+    assert image.shape == (1, 32, 32, 3)
+    assert image.min() >= 0
+    assert image.max() <= 1
+    assert _array(response.outputs["losses"]).shape == (1, 2, 4)
+    assert response.outputs["losses"].float_val
+    assert not response.outputs["losses"].tensor_content
+
+
+def test_an_empty_signature_name_is_the_default(server: Target) -> None:
+    assert server.predict(server.images("", steps=0)).model_spec.signature_name == SERVING_DEFAULT
+
+
+def test_output_filter(server: Target) -> None:
+    request = server.images()
+    request.output_filter.append("losses")
+    assert list(server.predict(request).outputs) == ["losses"]
+
+
+def test_defaults_are_the_signatures_own(server: Target) -> None:
+    definitions = get_model_metadata_pb2.SignatureDefMap()
+    server.metadata("signature_def").metadata["signature_def"].Unpack(definitions)
+    defaults = definitions.signature_def[SERVING_DEFAULT].defaults
+    explicit = server.images(steps=2)
+    for name, proto in defaults.items():
+        if name != "steps":
+            explicit.inputs[name].CopyFrom(proto)
+    left_out = server.predict(server.images(steps=2)).outputs["losses"]
+    assert _array(left_out).tolist() == _array(server.predict(explicit).outputs["losses"]).tolist()
+
+
+def test_values_in_float_val_are_as_good_as_content(server: Target) -> None:
+    request = server.images()
+    proto = request.inputs["content_image"]
+    values = np.frombuffer(proto.tensor_content, np.float32)
+    want = server.predict(request).outputs["stylized_image"]
+    proto.ClearField("tensor_content")
+    proto.float_val.extend(values.tolist())
+    assert server.predict(request).outputs["stylized_image"] == want
+
+
+def test_encoded(server: Target, png: bytes) -> None:
+    request = server.request(
+        STYLIZE_ENCODED,
+        content_bytes=[png],
+        style_bytes=[png],
+        steps=np.array([1], np.int32),
+        max_side=np.array([16], np.int32),
+    )
+    assert server.predict(request).outputs["png_bytes"].string_val[0].startswith(b"\x89PNG")
+
+
+def test_metadata(server: Target) -> None:
+    response = server.metadata("signature_def")
+    definitions = get_model_metadata_pb2.SignatureDefMap()
+    assert response.metadata["signature_def"].Unpack(definitions)
+    assert set(SIGNATURES) <= set(definitions.signature_def)
+    assert response.model_spec.version.value in server.available()
+
+
+def test_health(server: Target) -> None:
+    assert server.is_healthy()
+
+
+def test_deadline(server: Target) -> None:
+    started = time.monotonic()
+    with pytest.raises(grpc.RpcError) as caught:
+        server.start(timeout_s=0.5).result()
+    assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert time.monotonic() - started < 0.5 + STOP_S
+
+
+def _gets_in(single: Target) -> bool:
+    call = single.prediction.Predict.future(single.images(steps=0), timeout=30.0)
+    if call.exception() is None:
+        return True
+    assert call.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert call.details() == "Server Threadpool Exhausted"
+    return False
+
+
+def _seconds_until_free(single: Target) -> float:
+    started = time.monotonic()
+    while not _gets_in(single):
+        time.sleep(0.005)
+    return time.monotonic() - started
+
+
+def test_work_stops_at_the_deadline(single: Target) -> None:
+    assert single.start(timeout_s=0.5).exception().code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert _seconds_until_free(single) < STOP_S
+
+
+def test_work_stops_when_the_client_cancels(single: Target) -> None:
+    for _ in range(3):  # a stopped call leaves nothing behind for the next
+        call = single.start()
+        time.sleep(0.3)
+        assert not call.done()
+        call.cancel()
+        assert _seconds_until_free(single) < STOP_S
+
+
+def test_work_stops_when_the_channel_closes(single: Target) -> None:
+    another = grpc.insecure_channel(single.address)
+    request = single.images(steps=5000)
+    call = prediction_service_pb2_grpc.PredictionServiceStub(another).Predict.future(request)  # no deadline at all
+    time.sleep(0.3)
+    assert not call.done()
+    another.close()
+    assert _seconds_until_free(single) < STOP_S
+
+
+def test_long_loops_delay_neither_status_nor_a_short_request(
+    server: Target,
+) -> None:
+    calls = [server.start() for _ in range(3)]
+    try:
+        time.sleep(0.5)
+        started = time.monotonic()
+        assert server.states()
+        assert server.metadata("signature_def").metadata
+        assert server.is_healthy()
+        # A few milliseconds, were the processors not all busy.
+        assert time.monotonic() - started < 1.0
+        server.predict(server.images(steps=0))
+        assert time.monotonic() - started < 5.0
+        assert not any(call.done() for call in calls)
+    finally:
+        for call in calls:
+            call.cancel()
+
+
+def test_too_many_calls_are_refused_at_once(single: Target) -> None:
+    call = single.start()
+    try:
+        time.sleep(0.3)
+        started = time.monotonic()
+        with pytest.raises(grpc.RpcError, match="Server Threadpool Exhausted") as caught:
+            single.predict(single.images())
+        assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert time.monotonic() - started < 1.0
+    finally:
+        call.cancel()
+        _seconds_until_free(single)

@@ -1,0 +1,100 @@
+"""A model that is small and quick, with names of the wire contract: what serving needs to see of the real one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+from styleserve.contract import DEFAULT_MODEL_NAME, SERVING_DEFAULT, STYLIZE_ENCODED
+
+_IMAGE = [None, None, None, 3]
+_STEPS = tf.constant([3], tf.int32)
+"""A constant of TensorFlow, and not of Python: only so does it become a default of the signature."""
+
+
+class StandIn(tf.Module):
+    """Blurs `content_image` a little in each step, then multiplies by `gain`, which tells one version from another."""
+
+    def __init__(self, gain: float) -> None:
+        super().__init__()
+        self._gain = tf.Variable(gain, dtype=tf.float32)
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec(_IMAGE, tf.float32, name="content_image"),
+            tf.TensorSpec([None], tf.int32, name="steps"),
+        ]
+    )
+    def stylize(self, content_image: Any, steps: Any = _STEPS) -> dict[str, Any]:
+        image = tf.ensure_shape(content_image, _IMAGE)
+        tf.debugging.Assert(tf.reduce_all(steps >= 0), ["steps must not be negative, but is", steps])
+        most = tf.reduce_max(steps)
+
+        def blur(index: Any, now: Any) -> Any:
+            return index + 1, tf.nn.avg_pool2d(now, 3, 1, "SAME")
+
+        _, image = tf.while_loop(lambda index, _: index < most, blur, [0, image])
+        return {"stylized_image": image * self._gain}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="content_bytes")])
+    def encoded(self, content_bytes: Any) -> dict[str, Any]:
+        return {"png_bytes": tf.strings.join(["PNG ", content_bytes])}
+
+
+@pytest.fixture(scope="session")
+def add_stand_in() -> Callable[..., Path]:
+    """Puts a version of the stand-in into a base path: complete at the moment it appears under its number."""
+
+    def add(base_path: Path, version: int, *, gain: float = 1.0, warmup: bytes | None = None) -> Path:
+        staging = base_path / f"staging-{version}"
+        module = StandIn(gain)
+        signatures = {SERVING_DEFAULT: module.stylize, STYLIZE_ENCODED: module.encoded}
+        tf.saved_model.save(module, str(staging), signatures=signatures)
+        if warmup is not None:
+            (staging / "assets.extra").mkdir()
+            (staging / "assets.extra" / "tf_serving_warmup_requests").write_bytes(warmup)
+        return staging.rename(base_path / str(version))
+
+    return add
+
+
+@pytest.fixture(scope="session")
+def stand_in_base(tmp_path_factory: pytest.TempPathFactory, add_stand_in: Callable[..., Path]) -> Path:
+    """A base path with version 1. Shared: no test changes it."""
+    return add_stand_in(tmp_path_factory.mktemp("stand-in"), 1).parent
+
+
+@pytest.fixture
+def request_of() -> Callable[..., predict_pb2.PredictRequest]:
+    """Makes a request for the stand-in."""
+
+    def make(*, steps: int = 1, signature: str = "", name: str = DEFAULT_MODEL_NAME) -> predict_pb2.PredictRequest:
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = name
+        request.model_spec.signature_name = signature
+        request.inputs["content_image"].CopyFrom(tf.make_tensor_proto(0.5, tf.float32, [1, 8, 8, 3]))
+        request.inputs["steps"].CopyFrom(tf.make_tensor_proto([steps], tf.int32))
+        return request
+
+    return make
+
+
+@pytest.fixture
+def warmup_file(tmp_path: Path) -> Callable[..., bytes]:
+    """The bytes of a warm-up file with these requests."""
+
+    def write(*requests: predict_pb2.PredictRequest) -> bytes:
+        path = tmp_path / "warmup"
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            for request in requests:
+                log = prediction_log_pb2.PredictionLog()
+                log.predict_log.request.CopyFrom(request)
+                writer.write(log.SerializeToString())
+        return path.read_bytes()
+
+    return write

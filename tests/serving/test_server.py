@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import typer
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tensorflow_serving.apis import prediction_service_pb2_grpc
+from typer.testing import CliRunner
+
+from styleserve.contract import DEFAULT_MODEL_NAME
+from styleserve.serving import EmbeddedServer, ServerSettings, StartError
+from styleserve.serving.command import EXIT_START_FAILED, register
+
+Make = Callable[..., Any]
+SETTINGS = ServerSettings(port=0, max_calls=2, poll_s=0.05, grace_s=0.0)
+
+
+@pytest.fixture(scope="module")
+def server(stand_in_base: Path) -> Iterator[EmbeddedServer]:
+    with EmbeddedServer(stand_in_base, settings=SETTINGS) as server:
+        yield server
+
+
+def _predict(channel: grpc.Channel, request: Any, timeout_s: float = 30.0) -> Any:
+    return prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=timeout_s)
+
+
+def test_two_servers_beside_each_other(server: EmbeddedServer, stand_in_base: Path, request_of: Make) -> None:
+    with EmbeddedServer(stand_in_base, model_name="other", settings=SETTINGS) as other:
+        assert other.port != server.port
+        with grpc.insecure_channel(other.address) as channel:
+            assert _predict(channel, request_of(name="other")).model_spec.name == "other"
+
+
+def test_a_call_without_a_deadline(server: EmbeddedServer, request_of: Make) -> None:
+    with grpc.insecure_channel(server.address) as channel:
+        assert prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request_of()).outputs
+
+
+def test_health_of_each_service(server: EmbeddedServer) -> None:
+    with grpc.insecure_channel(server.address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        for service in ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"):
+            reply = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=10.0)
+            assert reply.status == health_pb2.HealthCheckResponse.SERVING
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.Check(health_pb2.HealthCheckRequest(service="nosuch"), timeout=10.0)
+        assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+def test_methods_that_are_not_there(server: EmbeddedServer) -> None:
+    with grpc.insecure_channel(server.address) as channel:
+        with pytest.raises(grpc.RpcError) as caught:
+            channel.unary_unary("/tensorflow.serving.PredictionService/Classify")(b"", timeout=10.0)
+        assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_a_taken_port_is_told_before_the_model_is_loaded(server: EmbeddedServer, stand_in_base: Path) -> None:
+    settings = ServerSettings(port=server.port)
+    with pytest.raises(StartError, match=rf"cannot listen on 127\.0\.0\.1:{server.port}: .*Choose another"):
+        EmbeddedServer(stand_in_base, settings=settings).start()
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_nothing_to_serve(tmp_path: Path, exists: bool) -> None:
+    base_path = tmp_path if exists else tmp_path / "nosuch"
+    with pytest.raises(StartError, match=r"(has no version in it|is not a directory)\. Export a model first"):
+        EmbeddedServer(base_path, settings=SETTINGS).start()
+
+
+def test_only_a_broken_version(tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    with pytest.raises(StartError, match=r"no version of .* can be served: cannot load .*1"):
+        EmbeddedServer(tmp_path, settings=SETTINGS).start()
+
+
+def test_a_version_whose_warm_up_fails_does_not_take_over(
+    tmp_path: Path, add_stand_in: Make, warmup_file: Make, request_of: Make
+) -> None:
+    add_stand_in(tmp_path, 1)
+    with EmbeddedServer(tmp_path, settings=SETTINGS) as server, grpc.insecure_channel(server.address) as channel:
+        add_stand_in(tmp_path, 2, warmup=warmup_file(request_of(steps=-1)))
+        time.sleep(1.0)
+        assert _predict(channel, request_of()).model_spec.version.value == 1
+        assert server.serving() == {DEFAULT_MODEL_NAME: [1]}
+        add_stand_in(tmp_path, 3, warmup=warmup_file(request_of(steps=1)))
+        _wait(lambda: server.serving() == {DEFAULT_MODEL_NAME: [3]})
+        assert _predict(channel, request_of()).model_spec.version.value == 3
+
+
+def test_stopping_ends_the_calls_inside(stand_in_base: Path, request_of: Make) -> None:
+    server = EmbeddedServer(stand_in_base, settings=SETTINGS)
+    server.start()
+    with grpc.insecure_channel(server.address) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        call = stub.Predict.future(request_of(steps=50_000_000), timeout=60.0)
+        time.sleep(0.3)
+        started = time.monotonic()
+        server.stop(grace_s=0.2)
+        assert time.monotonic() - started < 2.0
+        assert call.exception().code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+
+
+def test_stopping_waits_for_calls_within_the_grace(stand_in_base: Path, request_of: Make) -> None:
+    server = EmbeddedServer(stand_in_base, settings=SETTINGS)
+    server.start()
+    with grpc.insecure_channel(server.address) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        call = stub.Predict.future(request_of(steps=30_000), timeout=60.0)
+        time.sleep(0.2)
+        assert not call.done()
+        server.stop(grace_s=30.0)
+        assert call.result().outputs
+
+
+def test_threads_are_gone_after_the_stop(stand_in_base: Path) -> None:
+    before = threading.active_count()
+    with EmbeddedServer(stand_in_base, settings=SETTINGS):
+        pass
+    _wait(lambda: threading.active_count() <= before)
+
+
+@pytest.mark.parametrize("fields", [{"port": 70_000}, {"max_calls": 0}, {"poll_s": 0.0}, {"grace_s": -1.0}])
+def test_settings_out_of_range(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(fields))):
+        ServerSettings(**fields)
+
+
+def _app() -> typer.Typer:
+    app = typer.Typer()
+    register(app)
+
+    @app.callback()
+    def main() -> None: ...  # pyright: ignore[reportUnusedFunction]
+
+    return app
+
+
+def test_the_command_without_a_model(tmp_path: Path) -> None:
+    result = CliRunner().invoke(_app(), ["serve", "--model-base-path", str(tmp_path)])
+    assert result.exit_code == EXIT_START_FAILED
+    assert "Export a model first" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_front_door_and_command_leave_tensorflow_alone() -> None:
+    code = (
+        "import sys, styleserve.serving, styleserve.serving.command;"
+        "sys.exit('tensorflow' in sys.modules or 'tensorflow_serving' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_process_stops_cleanly(stand_in_base: Path, request_of: Make, number: signal.Signals) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    code = (
+        "import typer; from styleserve.serving.command import register; app = typer.Typer();"
+        "app.callback()(lambda: None); register(app); app()"
+    )
+    command = [sys.executable, "-c", code, "serve", "--model-base-path", str(stand_in_base), f"--port={port}"]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert f"Serving {DEFAULT_MODEL_NAME}, version 1, on 127.0.0.1:{port}" in process.stdout.readline()
+            with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+                assert _predict(channel, request_of()).outputs
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert process.returncode == 0
+    assert "Traceback" not in errors
+
+
+def _wait(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
+    ends_at = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < ends_at, "it did not come"
+        time.sleep(0.02)
