@@ -1,0 +1,151 @@
+"""Everything that can go wrong, as a tree.
+
+    StyleServeError                  1
+    ├── ControlError                 3   a control is out of its range; also a ValueError
+    ├── ImageError                   4   a picture cannot be used
+    ├── OutputError                  5   a result cannot be written
+    └── ServiceError                10   the server failed in a way that has no class of its own
+        ├── ServerUnavailable       11   nobody answers at the address
+        ├── DeadlineExceeded        12   no answer in time
+        ├── Overloaded              13   the server is busy
+        ├── ModelNotFound           14   the server has no such model, version or signature
+        ├── ModelNotReady           15   the server has the model, but not available (yet)
+        ├── RequestRefused          16   the server does not accept the request
+        ├── TooLarge                17   over the limit of a message or of the server's memory
+        ├── WrongServer             18   something answers that is not TensorFlow Serving
+        └── BadReply                19   an answer that makes no sense
+            └── NonFiniteResult     20   an answer with NaN or infinity in it
+
+The numbers are the exit codes of the command line, which adds 0 (success), 2 (wrong usage) and 130 (Ctrl-C).
+"""
+# ruff: noqa: N818 - named after the cause
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar, Final
+
+
+class StyleServeError(Exception):
+    """Something failed that was not foreseen.
+
+    Attributes:
+        exit_code: of the command line.
+        message: what came, and what is allowed.
+        hint: the next step to take; may be empty.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(f"{message}\n{hint}" if hint else message)
+        self.message: Final = message
+        self.hint: Final = hint
+
+
+class ControlError(StyleServeError, ValueError):
+    """A control is out of its range."""
+
+    exit_code = 3
+
+
+class ImageError(StyleServeError):
+    """A picture cannot be used: missing, no image, cut short, too large or too small."""
+
+    exit_code = 4
+
+
+class OutputError(StyleServeError):
+    """A result cannot be written: unknown extension, folder missing or not writable, disk full."""
+
+    exit_code = 5
+
+
+class ServiceError(StyleServeError):
+    """The server failed in a way that has no exit code of its own.
+
+    Attributes:
+        status: name of the gRPC status, as in "INTERNAL"; empty where the call itself succeeded.
+        server_text: what the server said.
+    """
+
+    exit_code = 10
+
+    def __init__(self, message: str, *, hint: str = "", status: str = "", server_text: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.status: Final = status
+        self.server_text: Final = server_text
+
+
+class ServerUnavailable(ServiceError):
+    """Nobody answers at the server's address."""
+
+    exit_code = 11
+
+
+class DeadlineExceeded(ServiceError):
+    """The server did not answer in time."""
+
+    exit_code = 12
+
+
+class Overloaded(ServiceError):
+    """The server has too much to do; the same request may succeed later."""
+
+    exit_code = 13
+
+
+class ModelNotFound(ServiceError):
+    """The server has no such model, version, label or signature."""
+
+    exit_code = 14
+
+
+class ModelNotReady(ServiceError):
+    """The server knows the model, but no version of it is available."""
+
+    exit_code = 15
+
+
+class RequestRefused(ServiceError):
+    """The server does not accept the request."""
+
+    exit_code = 16
+
+
+class TooLarge(ServiceError):
+    """The pictures are over the limit of a message, or over the server's memory."""
+
+    exit_code = 17
+
+
+class WrongServer(ServiceError):
+    """Something answers at the address, but not TensorFlow Serving."""
+
+    exit_code = 18
+
+
+class BadReply(ServiceError):
+    """The server's answer is damaged or is not what the contract says."""
+
+    exit_code = 19
+
+
+class NonFiniteResult(BadReply):
+    """The server's answer has NaN or infinity in it: the optimisation diverged."""
+
+    exit_code = 20
+
+
+def _tree(root: type[StyleServeError]) -> Iterator[type[StyleServeError]]:
+    yield root
+    for child in root.__subclasses__():
+        yield from _tree(child)
+
+
+def exit_codes() -> dict[int, str]:
+    """What each exit code of the command line means, in order."""
+    codes = {0: "Success.", 2: "Wrong usage.", 130: "Stopped with Ctrl-C."}
+    for error in _tree(StyleServeError):
+        codes.setdefault(error.exit_code, (error.__doc__ or "").partition("\n")[0])
+    return dict(sorted(codes.items()))

@@ -1,0 +1,187 @@
+"""What the commands show: lines and tables for people, JSON for programs, and one exit code per cause."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from styleserve import contract
+
+from .errors import StyleServeError
+from .results import Description, LayerDescription, Metadata, StylizedResult, TensorDescription, VersionStatus
+
+_INTERRUPTED = 130  # as a shell reports a program that SIGINT ended
+_PIPE_WIDTH = 120
+
+
+def say(text: str) -> None:
+    """Prints a line for people on stderr."""
+    typer.echo(text, err=True)
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """Prints an object for programs on stdout."""
+    typer.echo(json.dumps(value, allow_nan=False))
+
+
+@contextmanager
+def reported(as_json: bool) -> Generator[None]:
+    """Turns every error of the block into a message on stderr and the exit code of its cause.
+
+    Args:
+        as_json: also print the error as an object on stdout.
+    """
+    try:
+        yield
+    except StyleServeError as error:
+        _leave(error.exit_code, type(error).__name__, error.message, error.hint, as_json)
+    except KeyboardInterrupt:
+        _leave(_INTERRUPTED, "KeyboardInterrupt", "stopped with Ctrl-C", "", as_json)
+
+
+def _leave(code: int, kind: str, message: str, hint: str, as_json: bool) -> NoReturn:
+    say(f"Error: {message}" + (f"\n{hint}" if hint else ""))
+    if as_json:
+        print_json({"error": {"kind": kind, "message": message, "hint": hint, "exit_code": code}})
+    raise typer.Exit(code)
+
+
+@contextmanager
+def spinner(text: str) -> Generator[None]:
+    """Shows that something is going on, and for how long, where stderr is a terminal."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        progress.add_task(text, total=None)
+        yield
+
+
+def stylized_line(result: StylizedResult, saved: Path) -> str:
+    """A result in one line."""
+    loss = f", loss {result.losses[0, 0]:.4g} -> {result.losses[-1, 0]:.4g}" if result.steps else ""
+    plural = "" if result.steps == 1 else "s"
+    return (
+        f"{saved}: {result.image.width} x {result.image.height} pixels, {result.steps} step{plural}{loss}, "
+        f"{result.timings.call_s:.1f} s, {result.model_name} version {result.model_version}"
+    )
+
+
+def stylized_json(result: StylizedResult, saved: Path, report: Path | None) -> dict[str, Any]:
+    """A result as an object."""
+    return {
+        "output": str(saved),
+        "report": None if report is None else str(report),
+        "width": result.image.width,
+        "height": result.image.height,
+        "model": result.model_name,
+        "model_version": result.model_version,
+        "signature": result.signature,
+        "parameters": dict(result.parameters),
+        "steps": result.steps,
+        "loss_columns": contract.LOSS_COLUMNS,
+        "losses": result.losses.tolist(),
+        "seconds": {
+            "prepare": round(result.timings.prepare_s, 4),
+            "call": round(result.timings.call_s, 4),
+            "decode": round(result.timings.decode_s, 4),
+        },
+        "notes": list(result.notes),
+    }
+
+
+def description_table(found: Description, title: str) -> str:
+    """A description as a table, one row a layer."""
+    table = Table("layer", title=Text(title), title_justify="left")
+    for heading in ("shape", "min", "max", "mean", "Gram min", "Gram max", "Gram mean"):
+        table.add_column(heading, justify="right")
+    for layer in found.layers:
+        gram = _gram_statistics(layer)
+        statistics = (layer.minimum, layer.maximum, layer.mean, *(gram.values() if gram else ()))
+        table.add_row(
+            layer.name,
+            f"{layer.height} x {layer.width} x {layer.channels}",
+            *(f"{value:.4g}" for value in statistics),
+        )
+    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get() + f"Total variation: {found.total_variation:.6g}"
+
+
+def description_json(found: Description) -> dict[str, Any]:
+    """A description as an object, without its images and matrices."""
+    return {
+        "width": found.width,
+        "height": found.height,
+        "total_variation": found.total_variation,
+        "layers": [
+            {
+                "name": layer.name,
+                "shape": [layer.height, layer.width, layer.channels],
+                "min": layer.minimum,
+                "max": layer.maximum,
+                "mean": layer.mean,
+                "gram": _gram_statistics(layer),
+            }
+            for layer in found.layers
+        ],
+        "model_version": found.model_version,
+        "notes": list(found.notes),
+    }
+
+
+def versions_json(found: tuple[VersionStatus, ...]) -> list[dict[str, Any]]:
+    """Versions as objects."""
+    return [{"version": each.version, "state": each.state, "error": each.error} for each in found]
+
+
+def metadata_lines(found: Metadata) -> Iterator[str]:
+    """A model's signatures, line by line."""
+    yield f"{found.model_name} version {found.model_version}"
+    for signature in found.signatures:
+        yield f"\n{signature.name}"
+        for title, tensors in (("inputs", signature.inputs), ("outputs", signature.outputs)):
+            yield f"  {title}"
+            for tensor in tensors:
+                default = "" if tensor.default is None else f"  default {tensor.default:g}"
+                yield f"    {tensor.name}: {tensor.dtype} {_shape(tensor)}{default}"
+
+
+def metadata_json(found: Metadata) -> dict[str, Any]:
+    """A model's signatures as an object."""
+    return {
+        "model": found.model_name,
+        "model_version": found.model_version,
+        "signatures": {
+            signature.name: {
+                "inputs": {tensor.name: _tensor_json(tensor) for tensor in signature.inputs},
+                "outputs": {tensor.name: _tensor_json(tensor) for tensor in signature.outputs},
+            }
+            for signature in found.signatures
+        },
+    }
+
+
+def _gram_statistics(layer: LayerDescription) -> dict[str, float] | None:
+    if layer.gram is None or not layer.gram.size:
+        return None
+    return {"min": float(layer.gram.min()), "max": float(layer.gram.max()), "mean": float(layer.gram.mean())}
+
+
+def _tensor_json(tensor: TensorDescription) -> dict[str, Any]:
+    return {"dtype": tensor.dtype, "shape": tensor.shape, "default": tensor.default}
+
+
+def _shape(tensor: TensorDescription) -> str:
+    if tensor.shape is None:
+        return "of any rank"
+    return "[" + ", ".join("?" if size is None else str(size) for size in tensor.shape) + "]"

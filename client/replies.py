@@ -1,0 +1,214 @@
+"""The server's messages, read into `results`; whatever does not fit the contract is refused by name."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from styleserve import contract
+
+from .errors import BadReply, ImageError, NonFiniteResult
+from .images import Picture, load_picture
+from .protos import (
+    ErrorCode,
+    GetModelMetadataResponse,
+    GetModelStatusResponse,
+    ModelVersionState,
+    PredictResponse,
+    SignatureDefMap,
+    TensorInfo,
+    TensorProto,
+)
+from .results import (
+    Description,
+    Floats,
+    LayerDescription,
+    Metadata,
+    SignatureDescription,
+    TensorDescription,
+    VersionStatus,
+)
+from .tensors import Array, to_array, type_name
+
+SIGNATURE_DEF: Final = "signature_def"
+"""The only metadata that TensorFlow Serving has."""
+
+
+def output(reply: PredictResponse, field: contract.Field) -> Array:
+    """The output of a request for one example, without the batch dimension.
+
+    Raises:
+        BadReply: it is missing, damaged, or its type or shape is not what the contract says.
+    """
+    if field.name not in reply.outputs:
+        raise BadReply(f"the reply has no {field.name!r}; it has {sorted(reply.outputs)}")
+    tensor = reply.outputs[field.name]
+    if type_name(tensor.dtype) != field.dtype:
+        raise BadReply(f"the reply's {field.name!r} is {type_name(tensor.dtype)}; it must be {field.dtype}")
+    array = to_array(tensor, field.name)
+    wanted = (1, *field.shape[1:])
+    if array.ndim != len(wanted) or any(size not in (None, got) for size, got in zip(wanted, array.shape, strict=True)):
+        raise BadReply(f"the reply's {field.name!r} has the shape {list(array.shape)}; it must be {list(wanted)}")
+    return array[0]
+
+
+def numbers(reply: PredictResponse, field: contract.Field) -> Array:
+    """The same, for an output in which every number must be finite.
+
+    Raises:
+        NonFiniteResult: there is NaN or infinity in it.
+    """
+    array = output(reply, field)
+    if not np.isfinite(array).all():
+        raise NonFiniteResult(
+            f"the reply's {field.name!r} holds {_count_non_finite(array)}",
+            hint="See the server's log; try other pictures.",
+        )
+    return array
+
+
+def losses(reply: PredictResponse, steps: int | None) -> Floats:
+    """The loss before each step, `[steps, 4]` float32, finite.
+
+    Args:
+        reply: to a request for one example, so that no row is padding.
+        steps: that were asked for; None where the server chose.
+
+    Raises:
+        NonFiniteResult: the optimisation diverged.
+        BadReply: there are not as many rows as steps.
+    """
+    table = output(reply, contract.LOSSES)
+    if steps is not None and len(table) != steps:
+        raise BadReply(f"the reply has {len(table)} rows of losses; {steps} steps were asked for")
+    rows, columns = np.nonzero(~np.isfinite(table))
+    if len(rows):
+        row, column = rows[0], columns[0]
+        raise NonFiniteResult(
+            f"the optimisation diverged: before step {row + 1} of {len(table)}, the "
+            f"{contract.LOSS_COLUMNS[column]} loss is {table[row, column]:g}",
+            hint="Give a smaller learning rate or smaller weights.",
+        )
+    return table
+
+
+def picture(reply: PredictResponse, signature: str) -> Picture:
+    """The stylised picture, from whichever output the signature has for it.
+
+    Raises:
+        BadReply: it is not a picture.
+        NonFiniteResult: it has pixels that are no numbers.
+    """
+    if signature == contract.STYLIZE_ENCODED:
+        try:
+            return load_picture(bytes(output(reply, contract.PNG_BYTES)), name="the result")
+        except ImageError as error:
+            raise BadReply(f"the reply's {contract.PNG_BYTES.name!r} cannot be used: {error.message}") from error
+    pixels = numbers(reply, contract.STYLIZED_IMAGE)
+    if not pixels.size:
+        raise BadReply(f"the reply's {contract.STYLIZED_IMAGE.name!r} has no pixels: its shape is {list(pixels.shape)}")
+    return Picture.from_pixels(pixels, name="the result")
+
+
+def description(reply: PredictResponse, notes: tuple[str, ...]) -> Description:
+    """What the network sees in the one picture of the request.
+
+    Raises:
+        BadReply: an output is missing or has another form than the contract says.
+    """
+    names = [bytes(name).decode("utf-8", "replace") for name in output(reply, contract.LAYER_NAMES)]
+    shapes, statistics = output(reply, contract.LAYER_SHAPES), numbers(reply, contract.LAYER_STATISTICS)
+    if not len(names) == len(shapes) == len(statistics):
+        raise BadReply(
+            f"the reply names {len(names)} layers, with {len(shapes)} shapes and {len(statistics)} statistics"
+        )
+    sobel = numbers(reply, contract.SOBEL_EDGES)
+    return Description(
+        width=sobel.shape[1],
+        height=sobel.shape[0],
+        layers=tuple(
+            LayerDescription(name, *map(int, shape), *map(float, row), gram=_gram(reply, name))
+            for name, shape, row in zip(names, shapes, statistics, strict=True)
+        ),
+        total_variation=float(numbers(reply, contract.TOTAL_VARIATION)),
+        high_pass_x=numbers(reply, contract.HIGH_PASS_X),
+        high_pass_y=numbers(reply, contract.HIGH_PASS_Y),
+        sobel_edges=sobel,
+        model_version=reply.model_spec.version.value,
+        notes=notes,
+    )
+
+
+def versions(reply: GetModelStatusResponse) -> tuple[VersionStatus, ...]:
+    """The versions of a model, newest first."""
+    found = [
+        VersionStatus(
+            version=status.version,
+            state=_member_name(ModelVersionState, status.state),
+            error=""
+            if status.status.error_code == ErrorCode.OK
+            else f"{_member_name(ErrorCode, status.status.error_code)}: {status.status.error_message}",
+        )
+        for status in reply.model_version_status
+    ]
+    return tuple(sorted(found, key=lambda status: -status.version))
+
+
+def metadata(reply: GetModelMetadataResponse) -> Metadata:
+    """The signatures that a model declares, by name.
+
+    Raises:
+        BadReply: they are missing or damaged.
+    """
+    if SIGNATURE_DEF not in reply.metadata:
+        raise BadReply(f"the reply has no {SIGNATURE_DEF!r}; it has {sorted(reply.metadata)}")
+    try:
+        signatures = SignatureDefMap.FromString(reply.metadata[SIGNATURE_DEF].value).signature_def
+    except DecodeError as error:
+        raise BadReply(f"the reply's {SIGNATURE_DEF!r} is damaged") from error
+    return Metadata(
+        model_name=reply.model_spec.name,
+        model_version=reply.model_spec.version.value,
+        signatures=tuple(
+            SignatureDescription(
+                name,
+                tuple(
+                    _tensor(key, info, _default(signature.defaults[key], key) if key in signature.defaults else None)
+                    for key, info in sorted(signature.inputs.items())
+                ),
+                tuple(_tensor(key, info) for key, info in sorted(signature.outputs.items())),
+            )
+            for name, signature in sorted(signatures.items())
+            if not name.startswith("__")  # TensorFlow's own, as `__saved_model_init_op`
+        ),
+    )
+
+
+def _gram(reply: PredictResponse, layer: str) -> Floats | None:
+    name = contract.gram_name(layer)
+    if name not in reply.outputs:
+        return None
+    return numbers(reply, contract.Field(name, "float32", (None, None, None), "Gram matrix."))
+
+
+def _tensor(name: str, info: TensorInfo, default: float | int | None = None) -> TensorDescription:
+    sizes = tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim)
+    return TensorDescription(name, type_name(info.dtype), None if info.tensor_shape.unknown_rank else sizes, default)
+
+
+def _default(tensor: TensorProto, name: str) -> float | int:
+    values = to_array(tensor, name)
+    if values.size != 1 or values.dtype == object:
+        raise BadReply(f"the default of {name!r} has the shape {list(values.shape)}; one number was expected")
+    return values.reshape(()).item()
+
+
+def _member_name(members: type[ErrorCode] | type[ModelVersionState], value: int) -> str:
+    return members(value).name if value in [int(member) for member in members] else f"code {value}"
+
+
+def _count_non_finite(array: Array) -> str:
+    bad: Any = np.count_nonzero(~np.isfinite(array))
+    return f"{bad} of {array.size} numbers that are NaN or infinite"

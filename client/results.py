@@ -1,0 +1,191 @@
+"""What comes back from the service, typed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from styleserve import __version__
+
+from .outputs import save_image
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Where the time of a call went, in seconds.
+
+    Attributes:
+        prepare_s: reading the pictures.
+        call_s: sending, waiting and receiving.
+        decode_s: reading the reply.
+    """
+
+    prepare_s: float
+    call_s: float
+    decode_s: float
+
+
+@dataclass(frozen=True, eq=False)
+class StylizedResult:
+    """A stylised picture and how it came about.
+
+    Attributes:
+        image: 8-bit RGB.
+        png_bytes: the same as a PNG file.
+        losses: `[steps, 4]` float32, the loss before each step; columns as in `contract.LOSS_COLUMNS`.
+        model_name: of the model that answered.
+        model_version: of the model that answered.
+        signature: that was called.
+        parameters: controls that were sent; the model's defaults held for all others.
+        timings: where the time went.
+        notes: what was done to the pictures before they were sent, and can be seen.
+    """
+
+    image: Image.Image
+    png_bytes: bytes
+    losses: Floats
+    model_name: str
+    model_version: int
+    signature: str
+    parameters: Mapping[str, float | int]
+    timings: Timings
+    notes: tuple[str, ...] = ()
+
+    @property
+    def steps(self) -> int:
+        """Optimisation steps that were done."""
+        return len(self.losses)
+
+    def facts(self) -> dict[str, str]:
+        """What made the picture, as text to be kept in its file."""
+        return {
+            "Software": f"styleserve {__version__}",
+            "Model": self.model_name,
+            "Model version": str(self.model_version),
+            "Signature": self.signature,
+            "Parameters": json.dumps({**self.parameters, "steps": self.steps}),
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Writes the picture, all or nothing, in the format that the extension names; `facts` goes with it.
+
+        Raises:
+            OutputError: it cannot be written there.
+        """
+        return save_image(self.image, path, text=self.facts())
+
+
+@dataclass(frozen=True, eq=False)
+class LayerDescription:
+    """What one layer of the network sees in a picture.
+
+    Attributes:
+        name: of the layer.
+        height: of its output.
+        width: of its output.
+        channels: of its output.
+        minimum: of its activations.
+        maximum: of its activations.
+        mean: of its activations.
+        gram: `[channels, channels]` float32, where it is a style layer.
+    """
+
+    name: str
+    height: int
+    width: int
+    channels: int
+    minimum: float
+    maximum: float
+    mean: float
+    gram: Floats | None
+
+
+@dataclass(frozen=True, eq=False)
+class Description:
+    """What the network sees in a picture.
+
+    Attributes:
+        width: of the picture as it was sent, in pixels.
+        height: of the picture as it was sent, in pixels.
+        layers: in network order.
+        total_variation: sum of absolute differences of neighbours.
+        high_pass_x: `[height, width - 1, 3]` float32, differences along x.
+        high_pass_y: `[height - 1, width, 3]` float32, differences along y.
+        sobel_edges: `[height, width, 3, 2]` float32; the last dimension is (dy, dx).
+        model_version: of the model that answered.
+        notes: what was done to the picture before it was sent, and can be seen.
+    """
+
+    width: int
+    height: int
+    layers: tuple[LayerDescription, ...]
+    total_variation: float
+    high_pass_x: Floats
+    high_pass_y: Floats
+    sobel_edges: Floats
+    model_version: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class VersionStatus:
+    """Where a version of the model is in its life.
+
+    Attributes:
+        version: its number.
+        state: START, LOADING, AVAILABLE, UNLOADING or END.
+        error: why it could not be loaded; empty where nothing failed.
+    """
+
+    version: int
+    state: str
+    error: str = ""
+
+    @property
+    def available(self) -> bool:
+        """Whether requests are answered."""
+        return self.state == "AVAILABLE"
+
+
+@dataclass(frozen=True)
+class TensorDescription:
+    """An input or output of a signature, as the model declares it.
+
+    Attributes:
+        name: of the input or output.
+        dtype: as in the contract: "float32", "int32", "string".
+        shape: sizes; None is known only at run time. The whole is None where not even the rank is known.
+        default: taken where an input is not sent; None where it must be sent, and for outputs.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...] | None
+    default: float | int | None = None
+
+
+@dataclass(frozen=True)
+class SignatureDescription:
+    """One callable of the model, as the model declares it."""
+
+    name: str
+    inputs: tuple[TensorDescription, ...]
+    outputs: tuple[TensorDescription, ...]
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What the model declares about itself."""
+
+    model_name: str
+    model_version: int
+    signatures: tuple[SignatureDescription, ...]

@@ -1,0 +1,220 @@
+"""A small real gRPC server, whose replies the tests choose, and pictures."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from PIL import Image
+
+from styleserve import contract
+from styleserve.client import load_picture, protos
+from styleserve.client.tensors import bytes_tensor, number_tensor, to_array
+
+LAYERS = ("block1_conv1", "block2_conv1", "block2_conv2")
+DEFAULT_STEPS = 7
+VERSION = 42
+
+
+@dataclass
+class Refusal:
+    """A status and its text in place of a reply."""
+
+    code: grpc.StatusCode
+    text: str
+
+
+Behaviour = Callable[[Any], Any]
+
+
+def stylize(request: protos.PredictRequest) -> protos.PredictResponse:
+    """The content as it came, with falling losses."""
+    inputs = request.inputs
+    steps = int(to_array(inputs["steps"], "steps")[0]) if "steps" in inputs else DEFAULT_STEPS
+    total = np.geomspace(1e6, 1e4, max(steps, 1), dtype=np.float32)[:steps]
+    losses = np.stack([total, total * 0.5, total * 0.375, total * 0.125], axis=-1)[None]
+    outputs = {"losses": float_list(losses)}
+    if request.model_spec.signature_name == contract.STYLIZE_ENCODED:
+        picture = load_picture(to_array(inputs["content_bytes"], "content_bytes")[0])
+        side = int(to_array(inputs["max_side"], "max_side")[0]) if "max_side" in inputs else 64
+        file = io.BytesIO()
+        picture.image.resize(picture.size_within(side)).save(file, "PNG")
+        outputs["png_bytes"] = bytes_tensor([file.getvalue()])
+    else:
+        outputs["stylized_image"] = float_list(to_array(inputs["content_image"], "content_image"))
+    return reply(request, outputs)
+
+
+def describe(request: protos.PredictRequest) -> protos.PredictResponse:
+    """Real differences, and made-up layers."""
+    image = to_array(request.inputs["image"], "image")
+    sobel = np.stack([np.zeros_like(image), np.zeros_like(image)], axis=-1)
+    sobel[:, 1:-1, :, :, 0] = image[:, 2:] - image[:, :-2]
+    sobel[:, :, 1:-1, :, 1] = image[:, :, 2:] - image[:, :, :-2]
+    gram = np.arange(9, dtype=np.float32).reshape(1, 3, 3)
+    names = bytes_tensor([name.encode() for name in LAYERS])
+    names.tensor_shape.CopyFrom(number_tensor(np.zeros((1, len(LAYERS)), np.float32)).tensor_shape)
+    return reply(
+        request,
+        {
+            "layer_names": names,
+            "layer_shapes": number_tensor(np.array([[[64, 48, 64]] * len(LAYERS)], np.int32)),
+            "layer_statistics": float_list(np.array([[[0.0, 100.0, 26.0]] * len(LAYERS)], np.float32)),
+            "total_variation": float_list(np.array([12.5], np.float32)),
+            "high_pass_x": float_list(image[:, :, 1:] - image[:, :, :-1]),
+            "high_pass_y": float_list(image[:, 1:] - image[:, :-1]),
+            "sobel_edges": float_list(sobel),
+            "gram_block1_conv1": float_list(gram),
+        },
+    )
+
+
+def predict(request: protos.PredictRequest) -> protos.PredictResponse:
+    """Whatever the signature says."""
+    return describe(request) if request.model_spec.signature_name == contract.DESCRIBE else stylize(request)
+
+
+def reply(request: protos.PredictRequest, outputs: dict[str, protos.TensorProto]) -> protos.PredictResponse:
+    spec = protos.ModelSpec(
+        name=request.model_spec.name,
+        version=protos.Int64Value(value=VERSION),
+        signature_name=request.model_spec.signature_name,
+    )
+    return protos.PredictResponse(model_spec=spec, outputs=outputs)
+
+
+def float_list(array: Any) -> protos.TensorProto:
+    """Numbers as TensorFlow Serving sends them: in a list, not raw."""
+    tensor = number_tensor(np.asarray(array, np.float32))
+    tensor.float_val.extend(np.ravel(array).tolist())
+    tensor.ClearField("tensor_content")
+    return tensor
+
+
+def metadata(request: protos.GetModelMetadataRequest) -> protos.GetModelMetadataResponse:
+    info = protos.TensorInfo(name="steps:0", dtype=protos.DataType.DT_INT32)
+    info.tensor_shape.CopyFrom(protos.TensorShapeProto(dim=[protos.TensorShapeProtoDim(size=-1)]))
+    signature = protos.SignatureDef(
+        inputs={"steps": info}, outputs={"losses": info}, defaults={"steps": number_tensor(np.array([100], np.int32))}
+    )
+    packed = protos.AnyMessage(
+        type_url="type.googleapis.com/tensorflow.serving.SignatureDefMap",
+        value=protos.SignatureDefMap(signature_def={"serving_default": signature}).SerializeToString(),
+    )
+    spec = protos.ModelSpec(name=request.model_spec.name, version=protos.Int64Value(value=VERSION))
+    return protos.GetModelMetadataResponse(model_spec=spec, metadata={"signature_def": packed})
+
+
+def status(_: protos.GetModelStatusRequest) -> protos.GetModelStatusResponse:
+    return version_status(protos.ModelVersionState.AVAILABLE)
+
+
+def version_status(state: protos.ModelVersionState) -> protos.GetModelStatusResponse:
+    return protos.GetModelStatusResponse(
+        model_version_status=[protos.ModelVersionStatus(version=VERSION, state=state, status=protos.StatusProto())]
+    )
+
+
+@dataclass
+class StubServer:
+    """Speaks the protocol; what it answers may be replaced by another function or by a `Refusal`."""
+
+    predict: Behaviour | Refusal = predict
+    metadata: Behaviour | Refusal = metadata
+    status: Behaviour | Refusal = status
+    predict_in_context: Callable[[Any, grpc.ServicerContext], Any] | None = None
+    requests: list[Any] = field(default_factory=list[Any])
+    address: str = ""
+
+    def handlers(self) -> list[grpc.GenericRpcHandler]:
+        methods = {
+            protos.PREDICT: ("predict", protos.PredictRequest),
+            protos.GET_MODEL_METADATA: ("metadata", protos.GetModelMetadataRequest),
+            protos.GET_MODEL_STATUS: ("status", protos.GetModelStatusRequest),
+        }
+        found: list[grpc.GenericRpcHandler] = []
+        for path, (name, kind) in methods.items():
+            _, service, method = path.split("/")
+            handler = grpc.unary_unary_rpc_method_handler(
+                self._answer(name), request_deserializer=kind.FromString, response_serializer=_serialize
+            )
+            found.append(grpc.method_handlers_generic_handler(service, {method: handler}))
+        return found
+
+    def _answer(self, name: str) -> Callable[[Any, grpc.ServicerContext], Any]:
+        def answer(request: Any, context: grpc.ServicerContext) -> Any:
+            self.requests.append(request)
+            if name == "predict" and self.predict_in_context is not None:
+                return self.predict_in_context(request, context)
+            behaviour: Behaviour | Refusal = getattr(self, name)
+            if isinstance(behaviour, Refusal):
+                context.abort(behaviour.code, behaviour.text)
+            return behaviour(request)
+
+        return answer
+
+
+def _serialize(message: Any) -> bytes:
+    return message if isinstance(message, bytes) else message.SerializeToString()
+
+
+@pytest.fixture
+def stub() -> Iterator[StubServer]:
+    """A server of one's own, running."""
+    server = StubServer()
+    running = grpc.server(
+        ThreadPoolExecutor(max_workers=4),
+        options=[
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.max_send_message_length", -1),
+        ],
+    )
+    running.add_generic_rpc_handlers(server.handlers())
+    server.address = f"127.0.0.1:{running.add_insecure_port('127.0.0.1:0')}"
+    running.start()
+    yield server
+    running.stop(grace=None).wait()
+
+
+@pytest.fixture
+def refusal() -> type[Refusal]:
+    """`Refusal`, as tests cannot import from here."""
+    return Refusal
+
+
+def draw(width: int = 48, height: int = 64, mode: str = "RGB") -> Image.Image:
+    """A picture in which every corner differs."""
+    y, x = np.mgrid[0:height, 0:width]
+    red, green = x * 255 // (width - 1), y * 255 // (height - 1)
+    blue = np.where((x // 8 + y // 8) % 2 == 0, 200, 40)
+    return Image.fromarray(np.stack([red, green, blue], axis=-1).astype(np.uint8)).convert(mode)
+
+
+@pytest.fixture
+def picture() -> Image.Image:
+    """48 x 64 pixels, RGB."""
+    return draw()
+
+
+@pytest.fixture
+def content(tmp_path: Path) -> Path:
+    """A JPEG file of 96 x 64 pixels."""
+    path = tmp_path / "content.jpg"
+    draw(96, 64).save(path, quality=90)
+    return path
+
+
+@pytest.fixture
+def style(tmp_path: Path) -> Path:
+    """A PNG file of 48 x 64 pixels."""
+    path = tmp_path / "style.png"
+    draw().rotate(180).save(path)
+    return path

@@ -1,0 +1,320 @@
+"""The commands, through Typer's runner and as real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from styleserve import __version__, contract
+from styleserve.client.command import register
+from styleserve.client.errors import exit_codes
+from styleserve.client.tensors import number_tensor, to_array
+
+app = typer.Typer(pretty_exceptions_enable=False)
+register(app)
+
+
+def run(*arguments: object, server: Any = None) -> Result:
+    where = [] if server is None else ["--server", server.address]
+    return CliRunner().invoke(app, [*map(str, arguments), *where])
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        return image.size
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_stylize_saves_the_picture(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.png"
+    result = run("stylize", content, style, "-o", out, "--steps", 5, "--tv-weight", 2, server=stub)
+    assert result.exit_code == 0, result.output
+    assert re.fullmatch(
+        rf"{out}: 64 x 43 pixels, 5 steps, loss 1e\+06 -> 1e\+04, \d+\.\d s, style_transfer version 42\n", result.stdout
+    )
+    assert result.stderr == ""
+    (request,) = stub.requests
+    assert to_array(request.inputs["steps"], "") == [5]
+    assert to_array(request.inputs["total_variation_weight"], "") == [2]
+    assert not {"content_weight", "style_weight", "learning_rate", "max_side"} & set(request.inputs)
+    with Image.open(out) as saved:
+        assert saved.size == (64, 43)
+        assert saved.info["Model version"] == "42"
+        assert saved.info["Software"] == f"styleserve {__version__}"
+        assert json.loads(saved.info["Parameters"]) == {"total_variation_weight": 2.0, "steps": 5}
+
+
+def test_every_option_reaches_the_server(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
+    values = {
+        "content_weight": 3.0,
+        "style_weight": 4.0,
+        "total_variation_weight": 5.0,
+        "steps": 6,
+        "learning_rate": 0.5,
+        "max_side": 32,
+    }
+    options = [
+        part
+        for name, value in values.items()
+        for part in (f"--{name.replace('total_variation', 'tv').replace('_', '-')}", value)
+    ]
+    result = run(
+        "stylize", content, style, "-o", tmp_path / "o.png", *options, "--model-name", "m", "--timeout", 9, server=stub
+    )
+    assert result.exit_code == 0, result.output
+    (request,) = stub.requests
+    assert request.model_spec.name == "m"
+    assert {name: to_array(request.inputs[name], "")[0] for name in values} == values
+
+
+def test_stylize_as_json(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
+    out, report = tmp_path / "out.webp", tmp_path / "report.png"
+    result = run("stylize", content, style, "-o", out, "--report", report, "--json", server=stub)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert (found["output"], found["report"]) == (str(out), str(report))
+    assert (found["width"], found["height"], found["steps"], found["model_version"]) == (64, 43, 7, 42)
+    assert np.shape(found["losses"]) == (7, len(found["loss_columns"]))
+    assert image_size(report)[0] == 1400
+    signatures = [request.model_spec.signature_name for request in stub.requests]
+    assert signatures == [contract.STYLIZE_ENCODED, contract.DESCRIBE, contract.DESCRIBE]
+
+
+def test_a_report_says_where_it_is(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.png"
+    result = run("stylize", content, style, "-o", tmp_path / "out.png", "--report", report, server=stub)
+    assert result.stdout.splitlines()[1] == f"{report}: the report"
+
+
+def test_serving_default(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
+    signature = ("--signature", "serving_default", "--max-side", 40)
+    result = run("stylize", content, style, "-o", tmp_path / "out.tif", *signature, server=stub)
+    assert result.exit_code == 0, result.output
+    assert to_array(stub.requests[0].inputs["content_image"], "").shape == (1, 27, 40, 3)
+
+
+def test_describe(stub: Any, content: Path) -> None:
+    result = run("describe", content, server=stub)
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0].strip() == f"{content}: 96 x 64 pixels"
+    first = next(line for line in lines if "block1_conv1" in line)
+    assert re.findall(r"[\w.]+", first)[:7] == ["block1_conv1", "64", "x", "48", "x", "64", "0"]
+    assert lines[-1] == "Total variation: 12.5"
+
+
+def test_describe_as_json(stub: Any, content: Path) -> None:
+    found = json.loads(run("describe", content, "--json", "--max-side", 48, server=stub).stdout)
+    assert (found["width"], found["height"], found["total_variation"]) == (48, 32, 12.5)
+    assert found["layers"][0] == {
+        "name": "block1_conv1",
+        "shape": [64, 48, 64],
+        "min": 0.0,
+        "max": 100.0,
+        "mean": 26.0,
+        "gram": {"min": 0.0, "max": 8.0, "mean": 4.0},
+    }
+    assert found["layers"][1]["gram"] is None
+
+
+def test_status_metadata_wait_and_version(stub: Any) -> None:
+    assert run("status", server=stub).stdout == "style_transfer version 42: AVAILABLE\n"
+    assert run("wait", server=stub).stdout == "style_transfer version 42: AVAILABLE\n"
+    assert "    steps: int32 [?]  default 100\n" in run("metadata", server=stub).stdout
+    assert run("version").stdout == f"styleserve {__version__}, wire contract {contract.CONTRACT_VERSION}\n"
+    for command in ("status", "metadata", "wait"):
+        assert json.loads(run(command, "--json", server=stub).stdout)["model"] == "style_transfer"
+    assert json.loads(run("version", "--json").stdout)["styleserve"] == __version__
+
+
+def test_status_fails_where_no_version_is_available(stub: Any) -> None:
+    reply = stub.status(None)
+    reply.model_version_status[0].state = 20
+    stub.status = lambda _: reply  # pyright: ignore
+    result = run("status", server=stub)
+    assert result.exit_code == 15
+    assert "version 42 is LOADING" in result.stderr
+
+
+WRONG: list[tuple[int, str, list[str]]] = [
+    (2, "No such option", ["--nosuch", "1"]),
+    (2, "Invalid value", ["--steps", "many"]),
+    (2, "Invalid value", ["--signature", "nosuch"]),
+    (3, "steps is -1; it must be a whole number from 0", ["--steps", "-1"]),
+    (3, "style_weight is nan; it must be from 0", ["--style-weight", "nan"]),
+    (3, "content_weight is -2.0", ["--content-weight", "-2"]),
+    (3, "max_side is 3", ["--max-side", "3"]),
+    (3, "timeout is 0.0", ["--timeout", "0"]),
+    (5, "there is no folder", ["-o", "missing/out.png"]),
+    (5, "has the extension '.xyz'", ["-o", "out.xyz"]),
+    (5, "there is no folder", ["--report", "missing/report.png"]),
+    (5, "both the result and the report", ["--report", "out.png"]),
+    (11, "no server answers", ["--server", "127.0.0.1:1"]),
+    (11, "host:port", ["--server", "http://127.0.0.1"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "options"), WRONG, ids=lambda value: "-".join(value) if isinstance(value, list) else None
+)
+def test_wrong_requests(
+    stub: Any,
+    content: Path,
+    style: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+    message: str,
+    options: list[str],
+) -> None:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    where = [] if "--server" in options else ["--server", stub.address]
+    result = run("stylize", content, style, "-o", "out.png", *where, *options)
+    assert result.exit_code == code, result.output
+    assert message in re.sub(r"[\s│]+", " ", result.stderr)
+    assert result.stdout == ""
+    assert stub.requests == []
+    assert names(folder) == set()
+
+
+def test_pictures_that_cannot_be_used(stub: Any, content: Path, tmp_path: Path) -> None:
+    result = run("stylize", content, tmp_path / "none.jpg", "-o", tmp_path / "out.png", server=stub)
+    assert result.exit_code == 4
+    assert result.stderr == f"Error: there is no file {tmp_path / 'none.jpg'}\nCheck the name and the folder.\n"
+
+
+def test_an_error_as_json(stub: Any, content: Path, refusal: Any, tmp_path: Path) -> None:
+    stub.predict = refusal(grpc.StatusCode.INVALID_ARGUMENT, "assertion failed: [steps is too high; got] [9000]")
+    result = run("stylize", content, content, "-o", tmp_path / "out.png", "--json", server=stub)
+    assert result.exit_code == 16
+    assert json.loads(result.stdout)["error"] == {
+        "kind": "RequestRefused",
+        "message": "the server refused the request: steps is too high; got 9000",
+        "hint": "",
+        "exit_code": 16,
+    }
+    assert "steps is too high" in result.stderr
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_a_failed_report_leaves_the_picture(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
+    good = stub.predict
+
+    def predict(request: Any) -> Any:
+        reply = good(request)
+        if request.model_spec.signature_name == contract.DESCRIBE:
+            reply.outputs["high_pass_x"].CopyFrom(number_tensor(np.zeros(3, np.float32)))
+        return reply
+
+    stub.predict = predict
+    options = ("-o", tmp_path / "out.png", "--report", tmp_path / "report.png")
+    result = run("stylize", content, style, *options, server=stub)
+    assert result.exit_code == 19
+    assert (tmp_path / "out.png").exists()
+    assert not (tmp_path / "report.png").exists()
+    assert result.stdout.startswith(f"{tmp_path / 'out.png'}: ")
+
+
+def test_help_documents_every_exit_code() -> None:
+    shown = re.sub(r"\s+", " ", run("stylize", "--help").stdout)
+    for code, meaning in exit_codes().items():
+        assert f"{code}: {meaning}" in shown
+    for control in contract.CONTROLS:
+        assert f"usually {control.tutorial:g}" in re.sub(r"[\s│]+", " ", shown)
+
+
+BLOCKED = """
+import sys
+
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("tensorflow", "tensorflow_serving", "keras", "matplotlib"):
+            raise ImportError(f"{name} is blocked")
+
+sys.meta_path.insert(0, Block())
+import typer
+from styleserve.client.command import register
+app = typer.Typer(pretty_exceptions_enable=False)
+register(app)
+app()
+"""
+
+
+def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
+    """The commands in a Python that has no TensorFlow."""
+    command = [sys.executable, "-W", "error", "-c", BLOCKED, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def test_everything_works_without_tensorflow(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
+    server = ("--server", stub.address)
+    out, report = tmp_path / "out.png", tmp_path / "report.png"
+    processes = [
+        start("stylize", content, style, "-o", out, "--report", report, "--json", *server),
+        start("describe", content, *server),
+        start("status", *server),
+        start("metadata", *server),
+        start("wait", *server),
+    ]
+    for process in processes:
+        stdout, stderr = process.communicate(timeout=60)
+        assert (process.returncode, stderr) == (0, "")
+        assert stdout
+    assert image_size(out) == (64, 43)
+    assert report.exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of a terminal")
+def test_ctrl_c_cancels_the_call_and_leaves_nothing(stub: Any, content: Path, tmp_path: Path) -> None:
+    arrived, cancelled = threading.Event(), threading.Event()
+
+    def hang(_: Any, context: grpc.ServicerContext) -> Any:
+        context.add_callback(cancelled.set)
+        arrived.set()
+        cancelled.wait(30)
+
+    stub.predict_in_context = hang
+    process = start("stylize", content, content, "-o", "out.png", "--server", stub.address, cwd=tmp_path)
+    assert arrived.wait(30)
+    time.sleep(0.1)
+    before = names(tmp_path)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert stdout == ""
+    assert stderr == "Error: stopped with Ctrl-C\n"
+    assert cancelled.wait(5)
+    assert names(tmp_path) == before == {content.name}
+
+
+def test_importing_the_client_is_quick_and_without_tensorflow() -> None:
+    timed = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", "import styleserve.client.command"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    modules = {line.rpartition("|")[2].strip().partition(".")[0] for line in timed.stderr.splitlines()}
+    assert "styleserve" in modules
+    assert not modules & {"tensorflow", "tensorflow_serving", "keras", "matplotlib", "scipy", "h5py"}

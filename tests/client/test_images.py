@@ -1,0 +1,340 @@
+"""Pictures as people have them, each made here with Pillow."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from styleserve import contract
+from styleserve.client import ImageError, Picture, load_picture
+from styleserve.client import images as module
+
+
+def encoded(image: Image.Image, file_format: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, file_format, **options)
+    return file.getvalue()
+
+
+def pixels(image: Image.Image) -> Any:
+    return np.asarray(image, dtype=np.int16)
+
+
+def assert_close(image: Image.Image, expected: Image.Image, tolerance: int = 0) -> None:
+    assert image.mode == expected.mode == "RGB"
+    assert image.size == expected.size
+    assert np.abs(pixels(image) - pixels(expected)).max() <= tolerance
+
+
+def assert_sent_losslessly(picture: Picture) -> None:
+    """What is sent is, to a decoder that ignores all metadata, what was loaded."""
+    with Image.open(io.BytesIO(picture.encoded)) as sent:
+        assert sent.format in {name.upper() for name in contract.ENCODED_FORMATS} | {"MPO"}
+        assert_close(sent.convert("RGB"), picture.image)
+
+
+def srgb_profile() -> bytes:
+    return ImageCms.ImageCmsProfile(
+        ImageCms.createProfile("sRGB")  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+    ).tobytes()
+
+
+def swapped_profile() -> bytes:
+    """sRGB's own profile, name and all, with red and green swapped."""
+    profile = bytearray(srgb_profile())
+    count = struct.unpack(">I", profile[128:132])[0]
+    tags = {bytes(profile[at : at + 4]): at + 4 for at in range(132, 132 + 12 * count, 12)}
+    red, green = (tags[name] for name in (b"rXYZ", b"gXYZ"))
+    profile[red : red + 8], profile[green : green + 8] = profile[green : green + 8], profile[red : red + 8]
+    return bytes(profile)
+
+
+@pytest.mark.parametrize(
+    ("file_format", "options"),
+    [
+        ("PNG", {}),
+        ("JPEG", {"quality": 90}),
+        ("JPEG", {"quality": 90, "progressive": True}),
+        ("WEBP", {"lossless": True}),
+    ],
+    ids=["png", "jpeg", "progressive", "webp"],
+)
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_plain_file_is_sent_as_it_is(
+    picture: Image.Image, file_format: str, options: dict[str, Any], mode: str
+) -> None:
+    data = encoded(picture.convert(mode), file_format, **options)
+    loaded = load_picture(data)
+    assert loaded.encoded == data
+    assert loaded.notes == ()
+    assert_close(loaded.image, Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def test_a_profile_that_is_srgb_changes_nothing(picture: Image.Image) -> None:
+    data = encoded(picture, "PNG", icc_profile=srgb_profile())
+    loaded = load_picture(data)
+    assert loaded.encoded == data
+    assert loaded.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("file_format", "options"),
+    [("GIF", {}), ("BMP", {}), ("TIFF", {}), ("PPM", {}), ("JPEG2000", {"irreversible": False})],
+)
+def test_other_formats_are_sent_as_png(picture: Image.Image, file_format: str, options: dict[str, Any]) -> None:
+    picture = picture.quantize(16).convert("RGB")
+    loaded = load_picture(encoded(picture, file_format, **options))
+    assert loaded.encoded.startswith(b"\x89PNG")
+    assert_close(loaded.image, picture)
+    assert_sent_losslessly(loaded)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_pictures_stand_upright(picture: Image.Image, orientation: int, file_format: str) -> None:
+    lying = {
+        1: picture,
+        2: picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+        3: picture.transpose(Image.Transpose.ROTATE_180),
+        4: picture.transpose(Image.Transpose.FLIP_TOP_BOTTOM),
+        5: picture.transpose(Image.Transpose.TRANSPOSE),
+        6: picture.transpose(Image.Transpose.ROTATE_90),
+        7: picture.transpose(Image.Transpose.TRANSVERSE),
+        8: picture.transpose(Image.Transpose.ROTATE_270),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}.get(file_format, {})
+    loaded = load_picture(encoded(lying, file_format, exif=exif.tobytes(), **options))
+    assert_close(loaded.image, picture, tolerance=12 if file_format == "JPEG" else 0)
+    assert_sent_losslessly(loaded)
+
+
+def test_transparent_parts_are_laid_on_white(picture: Image.Image) -> None:
+    alpha = Image.new("L", picture.size, 255)
+    alpha.paste(0, (0, 0, 10, 10))
+    alpha.paste(128, (10, 0, 20, 10))
+    transparent = picture.copy()
+    transparent.putalpha(alpha)
+    loaded = load_picture(encoded(transparent, "PNG"))
+    assert loaded.image.getpixel((3, 3)) == (255, 255, 255)
+    half = loaded.image.getpixel((12, 3))
+    assert isinstance(half, tuple)
+    assert half[0] == pytest.approx((int(pixels(picture)[3, 12, 0]) * 128 + 255 * 127) / 255, abs=1)
+    assert loaded.image.getpixel((30, 30)) == picture.getpixel((30, 30))
+    assert loaded.notes == ("transparent parts were laid on white",)
+    assert_sent_losslessly(loaded)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_an_opaque_alpha_channel_changes_nothing(picture: Image.Image, mode: str) -> None:
+    with_alpha = picture.convert("L").convert(mode)
+    loaded = load_picture(encoded(with_alpha, "PNG"))
+    assert loaded.notes == ()
+    assert_close(loaded.image, picture.convert("L").convert("RGB"))
+
+
+def test_a_palette_with_transparency(picture: Image.Image) -> None:
+    palette = picture.quantize(16)
+    index = palette.getpixel((0, 0))
+    loaded = load_picture(encoded(palette, "PNG", transparency=index))
+    assert loaded.image.getpixel((0, 0)) == (255, 255, 255)
+    assert loaded.notes == ("transparent parts were laid on white",)
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF", "PPM"])
+def test_16_bit_greys_are_scaled_and_not_clipped(file_format: str) -> None:
+    levels = np.linspace(0, 65535, 64 * 32).astype(np.uint16).reshape(32, 64)
+    loaded = load_picture(encoded(Image.fromarray(levels), file_format))
+    expected = np.rint(levels / 257.0).astype(np.uint8)
+    np.testing.assert_array_equal(pixels(loaded.image)[..., 0], expected)
+    assert_sent_losslessly(loaded)
+
+
+def test_16_bit_rgb_is_not_sent_as_it_is() -> None:
+    width, height = 4, 3
+    row = b"\0" + struct.pack(">3H", 0x1234, 0x8000, 0xFFFF) * width
+    data = png(width, height, zlib.compress(row * height), bit_depth=16)
+    loaded = load_picture(data)
+    assert loaded.encoded != data
+    assert loaded.image.getpixel((0, 0)) == (0x12, 0x80, 0xFF)
+
+
+def test_floats_are_read_where_their_range_is_clear() -> None:
+    levels = np.linspace(0, 1, 32 * 16, dtype=np.float32).reshape(16, 32)
+    loaded = load_picture(encoded(Image.fromarray(levels), "TIFF"))
+    assert pixels(loaded.image).max() == 255
+    with pytest.raises(ImageError, match="from 0 to 100"):
+        load_picture(encoded(Image.fromarray(levels * 100), "TIFF"))
+
+
+def test_black_and_white(picture: Image.Image) -> None:
+    bitmap = picture.convert("1")
+    loaded = load_picture(encoded(bitmap, "PNG"))
+    assert_close(loaded.image, bitmap.convert("RGB"))
+    assert_sent_losslessly(loaded)
+
+
+def test_cmyk_without_a_profile_is_said_to_be_a_guess(picture: Image.Image) -> None:
+    loaded = load_picture(encoded(picture.convert("CMYK"), "JPEG", quality=95))
+    assert loaded.notes == ("CMYK without a colour profile: its colours are a guess",)
+    assert_close(loaded.image, picture, tolerance=40)
+    assert_sent_losslessly(loaded)
+
+
+def test_a_foreign_colour_profile_is_converted(picture: Image.Image) -> None:
+    loaded = load_picture(encoded(picture, "PNG", icc_profile=swapped_profile()))
+    assert len(loaded.notes) == 1
+    assert loaded.notes[0].startswith("converted from ")
+    assert np.abs(pixels(loaded.image) - pixels(picture)).max() > 50
+    assert "icc_profile" not in Image.open(io.BytesIO(loaded.encoded)).info
+    assert_sent_losslessly(loaded)
+
+
+@pytest.mark.parametrize(
+    ("mode", "profile", "note"),
+    [
+        ("RGB", b"no profile at all", "its colour profile is damaged and was not used"),
+        ("L", srgb_profile(), "its colour profile is for RGB and was not used"),
+    ],
+    ids=["damaged", "mismatch"],
+)
+def test_a_useless_profile_is_left_out(picture: Image.Image, mode: str, profile: bytes, note: str) -> None:
+    picture = picture.convert(mode)
+    loaded = load_picture(encoded(picture, "PNG", icc_profile=profile))
+    assert loaded.notes == (note,)
+    assert_close(loaded.image, picture.convert("RGB"))
+
+
+def grey_ink_profile() -> bytes:
+    """A CMYK profile of version 2 in which cyan, magenta and yellow are all greys."""
+    inks = np.mgrid[0:2, 0:2, 0:2, 0:2].reshape(4, -1).T
+    lightness = [round(255 * (1 - cmyk[3]) * (1 - cmyk[:3].mean())) for cmyk in inks]
+    identity = struct.pack(">9i", *(65536 * (i % 4 == 0) for i in range(9)))
+    cells = b"".join(bytes((light, 128, 128)) for light in lightness)  # Lab: 128 is no colour
+    table = b"mft1\0\0\0\0" + bytes((4, 3, 2, 0)) + identity + bytes(range(256)) * 4 + cells + bytes(range(256)) * 3
+    name = b"Grey inks"
+    description = b"desc\0\0\0\0" + struct.pack(">I", len(name) + 1) + name + b"\0" * (1 + 8 + 3 + 67)
+    white = b"XYZ \0\0\0\0" + struct.pack(">3i", 63190, 65536, 54061)
+    tags, body, start = b"", b"", 128 + 4 + 3 * 12
+    for kind, content in ((b"A2B0", table), (b"desc", description), (b"wtpt", white)):
+        tags += kind + struct.pack(">2I", start + len(body), len(content))
+        body += content + b"\0" * (-len(content) % 4)
+    header = struct.pack(">I4sI4s4s4s", start + len(body), b"lcms", 0x02100000, b"prtr", b"CMYK", b"Lab ")
+    header += b"\0" * 12 + b"acsp" + b"\0" * 28 + struct.pack(">3i", 63190, 65536, 54061)
+    return header.ljust(128, b"\0") + struct.pack(">I", 3) + tags + body
+
+
+def test_cmyk_with_a_profile_is_converted_by_it() -> None:
+    cyan = Image.new("CMYK", (16, 16), (255, 0, 0, 0))
+    loaded = load_picture(encoded(cyan, "JPEG", quality=95, icc_profile=grey_ink_profile()))
+    assert loaded.notes == ("converted from Grey inks to sRGB",)
+    levels = pixels(loaded.image)
+    assert np.ptp(levels, axis=-1).max() <= 2
+    assert 150 < levels.mean() < 170  # L* of 67
+    assert_sent_losslessly(loaded)
+
+
+@pytest.mark.parametrize("file_format", ["GIF", "WEBP", "TIFF", "PNG"])
+def test_the_first_frame_is_used(picture: Image.Image, file_format: str) -> None:
+    first = picture.quantize(16).convert("RGB")
+    others = [Image.new("RGB", picture.size, colour) for colour in ("red", "blue")]
+    options: dict[str, Any] = {"lossless": True} if file_format == "WEBP" else {}
+    loaded = load_picture(encoded(first, file_format, save_all=True, append_images=others, **options))
+    assert loaded.notes == ("only the first of 3 frames is used",)
+    assert_close(loaded.image, first)
+    assert_sent_losslessly(loaded)
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png(width: int, height: int, body: bytes, bit_depth: int = 8) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, bit_depth, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("size", [(100_000, 100_000), (12_000, 12_000), (9000, 9000)], ids=str)
+def test_a_bomb_is_refused_from_its_header(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> None:
+        pytest.fail("the picture was decoded")
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", never)
+    with pytest.raises(ImageError, match="64,000,000 are allowed"):
+        load_picture(png(*size, zlib.compress(b"\0" * 1000)))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1)], ids=str)
+def test_a_point_or_a_line_is_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(ImageError, match=f"{size[0]} x {size[1]} pixels; at least 2 x 2"):
+        load_picture(encoded(Image.new("RGB", size), "PNG"))
+
+
+@pytest.mark.parametrize("size", [(0, 0), (0, 5)], ids=str)
+def test_no_pixels_at_all(size: tuple[int, int]) -> None:
+    with pytest.raises(ImageError):
+        load_picture(png(*size, zlib.compress(b"")))
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP"])
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.9])
+def test_a_file_cut_short_is_refused(file_format: str, part: float) -> None:
+    noise = Image.effect_noise((64, 64), 80).convert("RGB")
+    data = encoded(noise, file_format)
+    with pytest.raises(ImageError):
+        load_picture(data[: int(len(data) * part)])
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", b"%PDF-1.4 ...", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"])
+def test_what_is_no_picture_is_refused(data: bytes) -> None:
+    with pytest.raises(ImageError, match="the style"):
+        load_picture(data, name="the style")
+
+
+def test_trouble_with_the_file(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"there is no file .*nowhere\.png"):
+        load_picture(tmp_path / "nowhere.png")
+    with pytest.raises(ImageError, match="is a folder"):
+        load_picture(tmp_path)
+    with pytest.raises(ImageError, match="cannot be read"):
+        load_picture("null\0byte.png")
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(ImageError, match="is empty"):
+        load_picture(tmp_path / "empty.png")
+
+
+def test_an_endless_file_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_FILE_BYTES", 1000)
+    (tmp_path / "long.png").write_bytes(b"\0" * 2000)
+    with pytest.raises(ImageError, match="more than the 1,000 bytes"):
+        load_picture(tmp_path / "long.png")
+
+
+def test_pixels_are_batched_floats(picture: Image.Image) -> None:
+    loaded = load_picture(encoded(picture, "PNG"))
+    same = loaded.pixels(picture.size)
+    assert same.dtype == np.float32
+    assert same.shape == (1, 64, 48, 3)
+    np.testing.assert_array_equal(np.rint(same[0] * 255), pixels(picture))
+    assert Picture.from_pixels(same[0], name="x").image.tobytes() == picture.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("size", "max_side", "expected"), [((96, 64), 48, (48, 32)), ((3, 300), 30, (1, 30)), ((10, 20), 40, (20, 40))]
+)
+def test_sizes_keep_their_proportions(size: tuple[int, int], max_side: int, expected: tuple[int, int]) -> None:
+    assert Picture("x", Image.new("RGB", size), b"").size_within(max_side) == expected
+
+
+def test_all_that_is_sent_is_in_the_contract(picture: Image.Image) -> None:
+    allowed = {name.upper() for name in contract.ENCODED_FORMATS}
+    assert set(module._SENT_AS_THEY_ARE) - {"MPO"} <= allowed  # pyright: ignore[reportPrivateUsage]
+    assert load_picture(load_picture(encoded(picture, "PNG"))).image.size == picture.size
