@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import threading
 from dataclasses import replace
@@ -21,7 +20,7 @@ EXIT_START_FAILED = 1
 
 def register(app: typer.Typer) -> None:
     """Adds `serve` to the command line."""
-    app.command("serve")(serve)
+    app.command(rich_help_panel="Server")(serve)
 
 
 def serve(
@@ -38,8 +37,6 @@ def serve(
     grace_s: Annotated[float, typer.Option(min=0, help="Seconds that calls may go on after SIGTERM or Ctrl-C.")] = 5.0,
 ) -> None:
     """Serve an exported model over gRPC, as TensorFlow Serving does."""
-    # Before TensorFlow is imported, which reads it once: its start-up chatter hides the lines that matter.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("styleserve").setLevel(logging.INFO)
     try:

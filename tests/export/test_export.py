@@ -1,4 +1,5 @@
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -141,9 +142,18 @@ def test_output_that_is_a_file(tmp_path: Path) -> None:
         export_model(tiny(tmp_path / "m"))
 
 
-@pytest.mark.parametrize("step", ["write_warmup_requests", "write_card", "validate", "_publish"])
+DISK_FULL = OSError(28, "No space left on device")
+
+
 @pytest.mark.parametrize(
-    "failure", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=["disk", "ctrl-c"]
+    ("step", "failure"),
+    [
+        ("write_warmup_requests", DISK_FULL),
+        ("write_card", KeyboardInterrupt()),
+        ("validate", KeyboardInterrupt()),
+        ("_publish", DISK_FULL),
+    ],
+    ids=str,
 )
 def test_interrupted_anywhere_leaves_no_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, failure: BaseException
@@ -171,21 +181,28 @@ def test_killed_leaves_no_version(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "m").iterdir() if path.name.isdigit()] == []
 
 
-@pytest.fixture
-def saved(tmp_path: Path) -> tuple[Path, StyleTransfer]:
-    settings = tiny(tmp_path / "m")
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StyleTransfer]:
+    settings = tiny(tmp_path_factory.mktemp("exported") / "m")
     version = export_model(settings)
-    model = StyleTransfer(
-        settings.load_weights(),
-        ModelSettings(
-            style_layers=settings.style_layers,
-            content_layer=settings.content_layer,
-            loss_scale="relative",
-            limits=settings.limits,
-        ),
+    model_settings = ModelSettings(
+        style_layers=settings.style_layers,
+        content_layer=settings.content_layer,
+        loss_scale="relative",
+        limits=settings.limits,
     )
-    validate(version, model)
-    return version, model
+    return version, StyleTransfer(settings.load_weights(), model_settings)
+
+
+@pytest.fixture
+def saved(exported: tuple[Path, StyleTransfer], tmp_path: Path) -> tuple[Path, StyleTransfer]:
+    """A copy that a test may damage."""
+    version, model = exported
+    return Path(shutil.copytree(version, tmp_path / "copy")), model
+
+
+def test_validation_passes_what_is_good(saved: tuple[Path, StyleTransfer]) -> None:
+    validate(*saved)
 
 
 def test_validation_notices_other_weights(saved: tuple[Path, StyleTransfer]) -> None:
@@ -197,7 +214,7 @@ def test_validation_notices_other_weights(saved: tuple[Path, StyleTransfer]) -> 
 def test_validation_notices_other_defaults(saved: tuple[Path, StyleTransfer]) -> None:
     version, model = saved
     other = ModelSettings(**{**vars(model.settings), "loss_scale": "tutorial"})
-    with pytest.raises(ValidationError, match="the default of content_weight is not"):
+    with pytest.raises(ValidationError, match="the default of style_weight is not"):
         validate(version, StyleTransfer(random_weights(0), other))
 
 

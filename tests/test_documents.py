@@ -1,0 +1,100 @@
+"""What the documents say is executed: commands, options, make targets, the Python of the README."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from styleserve import __version__
+from styleserve.__main__ import app
+from styleserve.contract import CONTRACT_VERSION
+from styleserve.serving import EmbeddedServer, ServerSettings
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+
+
+def commands() -> list[list[str]]:
+    """Every call of styleserve in a code block of the README, split into words."""
+    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    lines = [line.partition("#")[0] for block in blocks for line in block.splitlines()]
+    calls = [call.split() for line in lines for call in line.split("&&")]
+    return [call for call in calls if call[:1] == ["styleserve"]]
+
+
+@pytest.mark.parametrize("call", commands(), ids=" ".join)
+def test_commands_of_the_readme_exist_with_their_options(call: list[str]) -> None:
+    shown = CliRunner().invoke(app, [call[1], "--help"], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0
+    for option in (word for word in call[2:] if word.startswith("-")):
+        assert option in shown.output
+
+
+def test_every_command_is_in_the_readme() -> None:
+    shown = CliRunner().invoke(app, ["--help"]).output
+    listed = re.findall(r"^│ ([a-z]+) ", shown, re.MULTILINE)
+    assert {"stylize", "export", "serve"} <= set(listed)
+    assert [name for name in listed if f"`{name}" not in README and name != "version"] == []
+
+
+def test_python_of_the_readme_runs(
+    tiny_model_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (snippet,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate(("photo.jpg", "painting.jpg")):
+        pixels = np.random.default_rng(seed).integers(0, 255, (40, 60, 3), np.uint8)
+        Image.fromarray(pixels).save(name)
+    with EmbeddedServer(tiny_model_base, settings=ServerSettings(port=0)) as server:
+        snippet = snippet.replace("127.0.0.1:8500", server.address).replace("steps=200", "steps=3")
+        exec(compile(snippet, "README.md", "exec"), {})  # noqa: S102 - our own document
+    with Image.open("result.png") as result:
+        assert result.size == (64, 43)
+    assert capsys.readouterr().out.startswith("1")  # a version is a time
+
+
+@pytest.mark.parametrize(
+    "target", sorted(set(re.findall(r"(?:^|`)make ([a-z]+)", README + CONTRIBUTING, re.MULTILINE)))
+)
+def test_make_targets_exist(target: str) -> None:
+    done = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, check=False)  # noqa: S607
+    assert done.returncode == 0
+
+
+def test_paths_in_the_readme_exist() -> None:
+    for path in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / path).exists(), path
+
+
+def test_changelog_knows_the_versions() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    assert f"[{__version__}]" in changelog
+    assert f"Wire contract {CONTRACT_VERSION}:" in changelog
+
+
+ALLOWED = {
+    "client": {"client", "contract", "__version__"},
+    "model": {"model", "contract"},
+    "export": {"export", "model", "contract", "__version__"},
+    "serving": {"serving", "contract"},
+}
+
+
+@pytest.mark.parametrize("room", ALLOWED)
+def test_arrows_between_rooms_point_one_way(room: str) -> None:
+    imports = re.compile(r"^\s*(?:from styleserve\.(\w+)|from styleserve import (.+))", re.MULTILINE)
+    for path in (ROOT / room).rglob("*.py"):
+        for module, names in imports.findall(path.read_text()):
+            used = {module} if module else {name.strip() for name in names.split(",")}
+            assert used <= ALLOWED[room], path
+
+
+def test_commands_are_listed_without_tensorflow() -> None:
+    code = "import sys, styleserve.__main__; sys.exit(any(name.startswith('tensorflow') for name in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
