@@ -29,7 +29,8 @@ STYLIZED: Final = DEMO / "stylized.png"
 REPORT: Final = DEMO / "report.png"
 
 SIDE_PX: Final = 256
-STEPS: Final = 50
+STEPS: Final = 40
+CALIBRATION_STEPS: Final = 2
 FETCH_TIMEOUT_S: Final = 15.0
 """Python and Keras take a few seconds to start; what remains is for the download of the weights (80 MB)."""
 READY_TIMEOUT_S: Final = 60.0
@@ -108,15 +109,19 @@ def served(base_path: Path) -> Generator[str]:
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as server:
         output = server.stdout or ()
+        # Read on to the end, because a server whose pipe is full would block.
+        reader = threading.Thread(target=lambda: [None for _ in output], daemon=True)
         try:
             with console.status("Starting the embedded server: load, warm up"):
                 address = read_address(output)
             step("Serve", f"embedded server on {address}")
-            # Read on, because a server whose pipe is full would block.
-            threading.Thread(target=lambda: [None for _ in output], daemon=True).start()
+            reader.start()
             yield address
         finally:
             server.terminate()
+            server.wait()
+            if reader.ident is not None:
+                reader.join()
 
 
 def read_address(output: Iterable[str]) -> str:
@@ -138,9 +143,7 @@ def stylize(client: StyleClient, content: Picture, style: Picture) -> StylizedRe
     def call(steps: int) -> StylizedResult:
         return client.stylize(content, style, max_side=SIDE_PX, steps=steps)
 
-    few = [call(steps).timings.call_s for steps in (1, 3)]
-    step_s = (few[1] - few[0]) / 2
-    expected_s = few[0] + step_s * (STEPS - 1)
+    expected_s = call(CALIBRATION_STEPS).timings.call_s * STEPS / (CALIBRATION_STEPS + 1)  # targets cost about a step
     result: list[StylizedResult | StyleServeError] = []
 
     def work() -> None:
