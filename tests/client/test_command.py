@@ -244,7 +244,11 @@ def test_help_documents_every_exit_code() -> None:
 
 
 BLOCKED = """
+import signal
 import sys
+
+# Behind a shell's "&" a process is born deaf to Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 class Block:
     def find_spec(self, name, path=None, target=None):
