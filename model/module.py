@@ -14,6 +14,7 @@ from styleserve.contract import Field, Limits, LossScale
 from .architecture import CONV_LAYERS, layers_up_to, min_side
 from .checks import check, checked_batch, checked_control, checked_image, checked_partner
 from .describe import describe
+from .interruptible import uninlined
 from .losses import LossWeights
 from .pictures import decode, encode_png
 from .stylize import Stylizer
@@ -79,6 +80,16 @@ class StyleTransfer(tf.Module):
             loss_scale=settings.loss_scale,
         )
         self.min_side = min_side(settings.layers)
+        # Called, not inlined: both signatures share it, and the calls inside it (`interruptible`) may then stand in a
+        # loop. In a loop within the loop over examples TensorFlow's inlining ties them to the wrong one.
+        self._adam = uninlined(
+            self._run_adam,
+            [
+                tf.TensorSpec(contract.CONTENT_IMAGE.shape, tf.float32),
+                tf.TensorSpec(contract.STYLE_IMAGE.shape, tf.float32),
+                {control.name: tf.TensorSpec([None], control.dtype) for control in contract.ADAM_CONTROLS},
+            ],
+        )
         # By name of the signature: the tf.function itself, because a concrete function would lose the defaults.
         self.functions = {
             contract.SERVING_DEFAULT: self._signature(contract.SERVING_DEFAULT, self.stylize),
@@ -119,10 +130,11 @@ class StyleTransfer(tf.Module):
 
         def one(i: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             own = {name: value[i][None] for name, value in controls.items()}
+            max_side = own.pop(contract.MAX_SIDE.name)[0]
             content, style = (
                 decode(
                     picture[i],
-                    max_side=own[contract.MAX_SIDE.name][0],
+                    max_side=max_side,
                     name=field.name,
                     limits=limits,
                     min_side=self.min_side,
@@ -154,7 +166,7 @@ class StyleTransfer(tf.Module):
             if field.control is not None
         }
 
-    def _adam(
+    def _run_adam(
         self, content: tf.Tensor, style: tf.Tensor, controls: dict[str, tf.Tensor]
     ) -> tuple[tf.Tensor, tf.Tensor]:
         image, losses = self.stylizer.adam(

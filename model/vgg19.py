@@ -8,6 +8,7 @@ from typing import Literal
 import tensorflow as tf
 
 from .architecture import IMAGENET_BGR_MEANS, layers_up_to
+from .interruptible import interruptible
 from .weights import Weights
 
 Precision = Literal["float32", "bfloat16"]
@@ -60,7 +61,7 @@ class Vgg19(tf.Module):
             if layer.pool:
                 x = tf.nn.max_pool2d(x, ksize=2, strides=2, padding="VALID")
             x = tf.nn.conv2d(x, self._kernels[layer.name], strides=1, padding="SAME")
-            x = tf.nn.relu(tf.nn.bias_add(x, self._biases[layer.name]))
+            x = interruptible(tf.nn.relu(tf.nn.bias_add(x, self._biases[layer.name])))
             if layer.name in self.layers:
                 features[layer.name] = x
         return features
