@@ -33,7 +33,6 @@ STEPS: Final = 40
 CALIBRATION_STEPS: Final = 2
 FETCH_TIMEOUT_S: Final = 15.0
 """Python and Keras take a few seconds to start; what remains is for the download of the weights (80 MB)."""
-READY_TIMEOUT_S: Final = 60.0
 
 FETCH_WEIGHTS: Final = "from styleserve.model import imagenet_weights; imagenet_weights()"
 
