@@ -24,7 +24,6 @@ from .errors import (
     WrongServer,
 )
 from .images import Picture, load_picture
-from .report import draw_report
 from .results import (
     Description,
     LayerDescription,
@@ -67,6 +66,5 @@ __all__ = [
     "VersionStatus",
     "WrongServer",
     "default_timeout_s",
-    "draw_report",
     "load_picture",
 ]

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Final, Literal
 
 import numpy as np
+from PIL import Image
 
 from styleserve import contract
 
@@ -18,6 +19,7 @@ from .controls import UNSET, Controls, Unset, checked_timeout_s
 from .errors import DeadlineExceeded, ModelNotFound, ModelNotReady, Overloaded, ServerUnavailable
 from .images import Picture, load_picture
 from .protos import GetModelMetadataRequest, GetModelStatusRequest, Int64Value, ModelSpec, PredictRequest, TensorProto
+from .report import draw_report
 from .results import Description, Metadata, StylizedResult, Timings, VersionStatus
 from .tensors import bytes_tensor, number_tensor
 
@@ -187,6 +189,31 @@ class StyleClient:
             timeout_s = default_timeout_s(size[0] * size[1], steps=1)
         reply = self._connection.predict(request, timeout_s)
         return replies.description(reply, picture.notes)
+
+    def report(
+        self,
+        content: PictureSource,
+        style: PictureSource,
+        result: StylizedResult,
+        *,
+        timeout_s: float | None = None,
+    ) -> Image.Image:
+        """One picture that shows a run: its pictures, its losses, and what `describe` tells of before and after.
+
+        Args:
+            content: that was painted.
+            style: that was followed.
+            result: of the run.
+            timeout_s: for each of the two calls; `default_timeout_s` of one step if None.
+
+        Raises:
+            ImageError: a picture cannot be used.
+            ServiceError: one of its subclasses says what went wrong.
+        """
+        picture, size = load_picture(content), result.image.size
+        before = self.describe(picture, size=size, timeout_s=timeout_s)
+        after = self.describe(result.png_bytes, size=size, timeout_s=timeout_s)
+        return draw_report(picture, load_picture(style), result, before, after)
 
     def status(self, *, timeout_s: float = ADMIN_TIMEOUT_S) -> tuple[VersionStatus, ...]:
         """The versions of the model that the server has or had, newest first.

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
 import typer
-from PIL import Image
 
 from styleserve import __version__, contract
 
@@ -18,10 +17,8 @@ from . import printing
 from .client import ADMIN_TIMEOUT_S, DEFAULT_SERVER, StyleClient, describe_versions
 from .controls import UNSET, Unset, allowed_range
 from .errors import ModelNotReady, OutputError, exit_codes
-from .images import Picture, load_picture
+from .images import load_picture
 from .outputs import EXTENSIONS, check_output, save_image
-from .report import draw_report
-from .results import StylizedResult
 
 _T = TypeVar("_T")
 
@@ -107,7 +104,7 @@ def stylize(
                 typer.echo(printing.stylized_line(result, saved))
             if report is not None:
                 with printing.spinner("Drawing the report"):
-                    drawing = _report(client, *pictures, result, timeout)
+                    drawing = client.report(*pictures, result, timeout_s=timeout)
                 save_image(drawing, report, text=result.facts())
         if as_json:
             printing.print_json(printing.stylized_json(result, saved, report))
@@ -213,11 +210,3 @@ def _check_outputs(output: Path, report: Path | None) -> None:
     check_output(output)
     if report is not None and check_output(report).absolute() == output.absolute():
         raise OutputError(f"{output} is named for both the result and the report", hint="Give them two names.")
-
-
-def _report(
-    client: StyleClient, content: Picture, style: Picture, result: StylizedResult, timeout_s: float | None
-) -> Image.Image:
-    before = client.describe(content, size=result.image.size, timeout_s=timeout_s)
-    after = client.describe(result.png_bytes, size=result.image.size, timeout_s=timeout_s)
-    return draw_report(content, style, result, before, after)

@@ -19,7 +19,7 @@ from typing import Final
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from styleserve.client import Picture, StyleClient, StyleServeError, StylizedResult, draw_report, load_picture
+from styleserve.client import Picture, StyleClient, StyleServeError, StylizedResult, load_picture
 from styleserve.client.outputs import save_image
 
 DEMO: Final = Path(__file__).resolve().parent
@@ -181,9 +181,7 @@ def stylize(client: StyleClient, content: Picture, style: Picture) -> StylizedRe
 def report(client: StyleClient, content: Picture, style: Picture, result: StylizedResult) -> Path:
     """Draws the report: pictures, loss curves, high frequencies and edges."""
     with console.status("Drawing the report"):
-        size = result.image.size
-        before, after = client.describe(content, size=size), client.describe(result.png_bytes, size=size)
-        return save_image(draw_report(content, style, result, before, after), REPORT, text=result.facts())
+        return save_image(client.report(content, style, result), REPORT, text=result.facts())
 
 
 def shown(path: Path) -> str:

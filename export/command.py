@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -88,7 +90,9 @@ def export(
             loss_scale=None if loss_scale is _LossScale.auto else loss_scale.value,
             limits=Limits(max_side=max_side, max_steps=max_steps),
         )
-        typer.echo(export_model(settings, say=say))
+        with redirect_stdout(sys.stderr):  # Keras tells of its downloads there, where only the path shall stand
+            version = export_model(settings, say=say)
+        typer.echo(version)
     except ExportError as error:
         say(f"error: {error}")
         raise typer.Exit(EXIT_EXPORT_FAILED) from error
@@ -98,7 +102,9 @@ def _check_classifier(picture: Path) -> None:
     from .classifier import classify  # noqa: PLC0415
 
     try:
-        for guess in classify(picture):
+        with redirect_stdout(sys.stderr):
+            guesses = classify(picture)
+        for guess in guesses:
             typer.echo(f"{guess.probability:7.1%}  {guess.label}", err=True)
     except (OSError, ValueError) as error:
         # Not the model's fault: the export goes on.

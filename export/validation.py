@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
-from tensorflow_serving.apis import predict_pb2
 
 from styleserve import contract
 from styleserve.contract import Field
@@ -55,9 +54,7 @@ def validate(version_dir: Path, model: StyleTransfer) -> None:
         got = _run(name, loaded.signatures[name], inputs)
         expected = {key: np.asarray(value) for key, value in eager[name](inputs).items()}
         _compare(name, got, expected, tolerance)
-    for request in read_warmup_requests(version_dir):
-        name = request.model_spec.signature_name
-        _run(f"warm-up of {name}", loaded.signatures[name], _filled(request, definitions[name]))
+    _replay_warmup(version_dir, definitions)
 
 
 def _signature_definitions(version_dir: Path) -> Mapping[str, meta_graph_pb2.SignatureDef]:
@@ -98,9 +95,12 @@ def _run(
     try:
         return {key: value.numpy() for key, value in function(**inputs).items()}
     except tf.errors.OpError as error:
-        # The last line before the node's name; what stands above it is where the graph was built.
-        reason = error.message.partition("\n\t [[")[0].splitlines()[-1]
-        raise ValidationError(f"{name} fails: {reason}") from error
+        raise ValidationError(f"{name} fails: {_reason(error)}") from error
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    # The last line before the node's name; what stands above it is where the graph was built.
+    return error.message.partition("\n\t [[")[0].splitlines()[-1]
 
 
 def _compare(name: str, got: Mapping[str, NumpyArray], expected: Mapping[str, NumpyArray], tolerance: float) -> None:
@@ -131,7 +131,30 @@ def _decoded(png: bytes) -> npt.NDArray[np.float32]:
     return tf.io.decode_png(png).numpy().astype(np.float32)
 
 
-def _filled(request: predict_pb2.PredictRequest, definition: meta_graph_pb2.SignatureDef) -> dict[str, tf.Tensor]:
-    """The inputs of a request, with the signature's defaults where it has none, as a server does."""
-    protos = {**dict(definition.defaults), **dict(request.inputs)}
-    return {key: tf.constant(tf.make_ndarray(proto)) for key, proto in protos.items()}
+def _replay_warmup(version_dir: Path, definitions: Mapping[str, meta_graph_pb2.SignatureDef]) -> None:
+    """Runs the warm-up requests in a session, as servers do: a graph can run as functions and yet not load there."""
+    requests = read_warmup_requests(version_dir)
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        _load(session, version_dir)
+        for request in requests:
+            name = request.model_spec.signature_name
+            definition = definitions[name]
+            # The signature's defaults stand in where the request has nothing.
+            protos = {**dict(definition.defaults), **dict(request.inputs)}
+            feeds = {definition.inputs[key].name: tf.make_ndarray(proto) for key, proto in protos.items()}
+            try:
+                session.run([output.name for output in definition.outputs.values()], feeds)
+            except tf.errors.OpError as error:
+                raise ValidationError(f"warm-up of {name} fails: {_reason(error)}") from error
+
+
+def _load(session: tf.compat.v1.Session, version_dir: Path) -> None:
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("ERROR")  # else it advises to use a loader that cannot be given a session
+    try:
+        tf.compat.v1.saved_model.load(session, ["serve"], str(version_dir))
+    except (tf.errors.OpError, RuntimeError, ValueError) as error:
+        raise ValidationError(f"it does not load in a session: {error}") from error
+    finally:
+        logger.setLevel(level)

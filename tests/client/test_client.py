@@ -36,7 +36,6 @@ from styleserve.client import (
     TooLarge,
     WrongServer,
     default_timeout_s,
-    draw_report,
     load_picture,
     protos,
 )
@@ -437,13 +436,7 @@ def test_exit_codes_are_distinct() -> None:
 def test_the_report_shows_everything(client: StyleClient, content: Path, style: Path) -> None:
     for steps in (0, 1, 9):
         result = client.stylize(content, style, steps=steps)
-        drawing = draw_report(
-            load_picture(content),
-            load_picture(style),
-            result,
-            client.describe(content, size=result.image.size),
-            client.describe(result.png_bytes, size=result.image.size),
-        )
+        drawing = client.report(content, style, result)
         assert drawing.mode == "RGB"
         assert drawing.width == 1400
         assert 1000 < drawing.height < 3000

@@ -230,6 +230,17 @@ def test_validation_notices_a_bad_warmup_file(saved: tuple[Path, StyleTransfer])
         validate(version, model)
 
 
+def test_validation_notices_what_does_not_load_in_a_session(
+    saved: tuple[Path, StyleTransfer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise tf.errors.InvalidArgumentError(None, None, "{{node while}} has inputs from different frames")
+
+    monkeypatch.setattr(tf.compat.v1.saved_model, "load", refuse)
+    with pytest.raises(ValidationError, match=r"does not load in a session: .* different frames"):
+        validate(*saved)
+
+
 @pytest.mark.parametrize(
     ("flags", "speedup", "precision", "reason"),
     [
