@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import tensorflow as tf
 
 from styleserve import contract
-from styleserve.contract import Field, Limits, LossScale
+from styleserve.contract import Control, Field, Limits, LossScale
 
 from .architecture import CONV_LAYERS, layers_up_to, min_side
 from .checks import check, checked_batch, checked_control, checked_image, checked_partner
@@ -22,6 +23,8 @@ from .vgg19 import Precision, Vgg19
 from .weights import Weights
 
 Outputs = dict[str, tf.Tensor]
+# From content images, style images and controls to the result and the losses, each with the batch in front.
+Optimiser = Callable[[tf.Tensor, tf.Tensor, dict[str, tf.Tensor]], tuple[tf.Tensor, tf.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -80,22 +83,17 @@ class StyleTransfer(tf.Module):
             loss_scale=settings.loss_scale,
         )
         self.min_side = min_side(settings.layers)
-        # Called, not inlined: both signatures share it, and the calls inside it (`interruptible`) may then stand in a
-        # loop. In a loop within the loop over examples TensorFlow's inlining ties them to the wrong one.
-        self._adam = uninlined(
-            self._run_adam,
-            [
-                tf.TensorSpec(contract.CONTENT_IMAGE.shape, tf.float32),
-                tf.TensorSpec(contract.STYLE_IMAGE.shape, tf.float32),
-                {control.name: tf.TensorSpec([None], control.dtype) for control in contract.ADAM_CONTROLS},
-            ],
-        )
-        # By name of the signature: the tf.function itself, because a concrete function would lose the defaults.
-        self.functions = {
-            contract.SERVING_DEFAULT: self._signature(contract.SERVING_DEFAULT, self.stylize),
-            contract.STYLIZE_ENCODED: self._signature(contract.STYLIZE_ENCODED, self.stylize_encoded),
-            contract.DESCRIBE: self._signature(contract.DESCRIBE, self.describe),
+        adam, lbfgs = self._adam(), self._lbfgs()
+        # By name of the signature.
+        self.methods: Mapping[str, Callable[[dict[str, tf.Tensor]], Outputs]] = {
+            contract.SERVING_DEFAULT: partial(self._stylize, contract.SERVING_DEFAULT, adam),
+            contract.STYLIZE_ENCODED: partial(self._stylize_encoded, contract.STYLIZE_ENCODED, adam),
+            contract.STYLIZE_LBFGS: partial(self._stylize, contract.STYLIZE_LBFGS, lbfgs),
+            contract.STYLIZE_LBFGS_ENCODED: partial(self._stylize_encoded, contract.STYLIZE_LBFGS_ENCODED, lbfgs),
+            contract.DESCRIBE: self._describe,
         }
+        # The tf.function itself, because a concrete function would lose the defaults.
+        self.functions = {name: self._signature(name, method) for name, method in self.methods.items()}
 
     def default(self, field: Field) -> tf.Tensor | None:
         """What the model takes for an input that is not sent, `[1]`; None where it must be sent."""
@@ -104,18 +102,18 @@ class StyleTransfer(tf.Module):
         value = min(field.control.default(self.settings.loss_scale), field.control.limit(self.settings.limits))
         return tf.constant([value], field.dtype)
 
-    def stylize(self, inputs: dict[str, tf.Tensor]) -> Outputs:
-        """Signature `serving_default`; inputs and outputs by name, as in the contract."""
+    def _stylize(self, signature: str, optimise: Optimiser, inputs: dict[str, tf.Tensor]) -> Outputs:
+        """Images in and out."""
         limits = self.settings.limits
         content = checked_image(inputs[contract.CONTENT_IMAGE.name], contract.CONTENT_IMAGE, limits, self.min_side)
         style = checked_image(inputs[contract.STYLE_IMAGE.name], contract.STYLE_IMAGE, limits, self.min_side)
         batch = tf.shape(content)[0]
         style = checked_partner(style, contract.STYLE_IMAGE.name, batch, contract.CONTENT_IMAGE.name)
-        image, losses = self._adam(content, style, self._controls(contract.SERVING_DEFAULT, inputs, batch))
+        image, losses = optimise(content, style, self._controls(signature, inputs, batch))
         return {contract.STYLIZED_IMAGE.name: image, contract.LOSSES.name: losses}
 
-    def stylize_encoded(self, inputs: dict[str, tf.Tensor]) -> Outputs:
-        """Signature `stylize_encoded`; inputs and outputs by name, as in the contract.
+    def _stylize_encoded(self, signature: str, optimise: Optimiser, inputs: dict[str, tf.Tensor]) -> Outputs:
+        """Files in and out.
 
         Examples are worked on one after another, because pictures of one batch may differ in size.
         """
@@ -125,7 +123,7 @@ class StyleTransfer(tf.Module):
         batch = tf.shape(content_bytes)[0]
         style_bytes = checked_partner(style_bytes, contract.STYLE_BYTES.name, batch, contract.CONTENT_BYTES.name)
         style_bytes = tf.broadcast_to(style_bytes, [batch])
-        controls = self._controls(contract.STYLIZE_ENCODED, inputs, batch)
+        controls = self._controls(signature, inputs, batch)
         most = tf.reduce_max(controls[contract.STEPS.name])
 
         def one(i: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -141,7 +139,7 @@ class StyleTransfer(tf.Module):
                 )
                 for picture, field in ((content_bytes, contract.CONTENT_BYTES), (style_bytes, contract.STYLE_BYTES))
             )
-            image, losses = self._adam(content, style, own)
+            image, losses = optimise(content, style, own)
             missing = most - tf.shape(losses)[1]
             losses = tf.pad(losses[0], [[0, missing], [0, 0]], constant_values=float("nan"))
             return encode_png(image[0]), losses
@@ -154,8 +152,7 @@ class StyleTransfer(tf.Module):
         )
         return {contract.PNG_BYTES.name: png_bytes, contract.LOSSES.name: losses}
 
-    def describe(self, inputs: dict[str, tf.Tensor]) -> Outputs:
-        """Signature `describe`; inputs and outputs by name, as in the contract."""
+    def _describe(self, inputs: dict[str, tf.Tensor]) -> Outputs:
         image = checked_image(inputs[contract.IMAGE.name], contract.IMAGE, self.settings.limits, self.min_side)
         return describe(image, self.network, style_layers=self.settings.style_layers)
 
@@ -166,23 +163,30 @@ class StyleTransfer(tf.Module):
             if field.control is not None
         }
 
-    def _run_adam(
-        self, content: tf.Tensor, style: tf.Tensor, controls: dict[str, tf.Tensor]
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        image, losses = self.stylizer.adam(
-            content,
-            style,
-            LossWeights(
-                style=controls[contract.STYLE_WEIGHT.name],
-                content=controls[contract.CONTENT_WEIGHT.name],
-                total_variation=controls[contract.TOTAL_VARIATION_WEIGHT.name],
-            ),
-            steps=controls[contract.STEPS.name],
-            learning_rate=controls[contract.LEARNING_RATE.name],
-        )
-        finite = tf.reduce_all(tf.math.is_finite(image))
-        image = check(image, finite, "the result is not finite; use smaller weights or a smaller learning_rate")
-        return image, losses
+    def _adam(self) -> Optimiser:
+        def run(content: tf.Tensor, style: tf.Tensor, controls: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+            image, losses = self.stylizer.adam(
+                content,
+                style,
+                _loss_weights(controls),
+                steps=controls[contract.STEPS.name],
+                learning_rate=controls[contract.LEARNING_RATE.name],
+            )
+            finite = tf.reduce_all(tf.math.is_finite(image))
+            advice = "the result is not finite; use smaller weights or a smaller learning_rate"
+            return check(image, finite, advice), losses
+
+        return _called(run, contract.ADAM_CONTROLS)
+
+    def _lbfgs(self) -> Optimiser:
+        def run(content: tf.Tensor, style: tf.Tensor, controls: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+            steps = controls[contract.STEPS.name]
+            image, losses = self.stylizer.lbfgs(content, style, _loss_weights(controls), steps=steps)
+            # It takes no step that makes the loss infinite, but it may have started there.
+            finite = tf.reduce_all(~tf.math.is_inf(losses))
+            return check(image, finite, "the loss is not finite; use smaller weights"), losses
+
+        return _called(run, contract.LBFGS_CONTROLS)
 
     def _signature(self, name: str, method: Callable[[dict[str, tf.Tensor]], Outputs]) -> Callable[..., Outputs]:
         """A `tf.function` whose arguments are the contract's inputs, optional ones with the model's defaults."""
@@ -207,3 +211,24 @@ class StyleTransfer(tf.Module):
         return tf.function(
             call, input_signature=[tf.TensorSpec(field.shape, field.dtype, field.name) for field in fields]
         )
+
+
+def _called(optimiser: Optimiser, controls: tuple[Control, ...]) -> Optimiser:
+    # Called, not inlined: signatures share it, and the calls inside it (`interruptible`) may then stand in a loop. In a
+    # loop within the loop over examples TensorFlow's inlining ties them to the wrong one.
+    return uninlined(
+        optimiser,
+        [
+            tf.TensorSpec(contract.CONTENT_IMAGE.shape, tf.float32),
+            tf.TensorSpec(contract.STYLE_IMAGE.shape, tf.float32),
+            {control.name: tf.TensorSpec([None], control.dtype) for control in controls},
+        ],
+    )
+
+
+def _loss_weights(controls: dict[str, tf.Tensor]) -> LossWeights:
+    return LossWeights(
+        style=controls[contract.STYLE_WEIGHT.name],
+        content=controls[contract.CONTENT_WEIGHT.name],
+        total_variation=controls[contract.TOTAL_VARIATION_WEIGHT.name],
+    )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import tensorflow as tf
 
+from styleserve import contract
 from styleserve.contract import LossScale
 
-from . import adam
+from . import adam, lbfgs
 from .losses import LossWeights, Targets, make_targets, style_transfer_losses
+from .spectrum import smoothing
 from .vgg19 import Vgg19
 
 
@@ -80,30 +85,75 @@ class Stylizer(tf.Module):
             `[batch, max(steps), 4]`, NaN after an example's own last step.
         """
         targets = self.targets(content_image, style_image)
-        most = tf.reduce_max(steps)
 
-        def body(
-            i: tf.Tensor, image: tf.Tensor, state: adam.AdamState, history: tf.TensorArray
-        ) -> tuple[tf.Tensor, tf.Tensor, adam.AdamState, tf.TensorArray]:
+        def step(
+            state: tuple[tf.Tensor, adam.AdamState], running: tf.Tensor
+        ) -> tuple[tuple[tf.Tensor, adam.AdamState], tf.Tensor]:
+            image, moments = state
             losses, gradient = self.losses_and_gradient(image, targets, weights)
-            moved, state = adam.update(image, gradient, state, learning_rate=learning_rate)
-            running = i < steps
+            moved, moments = adam.update(image, gradient, moments, learning_rate=learning_rate)
             image = tf.where(running[:, None, None, None], tf.clip_by_value(moved, 0.0, 1.0), image)
-            history = history.write(i, tf.where(running[:, None], losses, float("nan")))
-            return i + 1, image, state, history
+            return (image, moments), losses
 
-        # An array without any element cannot be stacked, so there is one row too many where there are no steps.
-        no_losses = tf.fill([tf.shape(content_image)[0], len(weights) + 1], float("nan"))
-        history = tf.TensorArray(tf.float32, size=tf.maximum(most, 1), element_shape=[None, len(weights) + 1])
-        history = history.write(0, no_losses)
+        (image, _), losses = _loop(step, (content_image, adam.init(content_image)), steps)
+        return image, losses
 
-        def unfinished(i: tf.Tensor, *_: object) -> tf.Tensor:
-            return i < most
+    def lbfgs(
+        self, content_image: tf.Tensor, style_image: tf.Tensor, weights: LossWeights, *, steps: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Optimises a copy of the content image with L-BFGS, projected on [0, 1].
 
-        _, image, _, history = tf.while_loop(
-            unfinished,
-            body,
-            (tf.constant(0), content_image, adam.init(content_image), history),
-            parallel_iterations=1,  # iterations depend on one another; more would only hold memory
-        )
-        return image, tf.transpose(history.stack()[:most], [1, 0, 2])
+        Arguments and results are those of `adam`, but a step is one evaluation of the network, the first one at the
+        content image, and the losses are those of the best image so far, after each evaluation.
+        """
+        targets = self.targets(content_image, style_image)
+        precondition = smoothing(tf.shape(content_image)[1:3])
+
+        def step(state: lbfgs.LbfgsState, running: tf.Tensor) -> tuple[lbfgs.LbfgsState, tf.Tensor]:
+            point = lbfgs.trial(state)
+            losses, gradient = self.losses_and_gradient(point, targets, weights)
+            state = lbfgs.update(state, point, losses, gradient, running=running, precondition=precondition)
+            return state, state.losses
+
+        state, losses = _loop(step, lbfgs.init(content_image, columns=len(weights) + 1), steps)
+        return state.image, losses
+
+
+_State = TypeVar("_State")
+
+
+def _loop(
+    step: Callable[[_State, tf.Tensor], tuple[_State, tf.Tensor]], state: _State, steps: tf.Tensor
+) -> tuple[_State, tf.Tensor]:
+    """Runs `step` on the state as often as the example with the most steps wants it.
+
+    Args:
+        step: from a state, and which examples are running (`[batch]` bool), to the next state and the losses,
+            `[batch, 4]`.
+        state: before the first step.
+        steps: `[batch]` int32.
+
+    Returns:
+        The state after the last step, and all losses, `[batch, max(steps), 4]`, NaN after an example's own last step.
+    """
+    most = tf.reduce_max(steps)
+
+    def body(i: tf.Tensor, state: _State, history: tf.TensorArray) -> tuple[tf.Tensor, _State, tf.TensorArray]:
+        running = i < steps
+        state, losses = step(state, running)
+        return i + 1, state, history.write(i, tf.where(running[:, None], losses, float("nan")))
+
+    def unfinished(i: tf.Tensor, *_: object) -> tf.Tensor:
+        return i < most
+
+    # An array without any element cannot be stacked, so there is one row too many where there are no steps.
+    columns = len(contract.LOSS_COLUMNS)
+    history = tf.TensorArray(tf.float32, size=tf.maximum(most, 1), element_shape=[None, columns])
+    history = history.write(0, tf.fill([tf.shape(steps)[0], columns], float("nan")))
+    _, state, history = tf.while_loop(
+        unfinished,
+        body,
+        (tf.constant(0), state, history),
+        parallel_iterations=1,  # iterations depend on one another; more would only hold memory
+    )
+    return state, tf.transpose(history.stack()[:most], [1, 0, 2])

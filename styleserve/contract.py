@@ -22,6 +22,8 @@ DEFAULT_PORT: Final = 8500
 
 SERVING_DEFAULT: Final = "serving_default"
 STYLIZE_ENCODED: Final = "stylize_encoded"
+STYLIZE_LBFGS: Final = "stylize_lbfgs"
+STYLIZE_LBFGS_ENCODED: Final = "stylize_lbfgs_encoded"
 DESCRIBE: Final = "describe"
 
 DType = Literal["float32", "int32", "string"]
@@ -118,7 +120,9 @@ STYLE_WEIGHT: Final = Control(
 TOTAL_VARIATION_WEIGHT: Final = Control(
     "total_variation_weight", "float32", 0.0, _MAX_WEIGHT, "factor", "How much smoothness counts.", 30.0, 3.0
 )
-STEPS: Final = Control("steps", "int32", 0, None, "steps", "Optimisation steps; 0 returns the content image.", 100, 100)
+STEPS: Final = Control(
+    "steps", "int32", 0, None, "evaluations", "Evaluations of the network; 0 returns the content image.", 100, 100
+)
 LEARNING_RATE: Final = Control(
     "learning_rate", "float32", 0.0, 1.0, "pixel range per step", "Learning rate of Adam.", 0.02, 0.02
 )
@@ -127,7 +131,8 @@ MAX_SIDE: Final = Control(
 )
 
 WEIGHT_CONTROLS: Final = (CONTENT_WEIGHT, STYLE_WEIGHT, TOTAL_VARIATION_WEIGHT)
-ADAM_CONTROLS: Final = (*WEIGHT_CONTROLS, STEPS, LEARNING_RATE)
+LBFGS_CONTROLS: Final = (*WEIGHT_CONTROLS, STEPS)
+ADAM_CONTROLS: Final = (*LBFGS_CONTROLS, LEARNING_RATE)
 CONTROLS: Final = (*ADAM_CONTROLS, MAX_SIDE)
 
 
@@ -186,8 +191,8 @@ LOSSES: Final = Field(
     "losses",
     "float32",
     (None, None, 4),
-    "Loss before each step, [batch, most steps of the batch, total | style | content | total variation]; "
-    "NaN after an example's own last step.",
+    "Losses, [batch, most steps of the batch, total | style | content | total variation]: by Adam before each step, "
+    "by L-BFGS of the best image after each evaluation; NaN after an example's own last step.",
 )
 
 LAYER_NAMES: Final = Field("layer_names", "string", (None, None), "Layers, in network order, [batch, layers].")
@@ -222,6 +227,18 @@ SIGNATURES: Final = {
             (CONTENT_BYTES, STYLE_BYTES, *_control_fields(*ADAM_CONTROLS, MAX_SIDE)),
             (PNG_BYTES, LOSSES),
             "Style transfer by Adam, files in and out; both are resized so that the longest side is max_side.",
+        ),
+        Signature(
+            STYLIZE_LBFGS,
+            (CONTENT_IMAGE, STYLE_IMAGE, *_control_fields(*LBFGS_CONTROLS)),
+            (STYLIZED_IMAGE, LOSSES),
+            "Style transfer by L-BFGS, images in and out.",
+        ),
+        Signature(
+            STYLIZE_LBFGS_ENCODED,
+            (CONTENT_BYTES, STYLE_BYTES, *_control_fields(*LBFGS_CONTROLS, MAX_SIDE)),
+            (PNG_BYTES, LOSSES),
+            "Style transfer by L-BFGS, files in and out; both are resized so that the longest side is max_side.",
         ),
         Signature(
             DESCRIBE,

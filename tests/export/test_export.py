@@ -92,7 +92,7 @@ def test_reloaded_is_eager(tiny_model_base: Path) -> None:
     inputs = {"content_image": tf.constant(content), "style_image": tf.constant(style), "steps": tf.constant([3, 2])}
     for control in contract.ADAM_CONTROLS:
         inputs.setdefault(control.name, tf.constant([control.relative], control.dtype))
-    eager = model.stylize(inputs)
+    eager = model.methods["serving_default"](inputs)
     loaded = tf.saved_model.load(str(version_of(tiny_model_base))).signatures[contract.SERVING_DEFAULT](**inputs)
     for name, value in eager.items():
         np.testing.assert_allclose(loaded[name], value, rtol=1e-4, atol=1e-4)

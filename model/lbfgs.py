@@ -1,0 +1,181 @@
+"""L-BFGS on [0, 1] (Liu and Nocedal, 1989, https://doi.org/10.1007/BF01589116) as a pure init/trial/update triple.
+
+Each update takes one evaluation of the loss and its gradient, and ends with the point where it wants the next one. So
+an evaluation is never thrown away without a word, and examples of a batch that are at different places, one in a line
+search and one past it, share the passes through the network.
+
+Safeguards: a point is accepted only with a sufficient decrease (Armijo; Nocedal and Wright, 2006, equation 3.4), else
+the step shrinks; a pair that lacks positive curvature is not remembered; points are projected on [0, 1]; where the
+memory leads nowhere it is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import tensorflow as tf
+
+HISTORY: Final = 10
+"""Pairs of steps and gradient differences that are remembered."""
+
+FIRST_STEP: Final = 8.0 / 255.0
+"""Mean change of a pixel that is tried first, while nothing is known of the curvature."""
+
+_DECREASE: Final = 1e-4
+_CURVATURE: Final = 1e-8
+# A step shrinks to a tenth at most and to a half at least; after so many in a row the memory is dropped.
+_SHRINK: Final = (0.1, 0.5)
+_MAX_SHRINKS: Final = 6
+
+Preconditioner = Callable[[tf.Tensor], tf.Tensor]
+
+
+class LbfgsState(NamedTuple):
+    """What is known after some evaluations; everything per example of the batch.
+
+    Attributes:
+        image: the best point so far, `[batch, height, width, channels]` float32 in [0, 1].
+        losses: of that point, `[batch, columns]`, the first of them minimised; infinite before the first evaluation.
+        gradient: of that point, shaped like the image.
+        direction: of the search from that point, shaped like the image.
+        step: length of the next trial in units of the direction, `[batch]`.
+        shrinks: refused trials since the last accepted one, `[batch]` int32.
+        s: accepted steps, newest first, `[HISTORY, *image.shape]`.
+        y: the gradient differences that belong to them.
+        rho: 1 / (s . y), `[HISTORY, batch]`; 0 where there is no pair.
+        scale: of the preconditioner, from the newest pair, `[batch]`; 0 where there is none.
+    """
+
+    image: tf.Tensor
+    losses: tf.Tensor
+    gradient: tf.Tensor
+    direction: tf.Tensor
+    step: tf.Tensor
+    shrinks: tf.Tensor
+    s: tf.Tensor
+    y: tf.Tensor
+    rho: tf.Tensor
+    scale: tf.Tensor
+
+
+def init(image: tf.Tensor, *, columns: int) -> LbfgsState:
+    """The state before the first evaluation, which `trial` wants at `image` itself.
+
+    Args:
+        image: where to start, `[batch, height, width, channels]` float32 in [0, 1].
+        columns: losses per example that evaluations give.
+    """
+    batch = tf.shape(image)[0]
+    zeros = tf.zeros_like(image)
+    pairs = tf.zeros(tf.concat([[HISTORY], tf.shape(image)], axis=0))
+    return LbfgsState(
+        image=image,
+        losses=tf.fill([batch, columns], float("inf")),
+        gradient=zeros,
+        direction=zeros,
+        step=tf.ones([batch]),
+        shrinks=tf.zeros([batch], tf.int32),
+        s=pairs,
+        y=pairs,
+        rho=tf.zeros([HISTORY, batch]),
+        scale=tf.zeros([batch]),
+    )
+
+
+def trial(state: LbfgsState) -> tf.Tensor:
+    """Where the loss is wanted next, `[batch, height, width, channels]` float32 in [0, 1]."""
+    return tf.clip_by_value(state.image + _wide(state.step) * state.direction, 0.0, 1.0)
+
+
+def update(
+    state: LbfgsState,
+    point: tf.Tensor,
+    losses: tf.Tensor,
+    gradient: tf.Tensor,
+    *,
+    running: tf.Tensor,
+    precondition: Preconditioner,
+) -> LbfgsState:
+    """The state after one evaluation.
+
+    Args:
+        state: before it.
+        point: `trial(state)`.
+        losses: at that point, `[batch, columns]` float32, the first column minimised.
+        gradient: of the first column at that point, shaped like the image.
+        running: `[batch]` bool; False keeps an example where it is.
+        precondition: a symmetric positive definite operator on images, the shape of the inverse Hessian where nothing
+            is remembered; its scale does not matter.
+    """
+    s, y = point - state.image, gradient - state.gradient
+    slope = _dot(state.gradient, s)
+    first = tf.math.is_inf(state.losses[:, 0])
+    enough = losses[:, 0] <= state.losses[:, 0] + _DECREASE * slope
+    # A descent that projection has turned into an ascent, or into nothing, is no descent; a NaN is not enough.
+    accepted = running & (first & tf.math.is_finite(losses[:, 0]) | enough & (slope < 0.0))
+
+    sy = _dot(s, y)
+    curved = accepted & ~first & (sy > _CURVATURE * tf.sqrt(_dot(s, s) * _dot(y, y)))
+    shrinks = tf.where(accepted, 0, state.shrinks + 1)
+    lost = ~accepted & (shrinks > _MAX_SHRINKS)
+    memory = _Memory(
+        s=_push(state.s, s, curved),
+        y=_push(state.y, y, curved),
+        rho=tf.where(lost, 0.0, _push(state.rho, tf.math.reciprocal_no_nan(sy), curved)),
+        scale=tf.where(lost, 0.0, tf.where(curved, tf.math.divide_no_nan(sy, _dot(y, precondition(y))), state.scale)),
+    )
+    gradient = tf.where(_wide(accepted), gradient, state.gradient)
+    renewed = accepted | lost
+    return LbfgsState(
+        image=tf.where(_wide(accepted), point, state.image),
+        losses=tf.where(accepted[:, None], losses, state.losses),
+        gradient=gradient,
+        direction=tf.where(_wide(renewed), _direction(gradient, memory, precondition), state.direction),
+        step=tf.where(renewed, 1.0, state.step * _shrunk(state.losses[:, 0], losses[:, 0], slope)),
+        shrinks=tf.where(lost, 0, shrinks),
+        **memory._asdict(),
+    )
+
+
+class _Memory(NamedTuple):
+    s: tf.Tensor
+    y: tf.Tensor
+    rho: tf.Tensor
+    scale: tf.Tensor
+
+
+def _direction(gradient: tf.Tensor, memory: _Memory, precondition: Preconditioner) -> tf.Tensor:
+    """Minus the inverse Hessian times the gradient: the two-loop recursion (Nocedal and Wright, algorithm 7.4)."""
+    q = gradient
+    alphas: list[tf.Tensor] = []
+    for i in range(HISTORY):
+        alphas.append(memory.rho[i] * _dot(memory.s[i], q))
+        q -= _wide(alphas[i]) * memory.y[i]
+    r = precondition(q)
+    unknown = tf.math.divide_no_nan(FIRST_STEP, tf.reduce_mean(tf.abs(r), axis=[1, 2, 3]))
+    r *= _wide(tf.where(memory.scale > 0.0, memory.scale, unknown))
+    for i in reversed(range(HISTORY)):
+        r += _wide(alphas[i] - memory.rho[i] * _dot(memory.y[i], r)) * memory.s[i]
+    return -r
+
+
+def _shrunk(before: tf.Tensor, after: tf.Tensor, slope: tf.Tensor) -> tf.Tensor:
+    """The minimum of the parabola through both losses and the slope, as a factor of the step, within `_SHRINK`."""
+    factor = -slope / (2.0 * (after - before - slope))
+    return tf.where(tf.math.is_finite(factor), tf.clip_by_value(factor, *_SHRINK), _SHRINK[0])
+
+
+def _push(memory: tf.Tensor, newest: tf.Tensor, where: tf.Tensor) -> tf.Tensor:
+    """`memory` with `newest` in front and its last one dropped, for the examples where that is wanted."""
+    pushed = tf.concat([newest[None], memory[:-1]], axis=0)
+    return tf.where(tf.reshape(where, [1, -1] + [1] * (len(memory.shape) - 2)), pushed, memory)
+
+
+def _dot(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """Scalar product of each example: two `[batch, height, width, channels]` to `[batch]`."""
+    return tf.reduce_sum(a * b, axis=[1, 2, 3])
+
+
+def _wide(per_example: tf.Tensor) -> tf.Tensor:
+    return per_example[:, None, None, None]
