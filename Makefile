@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup-done
 
-.PHONY: setup demo test check format lock clean
+.PHONY: setup demo test check format bench lock clean
 
 setup: $(SETUP)
 
@@ -29,12 +29,16 @@ format: $(SETUP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# About five minutes on two processors; ARGS=--full for the long form, ARGS="step --sides 256" for one part.
+bench: $(SETUP)
+	$(BIN)/python -m benchmarks $(ARGS)
+
 # Pins what was tested. TensorFlow stays at 2.20.0: the newest with a published tensorflow/serving image.
 lock:
 	$(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/pip install --quiet uv
 	printf 'tensorflow==2.20.0\ntensorflow-serving-api==2.20.0\n' > $(VENV)-lock/pins.txt
-	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.10 --all-extras --no-annotate --no-header \
+	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.10 --extra tensorflow --extra dev --no-annotate --no-header \
 	  --constraint $(VENV)-lock/pins.txt pyproject.toml --output-file requirements.lock
 	rm -rf $(VENV)-lock
 

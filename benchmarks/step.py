@@ -1,78 +1,112 @@
-"""Seconds a step: our loop beside the tutorial's train step, in turn, in one run.
-
-python -m benchmarks.step [--sides 256,512] [--steps 5] [--rounds 3]
-"""
+"""Seconds a step: our loop beside the tutorial's, PyTorch's and the convolutions alone, in turn, in one run."""
 
 from __future__ import annotations
 
-import argparse
-import os
-import statistics
-import time
 from collections.abc import Callable
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from functools import partial
+from typing import Final
 
 import tensorflow as tf
 
-from benchmarks.tutorial import Tutorial
 from styleserve import contract
-from styleserve.model import ModelSettings, Precision, StyleTransfer, random_weights
+from styleserve.model import ModelSettings, Precision, StyleTransfer, Weights, random_weights
+
+from . import pytorch
+from .bench import Bench
+from .ceiling import convolutions
+from .results import Row, Table
+from .settings import StepSettings
+from .timing import median_in_turn, seconds, seconds_a_step
+from .tutorial import Tutorial
+
+TUTORIAL: Final = "tutorial, Keras float32"
+PRECISIONS: Final[tuple[Precision, ...]] = ("float32", "bfloat16")
+LAYERS: Final = (*contract.STYLE_LAYERS, contract.CONTENT_LAYER)
+
+_NOTES: Final = (
+    "convolutions alone: forward and gradient by input of every layer, eagerly, in the precision of the row",
+    "ours: a call of so many steps less a call of none, both with the targets; serving_default, which is Adam",
+)
 
 
-def main() -> None:
-    """Measures and prints a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sides", default="256,512", help="sides of the square images, in pixels")
-    parser.add_argument("--steps", type=int, default=5, help="steps of a round")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds; the median is printed")
-    arguments = parser.parse_args()
-    print(
-        f"TensorFlow {tf.__version__}, {os.cpu_count()} processors, GPUs: {len(tf.config.list_physical_devices('GPU'))}"
-    )
-    print(
-        f"{'side':>6} {'tutorial s/step':>16} {'float32 s/step':>15} {'ratio':>6} {'bfloat16 s/step':>16} {'ratio':>6}"
-    )
-    for side in map(int, arguments.sides.split(",")):
-        tutorial, float32, bfloat16 = measure(side, arguments.steps, arguments.rounds)
-        print(
-            f"{side:>6} {tutorial:>16.3f} {float32:>15.3f} {tutorial / float32:>6.2f} "
-            f"{bfloat16:>16.3f} {tutorial / bfloat16:>6.2f}"
-        )
-
-
-def measure(side: int, steps: int, rounds: int) -> tuple[float, float, float]:
-    """Median seconds a step of the tutorial, of our loop in float32 and of our loop in bfloat16."""
+def measure(settings: StepSettings, bench: Bench) -> list[Table]:
+    """One table, a row for each loop at each side."""
     weights = random_weights(0)
+    rows = [row for side in settings.sides for row in _side(side, weights, settings, bench)]
+    return [Table("Seconds a step", rows, _NOTES)]
+
+
+def _side(side: int, weights: Weights, settings: StepSettings, bench: Bench) -> list[Row]:
+    bench.say(f"step: {side} px")
     content, style = (tf.random.stateless_uniform([1, side, side, 3], seed=[0, seed]) for seed in (1, 2))
+    contestants: dict[str, Callable[[], float]] = {
+        TUTORIAL: _tutorial(weights, content, style, settings.steps),
+        **{_ours(precision): _our_loop(weights, content, style, precision, settings.steps) for precision in PRECISIONS},
+        **{_alone(precision): convolutions(side, LAYERS, precision) for precision in PRECISIONS},
+    }
+    if pytorch.available():
+        for precision in PRECISIONS:
+            contestants[_pytorch(precision)] = _pytorch_loop(weights, content, style, precision, settings.steps)
+    for contestant in contestants.values():
+        contestant()  # traces, and prepares what is prepared once
+    found = median_in_turn(contestants, settings.rounds)
+    rows: list[Row] = [_row(side, TUTORIAL, found, "float32")]
+    for name in (_ours, _pytorch):
+        rows += [_row(side, name(precision), found, precision) for precision in PRECISIONS]
+    return rows
+
+
+def _row(side: int, loop: str, found: dict[str, float], precision: Precision) -> Row:
+    own, alone = found.get(loop), found[_alone(precision)]
+    return {
+        "side px": side,
+        "loop": loop if own is not None else f"{loop}: not installed",
+        "s a step": own,
+        "times as fast as the tutorial": found[TUTORIAL] / own if own else None,
+        "convolutions alone s": alone,
+        "their share of the step": alone / own if own else None,
+    }
+
+
+def _ours(precision: Precision) -> str:
+    return f"ours, {precision}"
+
+
+def _alone(precision: Precision) -> str:
+    return f"convolutions, {precision}"
+
+
+def _pytorch(precision: Precision) -> str:
+    return f"PyTorch, {precision}" + (" channels-last" if precision == "bfloat16" else "")
+
+
+def _tutorial(weights: Weights, content: tf.Tensor, style: tf.Tensor, steps: int) -> Callable[[], float]:
     tutorial = Tutorial(
         weights, content, style, style_layers=contract.STYLE_LAYERS, content_layer=contract.CONTENT_LAYER
     )
-
-    def tutorial_steps(count: int) -> None:
-        for _ in range(count):
-            tutorial.train_step()
-
-    def our_steps(precision: Precision) -> Callable[[int], object]:
-        function = StyleTransfer(weights, ModelSettings(precision=precision)).functions[contract.SERVING_DEFAULT]
-        return lambda count: function(content, style, steps=[count])
-
-    def seconds(run: Callable[[int], object], count: int) -> float:
-        start = time.perf_counter()
-        run(count)
-        return time.perf_counter() - start
-
-    contestants = (tutorial_steps, our_steps("float32"), our_steps("bfloat16"))
-    times: list[list[float]] = [[] for _ in contestants]
-    for run in contestants:
-        run(1)  # traces
-    for _ in range(rounds):
-        for run, own in zip(contestants, times, strict=True):
-            # One step is taken off, and with it what a call costs beside its steps: the targets.
-            own.append((seconds(run, steps + 1) - seconds(run, 1)) / steps)
-    tutorial_s, float32_s, bfloat16_s = map(statistics.median, times)
-    return tutorial_s, float32_s, bfloat16_s
+    return lambda: seconds(partial(tutorial.steps, steps)) / steps
 
 
-if __name__ == "__main__":
-    main()
+def _our_loop(
+    weights: Weights, content: tf.Tensor, style: tf.Tensor, precision: Precision, steps: int
+) -> Callable[[], float]:
+    function = StyleTransfer(weights, ModelSettings(precision=precision)).functions[contract.SERVING_DEFAULT]
+
+    def call(count: int) -> None:
+        function(content, style, steps=[count])[contract.STYLIZED_IMAGE.name].numpy()
+
+    return lambda: seconds_a_step(call, steps)
+
+
+def _pytorch_loop(
+    weights: Weights, content: tf.Tensor, style: tf.Tensor, precision: Precision, steps: int
+) -> Callable[[], float]:
+    loop = pytorch.PyTorch(
+        weights,
+        content.numpy(),
+        style.numpy(),
+        style_layers=contract.STYLE_LAYERS,
+        content_layer=contract.CONTENT_LAYER,
+        precision=precision,
+    )
+    return lambda: seconds(partial(loop.steps, steps)) / steps

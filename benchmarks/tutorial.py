@@ -51,6 +51,7 @@ class Tutorial:
         style: `[1, height, width, 3]` float32 in [0, 1].
         style_layers: layers whose Gram matrices are matched.
         content_layer: layer whose features are matched.
+        content_weight: factor of the content loss.
         total_variation_weight: factor of the total variation.
     """
 
@@ -62,15 +63,31 @@ class Tutorial:
         *,
         style_layers: Sequence[str],
         content_layer: str,
+        content_weight: float = CONTENT_WEIGHT,
         total_variation_weight: float = TOTAL_VARIATION_WEIGHT,
     ) -> None:
         self._vgg = vgg_layers(weights, [*style_layers, content_layer])
         self._style_targets = self._extract(tf.constant(style))[0]
         self._content_target = self._extract(tf.constant(content))[1]
+        self._content_weight = content_weight
         self._total_variation_weight = total_variation_weight
         self._optimizer = keras.optimizers.Adam(learning_rate=0.02, beta_1=0.99, epsilon=1e-1)
         self.image = tf.Variable(content)
+        self._optimizer.build([self.image])
+        self._state = [self.image, *self._optimizer.variables]
+        self._beginning = [variable.numpy() for variable in self._state]
         self.train_step = tf.function(self._train_step)
+
+    def restart(self) -> None:
+        """Sets image and optimiser back, so that steps may be timed without the first one, which traces."""
+        for variable, value in zip(self._state, self._beginning, strict=True):
+            variable.assign(value)
+
+    def steps(self, count: int) -> list[float]:
+        """So many steps; the total loss before each."""
+        # Read at the end, so that a GPU is not made to wait for Python after every step, nor the clock stopped early.
+        losses = [self.train_step() for _ in range(count)]
+        return [float(loss) for loss in losses]
 
     def _extract(self, image: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
         outputs = self._vgg(keras.applications.vgg19.preprocess_input(image * 255.0))
@@ -83,7 +100,7 @@ class Tutorial:
             pairs = zip(style_outputs, self._style_targets, strict=True)
             style_loss = tf.add_n([tf.reduce_mean((output - target) ** 2) for output, target in pairs])
             style_loss *= STYLE_WEIGHT / len(style_outputs)
-            content_loss = tf.reduce_mean((content_output - self._content_target) ** 2) * CONTENT_WEIGHT
+            content_loss = tf.reduce_mean((content_output - self._content_target) ** 2) * self._content_weight
             loss = style_loss + content_loss
             loss += self._total_variation_weight * tf.image.total_variation(self.image)[0]
         gradient = tape.gradient(loss, self.image)

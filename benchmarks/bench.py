@@ -1,0 +1,74 @@
+"""What the parts share in one run: a folder for exported models, and a place to say what goes on."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from styleserve import contract
+from styleserve.contract import Limits
+
+TINY_STYLE_LAYERS: Final = ("block1_conv1", "block2_conv1")
+TINY_CONTENT_LAYER: Final = "block2_conv2"
+
+
+class Bench:
+    """A run of benchmarks; a context manager, because it has a folder that has to go away.
+
+    Args:
+        quiet: say nothing of what goes on.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet: Final = quiet
+        self._folder: Final = tempfile.TemporaryDirectory(prefix="styleserve-benchmarks-")
+        self._models: Final[dict[tuple[int, bool], Path]] = {}
+
+    def __enter__(self) -> Bench:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._folder.cleanup()
+
+    def say(self, line: str) -> None:
+        """A line for the people who wait; the tables are all that goes to standard output."""
+        if not self._quiet:
+            print(f"  {line}", file=sys.stderr, flush=True)
+
+    def model(self, max_side: int, *, tiny: bool = False) -> Path:
+        """Base path of a model with random weights of seed 0, exported once, in the precision that suits the machine.
+
+        Args:
+            max_side: longest side of an image that the model accepts, in pixels.
+            tiny: no further than block2, for what does not depend on the network.
+        """
+        from styleserve.export import ExportSettings, export_model  # noqa: PLC0415 - imports TensorFlow
+
+        key = (max_side, tiny)
+        if key not in self._models:
+            self.say(f"exporting a model of {max_side} px")
+            output = Path(self._folder.name) / f"{max_side}-{'tiny' if tiny else 'whole'}"
+            export_model(
+                ExportSettings(
+                    output=output,
+                    weights="random",
+                    style_layers=TINY_STYLE_LAYERS if tiny else contract.STYLE_LAYERS,
+                    content_layer=TINY_CONTENT_LAYER if tiny else contract.CONTENT_LAYER,
+                    limits=Limits(max_side=max_side),
+                )
+            )
+            self._models[key] = output
+        return self._models[key]
+
+
+def fastest_signature(*, encoded: bool) -> str:
+    """The signature that needs the fewest evaluations: L-BFGS where the contract has it, else Adam."""
+    wanted = "stylize_lbfgs_encoded" if encoded else "stylize_lbfgs"
+    if wanted in contract.SIGNATURES:
+        return wanted
+    return contract.STYLIZE_ENCODED if encoded else contract.SERVING_DEFAULT

@@ -1,0 +1,97 @@
+"""What a part hands back, how it is printed, and how it is kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+Value = str | int | float | None
+Row = Mapping[str, Value]
+Curve = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """What one part measured.
+
+    Attributes:
+        title: what the table is about.
+        rows: values by the name of their column, with units in the names; every row has the same columns.
+        notes: what has to be known to read it.
+        curves: `(seconds, loss)` by name, where there are any; kept, not printed.
+    """
+
+    title: str
+    rows: Sequence[Row]
+    notes: Sequence[str] = ()
+    curves: Mapping[str, Curve] = field(default_factory=dict[str, Curve])
+
+    def text(self) -> str:
+        """The table with aligned columns, numbers to the right.
+
+        >>> print(Table("Speed", [{"loop": "ours", "s": 0.5}, {"loop": "theirs", "s": None}]).text())
+        Speed
+          loop        s
+          ours    0.500
+          theirs      -
+        """
+        columns = list(self.rows[0]) if self.rows else []
+        cells = [columns, *([shown(row[column]) for column in columns] for row in self.rows)]
+        left = [any(isinstance(row[column], str) for row in self.rows) for column in columns]
+        widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+        lines = [
+            "  ".join(cell.ljust(width) if is_left else cell.rjust(width) for cell, width, is_left in padded).rstrip()
+            for padded in (zip(line, widths, left, strict=True) for line in cells)
+        ]
+        return "\n".join([self.title, *(f"  {line}" for line in lines), *(f"  ({note})" for note in self.notes)])
+
+
+def shown(value: Value) -> str:
+    """A value as it stands in a table: numbers with the digits that can mean something.
+
+    >>> shown(0.04567), shown(12.345), shown(12345.6), shown(1.5e8), shown(3), shown(None)
+    ('0.0457', '12.3', '12346', '1.5e+08', '3', '-')
+    """
+    if value is None:
+        return "-"
+    if not isinstance(value, float):
+        return str(value)
+    size = abs(value)
+    if not math.isfinite(value) or size >= 1e6:
+        return f"{value:.3g}"
+    digits = 0 if size >= 1000 else 1 if size >= 10 else 3 if size >= 0.1 else 4
+    return f"{value:.{digits}f}"
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Writes a document so that at every moment there is a whole one under the name; makes the folder.
+
+    Args:
+        path: of the file.
+        document: dataclasses are written as objects, paths as text, and what is not finite as null.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        part.write_text(json.dumps(_plain(document), indent=1, allow_nan=False) + "\n")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a document holds
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {entry.name: _plain(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,112 @@
+"""How much is measured: one frozen dataclass a part, whose fields are the options of its command.
+
+The defaults together take about five minutes on two processors; `FULL` is the long form. Free of TensorFlow, so that
+`--help` is quick.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from styleserve import contract
+
+DEMO: Final = Path(__file__).resolve().parents[1] / "demo"
+
+
+def _help(text: str) -> dict[str, str]:
+    return {"help": text}
+
+
+@dataclass(frozen=True)
+class StepSettings:
+    """Seconds a step: the tutorial, ours, PyTorch and the convolutions alone, in turn."""
+
+    sides: tuple[int, ...] = field(default=(256, 512), metadata=_help("sides of the square images, in pixels"))
+    steps: int = field(default=2, metadata=_help("steps of a round"))
+    rounds: int = field(default=2, metadata=_help("rounds; the median is taken"))
+
+
+@dataclass(frozen=True)
+class QualitySettings:
+    """Seconds until the loss is reached that the tutorial has after its steps."""
+
+    sides: tuple[int, ...] = field(default=(128,), metadata=_help("longest sides of the images, in pixels"))
+    steps: int = field(default=1000, metadata=_help("steps of the tutorial"))
+    most_steps: int = field(default=2000, metadata=_help("steps after which ours gives up"))
+    repeats: int = field(default=3, metadata=_help("timed calls of ours; the median is taken"))
+    adam: bool = field(default=False, metadata=_help("also measure Adam, ours, for as many steps as the tutorial"))
+    content: Path = field(default=DEMO / "content.jpg", metadata=_help("picture to paint"))
+    style: Path = field(default=DEMO / "style.jpg", metadata=_help("painting to follow"))
+    weights: Path | None = field(default=None, metadata=_help("file of VGG-19's weights; random ones without it"))
+    style_layers: tuple[str, ...] = field(default=contract.STYLE_LAYERS, metadata=_help("layers, with commas between"))
+    content_layer: str = field(default=contract.CONTENT_LAYER, metadata=_help("layer of the content loss"))
+    content_weight: float = field(
+        default=float(contract.CONTENT_WEIGHT.tutorial), metadata=_help("factor of the content loss, for both")
+    )
+    picture: Path | None = field(default=None, metadata=_help("PNG file to draw the curves of the last side into"))
+    images: Path | None = field(default=None, metadata=_help("folder to save the resulting images in"))
+
+
+@dataclass(frozen=True)
+class ServingSettings:
+    """A served call against the loop in process; eight at a time against one; status calls meanwhile."""
+
+    side: int = field(default=128, metadata=_help("longest side of the images, in pixels"))
+    steps: int = field(default=30, metadata=_help("steps, or network evaluations, of a call"))
+    rounds: int = field(default=3, metadata=_help("calls of each kind; the median is taken"))
+    concurrent: int = field(default=8, metadata=_help("requests at a time"))
+
+
+@dataclass(frozen=True)
+class ScaleSettings:
+    """Seconds a step and peak memory by size of the image and of the batch, each in a process of its own."""
+
+    sides: tuple[int, ...] = field(default=(256, 512, 1024), metadata=_help("sides of the square images, in pixels"))
+    batches: tuple[int, ...] = field(default=(1, 2, 4, 8), metadata=_help("sizes of the batch"))
+    batch_side: int = field(default=128, metadata=_help("side of the images of a batch, in pixels"))
+    steps: int = field(default=1, metadata=_help("steps of a round"))
+    rounds: int = field(default=1, metadata=_help("rounds; the median is taken"))
+    signature: str = field(default=contract.SERVING_DEFAULT, metadata=_help("signature that is called"))
+
+
+@dataclass(frozen=True)
+class SoakSettings:
+    """Memory of a server over many requests to a small model."""
+
+    requests: int = field(default=100, metadata=_help("requests in a row"))
+    side: int = field(default=64, metadata=_help("longest side of the images, in pixels"))
+    steps: int = field(default=3, metadata=_help("steps of a request"))
+
+
+@dataclass(frozen=True)
+class StartupSettings:
+    """Wall time of commands and imports, of a server's start and of its first request."""
+
+    repeats: int = field(default=5, metadata=_help("runs of each command; the median is taken"))
+    side: int = field(default=512, metadata=_help("longest side that the model accepts, in pixels"))
+    steps: int = field(default=2, metadata=_help("steps of the first and second request"))
+
+
+Settings = StepSettings | QualitySettings | ServingSettings | ScaleSettings | SoakSettings | StartupSettings
+
+SHORT: Final[dict[str, Settings]] = {
+    "step": StepSettings(),
+    "quality": QualitySettings(),
+    "serving": ServingSettings(),
+    "scale": ScaleSettings(),
+    "soak": SoakSettings(),
+    "startup": StartupSettings(),
+}
+"""Every part by its name, at sizes that make five minutes together."""
+
+FULL: Final[dict[str, Settings]] = {
+    "step": StepSettings(steps=5, rounds=5),
+    "quality": QualitySettings(sides=(256, 512), adam=True),
+    "serving": ServingSettings(side=512, steps=100),
+    "scale": ScaleSettings(sides=(256, 512, 1024, 2048), batch_side=256, steps=2, rounds=3),
+    "soak": SoakSettings(requests=500),
+    "startup": StartupSettings(repeats=15),
+}
+"""The long form: hours on two processors, most of them in `quality`."""
