@@ -11,6 +11,7 @@ import importlib
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -67,6 +68,7 @@ def run_part(name: str, settings: Settings, bench: Bench) -> dict[str, Any]:
     except Exception as error:  # whatever it is, the other parts are still worth their time
         outcome["error"] = f"{type(error).__name__}: {error}"
         print(f"\n{name} failed: {outcome['error']}", flush=True)
+        traceback.print_exc()
     outcome["seconds"] = round(time.perf_counter() - start, 1)
     print(f"  [{name}: {outcome['seconds']:.0f} s]", file=sys.stderr, flush=True)
     return outcome

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .machine import ROOT
+
 Value = str | int | float | None
 Row = Mapping[str, Value]
 Curve = Sequence[tuple[float, float]]
@@ -94,4 +96,6 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a document holds
         return [_plain(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return str(value) if isinstance(value, Path) else value
+    if isinstance(value, Path):
+        return str(value.relative_to(ROOT) if value.is_relative_to(ROOT) else value)
+    return value

@@ -1,0 +1,247 @@
+"""Time to quality: seconds until the loss is reached that the tutorial has after its thousand steps.
+
+Same weights, images, losses and run. Both loops are traced before the clock starts, and both results are judged in
+float32, because the losses that a bfloat16 model reports of itself are not the tutorial's.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from styleserve import contract
+from styleserve.client import Picture, load_picture
+from styleserve.export.precision import choose_precision
+from styleserve.model import ModelSettings, Precision, StyleTransfer, Weights, file_weights, random_weights
+from styleserve.model.losses import LossWeights, style_transfer_losses
+
+from .bench import Bench, fastest_signature
+from .curves import draw_curves
+from .results import Curve, Row, Table
+from .settings import QualitySettings
+from .timing import seconds
+from .tutorial import STYLE_WEIGHT, TOTAL_VARIATION_WEIGHT, Tutorial
+
+Image = NDArray[np.float32]
+
+FIRST_STEPS: Final = 50
+CURVE_POINTS: Final = 200
+
+_NOTES: Final = (
+    "loss: of the resulting image, in float32; tracing is in nobody's seconds",
+    "steps: evaluations of the network; ours is the smallest number whose image is as good as the tutorial's last",
+)
+
+
+class Task(NamedTuple):
+    """What both are asked to do: images `[1, height, width, 3]` float32 in [0, 1]."""
+
+    weights: Weights
+    content: Image
+    style: Image
+    settings: QualitySettings
+
+    def model(self, precision: Precision) -> StyleTransfer:
+        """Ours, with the losses of the tutorial."""
+        return StyleTransfer(
+            self.weights,
+            ModelSettings(
+                style_layers=self.settings.style_layers,
+                content_layer=self.settings.content_layer,
+                loss_scale="tutorial",
+                precision=precision,
+                limits=contract.Limits(max_side=4096, max_steps=100_000),
+            ),
+        )
+
+
+class Outcome(NamedTuple):
+    """How a loop came to its loss. `curve` is in seconds of that loop and in its own losses; `image` may miss it."""
+
+    steps: int
+    seconds: float
+    loss: float
+    image: Image
+    curve: Curve
+
+
+def measure(settings: QualitySettings, bench: Bench) -> list[Table]:
+    """One table, a row for each loop at each side, with their curves."""
+    weights = file_weights(settings.weights) if settings.weights else random_weights(0)
+    pictures = (load_picture(settings.content), load_picture(settings.style))
+    precision = choose_precision("auto")
+    rows: list[Row] = []
+    curves: dict[str, Curve] = {}
+    for side in settings.sides:
+        content, style = (picture.pixels(picture.size_within(side)) for picture in pictures)
+        task = Task(weights, content, style, settings)
+        outcomes = _side(task, side, precision.precision, bench)
+        rows += _rows(side, outcomes)
+        own = {name: outcome.curve for name, outcome in outcomes.items()}
+        curves.update({f"{name}, {side} px": curve for name, curve in own.items()})
+        if settings.images is not None:
+            _save(settings.images, side, outcomes)
+        if settings.picture is not None:
+            draw_curves(own, next(iter(outcomes.values())).loss).save(settings.picture)
+    notes = (*_NOTES, f"weights: {weights.source}; precision of ours: {precision.precision} ({precision.reason})")
+    return [Table(f"Time to the tutorial's loss after {settings.steps} steps", rows, notes, curves)]
+
+
+def _rows(side: int, outcomes: dict[str, Outcome]) -> list[Row]:
+    tutorial = next(iter(outcomes.values()))
+    return [
+        {
+            "side px": side,
+            "loop": name if outcome.loss <= tutorial.loss else f"{name}: not reached",
+            "steps": outcome.steps,
+            "s": outcome.seconds,
+            "loss": outcome.loss,
+            "loss / tutorial's": outcome.loss / tutorial.loss,
+            "times as fast as the tutorial": tutorial.seconds / outcome.seconds,
+        }
+        for name, outcome in outcomes.items()
+    ]
+
+
+def _side(task: Task, side: int, precision: Precision, bench: Bench) -> dict[str, Outcome]:
+    judge = _judge(task)
+    bench.say(f"quality: {side} px, the tutorial")
+    tutorial = _tutorial(task, judge)
+    outcomes = {"tutorial, Keras float32": tutorial}
+    signatures = [fastest_signature(encoded=False)]
+    if task.settings.adam and contract.SERVING_DEFAULT not in signatures:
+        signatures.append(contract.SERVING_DEFAULT)
+    for signature in signatures:
+        bench.say(f"quality: {side} px, {signature}")
+        outcomes[f"ours, {signature}, {precision}"] = _ours(task, signature, precision, judge, tutorial.loss)
+    return outcomes
+
+
+def _judge(task: Task) -> Callable[[Image], float]:
+    """What gives the total loss of an image in float32."""
+    model, settings = task.model("float32"), task.settings
+    targets = model.stylizer.targets(tf.constant(task.content), tf.constant(task.style))
+    weights = LossWeights(*(tf.constant([weight]) for weight in _weights(settings).values()))
+
+    def loss(image: Image) -> float:
+        tensor = tf.constant(image)
+        losses = style_transfer_losses(
+            tensor,
+            model.network(tensor),
+            targets,
+            weights,
+            style_layers=settings.style_layers,
+            content_layer=settings.content_layer,
+        )
+        return float(losses[0, 0])
+
+    return loss
+
+
+def _weights(settings: QualitySettings) -> dict[str, float]:
+    """The tutorial's factors, in the order of `LossWeights` and by the names of the contract."""
+    return {
+        contract.STYLE_WEIGHT.name: STYLE_WEIGHT,
+        contract.CONTENT_WEIGHT.name: settings.content_weight,
+        contract.TOTAL_VARIATION_WEIGHT.name: TOTAL_VARIATION_WEIGHT,
+    }
+
+
+def _tutorial(task: Task, judge: Callable[[Image], float]) -> Outcome:
+    settings = task.settings
+    tutorial = Tutorial(
+        task.weights,
+        tf.constant(task.content),
+        tf.constant(task.style),
+        style_layers=settings.style_layers,
+        content_layer=settings.content_layer,
+        content_weight=settings.content_weight,
+    )
+    tutorial.steps(2)  # traces
+    tutorial.restart()
+    losses: list[float] = []
+    took_s = seconds(lambda: losses.extend(tutorial.steps(settings.steps)))
+    image = tutorial.image.numpy()
+    return Outcome(settings.steps, took_s, judge(image), image, _curve(losses, took_s))
+
+
+def _ours(task: Task, signature: str, precision: Precision, judge: Callable[[Image], float], wanted: float) -> Outcome:
+    """The fewest steps of ours whose image is as good as wanted, or the most that are tried."""
+    function = task.model(precision).functions[signature]
+    controls = {name: [value] for name, value in _weights(task.settings).items()}
+
+    def call(steps: int) -> dict[str, Any]:
+        outputs = function(content_image=task.content, style_image=task.style, steps=[steps], **controls)
+        return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+    call(2)  # traces
+    found: dict[int, tuple[float, Image, list[float]]] = {}
+
+    def loss_after(steps: int) -> float:
+        if steps not in found:
+            outputs = call(steps)
+            image = outputs[contract.STYLIZED_IMAGE.name]
+            found[steps] = (judge(image), image, outputs[contract.LOSSES.name][0, :, 0].tolist())
+        return found[steps][0]
+
+    def own_losses(steps: int) -> list[float]:
+        loss_after(steps)
+        return found[steps][2]
+
+    steps = fewest_steps(loss_after, own_losses, wanted, most=task.settings.most_steps)
+    loss, image, losses = found[steps]
+    took_s = statistics.median(seconds(partial(call, steps)) for _ in range(task.settings.repeats))
+    return Outcome(steps, took_s, loss, image, _curve(losses, took_s))
+
+
+def fewest_steps(
+    loss_after: Callable[[int], float], own_losses: Callable[[int], list[float]], wanted: float, *, most: int
+) -> int:
+    """The fewest steps after which the loss is as wanted; `most` where it never is.
+
+    A loop is run from its start for every number that is asked about, so few are: its own losses say where to look,
+    and a search that widens and then halves corrects them.
+
+    Args:
+        loss_after: the loss after so many steps, as judged; all but falling.
+        own_losses: the losses of a run of so many steps, as the loop itself saw them, which may differ a little.
+        wanted: the loss to reach.
+        most: steps that may be tried.
+    """
+    steps = min(FIRST_STEPS, most)
+    while own_losses(steps)[-1] > wanted and steps < most:
+        steps = min(2 * steps, most)
+    guess = next((i for i, loss in enumerate(own_losses(steps), start=1) if loss <= wanted), steps)
+    # `good` is as wanted and `bad` is not; one of them is the guess, the other is looked for in growing strides.
+    good, bad, stride = guess, guess - 1, 1
+    while loss_after(good) > wanted:
+        if good == most:
+            return most
+        good, bad, stride = min(good + stride, most), good, 2 * stride
+    while bad > 0 and loss_after(bad) <= wanted:
+        good, bad, stride = bad, max(bad - stride, 0), 2 * stride
+    while good - bad > 1:
+        middle = (good + bad) // 2
+        good, bad = (middle, bad) if loss_after(middle) <= wanted else (good, middle)
+    return good
+
+
+def _curve(losses: list[float], took_s: float) -> Curve:
+    """The losses against seconds, all steps taken to be equally long; thinned."""
+    stride = max(len(losses) // CURVE_POINTS, 1)
+    points = [(took_s * (i + 1) / len(losses), loss) for i, loss in enumerate(losses)]
+    return [*points[:-1:stride], points[-1]]
+
+
+def _save(folder: Path, side: int, outcomes: dict[str, Outcome]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, outcome in outcomes.items():
+        file = "-".join(name.replace(",", "").split())
+        Picture.from_pixels(outcome.image[0], name=name).image.save(folder / f"{file}-{side}px.png")
