@@ -44,20 +44,24 @@ class Stylizer(tf.Module):
             loss_scale=self.loss_scale,
         )
 
+    def losses(self, image: tf.Tensor, targets: Targets, weights: LossWeights) -> tf.Tensor:
+        """Total, style, content and total-variation loss of each example, `[batch, 4]` float32."""
+        return style_transfer_losses(
+            image,
+            self.network(image),
+            targets,
+            weights,
+            style_layers=self.style_layers,
+            content_layer=self.content_layer,
+        )
+
     def losses_and_gradient(
         self, image: tf.Tensor, targets: Targets, weights: LossWeights
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Losses `[batch, 4]` and the gradient of each example's total loss with respect to its own pixels."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(image)
-            losses = style_transfer_losses(
-                image,
-                self.network(image),
-                targets,
-                weights,
-                style_layers=self.style_layers,
-                content_layer=self.content_layer,
-            )
+            losses = self.losses(image, targets, weights)
             # Examples do not see each other, so the gradient of the sum is each example's own gradient.
             total = tf.reduce_sum(losses[:, 0])
         return losses, tape.gradient(total, image)
