@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import TYPE_CHECKING, Final, get_args
 
 from styleserve import contract
+from styleserve.client.client import StylizeSignature
 from styleserve.contract import Limits
+
+if TYPE_CHECKING:
+    from styleserve.export.precision import PrecisionChoice
 
 TINY_STYLE_LAYERS: Final = ("block1_conv1", "block2_conv1")
 TINY_CONTENT_LAYER: Final = "block2_conv2"
@@ -40,8 +45,15 @@ class Bench:
         if not self._quiet:
             print(f"  {line}", file=sys.stderr, flush=True)
 
+    @cached_property
+    def precision(self) -> PrecisionChoice:
+        """The fastest on this machine. Found out once: it is measured, and might come out otherwise the next time."""
+        from styleserve.export.precision import choose_precision  # noqa: PLC0415 - imports TensorFlow
+
+        return choose_precision("auto")
+
     def model(self, max_side: int, *, tiny: bool = False) -> Path:
-        """Base path of a model with random weights of seed 0, exported once, in the precision that suits the machine.
+        """Base path of a model with random weights of seed 0, exported once, in `precision`.
 
         Args:
             max_side: longest side of an image that the model accepts, in pixels.
@@ -57,6 +69,7 @@ class Bench:
                 ExportSettings(
                     output=output,
                     weights="random",
+                    precision=self.precision.precision,
                     style_layers=TINY_STYLE_LAYERS if tiny else contract.STYLE_LAYERS,
                     content_layer=TINY_CONTENT_LAYER if tiny else contract.CONTENT_LAYER,
                     limits=Limits(max_side=max_side),
@@ -66,9 +79,15 @@ class Bench:
         return self._models[key]
 
 
-def fastest_signature(*, encoded: bool) -> str:
-    """The signature that needs the fewest evaluations: L-BFGS where the contract has it, else Adam."""
-    wanted = "stylize_lbfgs_encoded" if encoded else "stylize_lbfgs"
-    if wanted in contract.SIGNATURES:
-        return wanted
-    return contract.STYLIZE_ENCODED if encoded else contract.SERVING_DEFAULT
+def fastest_signature() -> str:
+    """The signature of images that needs the fewest evaluations: L-BFGS where the contract has it, else Adam."""
+    return "stylize_lbfgs" if "stylize_lbfgs" in contract.SIGNATURES else contract.SERVING_DEFAULT
+
+
+def served_signatures() -> tuple[StylizeSignature, str]:
+    """The signature of files that needs the fewest evaluations and that the client knows, and its twin of images."""
+    encoded = f"{fastest_signature()}_encoded"
+    for known in get_args(StylizeSignature):
+        if known == encoded:
+            return known, fastest_signature()
+    return contract.STYLIZE_ENCODED, contract.SERVING_DEFAULT

@@ -15,7 +15,7 @@ from .results import Curve
 _GRID: Final = "#e4e7eb"
 _COLOURS: Final = ("#d1495b", "#2878b5", "#e0a030", "#1f2328")
 _SIZE: Final = (900, 480)
-_LEFT, _RIGHT, _TOP, _BOTTOM = 84, 24, 84, 56
+_LEFT, _RIGHT, _TOP, _BOTTOM = 84, 24, 44, 56
 
 _SMOOTH: Final = 3
 """Drawn so many times larger and shrunk: Pillow does not smooth the edges of lines by itself."""
@@ -61,15 +61,20 @@ class _Chart:
             self._text((self.x(time_s), self.bottom + 18), _label(time_s), "mm", FAINT)
         self._line([(_LEFT, self.bottom), (self.right, self.bottom)], FAINT, 1)
         self._line([(_LEFT, self.y(self.level)), (self.right, self.y(self.level))], FAINT, 1.5)
-        for (name, curve), colour in zip(self.curves.items(), _COLOURS, strict=False):
+        for curve, colour in zip(self.curves.values(), _COLOURS, strict=False):
             self._line([(self.x(time_s), self.y(loss)) for time_s, loss in curve], colour, 3)
             time_s, loss = curve[-1]
             self._dot((self.x(time_s), self.y(loss)), colour)
-            row = list(self.curves).index(name)
-            self._line([(_LEFT + 330 * (row % 3), 24), (_LEFT + 330 * (row % 3) + 24, 24)], colour, 4)
-            self._text((_LEFT + 330 * (row % 3) + 32, 24), name, "lm", INK)
+        self._legend()
         self._text((0, _TOP - 24), "loss", "lm", FAINT)
         self._text(((_LEFT + self.right) / 2, self.bottom + 42), "seconds", "mm", FAINT)
+
+    def _legend(self) -> None:
+        """In the corner that falling curves leave free."""
+        for row, (name, colour) in enumerate(zip(self.curves, _COLOURS, strict=False)):
+            y = _TOP + 16 + 26 * row
+            self._text((self.right - 40, y), name, "rm", INK)
+            self._line([(self.right - 30, y), (self.right, y)], colour, 4)
 
     def _line(self, points: list[tuple[float, float]], colour: str, width: float) -> None:
         scaled = [(x * _SMOOTH, y * _SMOOTH) for x, y in points]

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from styleserve import contract
 from styleserve.client import Picture, load_picture
-from styleserve.export.precision import choose_precision
 from styleserve.model import ModelSettings, Precision, StyleTransfer, Weights, file_weights, random_weights
 from styleserve.model.losses import LossWeights, style_transfer_losses
 
@@ -76,7 +75,7 @@ def measure(settings: QualitySettings, bench: Bench) -> list[Table]:
     """One table, a row for each loop at each side, with their curves."""
     weights = file_weights(settings.weights) if settings.weights else random_weights(0)
     pictures = (load_picture(settings.content), load_picture(settings.style))
-    precision = choose_precision("auto")
+    precision = bench.precision
     rows: list[Row] = []
     curves: dict[str, Curve] = {}
     for side in settings.sides:
@@ -115,7 +114,7 @@ def _side(task: Task, side: int, precision: Precision, bench: Bench) -> dict[str
     bench.say(f"quality: {side} px, the tutorial")
     tutorial = _tutorial(task, judge)
     outcomes = {"tutorial, Keras float32": tutorial}
-    signatures = [fastest_signature(encoded=False)]
+    signatures = [fastest_signature()]
     if task.settings.adam and contract.SERVING_DEFAULT not in signatures:
         signatures.append(contract.SERVING_DEFAULT)
     for signature in signatures:
@@ -169,7 +168,8 @@ def _tutorial(task: Task, judge: Callable[[Image], float]) -> Outcome:
     losses: list[float] = []
     took_s = seconds(lambda: losses.extend(tutorial.steps(settings.steps)))
     image = tutorial.image.numpy()
-    return Outcome(settings.steps, took_s, judge(image), image, _curve(losses, took_s))
+    loss = judge(image)
+    return Outcome(settings.steps, took_s, loss, image, _curve([*losses[1:], loss], took_s))
 
 
 def _ours(task: Task, signature: str, precision: Precision, judge: Callable[[Image], float], wanted: float) -> Outcome:
@@ -198,7 +198,9 @@ def _ours(task: Task, signature: str, precision: Precision, judge: Callable[[Ima
     steps = fewest_steps(loss_after, own_losses, wanted, most=task.settings.most_steps)
     loss, image, losses = found[steps]
     took_s = statistics.median(seconds(partial(call, steps)) for _ in range(task.settings.repeats))
-    return Outcome(steps, took_s, loss, image, _curve(losses, took_s))
+    # Adam tells the loss before each step, L-BFGS the one after.
+    after = losses[1:] if signature == contract.SERVING_DEFAULT else losses[:-1]
+    return Outcome(steps, took_s, loss, image, _curve([*after, loss], took_s))
 
 
 def fewest_steps(
@@ -234,7 +236,7 @@ def fewest_steps(
 
 
 def _curve(losses: list[float], took_s: float) -> Curve:
-    """The losses against seconds, all steps taken to be equally long; thinned."""
+    """The loss after each step against seconds, all steps taken to be equally long; thinned."""
     stride = max(len(losses) // CURVE_POINTS, 1)
     points = [(took_s * (i + 1) / len(losses), loss) for i, loss in enumerate(losses)]
     return [*points[:-1:stride], points[-1]]

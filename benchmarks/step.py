@@ -21,7 +21,6 @@ from .tutorial import Tutorial
 
 TUTORIAL: Final = "tutorial, Keras float32"
 PRECISIONS: Final[tuple[Precision, ...]] = ("float32", "bfloat16")
-LAYERS: Final = (*contract.STYLE_LAYERS, contract.CONTENT_LAYER)
 
 _NOTES: Final = (
     "convolutions alone: forward and gradient by input of every layer, eagerly, in the precision of the row",
@@ -39,14 +38,13 @@ def measure(settings: StepSettings, bench: Bench) -> list[Table]:
 def _side(side: int, weights: Weights, settings: StepSettings, bench: Bench) -> list[Row]:
     bench.say(f"step: {side} px")
     content, style = (tf.random.stateless_uniform([1, side, side, 3], seed=[0, seed]) for seed in (1, 2))
-    contestants: dict[str, Callable[[], float]] = {
-        TUTORIAL: _tutorial(weights, content, style, settings.steps),
-        **{_ours(precision): _our_loop(weights, content, style, precision, settings.steps) for precision in PRECISIONS},
-        **{_alone(precision): convolutions(side, LAYERS, precision) for precision in PRECISIONS},
-    }
-    if pytorch.available():
-        for precision in PRECISIONS:
-            contestants[_pytorch(precision)] = _pytorch_loop(weights, content, style, precision, settings.steps)
+    layers = (*settings.style_layers, settings.content_layer)
+    contestants: dict[str, Callable[[], float]] = {TUTORIAL: _tutorial(weights, content, style, settings)}
+    for precision in PRECISIONS:
+        contestants[_ours(precision)] = _our_loop(weights, content, style, settings, precision)
+        contestants[_alone(precision)] = convolutions(side, layers, precision)
+        if pytorch.available():
+            contestants[_pytorch(precision)] = _pytorch_loop(weights, content, style, settings, precision)
     for contestant in contestants.values():
         contestant()  # traces, and prepares what is prepared once
     found = median_in_turn(contestants, settings.rounds)
@@ -80,33 +78,42 @@ def _pytorch(precision: Precision) -> str:
     return f"PyTorch, {precision}" + (" channels-last" if precision == "bfloat16" else "")
 
 
-def _tutorial(weights: Weights, content: tf.Tensor, style: tf.Tensor, steps: int) -> Callable[[], float]:
+def _tutorial(weights: Weights, content: tf.Tensor, style: tf.Tensor, settings: StepSettings) -> Callable[[], float]:
     tutorial = Tutorial(
-        weights, content, style, style_layers=contract.STYLE_LAYERS, content_layer=contract.CONTENT_LAYER
+        weights, content, style, style_layers=settings.style_layers, content_layer=settings.content_layer
     )
-    return lambda: seconds(partial(tutorial.steps, steps)) / steps
+    return lambda: seconds(partial(tutorial.steps, settings.steps)) / settings.steps
 
 
 def _our_loop(
-    weights: Weights, content: tf.Tensor, style: tf.Tensor, precision: Precision, steps: int
+    weights: Weights, content: tf.Tensor, style: tf.Tensor, settings: StepSettings, precision: Precision
 ) -> Callable[[], float]:
-    function = StyleTransfer(weights, ModelSettings(precision=precision)).functions[contract.SERVING_DEFAULT]
+    model = StyleTransfer(
+        weights,
+        ModelSettings(
+            style_layers=settings.style_layers,
+            content_layer=settings.content_layer,
+            precision=precision,
+            limits=contract.Limits(max_side=8192),
+        ),
+    )
+    function = model.functions[contract.SERVING_DEFAULT]
 
     def call(count: int) -> None:
         function(content, style, steps=[count])[contract.STYLIZED_IMAGE.name].numpy()
 
-    return lambda: seconds_a_step(call, steps)
+    return lambda: seconds_a_step(call, settings.steps)
 
 
 def _pytorch_loop(
-    weights: Weights, content: tf.Tensor, style: tf.Tensor, precision: Precision, steps: int
+    weights: Weights, content: tf.Tensor, style: tf.Tensor, settings: StepSettings, precision: Precision
 ) -> Callable[[], float]:
     loop = pytorch.PyTorch(
         weights,
         content.numpy(),
         style.numpy(),
-        style_layers=contract.STYLE_LAYERS,
-        content_layer=contract.CONTENT_LAYER,
+        style_layers=settings.style_layers,
+        content_layer=settings.content_layer,
         precision=precision,
     )
-    return lambda: seconds(partial(loop.steps, steps)) / steps
+    return lambda: seconds(partial(loop.steps, settings.steps)) / settings.steps

@@ -1,0 +1,141 @@
+"""What serving costs: a call against the loop in process, eight calls at a time against one, status calls meanwhile."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import tensorflow as tf
+
+from styleserve import contract
+from styleserve.client import Picture, StyleClient, load_picture
+
+from .bench import Bench, served_signatures
+from .results import Row, Table
+from .server import served
+from .settings import DEMO, ServingSettings
+from .timing import median_in_turn, seconds
+
+Loop = Callable[[], object]
+
+STATUS_EVERY_S: Final = 0.02
+CALL_TIMEOUT_S: Final = 3600.0
+
+WANTED_CALL: Final = "<= 1.03x"
+WANTED_CONCURRENT: Final = "<= {limit:.1f}x"
+WANTED_STATUS_MS: Final = "< 50 ms"
+
+
+def measure(settings: ServingSettings, bench: Bench) -> list[Table]:
+    """One table, a row for each of the three questions."""
+    content, style = load_picture(DEMO / "content.jpg"), load_picture(DEMO / "style.jpg")
+    signature, images_signature = served_signatures()
+    base_path = bench.model(settings.side)
+    in_process = _loop_in_process(base_path, images_signature, settings.steps, (content, style), settings.side)
+    bench.say("serving: starting the server")
+    with served(base_path) as server, StyleClient(server.address) as client:
+
+        def call(client: StyleClient = client) -> None:
+            # The bytes of the files, so that the whole of a user's call is in its time.
+            client.stylize(
+                content.encoded,
+                style.encoded,
+                steps=settings.steps,
+                max_side=settings.side,
+                signature=signature,
+                timeout_s=CALL_TIMEOUT_S,
+            )
+
+        contestants = {"call": partial(seconds, call), "loop": partial(seconds, in_process)}
+        for contestant in contestants.values():
+            contestant()  # traces, and prepares what is prepared once
+        bench.say("serving: a call and the loop, in turn")
+        found = median_in_turn(contestants, settings.rounds)
+        bench.say(f"serving: {settings.concurrent} calls at a time")
+        idle_ms = _worst_status_ms(server.address, lambda: time.sleep(1.0))
+        together_s: list[float] = []
+        busy_ms = _worst_status_ms(
+            server.address, lambda: together_s.append(_together_s(server.address, settings.concurrent, call))
+        )
+    rows = [
+        _row("client call / the loop in process", "s", found["call"], found["loop"], WANTED_CALL),
+        _row(
+            f"{settings.concurrent} calls at a time / one call",
+            "s",
+            together_s[0],
+            found["call"],
+            # Of eight, 8.2: the calls share what one alone has, and may cost a fortieth more.
+            WANTED_CONCURRENT.format(limit=settings.concurrent * 1.025),
+        ),
+        _row("worst status call meanwhile / without work", "ms", busy_ms, idle_ms, WANTED_STATUS_MS),
+    ]
+    width, height = content.size_within(settings.side)
+    return [Table(f"Serving {width} x {height} px, {settings.steps} steps, {signature}", rows)]
+
+
+def _row(what: str, unit: str, value: float, baseline: float, wanted: str) -> Row:
+    return {
+        "what": what,
+        "unit": unit,
+        "measured": value,
+        "baseline": baseline,
+        "ratio": value / baseline,
+        "wanted": wanted,
+    }
+
+
+def _loop_in_process(base_path: Path, signature: str, steps: int, images: Sequence[Picture], side: int) -> Loop:
+    """The very model that is served, on the same pixels, without server, client, files or resizing."""
+    (version,) = (path for path in base_path.iterdir() if path.name.isdecimal())
+    model = tf.saved_model.load(str(version))
+    function = model.signatures[signature]
+    fields = contract.SIGNATURES[signature].inputs
+    inputs = {
+        field.name: tf.constant([field.control.default("relative")], field.dtype) for field in fields if field.control
+    }
+    inputs[contract.STEPS.name] = tf.constant([steps])
+    for field, picture in zip((contract.CONTENT_IMAGE, contract.STYLE_IMAGE), images, strict=True):
+        inputs[field.name] = tf.constant(picture.pixels(picture.size_within(side)))
+
+    def loop(_model: object = model) -> object:  # a function does not keep the variables of its model alive
+        return function(**inputs)[contract.STYLIZED_IMAGE.name].numpy()
+
+    return loop
+
+
+def _together_s(address: str, count: int, call: Callable[[StyleClient], None]) -> float:
+    """Seconds from the first of so many calls at a time to the last reply, each over a connection of its own."""
+
+    def one(_: int) -> None:
+        with StyleClient(address) as client:
+            call(client)
+
+    with ThreadPoolExecutor(count) as pool:
+        return seconds(lambda: list(pool.map(one, range(count))))
+
+
+def _worst_status_ms(address: str, work: Callable[[], object]) -> float:
+    """The slowest of status calls that are made all through some work, in milliseconds."""
+    latencies: list[float] = []
+    done = threading.Event()
+
+    def ask() -> None:
+        with StyleClient(address) as client:
+            client.status()  # connects
+            while not done.is_set():
+                latencies.append(seconds(client.status))
+                done.wait(STATUS_EVERY_S)
+
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask)
+        try:
+            work()
+        finally:
+            done.set()
+        asking.result()
+    return 1000 * max(latencies)

@@ -1,0 +1,79 @@
+"""How long one waits: for a command, for an import, for a server to be ready, for its first reply."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from styleserve.client import StyleClient, load_picture
+
+from .bench import Bench, served_signatures
+from .machine import ROOT
+from .results import Row, Table
+from .server import served
+from .settings import DEMO, StartupSettings
+from .timing import median_in_turn, seconds
+
+WANTED_FIRST: Final = "<= 1.5x"
+
+PYTHON: Final = "python -c pass"
+TENSORFLOW: Final = "python -c 'import tensorflow'"
+
+
+def measure(settings: StartupSettings, bench: Bench) -> list[Table]:
+    """One table of commands, one of a server's start."""
+    bench.say("startup: commands")
+    commands: dict[str, Callable[[], float]] = {
+        PYTHON: _process([sys.executable, "-c", "pass"]),
+        "python -c 'import grpc, numpy, typer'": _process([sys.executable, "-c", "import grpc, numpy, typer"]),
+        "python -c 'import styleserve.client'": _process([sys.executable, "-c", "import styleserve.client"]),
+        "styleserve --help": _process([*_styleserve(), "--help"]),
+    }
+    for command in commands.values():
+        command()  # brings the files into memory
+    found = median_in_turn(commands, settings.repeats)
+    rows = [_row(name, own_s, PYTHON, found[PYTHON]) for name, own_s in found.items()]
+    return [Table("Commands", rows), Table(f"A server of a {settings.side}-px model", _server_rows(settings, bench))]
+
+
+def _server_rows(settings: StartupSettings, bench: Bench) -> list[Row]:
+    base_path = bench.model(settings.side)
+    content, style = load_picture(DEMO / "content.jpg"), load_picture(DEMO / "style.jpg")
+    signature, _ = served_signatures()
+    bench.say("startup: a server and its first requests")
+    tensorflow_s = _process([sys.executable, "-c", "import tensorflow"])()
+    with served(base_path) as server, StyleClient(server.address) as client:
+        call = partial(
+            client.stylize, content, style, steps=settings.steps, max_side=settings.side, signature=signature
+        )
+        first_s, second_s = seconds(call), seconds(call)
+    request = f"request of {settings.steps} steps, {signature}"
+    return [
+        _row("until it serves", server.ready_s, TENSORFLOW, tensorflow_s),
+        _row(f"first {request}", first_s, "the second", second_s, WANTED_FIRST),
+    ]
+
+
+def _row(what: str, own_s: float, baseline: str, baseline_s: float, wanted: str | None = None) -> Row:
+    return {
+        "what": what,
+        "s": own_s,
+        "baseline": baseline,
+        "baseline s": baseline_s,
+        "ratio": own_s / baseline_s,
+        "wanted": wanted or "",
+    }
+
+
+def _process(command: Sequence[str]) -> Callable[[], float]:
+    return partial(seconds, lambda: subprocess.run(command, cwd=ROOT, capture_output=True, check=True))  # noqa: S603
+
+
+def _styleserve() -> list[str]:
+    """The command as it is installed beside this Python, or else as a module."""
+    script = Path(sys.executable).with_name("styleserve")
+    return [str(script)] if script.is_file() else [sys.executable, "-m", "styleserve"]

@@ -1,0 +1,163 @@
+"""Every part runs at tiny sizes and gives finite numbers under the names that people compare. No speed is asserted."""
+
+import contextlib
+import json
+import math
+import shutil
+from collections.abc import Generator, Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks import quality, scale, serving, soak, startup, step
+from benchmarks.bench import TINY_CONTENT_LAYER, TINY_STYLE_LAYERS, Bench
+from benchmarks.results import Table
+from benchmarks.server import Server, served
+from benchmarks.settings import (
+    FULL,
+    SHORT,
+    QualitySettings,
+    ScaleSettings,
+    ServingSettings,
+    SoakSettings,
+    StartupSettings,
+    StepSettings,
+)
+
+
+class TinyBench(Bench):
+    """Has one model, exported already."""
+
+    def __init__(self, base_path: Path) -> None:
+        super().__init__(quiet=True)
+        self.base_path = base_path
+
+    def model(self, max_side: int, *, tiny: bool = False) -> Path:  # noqa: ARG002 - there is only the one
+        return self.base_path
+
+
+@pytest.fixture(scope="module")
+def bench(tiny_model_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    base_path = tmp_path_factory.mktemp("cold") / "style_transfer"
+    # Without warm-up requests, which would take longer than all that is tested here.
+    shutil.copytree(tiny_model_base, base_path, ignore=shutil.ignore_patterns("assets.extra"))
+    with TinyBench(base_path) as bench:
+        yield bench
+
+
+@pytest.fixture(scope="module")
+def server(bench: Bench) -> Iterator[Server]:
+    with served(bench.model(64)) as server:
+        yield server
+
+
+@pytest.fixture
+def one_server(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the parts share a server, where its start is not what they measure."""
+
+    @contextlib.contextmanager
+    def running(_: Path) -> Generator[Server]:
+        yield server
+
+    for part in (serving, soak):
+        monkeypatch.setattr(part, "served", running)
+
+
+def assert_finite(table: Table, *columns: str) -> None:
+    """There are rows, all with the same columns; these hold positive numbers, and no number is NaN or infinite."""
+    assert table.rows
+    for row in table.rows:
+        assert list(row) == list(table.rows[0])
+        for column in columns:
+            value = row[column]
+            assert isinstance(value, int | float), (column, value)
+            assert value > 0, column
+        assert all(math.isfinite(value) for value in row.values() if isinstance(value, float))
+    assert table.text().startswith(table.title)
+
+
+def test_step(bench: Bench) -> None:
+    settings = StepSettings((16,), 1, 1, style_layers=TINY_STYLE_LAYERS, content_layer=TINY_CONTENT_LAYER)
+    (table,) = step.measure(settings, bench)
+    assert [str(row["loop"]).split(":")[0] for row in table.rows] == [
+        "tutorial, Keras float32",
+        "ours, float32",
+        "ours, bfloat16",
+        "PyTorch, float32",
+        "PyTorch, bfloat16 channels-last",
+    ]
+    assert_finite(table, "convolutions alone s")
+    assert_finite(Table("", table.rows[:3]), "times as fast as the tutorial", "their share of the step")
+
+
+def test_quality(bench: Bench, tmp_path: Path) -> None:
+    settings = QualitySettings(
+        (24,),
+        steps=6,
+        most_steps=40,
+        repeats=1,
+        adam=True,
+        style_layers=TINY_STYLE_LAYERS,
+        content_layer=TINY_CONTENT_LAYER,
+        picture=tmp_path / "curves.png",
+        images=tmp_path / "images",
+    )
+    (table,) = quality.measure(settings, bench)
+    assert_finite(table, "steps", "s", "loss", "loss / tutorial's", "times as fast as the tutorial")
+    assert all(isinstance(ratio := row["loss / tutorial's"], float) and ratio <= 1 for row in table.rows)
+    assert (tmp_path / "curves.png").stat().st_size > 0
+    assert len(list((tmp_path / "images").iterdir())) == len(table.rows) == len(table.curves)
+
+
+@pytest.mark.usefixtures("one_server")
+def test_serving(bench: Bench) -> None:
+    (table,) = serving.measure(ServingSettings(side=32, steps=1, rounds=1, concurrent=2), bench)
+    assert [row["wanted"] for row in table.rows] == ["<= 1.03x", "<= 2.0x", "< 50 ms"]
+    assert_finite(table, "measured", "baseline", "ratio")
+
+
+@pytest.mark.usefixtures("one_server")
+def test_soak(bench: Bench) -> None:
+    (table,) = soak.measure(SoakSettings(requests=5, side=32, steps=1), bench)
+    assert [row["requests"] for row in table.rows] == [1, 2, 3, 4, 5]
+    assert_finite(table, "ms a request")
+
+
+def test_scale(bench: Bench) -> None:
+    by_side, by_batch = scale.measure(ScaleSettings(sides=(16,), batches=()), bench)
+    assert_finite(by_side, "s a step", "peak MB", "us a pixel and step", "ratio to the baseline")
+    assert not by_batch.rows
+
+
+def test_startup(bench: Bench) -> None:
+    commands, server = startup.measure(StartupSettings(repeats=1, side=32, steps=1), bench)
+    assert_finite(commands, "s", "baseline s", "ratio")
+    assert_finite(server, "s", "baseline s", "ratio")
+
+
+@pytest.mark.parametrize("wanted", range(8))
+@pytest.mark.parametrize("error", [0.0, 0.8, -0.8, 2.2, -2.2])
+def test_fewest_steps_are_found_though_own_losses_err(wanted: int, error: float) -> None:
+    def loss_after(steps: int) -> float:
+        return 90.0 - steps
+
+    found = quality.fewest_steps(
+        loss_after, lambda steps: [loss_after(i + 1) + error for i in range(steps)], 10.0 + wanted, most=100
+    )
+    assert found == 80 - wanted
+
+
+def test_fewest_steps_give_up() -> None:
+    assert quality.fewest_steps(lambda _: 2.0, lambda steps: [2.0] * steps, 1.0, most=70) == 70
+
+
+@pytest.mark.parametrize("settings", [*SHORT.values(), *FULL.values()])
+def test_every_setting_explains_itself(settings: StepSettings) -> None:
+    assert replace(settings) == settings
+    assert all(field.metadata["help"] for field in fields(settings))
+
+
+def test_results_folder_holds_documents_only() -> None:
+    for path in (Path(step.__file__).parent / "results").glob("*.json"):
+        assert {"date", "machine", "parts"} <= set(json.loads(path.read_text()))
