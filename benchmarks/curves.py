@@ -98,11 +98,12 @@ def round_numbers(low: float, high: float, most: int = 8) -> list[float]:
     """Round numbers between the ends, of a logarithmic axis: of each decade as many as there is room for.
 
     >>> round_numbers(0.2, 120), round_numbers(1.4e6, 4e6)
-    ([1.0, 10.0, 100.0], [1500000.0, 2000000.0, 3000000.0])
+    ([0.3, 1.0, 3.0, 10.0, 30.0, 100.0], [1500000.0, 2000000.0, 3000000.0])
     """
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for ticks in (_TICKS, (1.0, 2.0, 5.0), (1.0, 3.0), (1.0,)):
-        numbers = [tick * 10.0**decade for decade in decades for tick in ticks if low <= tick * 10.0**decade <= high]
+        marks = (float(f"{tick}e{decade}") for decade in decades for tick in ticks)
+        numbers = [mark for mark in marks if low <= mark <= high]
         if len(numbers) <= most:
             return numbers
     return numbers[:: math.ceil(len(numbers) / most)]

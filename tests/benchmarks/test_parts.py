@@ -65,14 +65,13 @@ def one_server(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def assert_finite(table: Table, *columns: str) -> None:
-    """There are rows, all with the same columns; these hold positive numbers, and no number is NaN or infinite."""
+    """There are rows, all with the same columns; these hold numbers, and no number is NaN or infinite."""
     assert table.rows
     for row in table.rows:
         assert list(row) == list(table.rows[0])
         for column in columns:
-            value = row[column]
-            assert isinstance(value, int | float), (column, value)
-            assert value > 0, column
+            # Of any sign: at sizes as tiny as these, a step is the difference of two times that noise makes up.
+            assert isinstance(row[column], int | float), column
         assert all(math.isfinite(value) for value in row.values() if isinstance(value, float))
     assert table.text().startswith(table.title)
 
