@@ -2,10 +2,17 @@
 
 `StyleClient` sends requests to TensorFlow Serving, or to the embedded server, and returns typed results; every failure
 is a `StyleServeError`. The commands of the shell are in `styleserve.client.command`.
+
+What needs NumPy, Pillow or gRPC is imported when it is first used: `--help` is quicker without.
 """
 
-from .client import DEFAULT_SERVER, StyleClient, default_timeout_s
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
 from .controls import UNSET, Controls, Unset
+from .defaults import DEFAULT_SERVER, default_timeout_s
 from .errors import (
     BadReply,
     ControlError,
@@ -23,17 +30,21 @@ from .errors import (
     TooLarge,
     WrongServer,
 )
-from .images import Picture, load_picture
-from .results import (
-    Description,
-    LayerDescription,
-    Metadata,
-    SignatureDescription,
-    StylizedResult,
-    TensorDescription,
-    Timings,
-    VersionStatus,
-)
+from .signatures import Optimizer, StylizeSignature
+
+if TYPE_CHECKING:
+    from .client import StyleClient
+    from .images import Picture, load_picture
+    from .results import (
+        Description,
+        LayerDescription,
+        Metadata,
+        SignatureDescription,
+        StylizedResult,
+        TensorDescription,
+        Timings,
+        VersionStatus,
+    )
 
 __all__ = [
     "DEFAULT_SERVER",
@@ -49,6 +60,7 @@ __all__ = [
     "ModelNotFound",
     "ModelNotReady",
     "NonFiniteResult",
+    "Optimizer",
     "OutputError",
     "Overloaded",
     "Picture",
@@ -58,6 +70,7 @@ __all__ = [
     "SignatureDescription",
     "StyleClient",
     "StyleServeError",
+    "StylizeSignature",
     "StylizedResult",
     "TensorDescription",
     "Timings",
@@ -68,3 +81,31 @@ __all__ = [
     "default_timeout_s",
     "load_picture",
 ]
+
+_LATER: Final = {
+    "client": ("StyleClient",),
+    "images": (
+        "Picture",
+        "load_picture",
+    ),
+    "results": (
+        "Description",
+        "LayerDescription",
+        "Metadata",
+        "SignatureDescription",
+        "StylizedResult",
+        "TensorDescription",
+        "Timings",
+        "VersionStatus",
+    ),
+}
+"""The names that are imported late, by their module."""
+
+
+if not TYPE_CHECKING:  # a checker would take every name for one that is there
+
+    def __getattr__(name: str) -> object:
+        for module, names in _LATER.items():
+            if name in names:
+                return getattr(import_module(f".{module}", __name__), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

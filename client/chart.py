@@ -32,12 +32,13 @@ def font(size: float) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
     return ImageFont.load_default(size=size)
 
 
-def draw_losses(losses: Floats, size: tuple[int, int]) -> Image.Image:
+def draw_losses(losses: Floats, size: tuple[int, int], loss_of: str) -> Image.Image:
     """Curves of all four columns on a logarithmic scale, with axes and legend.
 
     Args:
         losses: `[steps, 4]` float32, finite; what is not positive has no place on the scale and is left out.
         size: width and height in pixels.
+        loss_of: what the loss axis is called.
     """
     image = Image.new("RGB", (size[0] * _SMOOTH, size[1] * _SMOOTH), "white")
     positive = losses[losses > 0]
@@ -46,7 +47,7 @@ def draw_losses(losses: Floats, size: tuple[int, int]) -> Image.Image:
             image, (size[0] / 2, size[1] / 2), "No steps, no losses." if not len(losses) else "Every loss is 0.", "mm"
         )
         return image.reduce(_SMOOTH)
-    _Chart(image, size, losses, float(positive.min()), float(positive.max())).draw()
+    _Chart(image, size, losses, float(positive.min()), float(positive.max())).draw(loss_of)
     return image.reduce(_SMOOTH)
 
 
@@ -68,22 +69,22 @@ class _Chart:
         decades = self.top_decade - self.low_decade
         return _TOP + (self.bottom - _TOP) * (self.top_decade - math.log10(loss)) / decades
 
-    def draw(self) -> None:
-        self._loss_axis()
+    def draw(self, loss_of: str) -> None:
+        self._loss_axis(loss_of)
         self._step_axis()
         for column, colour in enumerate(_CURVES.values()):
             # The total is drawn first and broad, so that it shows behind a part that makes up nearly all of it.
             self._curve(column, colour, 6 if column == 0 else 2.5)
         self._legend()
 
-    def _loss_axis(self) -> None:
+    def _loss_axis(self, loss_of: str) -> None:
         every = math.ceil((self.top_decade - self.low_decade) / 6)
         for decade in range(self.low_decade, self.top_decade + 1):
             y = self.y(10.0**decade)
             self._line([(_LEFT, y), (self.right, y)], _GRID, 1)
             if (self.top_decade - decade) % every == 0:
                 _power_of_ten(self.image, (_LEFT - 12, y), decade)
-        _text(self.image, (0, _TOP - 28), "loss before the step", "lm", FAINT)
+        _text(self.image, (0, _TOP - 28), loss_of, "lm", FAINT)
 
     def _step_axis(self) -> None:
         for step in _ticks(len(self.losses)):

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from PIL import Image
@@ -16,37 +16,18 @@ from styleserve import contract
 from . import replies
 from .connection import Connection
 from .controls import UNSET, Controls, Unset, checked_timeout_s
+from .defaults import ADMIN_TIMEOUT_S, DEFAULT_SERVER, default_timeout_s
 from .errors import DeadlineExceeded, ModelNotFound, ModelNotReady, Overloaded, ServerUnavailable
 from .images import Picture, load_picture
 from .protos import GetModelMetadataRequest, GetModelStatusRequest, Int64Value, ModelSpec, PredictRequest, TensorProto
 from .report import draw_report
 from .results import Description, Metadata, StylizedResult, Timings, VersionStatus
+from .signatures import Optimizer, StylizeSignature, choose_signature, refuse_foreign_controls, sends_files
 from .tensors import bytes_tensor, number_tensor
-
-DEFAULT_SERVER: Final = f"127.0.0.1:{contract.DEFAULT_PORT}"
-
-SECONDS_PER_PIXEL_AND_STEP: Final = 6e-6
-"""What a step costs on 2 cores of a CPU in float32: 1.6 s for 512 x 512 pixels."""
-PATIENCE: Final = 15
-"""How many times slower than that a server may be, or how many requests may come before."""
-BASE_TIMEOUT_S: Final = 60.0
-"""For everything that does not grow with the steps: connecting, sending, decoding, tracing."""
-ADMIN_TIMEOUT_S: Final = 10.0
-"""For questions that a server answers without work."""
 
 _POLL_S: Final = 0.25
 
 PictureSource = str | os.PathLike[str] | bytes | Picture
-StylizeSignature = Literal["stylize_encoded", "serving_default"]
-
-
-def default_timeout_s(pixels: int, steps: int) -> float:
-    """Deadline of a call that works on so many pixels for so many steps.
-
-    >>> default_timeout_s(512 * 512, 100)
-    2419.296
-    """
-    return BASE_TIMEOUT_S + PATIENCE * SECONDS_PER_PIXEL_AND_STEP * pixels * steps
 
 
 class StyleClient:
@@ -102,7 +83,8 @@ class StyleClient:
         steps: int | Unset = UNSET,
         learning_rate: float | Unset = UNSET,
         max_side: int | Unset = UNSET,
-        signature: StylizeSignature = contract.STYLIZE_ENCODED,
+        optimizer: Optimizer | None = None,
+        signature: StylizeSignature | None = None,
         timeout_s: float | None = None,
     ) -> StylizedResult:
         """The content painted in the style.
@@ -115,15 +97,17 @@ class StyleClient:
             content_weight: how much the content counts.
             style_weight: how much the style counts.
             total_variation_weight: how much smoothness counts.
-            steps: of the optimisation; 0 returns the content.
-            learning_rate: of Adam.
+            steps: of the optimisation, each an evaluation of the network; 0 returns the content.
+            learning_rate: of Adam; L-BFGS has none.
             max_side: longest side that both pictures are resized to, in pixels.
-            signature: "stylize_encoded" sends files, and the server resizes; "serving_default" resizes here and
-                sends the numbers.
+            optimizer: "lbfgs" or "adam"; if None, the one of `signature`, or else L-BFGS.
+            signature: to call in place of the optimiser's own that takes files, "stylize_lbfgs_encoded" or
+                "stylize_encoded": for "stylize_lbfgs" and "serving_default" pictures are resized here and sent as
+                numbers.
             timeout_s: for the call; `default_timeout_s` if None.
 
         Raises:
-            ControlError: a control is out of its range.
+            ControlError: a control is out of its range, or the optimiser has no such control.
             ImageError: a picture cannot be used.
             ServiceError: one of its subclasses says what went wrong.
         """
@@ -136,8 +120,10 @@ class StyleClient:
             learning_rate=learning_rate,
             max_side=max_side,
         )
+        signature = choose_signature(optimizer, signature)
+        refuse_foreign_controls(signature, controls)
         pictures = (load_picture(content, name="the content"), load_picture(style, name="the style"))
-        # Adam works on the content; the style costs one evaluation.
+        # The work is on the content; the style costs one evaluation.
         width, height = pictures[0].size_within(controls.expected_max_side)
         if timeout_s is None:
             timeout_s = default_timeout_s(width * height, controls.expected_steps)
@@ -145,7 +131,7 @@ class StyleClient:
         prepared = time.perf_counter()
         reply = self._connection.predict(request, timeout_s)
         answered = time.perf_counter()
-        losses = replies.losses(reply, None if isinstance(steps, Unset) else steps)
+        losses = replies.losses(reply, None if isinstance(steps, Unset) else steps, signature)
         result = replies.picture(reply, signature)
         return StylizedResult(
             image=result.image,
@@ -251,7 +237,7 @@ class StyleClient:
                 for status in found:
                     if status.available:
                         return status
-                seen = describe_versions(found)
+                seen = ", ".join(map(str, found)) or "no version"
             time.sleep(max(0.0, min(_POLL_S, deadline - time.monotonic())))
         raise ModelNotReady(
             f"{self.model_name!r} at {self.server} was not available within {timeout_s:g} s; last seen: {seen}",
@@ -270,7 +256,7 @@ class StyleClient:
         self, content: Picture, style: Picture, controls: Controls, signature: StylizeSignature
     ) -> PredictRequest:
         inputs: dict[str, TensorProto]
-        if signature == contract.STYLIZE_ENCODED:
+        if sends_files(signature):
             inputs = {
                 contract.CONTENT_BYTES.name: bytes_tensor([content.encoded]),
                 contract.STYLE_BYTES.name: bytes_tensor([style.encoded]),
@@ -289,14 +275,3 @@ class StyleClient:
 def _control_tensors(values: Mapping[str, float | int]) -> dict[str, TensorProto]:
     dtypes = {control.name: np.dtype(control.dtype) for control in contract.CONTROLS}
     return {name: number_tensor(np.array([value], dtypes[name])) for name, value in values.items()}
-
-
-def describe_versions(found: tuple[VersionStatus, ...]) -> str:
-    """Versions and their states in one line."""
-    return (
-        ", ".join(
-            f"version {status.version} is {status.state}" + (f" ({status.error})" if status.error else "")
-            for status in found
-        )
-        or "no version"
-    )

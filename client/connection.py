@@ -129,6 +129,9 @@ def _cause(  # noqa: PLR0911 - a table
         return ServerUnavailable, f"no server answers at {server}: {text}", hint
     if code is status.RESOURCE_EXHAUSTED:
         return TooLarge, f"too much for one message or for the memory of {server}: {text}", "Give smaller pictures."
+    if re.search(r'serving signature key "stylize_lbfgs(_encoded)?" not found', low):
+        hint = "Export the model anew, or ask for Adam with --optimizer adam (in Python, optimizer='adam')."
+        return ModelNotFound, f"the model on {server} is of an older version, without L-BFGS: {text}", hint
     if code is status.NOT_FOUND or "servable version label" in low or "serving signature" in low:
         hint = "See what there is with `styleserve status` and `styleserve metadata`."
         return ModelNotFound, f"the server at {server} has no such model, version or signature: {text}", hint

@@ -1,7 +1,7 @@
 """Everything that can go wrong, as a tree.
 
     StyleServeError                  1
-    ├── ControlError                 3   a control is out of its range; also a ValueError
+    ├── ControlError                 3   a control is out of its range or place; also a ValueError
     ├── ImageError                   4   a picture cannot be used
     ├── OutputError                  5   a result cannot be written
     └── ServiceError                10   the server failed in a way that has no class of its own
@@ -44,7 +44,7 @@ class StyleServeError(Exception):
 
 
 class ControlError(StyleServeError, ValueError):
-    """A control is out of its range."""
+    """A control is out of its range, or belongs to another optimiser."""
 
     exit_code = 3
 

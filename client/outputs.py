@@ -7,11 +7,12 @@ import secrets
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any, Final
-
-from PIL import Image, PngImagePlugin
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from .errors import OutputError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _FORMATS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     ".png": ("PNG", {}),
@@ -87,6 +88,8 @@ def save_image(image: Image.Image, path: str | os.PathLike[str], *, text: Mappin
     Raises:
         OutputError: it cannot be written there.
     """
+    from PIL import Image, PngImagePlugin  # noqa: PLC0415 - not for a command that only names the extensions
+
     path = check_output(path)
     file_format, options = _FORMATS[path.suffix.lower()]
     extra: dict[str, Any] = dict(options)

@@ -7,18 +7,17 @@ import sys
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
 
 from styleserve import contract
 
 from .errors import StyleServeError
-from .results import Description, LayerDescription, Metadata, StylizedResult, TensorDescription, VersionStatus
+from .signatures import OPTIMIZER_NAMES
+
+if TYPE_CHECKING:
+    from .results import Description, LayerDescription, Metadata, StylizedResult, TensorDescription, VersionStatus
 
 _INTERRUPTED = 130  # as a shell reports a program that SIGINT ended
 _PIPE_WIDTH = 120
@@ -59,6 +58,10 @@ def _leave(code: int, kind: str, message: str, hint: str, as_json: bool) -> NoRe
 @contextmanager
 def spinner(text: str) -> Generator[None]:
     """Shows that something is going on, and for how long, where stderr is a terminal."""
+    # Imported here, because they would make every --help slower.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         progress.add_task(text, total=None)
@@ -68,9 +71,9 @@ def spinner(text: str) -> Generator[None]:
 def stylized_line(result: StylizedResult, saved: Path) -> str:
     """A result in one line."""
     loss = f", loss {result.losses[0, 0]:.4g} -> {result.losses[-1, 0]:.4g}" if result.steps else ""
-    plural = "" if result.steps == 1 else "s"
+    steps = f"{result.steps} step{'' if result.steps == 1 else 's'} of {OPTIMIZER_NAMES[result.optimizer]}"
     return (
-        f"{saved}: {result.image.width} x {result.image.height} pixels, {result.steps} step{plural}{loss}, "
+        f"{saved}: {result.image.width} x {result.image.height} pixels, {steps}{loss}, "
         f"{result.timings.call_s:.1f} s, {result.model_name} version {result.model_version}"
     )
 
@@ -84,6 +87,7 @@ def stylized_json(result: StylizedResult, saved: Path, report: Path | None) -> d
         "height": result.image.height,
         "model": result.model_name,
         "model_version": result.model_version,
+        "optimizer": result.optimizer,
         "signature": result.signature,
         "parameters": dict(result.parameters),
         "steps": result.steps,
@@ -100,6 +104,10 @@ def stylized_json(result: StylizedResult, saved: Path, report: Path | None) -> d
 
 def description_table(found: Description, title: str) -> str:
     """A description as a table, one row a layer."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
     table = Table("layer", title=Text(title), title_justify="left")
     for heading in ("shape", "min", "max", "mean", "Gram min", "Gram max", "Gram mean"):
         table.add_column(heading, justify="right")

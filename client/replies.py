@@ -30,6 +30,7 @@ from .results import (
     TensorDescription,
     VersionStatus,
 )
+from .signatures import StylizeSignature, optimizer_of, sends_files
 from .tensors import Array, to_array, type_name
 
 SIGNATURE_DEF: Final = "signature_def"
@@ -69,12 +70,13 @@ def numbers(reply: PredictResponse, field: contract.Field) -> Array:
     return array
 
 
-def losses(reply: PredictResponse, steps: int | None) -> Floats:
-    """The loss before each step, `[steps, 4]` float32, finite.
+def losses(reply: PredictResponse, steps: int | None, signature: StylizeSignature) -> Floats:
+    """The losses of each step, `[steps, 4]` float32, finite.
 
     Args:
         reply: to a request for one example, so that no row is padding.
         steps: that were asked for; None where the server chose.
+        signature: that was called.
 
     Raises:
         NonFiniteResult: the optimisation diverged.
@@ -86,22 +88,23 @@ def losses(reply: PredictResponse, steps: int | None) -> Floats:
     rows, columns = np.nonzero(~np.isfinite(table))
     if len(rows):
         row, column = rows[0], columns[0]
+        adam = optimizer_of(signature) == "adam"
         raise NonFiniteResult(
-            f"the optimisation diverged: before step {row + 1} of {len(table)}, the "
+            f"the optimisation diverged: {'before' if adam else 'after'} step {row + 1} of {len(table)}, the "
             f"{contract.LOSS_COLUMNS[column]} loss is {table[row, column]:g}",
-            hint="Give a smaller learning rate or smaller weights.",
+            hint=f"Give {'a smaller learning rate or ' if adam else ''}smaller weights.",
         )
     return table
 
 
-def picture(reply: PredictResponse, signature: str) -> Picture:
+def picture(reply: PredictResponse, signature: StylizeSignature) -> Picture:
     """The stylised picture, from whichever output the signature has for it.
 
     Raises:
         BadReply: it is not a picture.
         NonFiniteResult: it has pixels that are no numbers.
     """
-    if signature == contract.STYLIZE_ENCODED:
+    if sends_files(signature):
         try:
             return load_picture(bytes(output(reply, contract.PNG_BYTES)), name="the result")
         except ImageError as error:

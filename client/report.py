@@ -12,6 +12,7 @@ from styleserve import __version__
 from .chart import FAINT, INK, draw_losses, font
 from .images import Picture
 from .results import Description, Floats, StylizedResult
+from .signatures import OPTIMIZER_NAMES, Optimizer
 
 _WIDTH: Final = 1400
 _MARGIN: Final = 48
@@ -22,6 +23,7 @@ _CHART_HEIGHT: Final = 400
 _DETAIL_HEIGHT: Final = 300
 _LABEL: Final = 34
 _FRAME: Final = "#f3f4f6"
+_LOSS_OF: Final[dict[Optimizer, str]] = {"lbfgs": "loss of the best picture so far", "adam": "loss before the step"}
 
 
 def draw_report(
@@ -43,7 +45,7 @@ def draw_report(
         _PICTURE_HEIGHT,
     )
     page.section("Losses", "each with its weight; together they are the total")
-    page.put(draw_losses(result.losses, (_INNER, _CHART_HEIGHT)))
+    page.put(draw_losses(result.losses, (_INNER, _CHART_HEIGHT), _LOSS_OF[result.optimizer]))
     page.section(
         "High frequencies",
         f"total variation {before.total_variation:,.0f} before, {after.total_variation:,.0f} after; grey is no change",
@@ -56,7 +58,7 @@ def draw_report(
 def _summary(result: StylizedResult) -> str:
     facts = [
         f"{result.image.width} x {result.image.height} pixels",
-        f"{result.steps} step{'' if result.steps == 1 else 's'}",
+        f"{result.steps} step{'' if result.steps == 1 else 's'} of {OPTIMIZER_NAMES[result.optimizer]}",
         f"{result.timings.call_s:.1f} s",
         f"{result.model_name} version {result.model_version}",
         result.signature,

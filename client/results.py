@@ -15,6 +15,7 @@ from PIL import Image
 from styleserve import __version__
 
 from .outputs import save_image
+from .signatures import OPTIMIZER_NAMES, Optimizer, StylizeSignature, optimizer_of
 
 Floats = NDArray[np.float32]
 
@@ -41,7 +42,8 @@ class StylizedResult:
     Attributes:
         image: 8-bit RGB.
         png_bytes: the same as a PNG file.
-        losses: `[steps, 4]` float32, the loss before each step; columns as in `contract.LOSS_COLUMNS`.
+        losses: `[steps, 4]` float32; columns as in `contract.LOSS_COLUMNS`. By Adam the losses before each step, by
+            L-BFGS those of the best picture so far, after each step.
         model_name: of the model that answered.
         model_version: of the model that answered.
         signature: that was called.
@@ -55,15 +57,20 @@ class StylizedResult:
     losses: Floats
     model_name: str
     model_version: int
-    signature: str
+    signature: StylizeSignature
     parameters: Mapping[str, float | int]
     timings: Timings
     notes: tuple[str, ...] = ()
 
     @property
     def steps(self) -> int:
-        """Optimisation steps that were done."""
+        """Optimisation steps that were done, each an evaluation of the network."""
         return len(self.losses)
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """That painted: "lbfgs" or "adam"."""
+        return optimizer_of(self.signature)
 
     def facts(self) -> dict[str, str]:
         """What made the picture, as text to be kept in its file."""
@@ -71,6 +78,7 @@ class StylizedResult:
             "Software": f"styleserve {__version__}",
             "Model": self.model_name,
             "Model version": str(self.model_version),
+            "Optimizer": OPTIMIZER_NAMES[self.optimizer],
             "Signature": self.signature,
             "Parameters": json.dumps({**self.parameters, "steps": self.steps}),
         }
@@ -154,6 +162,9 @@ class VersionStatus:
     def available(self) -> bool:
         """Whether requests are answered."""
         return self.state == "AVAILABLE"
+
+    def __str__(self) -> str:
+        return f"version {self.version} is {self.state}" + (f" ({self.error})" if self.error else "")
 
 
 @dataclass(frozen=True)

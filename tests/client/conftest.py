@@ -41,7 +41,7 @@ def stylize(request: protos.PredictRequest) -> protos.PredictResponse:
     total = np.geomspace(1e6, 1e4, max(steps, 1), dtype=np.float32)[:steps]
     losses = np.stack([total, total * 0.5, total * 0.375, total * 0.125], axis=-1)[None]
     outputs = {"losses": float_list(losses)}
-    if request.model_spec.signature_name == contract.STYLIZE_ENCODED:
+    if "content_bytes" in inputs:
         picture = load_picture(to_array(inputs["content_bytes"], "content_bytes")[0])
         side = int(to_array(inputs["max_side"], "max_side")[0]) if "max_side" in inputs else 64
         file = io.BytesIO()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -18,18 +19,23 @@ from styleserve.client import (
     DeadlineExceeded,
     ImageError,
     ModelNotFound,
+    Optimizer,
     RequestRefused,
     StyleClient,
     StylizedResult,
+    StylizeSignature,
     default_timeout_s,
     load_picture,
 )
-from styleserve.client.client import StylizeSignature
 
 pytest.importorskip("tensorflow", reason="the embedded server needs TensorFlow")
 
 SIDE = 64
-BOTH: tuple[StylizeSignature, ...] = ("stylize_encoded", "serving_default")
+SIGNATURES: tuple[StylizeSignature, ...] = get_args(StylizeSignature)
+PAIRS: dict[Optimizer, tuple[StylizeSignature, StylizeSignature]] = {
+    "lbfgs": ("stylize_lbfgs_encoded", "stylize_lbfgs"),
+    "adam": ("stylize_encoded", "serving_default"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -47,18 +53,21 @@ def client(address: str) -> Iterator[StyleClient]:
         yield client
 
 
-@pytest.mark.parametrize("signature", BOTH)
+@pytest.mark.parametrize("signature", SIGNATURES)
 def test_stylize(client: StyleClient, content: Path, style: Path, signature: StylizeSignature) -> None:
     result = client.stylize(content, style, steps=4, max_side=SIDE, signature=signature)
     assert result.image.size == load_picture(content).size_within(SIDE)
     assert result.losses.shape == (4, 4)
     np.testing.assert_allclose(result.losses[:, 1:].sum(axis=1), result.losses[:, 0], rtol=1e-5)
     assert result.losses[-1, 0] < result.losses[0, 0]
+    if result.optimizer == "lbfgs":
+        assert (np.diff(result.losses[:, 0]) <= 0).all()  # of the best picture so far
     assert result.model_version == client.status()[0].version
 
 
-def test_both_signatures_paint_the_same_from_the_same_pixels(
-    client: StyleClient, picture: Image.Image, tmp_path: Path
+@pytest.mark.parametrize("optimizer", PAIRS)
+def test_files_and_numbers_of_the_same_pixels_become_the_same(
+    client: StyleClient, picture: Image.Image, tmp_path: Path, optimizer: Optimizer
 ) -> None:
     """With PNG files of the size that is worked on, neither decoding nor resizing differs."""
     picture.save(tmp_path / "content.png")
@@ -67,7 +76,7 @@ def test_both_signatures_paint_the_same_from_the_same_pixels(
         client.stylize(
             tmp_path / "content.png", tmp_path / "style.png", steps=3, max_side=max(picture.size), signature=signature
         )
-        for signature in BOTH
+        for signature in PAIRS[optimizer]
     )
     difference = np.asarray(encoded.image, np.int16) - np.asarray(tensors.image, np.int16)
     assert np.abs(difference).max() <= 1
@@ -171,6 +180,28 @@ def test_models_that_are_not_there(address: str, content: Path, pin: dict[str, A
         client.stylize(content, content, steps=1, max_side=SIDE)
 
 
+def test_a_model_of_an_older_version(tiny_model_base: Path, content: Path, style: Path, tmp_path: Path) -> None:
+    """It has Adam alone; nothing else is painted in the place of what was asked for."""
+    from tensorflow.core.protobuf import saved_model_pb2  # noqa: PLC0415
+
+    from styleserve.serving import EmbeddedServer, ServerSettings  # noqa: PLC0415
+
+    (newest,) = (path for path in tiny_model_base.iterdir() if path.name.isdigit())
+    old = shutil.copytree(newest, tmp_path / "old" / "1", ignore=shutil.ignore_patterns("assets.extra"))
+    model = saved_model_pb2.SavedModel.FromString((old / "saved_model.pb").read_bytes())
+    for signature in PAIRS["lbfgs"]:
+        del model.meta_graphs[0].signature_def[signature]
+    (old / "saved_model.pb").write_bytes(model.SerializeToString())
+    with (
+        EmbeddedServer(old.parent, settings=ServerSettings(port=0)) as server,
+        StyleClient(server.address) as client,
+    ):
+        for signature in PAIRS["lbfgs"]:
+            with pytest.raises(ModelNotFound, match=rf'without L-BFGS.*"{signature}" not found.\nExport'):
+                client.stylize(content, style, steps=1, max_side=SIDE, signature=signature)
+        assert client.stylize(content, style, steps=1, max_side=SIDE, optimizer="adam").steps == 1
+
+
 def test_pictures_are_refused_before_they_are_sent(client: StyleClient, content: Path) -> None:
     with pytest.raises(ImageError):
         client.stylize(content.read_bytes()[:500], content)
@@ -196,6 +227,7 @@ def test_the_commands_as_a_process(address: str, content: Path, style: Path, tmp
     with Image.open(out) as saved:
         assert saved.size == (painted["width"], painted["height"])
         assert saved.info["Model version"] == str(painted["model_version"])
+        assert saved.info["Signature"] == painted["signature"] == "stylize_lbfgs_encoded"
     assert report.exists()
     assert len(run("describe", content, "--max-side", SIDE)["layers"]) == 3
     assert run("wait")["version"] == painted["model_version"]

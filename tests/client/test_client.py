@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import grpc
 import numpy as np
@@ -27,12 +27,14 @@ from styleserve.client import (
     ModelNotFound,
     ModelNotReady,
     NonFiniteResult,
+    Optimizer,
     Overloaded,
     RequestRefused,
     ServerUnavailable,
     ServiceError,
     StyleClient,
     StyleServeError,
+    StylizeSignature,
     TooLarge,
     WrongServer,
     default_timeout_s,
@@ -61,7 +63,7 @@ def test_stylize_sends_files_and_returns_a_typed_result(
     result = client.stylize(content, style)
     (request,) = stub.requests
     assert request.model_spec.name == contract.DEFAULT_MODEL_NAME
-    assert request.model_spec.signature_name == contract.STYLIZE_ENCODED
+    assert request.model_spec.signature_name == contract.STYLIZE_LBFGS_ENCODED
     assert not request.model_spec.HasField("version")
     assert sent_controls(request) == {}
     assert request.inputs["content_bytes"].string_val == [content.read_bytes()]
@@ -78,6 +80,61 @@ def test_only_what_is_set_is_sent(stub: Any, client: StyleClient, content: Path,
     (request,) = stub.requests
     assert sent_controls(request) == {"steps": [3], "style_weight": [0.5], "max_side": [32]}
     assert request.inputs["steps"].dtype == protos.DataType.DT_INT32
+
+
+@pytest.mark.parametrize("optimizer", get_args(Optimizer))
+def test_the_optimizer_names_the_signature(
+    stub: Any, client: StyleClient, content: Path, style: Path, optimizer: Optimizer
+) -> None:
+    result = client.stylize(content, style, optimizer=optimizer)
+    assert result.optimizer == optimizer
+    assert result.signature == stub.requests[0].model_spec.signature_name
+    assert result.signature == {"lbfgs": contract.STYLIZE_LBFGS_ENCODED, "adam": contract.STYLIZE_ENCODED}[optimizer]
+    assert result.facts()["Optimizer"] == {"lbfgs": "L-BFGS", "adam": "Adam"}[optimizer]
+    assert result.facts()["Signature"] == result.signature
+
+
+@pytest.mark.parametrize("signature", get_args(StylizeSignature))
+def test_a_signature_may_be_named(
+    stub: Any, client: StyleClient, content: Path, style: Path, signature: StylizeSignature
+) -> None:
+    """With or without its optimiser, and with each control that the contract has for it."""
+    fields = {field.name for field in contract.SIGNATURES[signature].inputs}
+    adam = "learning_rate" in fields
+    rate: dict[str, Any] = {"learning_rate": 0.5} if adam else {}
+    for optimizer in (None, "adam" if adam else "lbfgs"):
+        result = client.stylize(
+            content, style, optimizer=optimizer, signature=signature, steps=2, max_side=32, style_weight=1.0, **rate
+        )
+        assert result.signature == signature
+        assert result.image.size == (32, 21)
+    for request in stub.requests:
+        assert request.model_spec.signature_name == signature
+        assert set(request.inputs) == fields - {"content_weight", "total_variation_weight"}
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        (
+            {"learning_rate": 0.02},
+            r"learning_rate is 0\.02, but L-BFGS has none: it belongs to Adam\n.*r adam",
+        ),
+        ({"optimizer": "lbfgs", "learning_rate": 0.02}, "L-BFGS has none"),
+        ({"signature": "stylize_lbfgs", "learning_rate": 0.02}, "L-BFGS has none"),
+        ({"optimizer": "sgd"}, "the optimizer is 'sgd'; it must be one of: lbfgs, adam"),
+        ({"signature": "describe"}, "the signature is 'describe'; it must be one of: stylize_lbfgs_encoded, "),
+        ({"optimizer": "adam", "signature": "stylize_lbfgs"}, "stylize_lbfgs runs 'lbfgs'\n.* stylize_encoded or serv"),
+        ({"optimizer": "lbfgs", "signature": "serving_default"}, "serving_default runs 'adam'\n.*stylize_lbfgs_encod"),
+    ],
+    ids=str,
+)
+def test_choices_that_contradict_each_other(
+    stub: Any, client: StyleClient, content: Path, choice: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ControlError, match=message):
+        client.stylize(content, content, **choice)
+    assert stub.requests == []
 
 
 def test_serving_default_resizes_here(stub: Any, client: StyleClient, content: Path, style: Path) -> None:
@@ -218,6 +275,12 @@ TEXTS: list[tuple[grpc.StatusCode, str, type[StyleServeError], str]] = [
     (STATUS.NOT_FOUND, "Servable not found for request: Latest(nomodel)", ModelNotFound, "nomodel"),
     (STATUS.INVALID_ARGUMENT, "Unrecognized servable version label: stable", ModelNotFound, "stable"),
     (STATUS.FAILED_PRECONDITION, 'Serving signature key "nosuch" not found.', ModelNotFound, "nosuch"),
+    (
+        STATUS.FAILED_PRECONDITION,
+        'Serving signature key "stylize_lbfgs_encoded" not found.',
+        ModelNotFound,
+        "the model on .* is of an older version, without L-BFGS: .*\n.*--optimizer adam",
+    ),
     (STATUS.INVALID_ARGUMENT, "Expects arg[0] to be float but double is provided", RequestRefused, "to be float but"),
     (
         STATUS.INVALID_ARGUMENT,
@@ -340,7 +403,7 @@ def rows(*losses: float) -> protos.TensorProto:
     [
         ({"losses": None}, BadReply, "no 'losses'"),
         ({"losses": rows(1.0)}, BadReply, "1 rows of losses; 3 steps"),
-        ({"losses": rows(1.0, np.nan, np.nan)}, NonFiniteResult, "before step 2 of 3, the total loss is nan"),
+        ({"losses": rows(1.0, np.nan, np.nan)}, NonFiniteResult, "after step 2 of 3, the total loss is nan"),
         ({"losses": number_tensor(np.zeros((3, 4), np.float32))}, BadReply, r"shape \[3, 4\]"),
         ({"losses": number_tensor(np.zeros((1, 3, 4), np.int32))}, BadReply, "is int32; it must be float32"),
         ({"losses": number_tensor(np.zeros((2, 3, 4), np.float32))}, BadReply, r"shape \[2, 3, 4\]"),
@@ -354,6 +417,12 @@ def test_replies_that_make_no_sense(
     edited(stub, **outputs)
     with pytest.raises(kind, match=message):
         client.stylize(content, content, steps=3)
+
+
+def test_adam_diverged(stub: Any, client: StyleClient, content: Path) -> None:
+    edited(stub, losses=rows(1.0, np.inf))
+    with pytest.raises(NonFiniteResult, match="before step 2 of 2, the total loss is inf\nGive a smaller learning"):
+        client.stylize(content, content, optimizer="adam")
 
 
 def test_pixels_that_are_no_numbers(stub: Any, client: StyleClient, content: Path) -> None:
@@ -434,8 +503,9 @@ def test_exit_codes_are_distinct() -> None:
 
 
 def test_the_report_shows_everything(client: StyleClient, content: Path, style: Path) -> None:
-    for steps in (0, 1, 9):
-        result = client.stylize(content, style, steps=steps)
+    optimizers: tuple[Optimizer, ...] = ("adam", "lbfgs", "lbfgs")
+    for steps, optimizer in zip((0, 1, 9), optimizers, strict=True):
+        result = client.stylize(content, style, optimizer=optimizer, steps=steps)
         drawing = client.report(content, style, result)
         assert drawing.mode == "RGB"
         assert drawing.width == 1400

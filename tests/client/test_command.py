@@ -48,7 +48,8 @@ def test_stylize_saves_the_picture(stub: Any, content: Path, style: Path, tmp_pa
     result = run("stylize", content, style, "-o", out, "--steps", 5, "--tv-weight", 2, server=stub)
     assert result.exit_code == 0, result.output
     assert re.fullmatch(
-        rf"{out}: 64 x 43 pixels, 5 steps, loss 1e\+06 -> 1e\+04, \d+\.\d s, style_transfer version 42\n", result.stdout
+        rf"{out}: 64 x 43 pixels, 5 steps of L-BFGS, loss 1e\+06 -> 1e\+04, \d+\.\d s, style_transfer version 42\n",
+        result.stdout,
     )
     assert result.stderr == ""
     (request,) = stub.requests
@@ -58,6 +59,7 @@ def test_stylize_saves_the_picture(stub: Any, content: Path, style: Path, tmp_pa
     with Image.open(out) as saved:
         assert saved.size == (64, 43)
         assert saved.info["Model version"] == "42"
+        assert (saved.info["Optimizer"], saved.info["Signature"]) == ("L-BFGS", "stylize_lbfgs_encoded")
         assert saved.info["Software"] == f"styleserve {__version__}"
         assert json.loads(saved.info["Parameters"]) == {"total_variation_weight": 2.0, "steps": 5}
 
@@ -76,8 +78,20 @@ def test_every_option_reaches_the_server(stub: Any, content: Path, style: Path, 
         for name, value in values.items()
         for part in (f"--{name.replace('total_variation', 'tv').replace('_', '-')}", value)
     ]
+    adam = ("--optimizer", "adam")
     result = run(
-        "stylize", content, style, "-o", tmp_path / "o.png", *options, "--model-name", "m", "--timeout", 9, server=stub
+        "stylize",
+        content,
+        style,
+        "-o",
+        tmp_path / "o.png",
+        *options,
+        "--model-name",
+        "m",
+        "--timeout",
+        9,
+        *adam,
+        server=stub,
     )
     assert result.exit_code == 0, result.output
     (request,) = stub.requests
@@ -92,10 +106,11 @@ def test_stylize_as_json(stub: Any, content: Path, style: Path, tmp_path: Path) 
     found = json.loads(result.stdout)
     assert (found["output"], found["report"]) == (str(out), str(report))
     assert (found["width"], found["height"], found["steps"], found["model_version"]) == (64, 43, 7, 42)
+    assert (found["optimizer"], found["signature"]) == ("lbfgs", "stylize_lbfgs_encoded")
     assert np.shape(found["losses"]) == (7, len(found["loss_columns"]))
     assert image_size(report)[0] == 1400
     signatures = [request.model_spec.signature_name for request in stub.requests]
-    assert signatures == [contract.STYLIZE_ENCODED, contract.DESCRIBE, contract.DESCRIBE]
+    assert signatures == [contract.STYLIZE_LBFGS_ENCODED, contract.DESCRIBE, contract.DESCRIBE]
 
 
 def test_a_report_says_where_it_is(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
@@ -104,11 +119,26 @@ def test_a_report_says_where_it_is(stub: Any, content: Path, style: Path, tmp_pa
     assert result.stdout.splitlines()[1] == f"{report}: the report"
 
 
-def test_serving_default(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
-    signature = ("--signature", "serving_default", "--max-side", 40)
-    result = run("stylize", content, style, "-o", tmp_path / "out.tif", *signature, server=stub)
+@pytest.mark.parametrize(
+    ("options", "signature", "optimizer"),
+    [
+        (("--optimizer", "lbfgs"), contract.STYLIZE_LBFGS_ENCODED, "L-BFGS"),
+        (("--optimizer", "adam"), contract.STYLIZE_ENCODED, "Adam"),
+        (("--signature", "stylize_encoded", "--learning-rate", 0.1), contract.STYLIZE_ENCODED, "Adam"),
+        (("--signature", "serving_default"), contract.SERVING_DEFAULT, "Adam"),
+        (("--signature", "stylize_lbfgs", "--optimizer", "lbfgs"), contract.STYLIZE_LBFGS, "L-BFGS"),
+    ],
+)
+def test_optimizers_and_signatures(
+    stub: Any, content: Path, style: Path, tmp_path: Path, options: tuple[object, ...], signature: str, optimizer: str
+) -> None:
+    result = run("stylize", content, style, "-o", tmp_path / "out.tif", *options, "--max-side", 40, server=stub)
     assert result.exit_code == 0, result.output
-    assert to_array(stub.requests[0].inputs["content_image"], "").shape == (1, 27, 40, 3)
+    (request,) = stub.requests
+    assert request.model_spec.signature_name == signature
+    if "content_image" in request.inputs:
+        assert to_array(request.inputs["content_image"], "").shape == (1, 27, 40, 3)
+    assert f" 40 x 27 pixels, 7 steps of {optimizer}, loss " in result.stdout
 
 
 def test_describe(stub: Any, content: Path) -> None:
@@ -158,6 +188,9 @@ WRONG: list[tuple[int, str, list[str]]] = [
     (2, "No such option", ["--nosuch", "1"]),
     (2, "Invalid value", ["--steps", "many"]),
     (2, "Invalid value", ["--signature", "nosuch"]),
+    (2, "Invalid value", ["--optimizer", "sgd"]),
+    (3, "it belongs to Adam Ask for Adam with --optimizer adam", ["--learning-rate", "0.02"]),
+    (3, "runs 'adam'", ["--optimizer", "lbfgs", "--signature", "serving_default"]),
     (3, "steps is -1; it must be a whole number from 0", ["--steps", "-1"]),
     (3, "style_weight is nan; it must be from 0", ["--style-weight", "nan"]),
     (3, "content_weight is -2.0", ["--content-weight", "-2"]),
@@ -215,6 +248,18 @@ def test_an_error_as_json(stub: Any, content: Path, refusal: Any, tmp_path: Path
     }
     assert "steps is too high" in result.stderr
     assert not (tmp_path / "out.png").exists()
+
+
+def test_a_model_without_lbfgs(stub: Any, content: Path, refusal: Any, tmp_path: Path) -> None:
+    missing = 'Serving signature key "stylize_lbfgs_encoded" not found.'
+    stub.predict = refusal(grpc.StatusCode.FAILED_PRECONDITION, missing)
+    result = run("stylize", content, content, "-o", tmp_path / "out.png", server=stub)
+    assert result.exit_code == 14
+    assert result.stderr == (
+        f"Error: the model on {stub.address} is of an older version, without L-BFGS: {missing}\n"
+        "Export the model anew, or ask for Adam with --optimizer adam (in Python, optimizer='adam').\n"
+    )
+    assert len(stub.requests) == 1  # nothing else is tried in its place
 
 
 def test_a_failed_report_leaves_the_picture(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
@@ -311,7 +356,7 @@ def test_ctrl_c_cancels_the_call_and_leaves_nothing(stub: Any, content: Path, tm
     assert names(tmp_path) == before == {content.name}
 
 
-def test_importing_the_client_is_quick_and_without_tensorflow() -> None:
+def test_the_commands_are_known_without_what_only_they_need() -> None:
     timed = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", "import styleserve.client.command"],
         capture_output=True,
@@ -321,4 +366,10 @@ def test_importing_the_client_is_quick_and_without_tensorflow() -> None:
     )
     modules = {line.rpartition("|")[2].strip().partition(".")[0] for line in timed.stderr.splitlines()}
     assert "styleserve" in modules
-    assert not modules & {"tensorflow", "tensorflow_serving", "keras", "matplotlib", "scipy", "h5py"}
+    assert not modules & {"numpy", "PIL", "grpc", "google", "rich", "tensorflow", "matplotlib"}
+
+
+def test_the_front_door_offers_every_name() -> None:
+    script = "from styleserve import client; [getattr(client, name) for name in client.__all__]; client.nosuch"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert done.stderr.endswith("AttributeError: module 'styleserve.client' has no attribute 'nosuch'\n")
