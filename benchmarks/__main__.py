@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Final, cast, get_type_hints
+from typing import Any, Final, cast, get_args, get_type_hints
 
 # Before TensorFlow is imported, here or in the processes that inherit it: no greeting; and no process takes a GPU's
 # whole memory, because a server and the loop in process are measured side by side.
@@ -25,7 +25,7 @@ os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 from .bench import Bench
 from .machine import machine_facts
 from .results import Table, write_json
-from .settings import FULL, SHORT, Settings
+from .settings import FULL, SHORT, Precision, Settings
 
 RESULTS: Final = Path(__file__).parent / "results"
 
@@ -90,6 +90,8 @@ def _parser() -> argparse.ArgumentParser:
             text = f"{field.metadata['help']} (default: {_shown(default)})"
             if types[field.name] is bool:
                 own.add_argument(option, action=argparse.BooleanOptionalAction, help=text)
+            elif types[field.name] == Precision:
+                own.add_argument(option, choices=get_args(Precision), help=text)
             else:
                 own.add_argument(option, type=_reader(types[field.name]), metavar=field.name.upper(), help=text)
     return parser

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from styleserve import contract
 from styleserve.client import Picture, load_picture
+from styleserve.export.precision import choose_precision
 from styleserve.model import ModelSettings, Precision, StyleTransfer, Weights, file_weights, random_weights
 from styleserve.model.losses import LossWeights, style_transfer_losses
 
@@ -75,7 +76,7 @@ def measure(settings: QualitySettings, bench: Bench) -> list[Table]:
     """One table, a row for each loop at each side, with their curves."""
     weights = file_weights(settings.weights) if settings.weights else random_weights(0)
     pictures = (load_picture(settings.content), load_picture(settings.style))
-    precision = bench.precision
+    precision = bench.precision if settings.precision == "auto" else choose_precision(settings.precision)
     rows: list[Row] = []
     curves: dict[str, Curve] = {}
     for side in settings.sides:
@@ -103,7 +104,9 @@ def _rows(side: int, outcomes: dict[str, Outcome]) -> list[Row]:
             "s": outcome.seconds,
             "loss": outcome.loss,
             "loss / tutorial's": outcome.loss / tutorial.loss,
-            "times as fast as the tutorial": tutorial.seconds / outcome.seconds,
+            "times as fast as the tutorial": tutorial.seconds / outcome.seconds
+            if outcome.loss <= tutorial.loss
+            else None,
         }
         for name, outcome in outcomes.items()
     ]
@@ -119,7 +122,7 @@ def _side(task: Task, side: int, precision: Precision, bench: Bench) -> dict[str
         signatures.append(contract.SERVING_DEFAULT)
     for signature in signatures:
         bench.say(f"quality: {side} px, {signature}")
-        outcomes[f"ours, {signature}, {precision}"] = _ours(task, signature, precision, judge, tutorial.loss)
+        outcomes[f"ours, {signature}, {precision}"] = _ours(task, signature, precision, judge, tutorial.loss, bench)
     return outcomes
 
 
@@ -172,7 +175,14 @@ def _tutorial(task: Task, judge: Callable[[Image], float]) -> Outcome:
     return Outcome(settings.steps, took_s, loss, image, _curve([*losses[1:], loss], took_s))
 
 
-def _ours(task: Task, signature: str, precision: Precision, judge: Callable[[Image], float], wanted: float) -> Outcome:
+def _ours(
+    task: Task,
+    signature: str,
+    precision: Precision,
+    judge: Callable[[Image], float],
+    wanted: float,
+    bench: Bench,
+) -> Outcome:
     """The fewest steps of ours whose image is as good as wanted, or the most that are tried."""
     function = task.model(precision).functions[signature]
     controls = {name: [value] for name, value in _weights(task.settings).items()}
@@ -189,6 +199,7 @@ def _ours(task: Task, signature: str, precision: Precision, judge: Callable[[Ima
             outputs = call(steps)
             image = outputs[contract.STYLIZED_IMAGE.name]
             found[steps] = (judge(image), image, outputs[contract.LOSSES.name][0, :, 0].tolist())
+            bench.say(f"quality: after {steps} steps a loss of {found[steps][0]:.6g}; wanted {wanted:.6g}")
         return found[steps][0]
 
     def own_losses(steps: int) -> list[float]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from styleserve import contract
+
+Precision = Literal["auto", "float32", "bfloat16"]
 
 DEMO: Final = Path(__file__).resolve().parents[1] / "demo"
 
@@ -36,8 +38,11 @@ class QualitySettings:
 
     sides: tuple[int, ...] = field(default=(128,), metadata=_help("longest sides of the images, in pixels"))
     steps: int = field(default=1000, metadata=_help("steps of the tutorial"))
-    most_steps: int = field(default=2000, metadata=_help("steps after which ours gives up"))
+    most_steps: int = field(default=1000, metadata=_help("steps after which ours gives up"))
     repeats: int = field(default=3, metadata=_help("timed calls of ours; the median is taken"))
+    precision: Precision = field(
+        default="auto", metadata=_help("of ours: float32, bfloat16, or auto for what is fastest here")
+    )
     adam: bool = field(default=False, metadata=_help("also measure Adam, ours, for as many steps as the tutorial"))
     content: Path = field(default=DEMO / "content.jpg", metadata=_help("picture to paint"))
     style: Path = field(default=DEMO / "style.jpg", metadata=_help("painting to follow"))

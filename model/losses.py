@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -21,14 +21,48 @@ def gram_matrix(features: tf.Tensor) -> tf.Tensor:
     Returns:
         `[batch, channels, channels]` float32, symmetric and positive semidefinite.
     """
-    features = tf.cast(features, tf.float32)
     shape = tf.shape(features)
-    return tf.einsum("bijc,bijd->bcd", features, features) / tf.cast(shape[1] * shape[2], tf.float32)
+    positions = shape[1] * shape[2]
+    rows = tf.reshape(features, [shape[0], positions, features.shape[-1]])
+    return _correlations(rows) / tf.cast(positions, tf.float32)
+
+
+@tf.custom_gradient
+def _correlations(rows: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """Transposed `rows` times `rows`, `[batch, positions, channels]` to `[batch, channels, channels]` float32.
+
+    Derived automatically, the gradient is a product for each factor, of float32 copies. The factors are the same, so
+    one product gives it, in the features' own precision.
+    """
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        return tf.matmul(rows, tf.cast(upstream + tf.linalg.matrix_transpose(upstream), rows.dtype))
+
+    wide = tf.cast(rows, tf.float32)
+    return tf.matmul(wide, wide, transpose_a=True), gradient
 
 
 def mean_square(x: tf.Tensor) -> tf.Tensor:
     """Mean of squares over all but the first dimension: `[batch, ...]` to `[batch]`."""
     return tf.reduce_mean(tf.square(x), axis=list(range(1, len(x.shape))))
+
+
+@tf.custom_gradient
+def total_variation(image: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """Sum of absolute differences of neighbours, `[batch, height, width, channels]` to `[batch]`.
+
+    Derived automatically, the gradient spends most of its time on putting slices back into zeros, on one thread.
+    """
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        down = tf.sign(image[:, 1:] - image[:, :-1])
+        right = tf.sign(image[:, :, 1:] - image[:, :, :-1])
+        # The later of two neighbours pulls one way, the earlier the other.
+        signs = tf.pad(down, [[0, 0], [1, 0], [0, 0], [0, 0]]) - tf.pad(down, [[0, 0], [0, 1], [0, 0], [0, 0]])
+        signs += tf.pad(right, [[0, 0], [0, 0], [1, 0], [0, 0]]) - tf.pad(right, [[0, 0], [0, 0], [0, 1], [0, 0]])
+        return upstream[:, None, None, None] * signs
+
+    return tf.image.total_variation(image), gradient
 
 
 class Targets(NamedTuple):
@@ -107,7 +141,7 @@ def style_transfer_losses(
         [
             weights.style * (1.0 / len(style_layers)) * style,
             weights.content * content,
-            weights.total_variation * tf.image.total_variation(image),
+            weights.total_variation * total_variation(image),
         ],
         axis=1,
     )

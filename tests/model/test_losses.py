@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from styleserve.model import ModelSettings, StyleTransfer, random_weights
-from styleserve.model.losses import LossWeights, gram_matrix, make_targets, style_transfer_losses
+from styleserve.model.losses import LossWeights, gram_matrix, make_targets, style_transfer_losses, total_variation
 
 
 @pytest.fixture
@@ -31,6 +31,41 @@ def test_gram_matrix_of_bfloat16_is_summed_in_float32() -> None:
     gram = gram_matrix(tf.ones([1, 40, 40, 1], tf.bfloat16))
     assert gram.dtype == tf.float32
     assert float(gram[0, 0, 0]) == 1.0
+
+
+def test_gradient_of_gram_matrix_is_that_of_its_formula(features: np.ndarray, rng: np.random.Generator) -> None:
+    upstream = tf.constant(rng.standard_normal((2, 4, 4)).astype(np.float32))  # not symmetric
+    x = tf.constant(features)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        gram = gram_matrix(x)
+        formula = tf.einsum("bijc,bijd->bcd", x, x) / 35.0
+    expected = tape.gradient(formula, x, upstream)
+    np.testing.assert_allclose(tape.gradient(gram, x, upstream), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_gradient_of_gram_matrix_has_the_precision_of_the_features(features: np.ndarray) -> None:
+    x = tf.cast(features, tf.bfloat16)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        gram = gram_matrix(x)
+        wide = tf.cast(x, tf.float32)
+        gram_of_wide = gram_matrix(wide)
+    gradient, expected = tape.gradient(gram, x), tape.gradient(gram_of_wide, wide)
+    assert gradient.dtype == tf.bfloat16
+    np.testing.assert_array_equal(gram, gram_of_wide)
+    # bfloat16 has 8 bits: each factor of the 4 products and the sum is rounded by up to 2^-9 of its size.
+    np.testing.assert_allclose(tf.cast(gradient, tf.float32), expected, atol=2e-2 * np.abs(expected).max())
+
+
+def test_total_variation_and_its_gradient_are_tensorflows(rng: np.random.Generator) -> None:
+    image = tf.constant(np.round(rng.random((2, 5, 7, 3)), 1).astype(np.float32))  # with equal neighbours
+    upstream = tf.constant([1.0, 0.5])
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(image)
+        ours, theirs = total_variation(image), tf.image.total_variation(image)
+    np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(tape.gradient(ours, image, upstream), tape.gradient(theirs, image, upstream))
 
 
 def weights(*values: float) -> LossWeights:
