@@ -66,7 +66,7 @@ class Target:
         return request
 
     def images(self, signature: str = SERVING_DEFAULT, *, steps: int = 1, **inputs: Any) -> predict_pb2.PredictRequest:
-        """A good request for `serving_default`; `inputs` are added or take the place of the good ones."""
+        """A good request for a signature of images; `inputs` are added or take the place of the good ones."""
         random = np.random.default_rng(0)
         good = {
             "content_image": random.random((1, 32, 32, 3), np.float32),
@@ -75,15 +75,25 @@ class Target:
         }
         return self.request(signature, **{**good, **inputs})
 
+    def files(self, signature: str, png: bytes, *, steps: int = 1, **inputs: Any) -> predict_pb2.PredictRequest:
+        """A good request for a signature of files."""
+        good = {
+            "content_bytes": [png],
+            "style_bytes": [png],
+            "steps": np.array([steps], np.int32),
+            "max_side": np.array([32], np.int32),
+        }
+        return self.request(signature, **{**good, **inputs})
+
     def predict(self, request: predict_pb2.PredictRequest, timeout_s: float = 60.0) -> predict_pb2.PredictResponse:
         """The answer to a request."""
         return self.prediction.Predict(request, timeout=timeout_s)
 
-    def start(self, steps: int = 5000, timeout_s: float = 60.0) -> Any:
+    def start(self, signature: str = SERVING_DEFAULT, *, steps: int = 5000, timeout_s: float = 60.0) -> Any:
         """A call that runs for long, under way."""
         side = 64
         image = np.zeros((1, side, side, 3), np.float32)
-        request = self.images(steps=steps, content_image=image, style_image=image)
+        request = self.images(signature, steps=steps, content_image=image, style_image=image)
         return self.prediction.Predict.future(request, timeout=timeout_s)
 
     def metadata(self, *fields: str, name: str = DEFAULT_MODEL_NAME) -> Any:

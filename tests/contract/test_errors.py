@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 import pytest
 
-from styleserve.contract import DEFAULT_MODEL_NAME, DESCRIBE, STYLIZE_ENCODED
+from styleserve.contract import DEFAULT_MODEL_NAME, DESCRIBE, STYLIZE_ENCODED, STYLIZE_LBFGS, STYLIZE_LBFGS_ENCODED
 
 if TYPE_CHECKING:
     from .conftest import Target
@@ -98,10 +98,25 @@ REQUESTS: dict[str, tuple[Callable[[Target], Any], grpc.StatusCode, str]] = {
         r"Shape of tensor \S* ?\[1,16,16,1\] is not compatible with expected shape \[\?,\?,\?,3\]",
     ),
     "assertion: steps": (lambda server: server.images(steps=-1), INVALID, r"assertion failed: .*steps"),
+    "learning rate of an optimiser that has none": (
+        lambda server: server.images(STYLIZE_LBFGS, learning_rate=np.array([0.1], np.float32)),
+        INVALID,
+        r"Inputs contains invalid name\. Used request inputs: .*learning_rate|Sent extra: \{learning_rate\}",
+    ),
     "assertion: NaN weight": (
         lambda server: server.images(style_weight=np.array([np.nan], np.float32)),
         INVALID,
         r"assertion failed: .*style_weight",
+    ),
+    "assertion: steps, L-BFGS": (
+        lambda server: server.images(STYLIZE_LBFGS, steps=-1),
+        INVALID,
+        r"assertion failed: .*steps",
+    ),
+    "assertion: NaN image, L-BFGS": (
+        lambda server: server.images(STYLIZE_LBFGS, content_image=IMAGE * np.float32(np.nan)),
+        INVALID,
+        r"assertion failed: .*content_image",
     ),
     "assertion: NaN image": (
         lambda server: server.images(content_image=IMAGE * np.float32(np.nan)),
@@ -165,6 +180,7 @@ def test_predict_refuses(server: Target, row: str) -> None:
         assert "{{" not in details
 
 
+@pytest.mark.parametrize("signature", [STYLIZE_ENCODED, STYLIZE_LBFGS_ENCODED])
 @pytest.mark.parametrize(
     ("change", "text"),
     [
@@ -174,8 +190,10 @@ def test_predict_refuses(server: Target, row: str) -> None:
     ],
     ids=["not an image", "empty", "cut short"],
 )
-def test_encoded_refuses(server: Target, png: bytes, change: Callable[[bytes], bytes], text: str) -> None:
-    request = server.request(STYLIZE_ENCODED, content_bytes=[change(png)], style_bytes=[png])
+def test_encoded_refuses(
+    server: Target, png: bytes, change: Callable[[bytes], bytes], text: str, signature: str
+) -> None:
+    request = server.files(signature, png, content_bytes=[change(png)])
     with pytest.raises(grpc.RpcError) as caught:
         server.predict(request)
     assert caught.value.code() == INVALID

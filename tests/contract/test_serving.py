@@ -11,7 +11,14 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import get_model_metadata_pb2, prediction_service_pb2_grpc
 
-from styleserve.contract import DEFAULT_MODEL_NAME, SERVING_DEFAULT, SIGNATURES, STYLIZE_ENCODED
+from styleserve.contract import (
+    DEFAULT_MODEL_NAME,
+    SERVING_DEFAULT,
+    SIGNATURES,
+    STYLIZE_ENCODED,
+    STYLIZE_LBFGS,
+    STYLIZE_LBFGS_ENCODED,
+)
 
 if TYPE_CHECKING:
     from .conftest import Target
@@ -20,16 +27,20 @@ if TYPE_CHECKING:
 # of measuring: the next call has to get in and be answered.
 STOP_S = 0.5
 
+OF_IMAGES = pytest.mark.parametrize("signature", [SERVING_DEFAULT, STYLIZE_LBFGS])
+OF_FILES = pytest.mark.parametrize("signature", [STYLIZE_ENCODED, STYLIZE_LBFGS_ENCODED])
+
 
 def _array(proto: Any) -> np.ndarray[Any, Any]:
     return tf.make_ndarray(proto)
 
 
-def test_predict(server: Target) -> None:
-    response = server.predict(server.images(steps=2))
+@OF_IMAGES
+def test_predict(server: Target, signature: str) -> None:
+    response = server.predict(server.images(signature, steps=2))
     assert set(response.outputs) == {"stylized_image", "losses"}
     assert response.model_spec.name == DEFAULT_MODEL_NAME
-    assert response.model_spec.signature_name == SERVING_DEFAULT
+    assert response.model_spec.signature_name == signature
     assert response.model_spec.version.value in server.available()
     image = _array(response.outputs["stylized_image"])
     assert image.shape == (1, 32, 32, 3)
@@ -44,21 +55,23 @@ def test_an_empty_signature_name_is_the_default(server: Target) -> None:
     assert server.predict(server.images("", steps=0)).model_spec.signature_name == SERVING_DEFAULT
 
 
-def test_output_filter(server: Target) -> None:
-    request = server.images()
+@OF_IMAGES
+def test_output_filter(server: Target, signature: str) -> None:
+    request = server.images(signature)
     request.output_filter.append("losses")
     assert list(server.predict(request).outputs) == ["losses"]
 
 
-def test_defaults_are_the_signatures_own(server: Target) -> None:
+@OF_IMAGES
+def test_defaults_are_the_signatures_own(server: Target, signature: str) -> None:
     definitions = get_model_metadata_pb2.SignatureDefMap()
     server.metadata("signature_def").metadata["signature_def"].Unpack(definitions)
-    defaults = definitions.signature_def[SERVING_DEFAULT].defaults
-    explicit = server.images(steps=2)
+    defaults = definitions.signature_def[signature].defaults
+    explicit = server.images(signature, steps=2)
     for name, proto in defaults.items():
         if name != "steps":
             explicit.inputs[name].CopyFrom(proto)
-    left_out = server.predict(server.images(steps=2)).outputs["losses"]
+    left_out = server.predict(server.images(signature, steps=2)).outputs["losses"]
     assert _array(left_out).tolist() == _array(server.predict(explicit).outputs["losses"]).tolist()
 
 
@@ -72,15 +85,37 @@ def test_values_in_float_val_are_as_good_as_content(server: Target) -> None:
     assert server.predict(request).outputs["stylized_image"] == want
 
 
-def test_encoded(server: Target, png: bytes) -> None:
-    request = server.request(
-        STYLIZE_ENCODED,
-        content_bytes=[png],
-        style_bytes=[png],
-        steps=np.array([1], np.int32),
-        max_side=np.array([16], np.int32),
-    )
-    assert server.predict(request).outputs["png_bytes"].string_val[0].startswith(b"\x89PNG")
+@OF_FILES
+def test_encoded(server: Target, png: bytes, signature: str) -> None:
+    response = server.predict(server.files(signature, png, steps=2, max_side=np.array([16], np.int32)))
+    assert set(response.outputs) == {"png_bytes", "losses"}
+    assert response.model_spec.signature_name == signature
+    assert response.outputs["png_bytes"].string_val[0].startswith(b"\x89PNG")
+    assert _array(response.outputs["losses"]).shape == (1, 2, 4)
+
+
+@pytest.mark.parametrize(
+    ("of_images", "of_files"), [(SERVING_DEFAULT, STYLIZE_ENCODED), (STYLIZE_LBFGS, STYLIZE_LBFGS_ENCODED)]
+)
+def test_images_and_files_are_worked_on_alike(server: Target, png: bytes, of_images: str, of_files: str) -> None:
+    image = (tf.io.decode_png(png)[None] / 255).numpy().astype(np.float32)
+    numbers = server.predict(server.images(of_images, steps=3, content_image=image, style_image=image))
+    files = server.predict(server.files(of_files, png, steps=3, max_side=np.array([max(image.shape)], np.int32)))
+    # The last bit of the division by 255 differs.
+    np.testing.assert_allclose(_array(numbers.outputs["losses"]), _array(files.outputs["losses"]), rtol=1e-4)
+
+
+@OF_IMAGES
+def test_examples_have_their_own_steps(server: Target, signature: str) -> None:
+    """Of a batch of two, the first is done after one step, and the second after three."""
+    random = np.random.default_rng(1)
+    inputs = {
+        "content_image": random.random((2, 16, 16, 3), np.float32),
+        "style_image": random.random((1, 16, 16, 3), np.float32),
+        "steps": np.array([1, 3], np.int32),
+    }
+    losses = _array(server.predict(server.request(signature, **inputs)).outputs["losses"])
+    assert np.isfinite(losses[..., 0]).tolist() == [[True, False, False], [True, True, True]]
 
 
 def test_metadata(server: Target) -> None:
@@ -119,14 +154,16 @@ def _seconds_until_free(single: Target) -> float:
     return time.monotonic() - started
 
 
-def test_work_stops_at_the_deadline(single: Target) -> None:
-    assert single.start(timeout_s=0.5).exception().code() == grpc.StatusCode.DEADLINE_EXCEEDED
+@OF_IMAGES
+def test_work_stops_at_the_deadline(single: Target, signature: str) -> None:
+    assert single.start(signature, timeout_s=0.5).exception().code() == grpc.StatusCode.DEADLINE_EXCEEDED
     assert _seconds_until_free(single) < STOP_S
 
 
-def test_work_stops_when_the_client_cancels(single: Target) -> None:
+@OF_IMAGES
+def test_work_stops_when_the_client_cancels(single: Target, signature: str) -> None:
     for _ in range(3):  # a stopped call leaves nothing behind for the next
-        call = single.start()
+        call = single.start(signature)
         time.sleep(0.3)
         assert not call.done()
         call.cancel()
