@@ -14,25 +14,27 @@ from styleserve.model import ModelSettings
 # Where TensorFlow Serving looks for them.
 WARMUP_NAME: Final = "assets.extra/tf_serving_warmup_requests"
 
-# Height to width of the pictures people send most: landscape and square.
-_SHAPES: Final = ((3, 4), (1, 1))
+# A server prepares its graph at the first request of each signature, whatever the size of the picture; a larger one
+# only takes longer.
+_SIDE: Final = 64
 
 
 def warmup_requests(settings: ModelSettings) -> list[predict_pb2.PredictRequest]:
-    """Requests of one step for each signature, at the side that a caller gets who asks for none."""
-    side = min(int(contract.MAX_SIDE.tutorial), settings.limits.max_side)
+    """One request of one step for each signature."""
+    side = min(_SIDE, settings.limits.max_side)
     requests: list[predict_pb2.PredictRequest] = []
     for signature in contract.SIGNATURES.values():
-        for height, width in _SHAPES:
-            request = predict_pb2.PredictRequest()
-            request.model_spec.name = contract.DEFAULT_MODEL_NAME
-            request.model_spec.signature_name = signature.name
-            for field in signature.inputs:
-                if field.required:
-                    request.inputs[field.name].CopyFrom(_grey(field, side * height // width, side))
-                elif field.control is contract.STEPS:
-                    request.inputs[field.name].CopyFrom(tf.make_tensor_proto([1], field.dtype))
-            requests.append(request)
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = contract.DEFAULT_MODEL_NAME
+        request.model_spec.signature_name = signature.name
+        for field in signature.inputs:
+            if field.required:
+                request.inputs[field.name].CopyFrom(_grey(field, side))
+            elif field.control is contract.STEPS:
+                request.inputs[field.name].CopyFrom(tf.make_tensor_proto([1], field.dtype))
+            elif field.control is contract.MAX_SIDE:
+                request.inputs[field.name].CopyFrom(tf.make_tensor_proto([side], field.dtype))
+        requests.append(request)
     return requests
 
 
@@ -55,8 +57,8 @@ def read_warmup_requests(version_dir: Path) -> list[predict_pb2.PredictRequest]:
     return [prediction_log_pb2.PredictionLog.FromString(record).predict_log.request for record in records]
 
 
-def _grey(field: contract.Field, height: int, width: int) -> object:
+def _grey(field: contract.Field, side: int) -> object:
     """A grey picture: as one value for all pixels, or as a file, it takes no room in the warm-up file."""
     if field.dtype == "string":
-        return tf.make_tensor_proto([tf.io.encode_png(tf.fill([height, width, 3], tf.constant(128, tf.uint8))).numpy()])
-    return tf.make_tensor_proto(0.5, field.dtype, shape=[1, height, width, 3])
+        return tf.make_tensor_proto([tf.io.encode_png(tf.fill([side, side, 3], tf.constant(128, tf.uint8))).numpy()])
+    return tf.make_tensor_proto(0.5, field.dtype, shape=[1, side, side, 3])

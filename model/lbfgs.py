@@ -4,8 +4,8 @@ Each update takes one evaluation of the loss and its gradient, and ends with the
 an evaluation is never thrown away without a word, and examples of a batch that are at different places, one in a line
 search and one past it, share the passes through the network.
 
-Safeguards: a point is accepted only with a sufficient decrease (Armijo; Nocedal and Wright, 2006, equation 3.4), else
-the step shrinks; a pair that lacks positive curvature is not remembered; points are projected on [0, 1]; where the
+Safeguards: a point is accepted only with a sufficient decrease (Armijo; Nocedal and Wright, 2006, equation 3.4), give
+or take the roughness of the loss, else the step shrinks; a pair that lacks positive curvature is not remembered; points are projected on [0, 1]; where the
 memory leads nowhere it is dropped.
 """
 
@@ -23,6 +23,9 @@ FIRST_STEP: Final = 8.0 / 255.0
 """Mean change of a pixel that is tried first, while nothing is known of the curvature."""
 
 _DECREASE: Final = 1e-4
+# A loss this much worse, as a share of it, passes for a decrease. In bfloat16 losses are rough at that scale, and without
+# it the search ends there for good; in float32 they have kinks, from rectifiers, poolings and total variation.
+_ROUGHNESS: Final = 5e-4
 _CURVATURE: Final = 1e-8
 # A step shrinks to a tenth at most and to a half at least; after so many in a row the memory is dropped.
 _SHRINK: Final = (0.1, 0.5)
@@ -35,7 +38,7 @@ class LbfgsState(NamedTuple):
     """What is known after some evaluations; everything per example of the batch.
 
     Attributes:
-        image: the best point so far, `[batch, height, width, channels]` float32 in [0, 1].
+        image: the point accepted last, `[batch, height, width, channels]` float32 in [0, 1].
         losses: of that point, `[batch, columns]`, the first of them minimised; infinite before the first evaluation.
         gradient: of that point, shaped like the image.
         direction: of the search from that point, shaped like the image.
@@ -111,7 +114,8 @@ def update(
     s, y = point - state.image, gradient - state.gradient
     slope = _dot(state.gradient, s)
     first = tf.math.is_inf(state.losses[:, 0])
-    enough = losses[:, 0] <= state.losses[:, 0] + _DECREASE * slope
+    allowed = _ROUGHNESS * tf.abs(state.losses[:, 0])
+    enough = losses[:, 0] <= state.losses[:, 0] + _DECREASE * slope + allowed
     # A descent that projection has turned into an ascent, or into nothing, is no descent; a NaN is not enough.
     accepted = running & (first & tf.math.is_finite(losses[:, 0]) | enough & (slope < 0.0))
 

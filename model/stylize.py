@@ -108,7 +108,7 @@ class Stylizer(tf.Module):
         """Optimises a copy of the content image with L-BFGS, projected on [0, 1].
 
         Arguments and results are those of `adam`, but a step is one evaluation of the network, the first one at the
-        content image, and the losses are those of the best image so far, after each evaluation.
+        content image, and the losses are those of the image that is held after each evaluation.
         """
         targets = self.targets(content_image, style_image)
         precondition = smoothing(tf.shape(content_image)[1:3])
