@@ -5,8 +5,8 @@ an evaluation is never thrown away without a word, and examples of a batch that 
 search and one past it, share the passes through the network.
 
 Safeguards: a point is accepted only with a sufficient decrease (Armijo; Nocedal and Wright, 2006, equation 3.4), give
-or take the roughness of the loss, else the step shrinks; a pair that lacks positive curvature is not remembered; points are projected on [0, 1]; where the
-memory leads nowhere it is dropped.
+or take the roughness of the loss, else the step shrinks; a pair that lacks positive curvature is not remembered; points
+are projected on [0, 1]; where the memory leads nowhere it is dropped.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ FIRST_STEP: Final = 8.0 / 255.0
 """Mean change of a pixel that is tried first, while nothing is known of the curvature."""
 
 _DECREASE: Final = 1e-4
-# A loss this much worse, as a share of it, passes for a decrease. In bfloat16 losses are rough at that scale, and without
-# it the search ends there for good; in float32 they have kinks, from rectifiers, poolings and total variation.
+# A loss this much worse, as a share of it, passes for a decrease. In bfloat16 losses are rough at that scale, and a
+# search that insists on a decrease ends there for good.
 _ROUGHNESS: Final = 5e-4
 _CURVATURE: Final = 1e-8
 # A step shrinks to a tenth at most and to a half at least; after so many in a row the memory is dropped.
