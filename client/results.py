@@ -43,7 +43,7 @@ class StylizedResult:
         image: 8-bit RGB.
         png_bytes: the same as a PNG file.
         losses: `[steps, 4]` float32; columns as in `contract.LOSS_COLUMNS`. By Adam the losses before each step, by
-            L-BFGS those of the best picture so far, after each step.
+            L-BFGS those of the picture held after each step.
         model_name: of the model that answered.
         model_version: of the model that answered.
         signature: that was called.

@@ -29,7 +29,7 @@ STYLIZED: Final = DEMO / "stylized.png"
 REPORT: Final = DEMO / "report.png"
 
 SIDE_PX: Final = 256
-STEPS: Final = 30
+STEPS: Final = 25
 """After so many L-BFGS has done nearly all that it will: ten more lower the loss by a few percent."""
 CALIBRATION_STEPS: Final = 2
 FETCH_TIMEOUT_S: Final = 15.0
@@ -86,7 +86,7 @@ def choose_weights() -> str:
     step(
         "Weights",
         "untrained, from a seed, because ImageNet weights cannot be fetched quickly: everything runs as it would, "
-        "but the picture takes on the style's colours, and little of its drawing. Judge no quality by it.",
+        "but the picture takes on the style's colours and grain, and little of its drawing. Judge no quality by it.",
     )
     return "random"
 

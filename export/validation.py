@@ -129,7 +129,10 @@ def _decoded(png: bytes) -> npt.NDArray[np.float32]:
 def _replay_warmup(version_dir: Path, definitions: Mapping[str, meta_graph_pb2.SignatureDef]) -> None:
     """Runs the warm-up requests in a session, as servers do: a graph can run as functions and yet not load there."""
     requests = read_warmup_requests(version_dir)
-    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+    # The signatures were run with graph rewriting just before; here it would take longer than all the rest.
+    config = tf.compat.v1.ConfigProto()
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    with tf.Graph().as_default(), tf.compat.v1.Session(config=config) as session:
         _load(session, version_dir)
         for request in requests:
             name = request.model_spec.signature_name

@@ -61,7 +61,7 @@ def test_stylize(client: StyleClient, content: Path, style: Path, signature: Sty
     np.testing.assert_allclose(result.losses[:, 1:].sum(axis=1), result.losses[:, 0], rtol=1e-5)
     assert result.losses[-1, 0] < result.losses[0, 0]
     if result.optimizer == "lbfgs":
-        assert (np.diff(result.losses[:, 0]) <= 0).all()  # of the best picture so far
+        assert (result.losses[1:, 0] <= result.losses[:-1, 0] * 1.001).all()  # of the picture held
     assert result.model_version == client.status()[0].version
 
 
