@@ -23,7 +23,7 @@ _CHART_HEIGHT: Final = 400
 _DETAIL_HEIGHT: Final = 300
 _LABEL: Final = 34
 _FRAME: Final = "#f3f4f6"
-_LOSS_OF: Final[dict[Optimizer, str]] = {"lbfgs": "loss of the picture held after the step", "adam": "loss before the step"}
+_LOSS_OF: Final[dict[Optimizer, str]] = {"lbfgs": "loss after the step", "adam": "loss before the step"}
 
 
 def draw_report(
