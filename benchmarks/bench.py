@@ -7,10 +7,9 @@ import tempfile
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, Final
 
 from styleserve import contract
-from styleserve.client.client import StylizeSignature
 from styleserve.contract import Limits
 
 if TYPE_CHECKING:
@@ -77,17 +76,3 @@ class Bench:
             )
             self._models[key] = output
         return self._models[key]
-
-
-def fastest_signature() -> str:
-    """The signature of images that needs the fewest evaluations: L-BFGS where the contract has it, else Adam."""
-    return "stylize_lbfgs" if "stylize_lbfgs" in contract.SIGNATURES else contract.SERVING_DEFAULT
-
-
-def served_signatures() -> tuple[StylizeSignature, str]:
-    """The signature of files that needs the fewest evaluations and that the client knows, and its twin of images."""
-    encoded = f"{fastest_signature()}_encoded"
-    for known in get_args(StylizeSignature):
-        if known == encoded:
-            return known, fastest_signature()
-    return contract.STYLIZE_ENCODED, contract.SERVING_DEFAULT

@@ -20,9 +20,9 @@ from styleserve import contract
 from styleserve.client import Picture, load_picture
 from styleserve.export.precision import choose_precision
 from styleserve.model import ModelSettings, Precision, StyleTransfer, Weights, file_weights, random_weights
-from styleserve.model.losses import LossWeights, style_transfer_losses
+from styleserve.model.losses import LossWeights
 
-from .bench import Bench, fastest_signature
+from .bench import Bench
 from .curves import draw_curves
 from .results import Curve, Row, Table
 from .settings import QualitySettings
@@ -117,8 +117,8 @@ def _side(task: Task, side: int, precision: Precision, bench: Bench) -> dict[str
     bench.say(f"quality: {side} px, the tutorial")
     tutorial = _tutorial(task, judge)
     outcomes = {"tutorial, Keras float32": tutorial}
-    signatures = [fastest_signature()]
-    if task.settings.adam and contract.SERVING_DEFAULT not in signatures:
+    signatures = [contract.STYLIZE_LBFGS]
+    if task.settings.adam:
         signatures.append(contract.SERVING_DEFAULT)
     for signature in signatures:
         bench.say(f"quality: {side} px, {signature}")
@@ -128,21 +128,12 @@ def _side(task: Task, side: int, precision: Precision, bench: Bench) -> dict[str
 
 def _judge(task: Task) -> Callable[[Image], float]:
     """What gives the total loss of an image in float32."""
-    model, settings = task.model("float32"), task.settings
-    targets = model.stylizer.targets(tf.constant(task.content), tf.constant(task.style))
-    weights = LossWeights(*(tf.constant([weight]) for weight in _weights(settings).values()))
+    stylizer = task.model("float32").stylizer
+    targets = stylizer.targets(tf.constant(task.content), tf.constant(task.style))
+    weights = LossWeights(*(tf.constant([weight]) for weight in _weights(task.settings).values()))
 
     def loss(image: Image) -> float:
-        tensor = tf.constant(image)
-        losses = style_transfer_losses(
-            tensor,
-            model.network(tensor),
-            targets,
-            weights,
-            style_layers=settings.style_layers,
-            content_layer=settings.content_layer,
-        )
-        return float(losses[0, 0])
+        return float(stylizer.losses(tf.constant(image), targets, weights)[0, 0])
 
     return loss
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 from styleserve import contract
 from styleserve.client import Picture, StyleClient, load_picture
 
-from .bench import Bench, served_signatures
+from .bench import Bench
 from .results import Row, Table
 from .server import served
 from .settings import DEMO, ServingSettings
@@ -34,7 +34,7 @@ WANTED_STATUS_MS: Final = "< 50 ms"
 def measure(settings: ServingSettings, bench: Bench) -> list[Table]:
     """One table, a row for each of the three questions."""
     content, style = load_picture(DEMO / "content.jpg"), load_picture(DEMO / "style.jpg")
-    signature, images_signature = served_signatures()
+    signature, images_signature = contract.STYLIZE_LBFGS_ENCODED, contract.STYLIZE_LBFGS
     base_path = bench.model(settings.side)
     in_process = _loop_in_process(base_path, images_signature, settings.steps, (content, style), settings.side)
     bench.say("serving: starting the server")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from styleserve import contract
 from styleserve.client import StyleClient, load_picture
 
-from .bench import Bench, served_signatures
+from .bench import Bench
 from .memory import resident_mb
 from .results import Row, Table
 from .server import served
@@ -17,7 +18,7 @@ LOOKS = 10
 def measure(settings: SoakSettings, bench: Bench) -> list[Table]:
     """One table, a row after each tenth of the requests."""
     content, style = load_picture(DEMO / "content.jpg"), load_picture(DEMO / "style.jpg")
-    signature, _ = served_signatures()
+    signature = contract.STYLIZE_LBFGS_ENCODED
     base_path = bench.model(settings.side, tiny=True)
     bench.say(f"soak: {settings.requests} requests")
     rows: list[Row] = []

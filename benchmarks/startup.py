@@ -9,9 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from styleserve import contract
 from styleserve.client import StyleClient, load_picture
 
-from .bench import Bench, served_signatures
+from .bench import Bench
 from .machine import ROOT
 from .results import Row, Table
 from .server import served
@@ -43,7 +44,7 @@ def measure(settings: StartupSettings, bench: Bench) -> list[Table]:
 def _server_rows(settings: StartupSettings, bench: Bench) -> list[Row]:
     base_path = bench.model(settings.side)
     content, style = load_picture(DEMO / "content.jpg"), load_picture(DEMO / "style.jpg")
-    signature, _ = served_signatures()
+    signature = contract.STYLIZE_LBFGS_ENCODED
     bench.say("startup: a server and its first requests")
     tensorflow_s = _process([sys.executable, "-c", "import tensorflow"])()
     with served(base_path) as server, StyleClient(server.address) as client:

@@ -34,6 +34,22 @@ _MAX_SHRINKS: Final = 6
 Preconditioner = Callable[[tf.Tensor], tf.Tensor]
 
 
+class Memory(NamedTuple):
+    """What the pairs of the last accepted steps tell of the curvature; everything per example of the batch.
+
+    Attributes:
+        s: accepted steps, newest first, `[HISTORY, *image.shape]`.
+        y: the gradient differences that belong to them.
+        rho: 1 / (s . y), `[HISTORY, batch]`; 0 where there is no pair.
+        scale: of the preconditioner, from the newest pair, `[batch]`; 0 where there is none.
+    """
+
+    s: tf.Tensor
+    y: tf.Tensor
+    rho: tf.Tensor
+    scale: tf.Tensor
+
+
 class LbfgsState(NamedTuple):
     """What is known after some evaluations; everything per example of the batch.
 
@@ -44,10 +60,7 @@ class LbfgsState(NamedTuple):
         direction: of the search from that point, shaped like the image.
         step: length of the next trial in units of the direction, `[batch]`.
         shrinks: refused trials since the last accepted one, `[batch]` int32.
-        s: accepted steps, newest first, `[HISTORY, *image.shape]`.
-        y: the gradient differences that belong to them.
-        rho: 1 / (s . y), `[HISTORY, batch]`; 0 where there is no pair.
-        scale: of the preconditioner, from the newest pair, `[batch]`; 0 where there is none.
+        memory: the pairs that directions are made with.
     """
 
     image: tf.Tensor
@@ -56,10 +69,7 @@ class LbfgsState(NamedTuple):
     direction: tf.Tensor
     step: tf.Tensor
     shrinks: tf.Tensor
-    s: tf.Tensor
-    y: tf.Tensor
-    rho: tf.Tensor
-    scale: tf.Tensor
+    memory: Memory
 
 
 def init(image: tf.Tensor, *, columns: int) -> LbfgsState:
@@ -79,10 +89,7 @@ def init(image: tf.Tensor, *, columns: int) -> LbfgsState:
         direction=zeros,
         step=tf.ones([batch]),
         shrinks=tf.zeros([batch], tf.int32),
-        s=pairs,
-        y=pairs,
-        rho=tf.zeros([HISTORY, batch]),
-        scale=tf.zeros([batch]),
+        memory=Memory(s=pairs, y=pairs, rho=tf.zeros([HISTORY, batch]), scale=tf.zeros([batch])),
     )
 
 
@@ -123,11 +130,13 @@ def update(
     curved = accepted & ~first & (sy > _CURVATURE * tf.sqrt(_dot(s, s) * _dot(y, y)))
     shrinks = tf.where(accepted, 0, state.shrinks + 1)
     lost = ~accepted & (shrinks > _MAX_SHRINKS)
-    memory = _Memory(
-        s=_push(state.s, s, curved),
-        y=_push(state.y, y, curved),
-        rho=tf.where(lost, 0.0, _push(state.rho, tf.math.reciprocal_no_nan(sy), curved)),
-        scale=tf.where(lost, 0.0, tf.where(curved, tf.math.divide_no_nan(sy, _dot(y, precondition(y))), state.scale)),
+    memory = Memory(
+        s=_push(state.memory.s, s, curved),
+        y=_push(state.memory.y, y, curved),
+        rho=tf.where(lost, 0.0, _push(state.memory.rho, tf.math.reciprocal_no_nan(sy), curved)),
+        scale=tf.where(
+            lost, 0.0, tf.where(curved, tf.math.divide_no_nan(sy, _dot(y, precondition(y))), state.memory.scale)
+        ),
     )
     gradient = tf.where(_wide(accepted), gradient, state.gradient)
     renewed = accepted | lost
@@ -138,18 +147,11 @@ def update(
         direction=tf.where(_wide(renewed), _direction(gradient, memory, precondition), state.direction),
         step=tf.where(renewed, 1.0, state.step * _shrunk(state.losses[:, 0], losses[:, 0], slope)),
         shrinks=tf.where(lost, 0, shrinks),
-        **memory._asdict(),
+        memory=memory,
     )
 
 
-class _Memory(NamedTuple):
-    s: tf.Tensor
-    y: tf.Tensor
-    rho: tf.Tensor
-    scale: tf.Tensor
-
-
-def _direction(gradient: tf.Tensor, memory: _Memory, precondition: Preconditioner) -> tf.Tensor:
+def _direction(gradient: tf.Tensor, memory: Memory, precondition: Preconditioner) -> tf.Tensor:
     """Minus the inverse Hessian times the gradient: the two-loop recursion (Nocedal and Wright, algorithm 7.4)."""
     q = gradient
     alphas: list[tf.Tensor] = []

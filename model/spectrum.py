@@ -24,11 +24,8 @@ class Smoothing(NamedTuple):
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         """The filtered image; `[batch, height, width, 3]` float32 to the same."""
         size = tf.shape(x)[1:3]
-        spectrum = self._spectrum(x) * tf.cast(self.response, tf.complex64)
+        spectrum = tf.signal.rfft2d(tf.transpose(x, [0, 3, 1, 2])) * tf.cast(self.response, tf.complex64)
         return tf.transpose(tf.signal.irfft2d(spectrum, size), [0, 2, 3, 1])
-
-    def _spectrum(self, x: tf.Tensor) -> tf.Tensor:
-        return tf.signal.rfft2d(tf.transpose(x, [0, 3, 1, 2]))
 
 
 def smoothing(size: tf.Tensor) -> Smoothing:
