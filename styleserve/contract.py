@@ -10,7 +10,7 @@ the model's SignatureDef; defaults depend on the loss scale the model was export
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 CONTRACT_VERSION: Final = 1
@@ -24,6 +24,8 @@ SERVING_DEFAULT: Final = "serving_default"
 STYLIZE_ENCODED: Final = "stylize_encoded"
 STYLIZE_LBFGS: Final = "stylize_lbfgs"
 STYLIZE_LBFGS_ENCODED: Final = "stylize_lbfgs_encoded"
+STYLIZE_RESUMABLE: Final = "stylize_resumable"
+STYLIZE_LBFGS_RESUMABLE: Final = "stylize_lbfgs_resumable"
 DESCRIBE: Final = "describe"
 
 DType = Literal["float32", "int32", "string"]
@@ -147,6 +149,7 @@ class Field:
         shape: sizes; None is known only at run time. The first is the batch.
         help: one line for people.
         control: the control behind an input that may be left out, else None.
+        optional: whether an input that is no control may be left out; it is empty then.
     """
 
     name: str
@@ -154,11 +157,12 @@ class Field:
     shape: tuple[int | None, ...]
     help: str
     control: Control | None = None
+    optional: bool = False
 
     @property
     def required(self) -> bool:
         """Whether a request without this input is refused."""
-        return self.control is None
+        return self.control is None and not self.optional
 
 
 @dataclass(frozen=True)
@@ -205,6 +209,19 @@ HIGH_PASS_Y: Final = Field("high_pass_y", "float32", _IMAGE, "Differences along 
 SOBEL_EDGES: Final = Field("sobel_edges", "float32", (None, None, None, 3, 2), "Sobel edges; last is (dy, dx).")
 
 
+STATE: Final = Field(
+    "state",
+    "string",
+    (None,),
+    "Where a run is: opaque bytes, given by one call and taken by the next, of the same model.",
+    optional=True,
+)
+
+_RESUMABLE_INPUTS: Final = tuple(
+    replace(field, optional=True) for field in (CONTENT_IMAGE, STYLE_IMAGE, CONTENT_BYTES, STYLE_BYTES)
+)
+
+
 def gram_name(layer: str) -> str:
     """Output of `describe` with the Gram matrix of a style layer, [batch, channels, channels] float32.
 
@@ -240,6 +257,18 @@ SIGNATURES: Final = {
             (CONTENT_BYTES, STYLE_BYTES, *_control_fields(*LBFGS_CONTROLS, MAX_SIDE)),
             (PNG_BYTES, LOSSES),
             "Style transfer by L-BFGS, files in and out; both are resized so that the longest side is max_side.",
+        ),
+        Signature(
+            STYLIZE_RESUMABLE,
+            (*_RESUMABLE_INPUTS, STATE, *_control_fields(*ADAM_CONTROLS, MAX_SIDE)),
+            (STATE, PNG_BYTES, LOSSES),
+            "Some steps of Adam, begun with two images or two files and gone on with from a state.",
+        ),
+        Signature(
+            STYLIZE_LBFGS_RESUMABLE,
+            (*_RESUMABLE_INPUTS, STATE, *_control_fields(*LBFGS_CONTROLS, MAX_SIDE)),
+            (STATE, PNG_BYTES, LOSSES),
+            "Some steps of L-BFGS, begun with two images or two files and gone on with from a state.",
         ),
         Signature(
             DESCRIBE,
