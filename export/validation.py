@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -39,17 +41,29 @@ def validate(version_dir: Path, model: StyleTransfer) -> None:
         ValidationError: names the signature and what differs.
     """
     definitions = _signature_definitions(version_dir)
-    loaded = tf.saved_model.load(str(version_dir))
-    tolerance = _TOLERANCE[model.settings.precision]
+    with _without_advice():
+        loaded = tf.saved_model.load(str(version_dir))
     for name, signature in contract.SIGNATURES.items():
         if name not in definitions:
             raise ValidationError(f"signature {name} is missing")
         _check_defaults(name, definitions[name], model)
         inputs = {field.name: _sample(field, model) for field in signature.inputs}
-        got = _run(name, loaded.signatures[name], inputs)
-        expected = {key: np.asarray(value) for key, value in model.methods[name](inputs).items()}
-        _compare(name, got, expected, tolerance)
+        got = _checked_run(name, loaded.signatures[name], inputs, model)
+        if contract.STATE in signature.inputs:
+            empty = {field.name: model.default(field) for field in signature.inputs if field.optional}
+            going_on = {**inputs, **empty, contract.STATE.name: tf.constant(got[contract.STATE.name])}
+            _checked_run(name, loaded.signatures[name], going_on, model)
     _replay_warmup(version_dir, definitions)
+
+
+def _checked_run(
+    name: str, function: Callable[..., Mapping[str, tf.Tensor]], inputs: Mapping[str, tf.Tensor], model: StyleTransfer
+) -> dict[str, NumpyArray]:
+    """What the saved function gives, once it was found to be what the model gives."""
+    got = _run(name, function, inputs)
+    expected = {key: np.asarray(value) for key, value in model.methods[name](dict(inputs)).items()}
+    _compare(name, got, expected, _TOLERANCE[model.settings.precision])
+    return got
 
 
 def _signature_definitions(version_dir: Path) -> Mapping[str, meta_graph_pb2.SignatureDef]:
@@ -64,7 +78,9 @@ def _check_defaults(name: str, definition: meta_graph_pb2.SignatureDef, model: S
             raise ValidationError(
                 f"{name}: the default of {field.name} is {'missing' if default is not None else 'extra'}"
             )
-        if default is not None and tf.make_ndarray(definition.defaults[field.name]) != default.numpy():
+        if default is not None and not np.array_equal(
+            tf.make_ndarray(definition.defaults[field.name]), default.numpy()
+        ):
             raise ValidationError(f"{name}: the default of {field.name} is not {default.numpy()}")
 
 
@@ -75,7 +91,8 @@ def _sample(field: Field, model: StyleTransfer) -> tf.Tensor:
     if field.control is contract.MAX_SIDE:
         return tf.constant([min(32, model.settings.limits.max_side)])
     default = model.default(field)
-    if default is not None:
+    # A run is begun with files.
+    if default is not None and field.name not in (contract.CONTENT_BYTES.name, contract.STYLE_BYTES.name):
         return default
     seed = sum(field.name.encode())
     image = tf.random.stateless_uniform([2 * model.min_side, model.min_side + 5, 3], seed=[0, seed])
@@ -104,6 +121,8 @@ def _compare(name: str, got: Mapping[str, NumpyArray], expected: Mapping[str, Nu
     for key, value in expected.items():
         if got[key].shape != value.shape:
             raise ValidationError(f"{name}: {key} has shape {got[key].shape}; the model gives {value.shape}")
+        if key == contract.STATE.name:
+            continue  # it is told by what comes of it
         if key == contract.PNG_BYTES.name:
             pairs = [(_decoded(a), _decoded(b)) for a, b in zip(got[key], value, strict=True)]
             rounding = 1.0  # what lies between two levels may go to either
@@ -149,12 +168,22 @@ def _replay_warmup(version_dir: Path, definitions: Mapping[str, meta_graph_pb2.S
 
 
 def _load(session: tf.compat.v1.Session, version_dir: Path) -> None:
-    logger = tf.get_logger()
-    level = logger.level
-    logger.setLevel("ERROR")  # else it advises to use a loader that cannot be given a session
     try:
-        tf.compat.v1.saved_model.load(session, ["serve"], str(version_dir))
+        with _without_advice():
+            tf.compat.v1.saved_model.load(session, ["serve"], str(version_dir))
     except (tf.errors.OpError, RuntimeError, ValueError) as error:
         raise ValidationError(f"it does not load in a session: {error}") from error
+
+
+@contextmanager
+def _without_advice() -> Generator[None]:
+    """Keeps TensorFlow from advising a loader that takes no session, and gradients that nothing needs."""
+    loggers = (tf.get_logger(), logging.getLogger("absl"))
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel("ERROR")
+    try:
+        yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

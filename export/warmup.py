@@ -28,7 +28,7 @@ def warmup_requests(settings: ModelSettings) -> list[predict_pb2.PredictRequest]
         request.model_spec.name = contract.DEFAULT_MODEL_NAME
         request.model_spec.signature_name = signature.name
         for field in signature.inputs:
-            if field.required:
+            if field.required or field.name in (contract.CONTENT_BYTES.name, contract.STYLE_BYTES.name):
                 request.inputs[field.name].CopyFrom(_grey(field, side))
             elif field.control is contract.STEPS:
                 request.inputs[field.name].CopyFrom(tf.make_tensor_proto([1], field.dtype))

@@ -11,7 +11,7 @@ import tensorflow as tf
 from styleserve.contract import Control, Field, Limits
 
 
-def check(tensor: tf.Tensor, condition: tf.Tensor, message: str, *data: tf.Tensor) -> tf.Tensor:
+def check(tensor: tf.Tensor, condition: tf.Tensor, message: str | tf.Tensor, *data: tf.Tensor) -> tf.Tensor:
     """`tensor`, once `condition` was found to be true.
 
     Args:
@@ -23,7 +23,8 @@ def check(tensor: tf.Tensor, condition: tf.Tensor, message: str, *data: tf.Tenso
     Returns:
         An identity of `tensor` that nothing can use before the check was made.
     """
-    with tf.control_dependencies([tf.debugging.Assert(condition, [message, *data], summarize=8)]):
+    # The bare op: tf.debugging.Assert wraps it in a conditional, which a server takes a while to prepare.
+    with tf.control_dependencies([tf.raw_ops.Assert(condition=condition, data=[message, *data], summarize=8)]):
         return tf.identity(tensor)
 
 
@@ -51,24 +52,33 @@ def checked_image(image: tf.Tensor, field: Field, limits: Limits, min_side: int)
     """
     image = checked_batch(image, field, limits)
     image = checked_sides(image, tf.shape(image)[1:3], field.name, limits, min_side)
+    return checked_pixels(image, field.name)
+
+
+def checked_pixels(image: tf.Tensor, name: str) -> tf.Tensor:
+    """`image`, once its values were found to be finite and in [0, 1]."""
     low, high = tf.reduce_min(image), tf.reduce_max(image)
     finite = tf.reduce_all(tf.math.is_finite(image))
     return check(
         image,
         finite & (low >= 0.0) & (high <= 1.0),
-        f"{field.name} must hold finite values in [0, 1]; got all finite, min, max:",
+        f"{name} must hold finite values in [0, 1]; got all finite, min, max:",
         finite,
         low,
         high,
     )
 
 
-def checked_sides(tensor: tf.Tensor, sides: tf.Tensor, name: str, limits: Limits, min_side: int) -> tf.Tensor:
+def checked_sides(
+    tensor: tf.Tensor, sides: tf.Tensor, name: str | tf.Tensor, limits: Limits, min_side: int
+) -> tf.Tensor:
     """`tensor`, once `sides` (height and width, int32) were found to be within the limits."""
     return check(
         tensor,
         tf.reduce_all((sides >= min_side) & (sides <= limits.max_side)),
-        f"{name} must have sides from {min_side} to {limits.max_side} pixels; got height, width:",
+        tf.strings.join(
+            [name, f"must have sides from {min_side} to {limits.max_side} pixels; got height, width:"], separator=" "
+        ),
         sides,
     )
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import tensorflow as tf
 
 from styleserve import contract
 
 from .losses import gram_matrix
-from .vgg19 import Vgg19
 
 
 def high_pass(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -19,7 +20,9 @@ def high_pass(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return image[:, :, 1:, :] - image[:, :, :-1, :], image[:, 1:, :, :] - image[:, :-1, :, :]
 
 
-def describe(image: tf.Tensor, network: Vgg19, *, style_layers: tuple[str, ...]) -> dict[str, tf.Tensor]:
+def describe(
+    image: tf.Tensor, network: Callable[[tf.Tensor], Mapping[str, tf.Tensor]], *, style_layers: tuple[str, ...]
+) -> dict[str, tf.Tensor]:
     """Every output of the signature `describe`.
 
     Args:

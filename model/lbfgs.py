@@ -93,6 +93,51 @@ def init(image: tf.Tensor, *, columns: int) -> LbfgsState:
     )
 
 
+def resumed(
+    image: tf.Tensor,
+    losses: tf.Tensor,
+    gradient: tf.Tensor,
+    *,
+    step: tf.Tensor,
+    shrinks: tf.Tensor,
+    s: tf.Tensor,
+    y: tf.Tensor,
+    scale: tf.Tensor,
+    precondition: Preconditioner,
+) -> LbfgsState:
+    """The state with these attributes, and with what follows from them.
+
+    Args:
+        image: see `LbfgsState`, as for all that are not listed here.
+        losses: ...
+        gradient: ...
+        step: ...
+        shrinks: ...
+        s: of the pairs that there are, newest first, `[pairs, *image.shape]`; pairs may be 0.
+        y: the same.
+        scale: see `Memory`.
+        precondition: see `update`.
+    """
+    # Pairs that were rounded may have lost their positive curvature.
+    sy = tf.reduce_sum(s * y, axis=[2, 3, 4])
+    missing = HISTORY - tf.shape(s)[0]
+    memory = Memory(
+        s=_padded(s, missing),
+        y=_padded(y, missing),
+        rho=_padded(tf.where(sy > 0.0, tf.math.reciprocal_no_nan(sy), 0.0), missing),
+        scale=scale,
+    )
+    return LbfgsState(
+        image=image,
+        losses=losses,
+        gradient=gradient,
+        direction=_direction(gradient, memory, precondition),
+        step=step,
+        shrinks=shrinks,
+        memory=memory,
+    )
+
+
 def trial(state: LbfgsState) -> tf.Tensor:
     """Where the loss is wanted next, `[batch, height, width, channels]` float32 in [0, 1]."""
     return tf.clip_by_value(state.image + _wide(state.step) * state.direction, 0.0, 1.0)
@@ -153,16 +198,24 @@ def update(
 
 def _direction(gradient: tf.Tensor, memory: Memory, precondition: Preconditioner) -> tf.Tensor:
     """Minus the inverse Hessian times the gradient: the two-loop recursion (Nocedal and Wright, algorithm 7.4)."""
-    q = gradient
-    alphas: list[tf.Tensor] = []
-    for i in range(HISTORY):
-        alphas.append(memory.rho[i] * _dot(memory.s[i], q))
-        q -= _wide(alphas[i]) * memory.y[i]
+
+    # Loops, because a graph with every pair written out takes a server seconds more to prepare.
+    def backward(i: tf.Tensor, q: tf.Tensor, alphas: tf.TensorArray) -> tuple[tf.Tensor, tf.Tensor, tf.TensorArray]:
+        alpha = memory.rho[i] * _dot(memory.s[i], q)
+        return i + 1, q - _wide(alpha) * memory.y[i], alphas.write(i, alpha)
+
+    def forward(i: tf.Tensor, r: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        beta = memory.rho[i] * _dot(memory.y[i], r)
+        return i - 1, r + _wide(alphas.read(i) - beta) * memory.s[i]
+
+    alphas = tf.TensorArray(tf.float32, size=HISTORY, element_shape=[None], clear_after_read=False)
+    _, q, alphas = tf.while_loop(
+        lambda i, *_: i < HISTORY, backward, (tf.constant(0), gradient, alphas), parallel_iterations=1
+    )
     r = precondition(q)
     unknown = tf.math.divide_no_nan(FIRST_STEP, tf.reduce_mean(tf.abs(r), axis=[1, 2, 3]))
     r *= _wide(tf.where(memory.scale > 0.0, memory.scale, unknown))
-    for i in reversed(range(HISTORY)):
-        r += _wide(alphas[i] - memory.rho[i] * _dot(memory.y[i], r)) * memory.s[i]
+    _, r = tf.while_loop(lambda i, _: i >= 0, forward, (tf.constant(HISTORY - 1), r), parallel_iterations=1)
     return -r
 
 
@@ -176,6 +229,12 @@ def _push(memory: tf.Tensor, newest: tf.Tensor, where: tf.Tensor) -> tf.Tensor:
     """`memory` with `newest` in front and its last one dropped, for the examples where that is wanted."""
     pushed = tf.concat([newest[None], memory[:-1]], axis=0)
     return tf.where(tf.reshape(where, [1, -1] + [1] * (len(memory.shape) - 2)), pushed, memory)
+
+
+def _padded(pairs: tf.Tensor, missing: tf.Tensor) -> tf.Tensor:
+    """`pairs` with zeros behind them, `[HISTORY, ...]`."""
+    padded = tf.pad(pairs, [[0, missing], *([[0, 0]] * (len(pairs.shape) - 1))])
+    return tf.ensure_shape(padded, [HISTORY, *pairs.shape[1:]])
 
 
 def _dot(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
+from typing import Any
 
 import tensorflow as tf
 
 from styleserve import contract
-from styleserve.contract import Control, Field, Limits, LossScale
+from styleserve.contract import Field, Limits, LossScale
 
 from .architecture import CONV_LAYERS, layers_up_to, min_side
-from .checks import check, checked_batch, checked_control, checked_image, checked_partner
+from .checks import checked_batch, checked_control, checked_image, checked_partner
 from .describe import describe
 from .interruptible import uninlined
-from .losses import LossWeights
+from .losses import Targets
+from .optimisers import Adam, Lbfgs, Optimiser
 from .pictures import decode, encode_png
+from .resumable import Resumable, fingerprint
 from .stylize import Stylizer
 from .vgg19 import Precision, Vgg19
 from .weights import Weights
 
 Outputs = dict[str, tf.Tensor]
-# From content images, style images and controls to the result and the losses, each with the batch in front.
-Optimiser = Callable[[tf.Tensor, tf.Tensor, dict[str, tf.Tensor]], tuple[tf.Tensor, tf.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -83,36 +84,71 @@ class StyleTransfer(tf.Module):
             loss_scale=settings.loss_scale,
         )
         self.min_side = min_side(settings.layers)
-        adam, lbfgs = self._adam(), self._lbfgs()
+        image = tf.TensorSpec(contract.CONTENT_IMAGE.shape, tf.float32)
+        self._targets: Callable[[tf.Tensor, tf.Tensor], Targets] = uninlined(self.stylizer.targets, [image, image])
+        string = tf.TensorSpec([], tf.string)
+        self._decode: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor] = uninlined(
+            lambda picture, max_side, name: decode(
+                picture, max_side, name, limits=settings.limits, min_side=self.min_side
+            ),
+            [string, tf.TensorSpec([], tf.int32), string],
+        )
+        targets = self.stylizer.target_specs()
+        adam, lbfgs = Adam(self.stylizer, targets), Lbfgs(self.stylizer, targets)
+        facts = {**asdict(settings), "weights": weights.sha256}
+        # What bounds a run, or rounds it, does not decide where it goes on to.
+        del facts["limits"], facts["precision"]
         # By name of the signature.
         self.methods: Mapping[str, Callable[[dict[str, tf.Tensor]], Outputs]] = {
             contract.SERVING_DEFAULT: partial(self._stylize, contract.SERVING_DEFAULT, adam),
             contract.STYLIZE_ENCODED: partial(self._stylize_encoded, contract.STYLIZE_ENCODED, adam),
             contract.STYLIZE_LBFGS: partial(self._stylize, contract.STYLIZE_LBFGS, lbfgs),
             contract.STYLIZE_LBFGS_ENCODED: partial(self._stylize_encoded, contract.STYLIZE_LBFGS_ENCODED, lbfgs),
+            **{
+                name: partial(
+                    self._stylize_resumable,
+                    name,
+                    Resumable(
+                        optimiser,
+                        self._targets,
+                        self._decode,
+                        fingerprint(optimiser.name, facts),
+                        settings.style_layers,
+                        settings.content_layer,
+                        settings.limits,
+                        self.min_side,
+                    ),
+                )
+                for name, optimiser in (
+                    (contract.STYLIZE_RESUMABLE, adam),
+                    (contract.STYLIZE_LBFGS_RESUMABLE, lbfgs),
+                )
+            },
             contract.DESCRIBE: self._describe,
         }
         # The tf.function itself, because a concrete function would lose the defaults.
         self.functions = {name: self._signature(name, method) for name, method in self.methods.items()}
 
     def default(self, field: Field) -> tf.Tensor | None:
-        """What the model takes for an input that is not sent, `[1]`; None where it must be sent."""
-        if field.control is None:
+        """What the model takes for an input that is not sent, `[1, ...]`; None where it must be sent."""
+        if field.required:
             return None
+        if field.control is None:
+            return tf.fill([1], "") if field.dtype == "string" else tf.zeros([1, 0, 0, 3])
         value = min(field.control.default(self.settings.loss_scale), field.control.limit(self.settings.limits))
         return tf.constant([value], field.dtype)
 
-    def _stylize(self, signature: str, optimise: Optimiser, inputs: dict[str, tf.Tensor]) -> Outputs:
+    def _stylize(self, signature: str, optimiser: Optimiser[Any], inputs: dict[str, tf.Tensor]) -> Outputs:
         """Images in and out."""
         limits = self.settings.limits
         content = checked_image(inputs[contract.CONTENT_IMAGE.name], contract.CONTENT_IMAGE, limits, self.min_side)
         style = checked_image(inputs[contract.STYLE_IMAGE.name], contract.STYLE_IMAGE, limits, self.min_side)
         batch = tf.shape(content)[0]
         style = checked_partner(style, contract.STYLE_IMAGE.name, batch, contract.CONTENT_IMAGE.name)
-        image, losses = optimise(content, style, self._controls(signature, inputs, batch))
+        image, losses = self._optimised(optimiser, content, style, self._controls(signature, inputs, batch))
         return {contract.STYLIZED_IMAGE.name: image, contract.LOSSES.name: losses}
 
-    def _stylize_encoded(self, signature: str, optimise: Optimiser, inputs: dict[str, tf.Tensor]) -> Outputs:
+    def _stylize_encoded(self, signature: str, optimiser: Optimiser[Any], inputs: dict[str, tf.Tensor]) -> Outputs:
         """Files in and out.
 
         Examples are worked on one after another, because pictures of one batch may differ in size.
@@ -130,31 +166,43 @@ class StyleTransfer(tf.Module):
             own = {name: value[i][None] for name, value in controls.items()}
             max_side = own.pop(contract.MAX_SIDE.name)[0]
             content, style = (
-                decode(
-                    picture[i],
-                    max_side=max_side,
-                    name=field.name,
-                    limits=limits,
-                    min_side=self.min_side,
-                )
+                self._decode(picture[i], max_side, tf.constant(field.name))
                 for picture, field in ((content_bytes, contract.CONTENT_BYTES), (style_bytes, contract.STYLE_BYTES))
             )
-            image, losses = optimise(content, style, own)
-            missing = most - tf.shape(losses)[1]
-            losses = tf.pad(losses[0], [[0, missing], [0, 0]], constant_values=float("nan"))
-            return encode_png(image[0]), losses
+            image, losses = self._optimised(optimiser, content, style, own)
+            return encode_png(image[0]), _padded(losses[0], most)
 
-        png_bytes, losses = tf.map_fn(
-            one,
-            tf.range(batch),
-            fn_output_signature=(tf.TensorSpec([], tf.string), tf.TensorSpec([None, 4], tf.float32)),
-            parallel_iterations=1,  # bounds memory to one example's
-        )
+        png_bytes, losses = _one_by_one(one, batch)
         return {contract.PNG_BYTES.name: png_bytes, contract.LOSSES.name: losses}
+
+    def _stylize_resumable(self, signature: str, runs: Resumable, inputs: dict[str, tf.Tensor]) -> Outputs:
+        """A state in, or what a run begins with, and a state out."""
+        given, batch = runs.batch(inputs)
+        controls = self._controls(signature, inputs, batch)
+        most = tf.reduce_max(controls[contract.STEPS.name])
+
+        def one(i: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            state, losses = runs.chunk(i, given, {name: value[i][None] for name, value in controls.items()})
+            return state, _padded(losses, most)
+
+        states, losses = _one_by_one(one, batch)
+        return {
+            contract.STATE.name: states,
+            # By itself, so that it costs nothing where it is not fetched.
+            contract.PNG_BYTES.name: tf.map_fn(runs.picture, states, parallel_iterations=1),
+            contract.LOSSES.name: losses,
+        }
+
+    def _optimised(
+        self, optimiser: Optimiser[Any], content: tf.Tensor, style: tf.Tensor, controls: dict[str, tf.Tensor]
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The results and the losses of whole runs, each with the batch in front."""
+        run, losses = optimiser.run(self._targets(content, style), optimiser.init(content), controls)
+        return optimiser.image(run), losses
 
     def _describe(self, inputs: dict[str, tf.Tensor]) -> Outputs:
         image = checked_image(inputs[contract.IMAGE.name], contract.IMAGE, self.settings.limits, self.min_side)
-        return describe(image, self.network, style_layers=self.settings.style_layers)
+        return describe(image, self.stylizer.features, style_layers=self.settings.style_layers)
 
     def _controls(self, signature: str, inputs: dict[str, tf.Tensor], batch: tf.Tensor) -> dict[str, tf.Tensor]:
         return {
@@ -162,31 +210,6 @@ class StyleTransfer(tf.Module):
             for field in contract.SIGNATURES[signature].inputs
             if field.control is not None
         }
-
-    def _adam(self) -> Optimiser:
-        def run(content: tf.Tensor, style: tf.Tensor, controls: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-            image, losses = self.stylizer.adam(
-                content,
-                style,
-                _loss_weights(controls),
-                steps=controls[contract.STEPS.name],
-                learning_rate=controls[contract.LEARNING_RATE.name],
-            )
-            finite = tf.reduce_all(tf.math.is_finite(image))
-            advice = "the result is not finite; use smaller weights or a smaller learning_rate"
-            return check(image, finite, advice), losses
-
-        return _called(run, contract.ADAM_CONTROLS)
-
-    def _lbfgs(self) -> Optimiser:
-        def run(content: tf.Tensor, style: tf.Tensor, controls: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-            steps = controls[contract.STEPS.name]
-            image, losses = self.stylizer.lbfgs(content, style, _loss_weights(controls), steps=steps)
-            # It takes no step that makes the loss infinite, but it may have started there.
-            finite = tf.reduce_all(~tf.math.is_inf(losses))
-            return check(image, finite, "the loss is not finite; use smaller weights"), losses
-
-        return _called(run, contract.LBFGS_CONTROLS)
 
     def _signature(self, name: str, method: Callable[[dict[str, tf.Tensor]], Outputs]) -> Callable[..., Outputs]:
         """A `tf.function` whose arguments are the contract's inputs, optional ones with the model's defaults."""
@@ -209,26 +232,24 @@ class StyleTransfer(tf.Module):
             ]
         )
         return tf.function(
-            call, input_signature=[tf.TensorSpec(field.shape, field.dtype, field.name) for field in fields]
+            call,
+            input_signature=[tf.TensorSpec(field.shape, field.dtype, field.name) for field in fields],
+            autograph=False,
         )
 
 
-def _called(optimiser: Optimiser, controls: tuple[Control, ...]) -> Optimiser:
-    # Called, not inlined: signatures share it, and the calls inside it (`interruptible`) may then stand in a loop. In a
-    # loop within the loop over examples TensorFlow's inlining ties them to the wrong one.
-    return uninlined(
-        optimiser,
-        [
-            tf.TensorSpec(contract.CONTENT_IMAGE.shape, tf.float32),
-            tf.TensorSpec(contract.STYLE_IMAGE.shape, tf.float32),
-            {control.name: tf.TensorSpec([None], control.dtype) for control in controls},
-        ],
+def _one_by_one(
+    one: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]], batch: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Strings and losses of all examples of a batch; `one` gives those of an example, by its number."""
+    return tf.map_fn(
+        one,
+        tf.range(batch),
+        fn_output_signature=(tf.TensorSpec([], tf.string), tf.TensorSpec([None, 4], tf.float32)),
+        parallel_iterations=1,  # bounds memory to one example's
     )
 
 
-def _loss_weights(controls: dict[str, tf.Tensor]) -> LossWeights:
-    return LossWeights(
-        style=controls[contract.STYLE_WEIGHT.name],
-        content=controls[contract.CONTENT_WEIGHT.name],
-        total_variation=controls[contract.TOTAL_VARIATION_WEIGHT.name],
-    )
+def _padded(losses: tf.Tensor, most: tf.Tensor) -> tf.Tensor:
+    """Losses `[steps, 4]` with NaN behind them, `[most, 4]`."""
+    return tf.pad(losses, [[0, most - tf.shape(losses)[0]], [0, 0]], constant_values=float("nan"))

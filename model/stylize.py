@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeVar
 
 import tensorflow as tf
 
@@ -11,9 +11,18 @@ from styleserve import contract
 from styleserve.contract import LossScale
 
 from . import adam, lbfgs
+from .architecture import CONV_LAYERS
+from .interruptible import uninlined
 from .losses import LossWeights, Targets, make_targets, style_transfer_losses
 from .spectrum import smoothing
 from .vgg19 import Vgg19
+
+
+class AdamRun(NamedTuple):
+    """Where a run of Adam is: the image, `[batch, height, width, 3]` float32 in [0, 1], and the optimiser's state."""
+
+    image: tf.Tensor
+    moments: adam.AdamState
 
 
 class Stylizer(tf.Module):
@@ -31,17 +40,34 @@ class Stylizer(tf.Module):
     ) -> None:
         super().__init__(name="stylizer")
         self.network = network
+        # Of pictures that nothing is derived by. A call of its own, so that it stands in a graph once.
+        self.features: Callable[[tf.Tensor], Mapping[str, tf.Tensor]] = uninlined(
+            network.__call__, [tf.TensorSpec(contract.IMAGE.shape, tf.float32)]
+        )
         self.style_layers = style_layers
         self.content_layer = content_layer
         self.loss_scale: LossScale = loss_scale
 
     def targets(self, content_image: tf.Tensor, style_image: tf.Tensor) -> Targets:
         """What the image is pulled towards; images `[batch, height, width, 3]` float32 in [0, 1]."""
-        style = self.network(style_image)
+        style = self.features(style_image)
         return make_targets(
-            self.network(content_image)[self.content_layer],
+            self.features(content_image)[self.content_layer],
             [style[layer] for layer in self.style_layers],
             loss_scale=self.loss_scale,
+        )
+
+    def target_specs(self) -> Targets:
+        """What `targets` gives, each as a `tf.TensorSpec`."""
+        channels = {layer.name: layer.out_channels for layer in CONV_LAYERS}
+        scale = tf.TensorSpec([None], tf.float32)
+        return Targets(
+            content=tf.TensorSpec([None, None, None, channels[self.content_layer]], tf.float32),
+            content_scale=scale,
+            grams=tuple(
+                tf.TensorSpec([None, channels[name], channels[name]], tf.float32) for name in self.style_layers
+            ),
+            gram_scales=(scale,) * len(self.style_layers),
         )
 
     def losses(self, image: tf.Tensor, targets: Targets, weights: LossWeights) -> tf.Tensor:
@@ -67,60 +93,47 @@ class Stylizer(tf.Module):
         return losses, tape.gradient(total, image)
 
     def adam(
-        self,
-        content_image: tf.Tensor,
-        style_image: tf.Tensor,
-        weights: LossWeights,
-        *,
-        steps: tf.Tensor,
-        learning_rate: tf.Tensor,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Optimises a copy of the content image with Adam, clipped to [0, 1] after each step.
+        self, targets: Targets, run: AdamRun, weights: LossWeights, *, steps: tf.Tensor, learning_rate: tf.Tensor
+    ) -> tuple[AdamRun, tf.Tensor]:
+        """Optimises the image of a run with Adam, clipped to [0, 1] after each step.
 
         Args:
-            content_image: `[batch, height, width, 3]` float32 in [0, 1].
-            style_image: `[batch or 1, height, width, 3]` float32 in [0, 1].
+            targets: see `targets`.
+            run: where to start.
             weights: factors of the losses, `[batch]` each.
             steps: `[batch]` int32; an example that has had its steps stays still.
             learning_rate: `[batch]` float32.
 
         Returns:
-            The stylised image, shaped like the content image, and the losses before each step,
-            `[batch, max(steps), 4]`, NaN after an example's own last step.
+            The run after these steps, and the losses before each, `[batch, max(steps), 4]`, NaN after an example's own
+            last step.
         """
-        targets = self.targets(content_image, style_image)
 
-        def step(
-            state: tuple[tf.Tensor, adam.AdamState], running: tf.Tensor
-        ) -> tuple[tuple[tf.Tensor, adam.AdamState], tf.Tensor]:
-            image, moments = state
-            losses, gradient = self.losses_and_gradient(image, targets, weights)
-            moved, moments = adam.update(image, gradient, moments, learning_rate=learning_rate)
-            image = tf.where(running[:, None, None, None], tf.clip_by_value(moved, 0.0, 1.0), image)
-            return (image, moments), losses
+        def step(run: AdamRun, running: tf.Tensor) -> tuple[AdamRun, tf.Tensor]:
+            losses, gradient = self.losses_and_gradient(run.image, targets, weights)
+            moved, moments = adam.update(run.image, gradient, run.moments, learning_rate=learning_rate)
+            image = tf.where(running[:, None, None, None], tf.clip_by_value(moved, 0.0, 1.0), run.image)
+            return AdamRun(image, moments), losses
 
-        (image, _), losses = _loop(step, (content_image, adam.init(content_image)), steps)
-        return image, losses
+        return _loop(step, run, steps)
 
     def lbfgs(
-        self, content_image: tf.Tensor, style_image: tf.Tensor, weights: LossWeights, *, steps: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Optimises a copy of the content image with L-BFGS, projected on [0, 1].
+        self, targets: Targets, run: lbfgs.LbfgsState, weights: LossWeights, *, steps: tf.Tensor
+    ) -> tuple[lbfgs.LbfgsState, tf.Tensor]:
+        """Optimises the image of a run with L-BFGS, projected on [0, 1].
 
         Arguments and results are those of `adam`, but a step is one evaluation of the network, the first one at the
-        content image, and the losses are those of the image that is held after each evaluation.
+        image that the run began with, and the losses are those of the image that is held after each evaluation.
         """
-        targets = self.targets(content_image, style_image)
-        precondition = smoothing(tf.shape(content_image)[1:3])
+        precondition = smoothing(tf.shape(run.image)[1:3])
 
-        def step(state: lbfgs.LbfgsState, running: tf.Tensor) -> tuple[lbfgs.LbfgsState, tf.Tensor]:
-            point = lbfgs.trial(state)
+        def step(run: lbfgs.LbfgsState, running: tf.Tensor) -> tuple[lbfgs.LbfgsState, tf.Tensor]:
+            point = lbfgs.trial(run)
             losses, gradient = self.losses_and_gradient(point, targets, weights)
-            state = lbfgs.update(state, point, losses, gradient, running=running, precondition=precondition)
-            return state, state.losses
+            run = lbfgs.update(run, point, losses, gradient, running=running, precondition=precondition)
+            return run, run.losses
 
-        state, losses = _loop(step, lbfgs.init(content_image, columns=len(weights) + 1), steps)
-        return state.image, losses
+        return _loop(step, run, steps)
 
 
 _State = TypeVar("_State")

@@ -7,6 +7,7 @@ version that fails to load stays dead until its number changes, and the old one 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -205,7 +206,7 @@ class ModelManager:
         servable = None
         try:
             servable = Servable(version.path, version.number, self._settings)
-            requests = warm_up(servable)
+            requests = warm_up(servable, at_once=min(self._settings.max_calls, os.cpu_count() or 1))
         except Exception as error:  # a broken version must not stop the poller, whatever TensorFlow makes of it
             logger.error("%s does not load: %s", name, error)
             if servable is not None:

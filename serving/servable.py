@@ -56,6 +56,9 @@ class SessionSettings:
             # Else all sessions of the process share the pool that the first one made.
             use_per_session_threads=True,
         )
+        # Rewriting the graph takes ten seconds and more at the start, and saves nothing that could be seen: nearly all
+        # time goes into convolutions.
+        config.graph_options.rewrite_options.disable_meta_optimizer = True
         # Else the first session takes the whole card, and the next version finds no room.
         config.gpu_options.allow_growth = True
         return config

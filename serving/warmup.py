@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import queue
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import tensorflow as tf
 from google.protobuf.message import DecodeError
-from tensorflow_serving.apis import prediction_log_pb2
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from .call import Call
 from .errors import LoadError, ServingError
@@ -17,8 +19,12 @@ MAX_RECORDS = 1000
 """TensorFlow Serving refuses longer files."""
 
 
-def warm_up(servable: Servable) -> int:
+def warm_up(servable: Servable, *, at_once: int = 1) -> int:
     """Number of requests replayed from the version's warm-up file; 0 if it has none.
+
+    Args:
+        servable: that nobody else calls yet.
+        at_once: requests at a time, up to the calls that the servable takes.
 
     Raises:
         LoadError: the file cannot be read, or a request in it fails. TensorFlow Serving is as strict.
@@ -26,27 +32,38 @@ def warm_up(servable: Servable) -> int:
     path = servable.path / WARMUP_FILE
     if not path.exists():
         return 0
-    count = 0
+    requests = _requests(path)
+    slots: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for slot in range(at_once):
+        slots.put(slot)
+
+    def replay(number: int, request: predict_pb2.PredictRequest) -> None:
+        slot = slots.get()
+        try:
+            servable.predict(request, Call(), slot)
+        except ServingError as error:
+            raise LoadError(f"{path}: warm-up request {number} failed: {error.message}") from error
+        finally:
+            slots.put(slot)
+
+    with ThreadPoolExecutor(at_once) as pool:
+        list(pool.map(replay, range(len(requests)), requests))
+    return len(requests)
+
+
+def _requests(path: Path) -> list[predict_pb2.PredictRequest]:
+    requests: list[predict_pb2.PredictRequest] = []
     try:
         for record in tf.data.TFRecordDataset(str(path)):
-            if count == MAX_RECORDS:
+            if len(requests) == MAX_RECORDS:
                 raise LoadError(f"{path} has more than {MAX_RECORDS} records")
-            _replay(servable, bytes(record.numpy()))
-            count += 1
-    except LoadError:
-        raise
-    except ServingError as error:
-        raise LoadError(f"{path}: warm-up request {count} failed: {error.message}") from error
+            log = prediction_log_pb2.PredictionLog.FromString(bytes(record.numpy()))
+            kind = log.WhichOneof("log_type")
+            if kind != "predict_log":
+                raise LoadError(f"{path}: record {len(requests)}: Unsupported log_type for warmup: {kind}")
+            requests.append(log.predict_log.request)
     except DecodeError as error:
-        raise LoadError(f"{path}: record {count} is not a PredictionLog") from error
+        raise LoadError(f"{path}: record {len(requests)} is not a PredictionLog") from error
     except tf.errors.OpError as error:
-        raise LoadError(f"{path} is not a TFRecord file, or is damaged after record {count}") from error
-    return count
-
-
-def _replay(servable: Servable, record: bytes) -> None:
-    log = prediction_log_pb2.PredictionLog.FromString(record)
-    kind = log.WhichOneof("log_type")
-    if kind != "predict_log":
-        raise ServingError(f"Unsupported log_type for warmup: {kind}")
-    servable.predict(log.predict_log.request, Call(), slot=0)
+        raise LoadError(f"{path} is not a TFRecord file, or is damaged after record {len(requests)}") from error
+    return requests
