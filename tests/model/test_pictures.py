@@ -43,7 +43,12 @@ def test_header_size_of_something_else(data: bytes) -> None:
 
 
 def decoded(data: bytes, **options: object) -> np.ndarray:
-    arguments = {"max_side": tf.constant(WIDTH), "name": "content_bytes", "limits": Limits(), "min_side": 4}
+    arguments = {
+        "max_side": tf.constant(WIDTH),
+        "name": tf.constant("content_bytes"),
+        "limits": Limits(),
+        "min_side": 4,
+    }
     return decode(tf.constant(data), **{**arguments, **options}).numpy()
 
 
