@@ -18,6 +18,8 @@ from .errors import (
     ControlError,
     DeadlineExceeded,
     ImageError,
+    JobListError,
+    JobsFailed,
     ModelNotFound,
     ModelNotReady,
     NonFiniteResult,
@@ -30,6 +32,8 @@ from .errors import (
     TooLarge,
     WrongServer,
 )
+from .job_files import read_jobs
+from .jobs import Job, JobDefaults, folder_jobs
 from .signatures import Optimizer, StylizeSignature
 
 if TYPE_CHECKING:
@@ -55,6 +59,10 @@ __all__ = [
     "DeadlineExceeded",
     "Description",
     "ImageError",
+    "Job",
+    "JobDefaults",
+    "JobListError",
+    "JobsFailed",
     "LayerDescription",
     "Metadata",
     "ModelNotFound",
@@ -79,7 +87,9 @@ __all__ = [
     "VersionStatus",
     "WrongServer",
     "default_timeout_s",
+    "folder_jobs",
     "load_picture",
+    "read_jobs",
 ]
 
 _LATER: Final = {
