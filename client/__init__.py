@@ -39,6 +39,7 @@ from .signatures import Optimizer, StylizeSignature
 if TYPE_CHECKING:
     from .client import StyleClient
     from .images import Picture, load_picture
+    from .manifest import Record
     from .results import (
         Description,
         LayerDescription,
@@ -72,6 +73,7 @@ __all__ = [
     "OutputError",
     "Overloaded",
     "Picture",
+    "Record",
     "RequestRefused",
     "ServerUnavailable",
     "ServiceError",
@@ -98,6 +100,7 @@ _LATER: Final = {
         "Picture",
         "load_picture",
     ),
+    "manifest": ("Record",),
     "results": (
         "Description",
         "LayerDescription",
