@@ -11,6 +11,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
+from .batch_settings import BatchSettings
 from .controls import UNSET, Controls, Unset
 from .defaults import DEFAULT_SERVER, default_timeout_s
 from .errors import (
@@ -37,6 +38,7 @@ from .jobs import Job, JobDefaults, folder_jobs
 from .signatures import Optimizer, StylizeSignature
 
 if TYPE_CHECKING:
+    from .batch import JobResult, Progress, run_batch
     from .client import StyleClient
     from .images import Picture, load_picture
     from .manifest import Record
@@ -55,6 +57,7 @@ __all__ = [
     "DEFAULT_SERVER",
     "UNSET",
     "BadReply",
+    "BatchSettings",
     "ControlError",
     "Controls",
     "DeadlineExceeded",
@@ -63,6 +66,7 @@ __all__ = [
     "Job",
     "JobDefaults",
     "JobListError",
+    "JobResult",
     "JobsFailed",
     "LayerDescription",
     "Metadata",
@@ -73,6 +77,7 @@ __all__ = [
     "OutputError",
     "Overloaded",
     "Picture",
+    "Progress",
     "Record",
     "RequestRefused",
     "ServerUnavailable",
@@ -92,9 +97,11 @@ __all__ = [
     "folder_jobs",
     "load_picture",
     "read_jobs",
+    "run_batch",
 ]
 
 _LATER: Final = {
+    "batch": ("JobResult", "Progress", "run_batch"),
     "client": ("StyleClient",),
     "images": (
         "Picture",
