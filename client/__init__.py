@@ -1,7 +1,8 @@
 """The typed gRPC client of the service. Never imports TensorFlow.
 
-`StyleClient` sends requests to TensorFlow Serving, or to the embedded server, and returns typed results; every failure
-is a `StyleServeError`. The commands of the shell are in `styleserve.client.command`.
+`StyleClient`, and `AsyncStyleClient` for event loops, send requests to TensorFlow Serving, or to the embedded server,
+and return typed results; every failure is a `StyleServeError`. The commands of the shell are in
+`styleserve.client.command`.
 
 What needs NumPy, Pillow or gRPC is imported when it is first used: `--help` is quicker without.
 """
@@ -26,15 +27,18 @@ from .errors import (
     RequestRefused,
     ServerUnavailable,
     ServiceError,
+    SettingsError,
     StyleServeError,
     TooLarge,
     WrongServer,
 )
+from .retrying import RetryPolicy
+from .settings import Compression, ConnectionSettings
 from .signatures import Optimizer, StylizeSignature
 
 if TYPE_CHECKING:
-    from .client import StyleClient
-    from .images import Picture, load_picture
+    from .client import AsyncStyleClient, StyleClient
+    from .images import Picture
     from .results import (
         Description,
         LayerDescription,
@@ -45,11 +49,15 @@ if TYPE_CHECKING:
         Timings,
         VersionStatus,
     )
+    from .sources import PictureSource, load_picture
 
 __all__ = [
     "DEFAULT_SERVER",
     "UNSET",
+    "AsyncStyleClient",
     "BadReply",
+    "Compression",
+    "ConnectionSettings",
     "ControlError",
     "Controls",
     "DeadlineExceeded",
@@ -64,9 +72,12 @@ __all__ = [
     "OutputError",
     "Overloaded",
     "Picture",
+    "PictureSource",
     "RequestRefused",
+    "RetryPolicy",
     "ServerUnavailable",
     "ServiceError",
+    "SettingsError",
     "SignatureDescription",
     "StyleClient",
     "StyleServeError",
@@ -82,30 +93,15 @@ __all__ = [
     "load_picture",
 ]
 
-_LATER: Final = {
-    "client": ("StyleClient",),
-    "images": (
-        "Picture",
-        "load_picture",
-    ),
-    "results": (
-        "Description",
-        "LayerDescription",
-        "Metadata",
-        "SignatureDescription",
-        "StylizedResult",
-        "TensorDescription",
-        "Timings",
-        "VersionStatus",
-    ),
-}
-"""The names that are imported late, by their module."""
+_LATER: Final = ("images", "sources", "results", "client")
+"""The modules whose names are imported late: the lightest first, as they are looked through in this order."""
 
 
 if not TYPE_CHECKING:  # a checker would take every name for one that is there
 
     def __getattr__(name: str) -> object:
-        for module, names in _LATER.items():
-            if name in names:
-                return getattr(import_module(f".{module}", __name__), name)
+        if name in __all__:
+            for module in _LATER:
+                if hasattr(found := import_module(f".{module}", __name__), name):
+                    return getattr(found, name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

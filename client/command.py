@@ -233,7 +233,7 @@ def _connected(server: str, model_name: str) -> StyleClient:
 
 
 def _loaded(path: Path) -> Picture:
-    from .images import load_picture  # noqa: PLC0415
+    from .sources import load_picture  # noqa: PLC0415
 
     return load_picture(path)
 

@@ -4,6 +4,7 @@
     ├── ControlError                 3   a control is out of its range or place; also a ValueError
     ├── ImageError                   4   a picture cannot be used
     ├── OutputError                  5   a result cannot be written
+    ├── SettingsError                6   a setting of the connection cannot be used; also a ValueError
     └── ServiceError                10   the server failed in a way that has no class of its own
         ├── ServerUnavailable       11   nobody answers at the address
         ├── DeadlineExceeded        12   no answer in time
@@ -61,20 +62,50 @@ class OutputError(StyleServeError):
     exit_code = 5
 
 
+class SettingsError(StyleServeError, ValueError):
+    """A setting of the connection cannot be used: a certificate, a token without TLS, a number out of its range."""
+
+    exit_code = 6
+
+
 class ServiceError(StyleServeError):
     """The server failed in a way that has no exit code of its own.
 
     Attributes:
         status: name of the gRPC status, as in "INTERNAL"; empty where the call itself succeeded.
         server_text: what the server said.
+        request_id: that went with the request, to be looked for in logs; empty where nothing was sent.
+        tries: calls that were made for the request.
     """
 
     exit_code = 10
 
-    def __init__(self, message: str, *, hint: str = "", status: str = "", server_text: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        status: str = "",
+        server_text: str = "",
+        request_id: str = "",
+        tries: int = 0,
+    ) -> None:
         super().__init__(message, hint=hint)
         self.status: Final = status
         self.server_text: Final = server_text
+        self.request_id: str = request_id
+        self.tries: int = tries
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{text}\n{self.trace}" if self.trace else text
+
+    @property
+    def trace(self) -> str:
+        """What tells the request from others, in a line; empty where nothing was sent."""
+        if not self.request_id:
+            return ""
+        return f"Request {self.request_id}" + (f", after {self.tries} tries." if self.tries > 1 else ".")
 
 
 class ServerUnavailable(ServiceError):

@@ -13,7 +13,7 @@ import typer
 
 from styleserve import contract
 
-from .errors import StyleServeError
+from .errors import ServiceError, StyleServeError
 from .signatures import OPTIMIZER_NAMES
 
 if TYPE_CHECKING:
@@ -43,15 +43,19 @@ def reported(as_json: bool) -> Generator[None]:
     try:
         yield
     except StyleServeError as error:
-        _leave(error.exit_code, type(error).__name__, error.message, error.hint, as_json)
+        facts = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
+        if isinstance(error, ServiceError):
+            facts |= {"status": error.status, "request_id": error.request_id, "tries": error.tries}
+        _leave(error.exit_code, str(error), facts, as_json)
     except KeyboardInterrupt:
-        _leave(_INTERRUPTED, "KeyboardInterrupt", "stopped with Ctrl-C", "", as_json)
+        message = "stopped with Ctrl-C"
+        _leave(_INTERRUPTED, message, {"kind": "KeyboardInterrupt", "message": message, "hint": ""}, as_json)
 
 
-def _leave(code: int, kind: str, message: str, hint: str, as_json: bool) -> NoReturn:
-    say(f"Error: {message}" + (f"\n{hint}" if hint else ""))
+def _leave(code: int, text: str, facts: Mapping[str, str | int], as_json: bool) -> NoReturn:
+    say(f"Error: {text}")
     if as_json:
-        print_json({"error": {"kind": kind, "message": message, "hint": hint, "exit_code": code}})
+        print_json({"error": {**facts, "exit_code": code}})
     raise typer.Exit(code)
 
 

@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from styleserve import contract
 
 from .errors import BadReply, ImageError, NonFiniteResult
-from .images import Picture, load_picture
+from .images import Picture, picture_of_file
 from .protos import (
     ErrorCode,
     GetModelMetadataResponse,
@@ -106,7 +106,7 @@ def picture(reply: PredictResponse, signature: StylizeSignature) -> Picture:
     """
     if sends_files(signature):
         try:
-            return load_picture(bytes(output(reply, contract.PNG_BYTES)), name="the result")
+            return picture_of_file(bytes(output(reply, contract.PNG_BYTES)), "the result")
         except ImageError as error:
             raise BadReply(f"the reply's {contract.PNG_BYTES.name!r} cannot be used: {error.message}") from error
     pixels = numbers(reply, contract.STYLIZED_IMAGE)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,7 @@ class StubServer:
     status: Behaviour | Refusal = status
     predict_in_context: Callable[[Any, grpc.ServicerContext], Any] | None = None
     requests: list[Any] = field(default_factory=list[Any])
+    headers: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     address: str = ""
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
@@ -151,12 +153,14 @@ class StubServer:
     def _answer(self, name: str) -> Callable[[Any, grpc.ServicerContext], Any]:
         def answer(request: Any, context: grpc.ServicerContext) -> Any:
             self.requests.append(request)
+            self.headers.append(dict(context.invocation_metadata()))
             if name == "predict" and self.predict_in_context is not None:
                 return self.predict_in_context(request, context)
             behaviour: Behaviour | Refusal = getattr(self, name)
-            if isinstance(behaviour, Refusal):
-                context.abort(behaviour.code, behaviour.text)
-            return behaviour(request)
+            answered = behaviour if isinstance(behaviour, Refusal) else behaviour(request)
+            if isinstance(answered, Refusal):
+                context.abort(answered.code, answered.text)
+            return answered
 
         return answer
 
@@ -165,9 +169,9 @@ def _serialize(message: Any) -> bytes:
     return message if isinstance(message, bytes) else message.SerializeToString()
 
 
-@pytest.fixture
-def stub() -> Iterator[StubServer]:
-    """A server of one's own, running."""
+@contextmanager
+def serving(credentials: grpc.ServerCredentials | None = None) -> Generator[StubServer]:
+    """A server of one's own, running, with TLS or without."""
     server = StubServer()
     running = grpc.server(
         ThreadPoolExecutor(max_workers=4),
@@ -178,10 +182,27 @@ def stub() -> Iterator[StubServer]:
         ],
     )
     running.add_generic_rpc_handlers(server.handlers())
-    server.address = f"127.0.0.1:{running.add_insecure_port('127.0.0.1:0')}"
+    if credentials is None:
+        port = running.add_insecure_port("127.0.0.1:0")
+    else:
+        port = running.add_secure_port("127.0.0.1:0", credentials)
+    server.address = f"127.0.0.1:{port}"
     running.start()
     yield server
     running.stop(grace=None).wait()
+
+
+@pytest.fixture
+def stub() -> Iterator[StubServer]:
+    """A server of one's own, running."""
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def serve() -> Callable[..., AbstractContextManager[StubServer]]:
+    """`serving`, as tests cannot import from here."""
+    return serving
 
 
 @pytest.fixture

@@ -244,6 +244,9 @@ def test_an_error_as_json(stub: Any, content: Path, refusal: Any, tmp_path: Path
         "kind": "RequestRefused",
         "message": "the server refused the request: steps is too high; got 9000",
         "hint": "",
+        "status": "INVALID_ARGUMENT",
+        "request_id": stub.headers[0]["x-request-id"],
+        "tries": 1,
         "exit_code": 16,
     }
     assert "steps is too high" in result.stderr
@@ -258,6 +261,7 @@ def test_a_model_without_lbfgs(stub: Any, content: Path, refusal: Any, tmp_path:
     assert result.stderr == (
         f"Error: the model on {stub.address} is of an older version, without L-BFGS: {missing}\n"
         "Export the model anew, or ask for Adam with --optimizer adam (in Python, optimizer='adam').\n"
+        f"Request {stub.headers[0]['x-request-id']}.\n"
     )
     assert len(stub.requests) == 1  # nothing else is tried in its place
 
@@ -297,7 +301,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 class Block:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("tensorflow", "tensorflow_serving", "keras", "matplotlib"):
+        if name.partition(".")[0] in ("tensorflow", "tensorflow_serving", "keras", "matplotlib", "opentelemetry"):
             raise ImportError(f"{name} is blocked")
 
 sys.meta_path.insert(0, Block())
@@ -310,7 +314,7 @@ app()
 
 
 def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
-    """The commands in a Python that has no TensorFlow."""
+    """The commands in a Python that has no TensorFlow, and none of the extras."""
     command = [sys.executable, "-W", "error", "-c", BLOCKED, *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
@@ -366,7 +370,7 @@ def test_the_commands_are_known_without_what_only_they_need() -> None:
     )
     modules = {line.rpartition("|")[2].strip().partition(".")[0] for line in timed.stderr.splitlines()}
     assert "styleserve" in modules
-    assert not modules & {"numpy", "PIL", "grpc", "google", "rich", "tensorflow", "matplotlib"}
+    assert not modules & {"numpy", "PIL", "grpc", "google", "rich", "tensorflow", "matplotlib", "opentelemetry"}
 
 
 def test_the_front_door_offers_every_name() -> None:
