@@ -23,6 +23,7 @@ from typer.testing import CliRunner, Result
 from styleserve import __version__, contract
 from styleserve.client.command import register
 from styleserve.client.errors import exit_codes
+from styleserve.client.settings import ENVIRONMENT
 from styleserve.client.tensors import number_tensor, to_array
 
 app = typer.Typer(pretty_exceptions_enable=False)
@@ -290,6 +291,40 @@ def test_help_documents_every_exit_code() -> None:
         assert f"{code}: {meaning}" in shown
     for control in contract.CONTROLS:
         assert f"usually {control.tutorial:g}" in re.sub(r"[\s│]+", " ", shown)
+
+
+def test_the_connection_may_stand_in_the_environment(stub: Any) -> None:
+    environment = {
+        "STYLESERVE_SERVER": stub.address,
+        "STYLESERVE_MODEL_NAME": "painter",
+        "STYLESERVE_TOKEN": "s3cret",
+        "STYLESERVE_COMPRESSION": "gzip",
+    }
+    result = CliRunner().invoke(app, ["status"], env=environment)
+    assert result.stdout == "painter version 42: AVAILABLE\n"
+    assert stub.headers[0]["authorization"] == "Bearer s3cret"
+    shown = CliRunner().invoke(app, ["status", "--help"], env={**environment, "COLUMNS": "200"}).output
+    for variable in ENVIRONMENT.values():
+        assert f"[env var: {variable}]" in shown
+    assert "s3cret" not in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--token", "s3cret", "--server", "styles.example.org:8500"), "unencrypted"),
+        (("--ca", "missing.pem"), "missing.pem cannot be read"),
+        (("--cert", "mine.pem"), "without a key file"),
+        (("--no-tls", "--ca", "missing.pem"), "switched off"),
+    ],
+    ids=str,
+)
+def test_connections_that_cannot_be_made(options: tuple[str, ...], message: str) -> None:
+    result = run("status", *options, "--json")
+    assert result.exit_code == 6
+    assert message in result.stderr
+    assert json.loads(result.stdout)["error"]["kind"] == "SettingsError"
+    assert "s3cret" not in result.output
 
 
 BLOCKED = """
