@@ -25,20 +25,23 @@ from .errors import (
     OutputError,
     Overloaded,
     RequestRefused,
+    SavedRunError,
     ServerUnavailable,
     ServiceError,
     SettingsError,
+    StateRefused,
     StyleServeError,
     TooLarge,
     WrongServer,
 )
 from .retrying import RetryPolicy
 from .settings import Compression, ConnectionSettings
-from .signatures import Optimizer, StylizeSignature
+from .signatures import Optimizer, ResumableSignature, StylizeSignature
 
 if TYPE_CHECKING:
     from .client import AsyncStyleClient, StyleClient
     from .images import Picture
+    from .progress import Progress
     from .results import (
         Description,
         LayerDescription,
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
         Timings,
         VersionStatus,
     )
+    from .saved import SavedRun
     from .sources import PictureSource, load_picture
 
 __all__ = [
@@ -73,12 +77,17 @@ __all__ = [
     "Overloaded",
     "Picture",
     "PictureSource",
+    "Progress",
     "RequestRefused",
+    "ResumableSignature",
     "RetryPolicy",
+    "SavedRun",
+    "SavedRunError",
     "ServerUnavailable",
     "ServiceError",
     "SettingsError",
     "SignatureDescription",
+    "StateRefused",
     "StyleClient",
     "StyleServeError",
     "StylizeSignature",
@@ -93,7 +102,7 @@ __all__ = [
     "load_picture",
 ]
 
-_LATER: Final = ("images", "sources", "results", "client")
+_LATER: Final = ("images", "sources", "results", "saved", "progress", "client")
 """The modules whose names are imported late: the lightest first, as they are looked through in this order."""
 
 

@@ -62,6 +62,9 @@ def _cause(  # noqa: PLR0911 - a table
     if re.search(r'serving signature key "stylize_lbfgs(_encoded)?" not found', low):
         hint = "Export the model anew, or ask for Adam with --optimizer adam (in Python, optimizer='adam')."
         return ModelNotFound, f"the model on {server} is of an older version, without L-BFGS: {text}", hint
+    if re.search(r'serving signature key "stylize\w*_resumable" not found', low):
+        hint = "Export the model anew, or paint in one call (in Python, with StyleClient.stylize)."
+        return ModelNotFound, f"the model on {server} is of an older version, without runs in chunks: {text}", hint
     if code is status.NOT_FOUND or "servable version label" in low or "serving signature" in low:
         hint = "See what there is with `styleserve status` and `styleserve metadata`."
         return ModelNotFound, f"the server at {server} has no such model, version or signature: {text}", hint

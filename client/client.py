@@ -1,9 +1,9 @@
-"""The client, blocking and for event loops: what is in `operations`, each behind its driver."""
+"""The client, blocking and for event loops: what is in `operations` and `questions`, behind a driver."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from dataclasses import replace
 from functools import wraps
 from types import TracebackType
@@ -13,7 +13,9 @@ from .calling import Caller
 from .connection import AsyncConnection, Connection
 from .flow import Flow
 from .operations import Operations
+from .progress import Progress
 from .requests import Target
+from .runs import Run
 from .settings import ConnectionSettings
 
 _P = ParamSpec("_P")
@@ -68,10 +70,10 @@ class _Client(Generic[_C]):
         raise NotImplementedError
 
 
-def _documented(method: Callable[..., object], operation: Callable[..., object]) -> None:
+def _documented(method: Callable[..., object], operation: Callable[..., object], returned: str = "") -> None:
     """Lets `help` tell what comes of the operation, and not of the flow."""
     signature = inspect.signature(operation)
-    returned = str(signature.return_annotation).removeprefix("Flow[").removesuffix("]")
+    returned = returned or str(signature.return_annotation).removeprefix("Flow[").removesuffix("]")
     method.__signature__ = signature.replace(return_annotation=returned)  # pyright: ignore[reportFunctionMemberAccess]
 
 
@@ -95,6 +97,38 @@ def _awaiting(
     return method
 
 
+def _iterating(
+    operation: Callable[Concatenate[Operations, _P], Run],
+) -> Callable[Concatenate[StyleClient, _P], Generator[Progress, None, None]]:
+    @wraps(operation)
+    def method(self: StyleClient, /, *args: _P.args, **kwargs: _P.kwargs) -> Generator[Progress, None, None]:
+        run = operation(self._operations, *args, **kwargs)  # pyright: ignore[reportPrivateUsage]
+        return chunks(self._connection, run)  # pyright: ignore[reportPrivateUsage]
+
+    def chunks(connection: Connection, run: Run) -> Generator[Progress, None, None]:
+        while not run.done:
+            yield connection.run(run.advance())
+
+    _documented(method, operation, "Generator[Progress]")
+    return method
+
+
+def _async_iterating(
+    operation: Callable[Concatenate[Operations, _P], Run],
+) -> Callable[Concatenate[AsyncStyleClient, _P], AsyncGenerator[Progress, None]]:
+    @wraps(operation)
+    def method(self: AsyncStyleClient, /, *args: _P.args, **kwargs: _P.kwargs) -> AsyncGenerator[Progress, None]:
+        run = operation(self._operations, *args, **kwargs)  # pyright: ignore[reportPrivateUsage]
+        return chunks(self._connection, run)  # pyright: ignore[reportPrivateUsage]
+
+    async def chunks(connection: AsyncConnection, run: Run) -> AsyncGenerator[Progress, None]:
+        while not run.done:
+            yield await connection.run(run.advance())
+
+    _documented(method, operation, "AsyncGenerator[Progress]")
+    return method
+
+
 class StyleClient(_Client[Connection]):
     """A client of one model on one server, whose calls block; safe to use from several threads.
 
@@ -105,6 +139,7 @@ class StyleClient(_Client[Connection]):
     """
 
     stylize = _blocking(Operations.stylize)
+    stylize_iter = _iterating(Operations.stylize_iter)
     describe = _blocking(Operations.describe)
     report = _blocking(Operations.report)
     status = _blocking(Operations.status)
@@ -139,6 +174,7 @@ class AsyncStyleClient(_Client[AsyncConnection]):
     """
 
     stylize = _awaiting(Operations.stylize)
+    stylize_iter = _async_iterating(Operations.stylize_iter)
     describe = _awaiting(Operations.describe)
     report = _awaiting(Operations.report)
     status = _awaiting(Operations.status)

@@ -5,6 +5,7 @@
     ├── ImageError                   4   a picture cannot be used
     ├── OutputError                  5   a result cannot be written
     ├── SettingsError                6   a setting of the connection cannot be used; also a ValueError
+    ├── SavedRunError                7   a saved run cannot be gone on with
     └── ServiceError                10   the server failed in a way that has no class of its own
         ├── ServerUnavailable       11   nobody answers at the address
         ├── DeadlineExceeded        12   no answer in time
@@ -12,6 +13,7 @@
         ├── ModelNotFound           14   the server has no such model, version or signature
         ├── ModelNotReady           15   the server has the model, but not available (yet)
         ├── RequestRefused          16   the server does not accept the request
+        │   └── StateRefused        21   ... because it cannot go on from that state
         ├── TooLarge                17   over the limit of a message or of the server's memory
         ├── WrongServer             18   something answers that is not TensorFlow Serving
         └── BadReply                19   an answer that makes no sense
@@ -24,7 +26,10 @@ The numbers are the exit codes of the command line, which adds 0 (success), 2 (w
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
+
+if TYPE_CHECKING:
+    from .saved import SavedRun
 
 
 class StyleServeError(Exception):
@@ -66,6 +71,12 @@ class SettingsError(StyleServeError, ValueError):
     """A setting of the connection cannot be used: a certificate, a token without TLS, a number out of its range."""
 
     exit_code = 6
+
+
+class SavedRunError(StyleServeError):
+    """A saved run cannot be gone on with: no such file, damaged, or of other pictures."""
+
+    exit_code = 7
 
 
 class ServiceError(StyleServeError):
@@ -142,6 +153,27 @@ class RequestRefused(ServiceError):
     """The server does not accept the request."""
 
     exit_code = 16
+
+
+class StateRefused(RequestRefused):
+    """The model cannot go on from the state of a run: it is of another model.
+
+    Attributes:
+        saved: the run, as it was before.
+    """
+
+    exit_code = 21
+
+    def __init__(self, message: str, *, saved: SavedRun, cause: ServiceError) -> None:
+        super().__init__(
+            message,
+            hint=f"Serve version {saved.model_version} of the model, or begin a new run.",
+            status=cause.status,
+            server_text=cause.server_text,
+            request_id=cause.request_id,
+            tries=cause.tries,
+        )
+        self.saved: Final = saved
 
 
 class TooLarge(ServiceError):

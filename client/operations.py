@@ -1,41 +1,30 @@
-"""What a client can ask for, each written once, for clients that block and for those that await."""
+"""What a client can do with pictures, written once for clients that block and for those that await."""
 
 from __future__ import annotations
 
 import time
-from typing import Final
 
 from PIL import Image
 
 from . import replies
-from .calling import GET_MODEL_METADATA, GET_MODEL_STATUS, PREDICT, Caller, checked_request_id
-from .controls import UNSET, Controls, Unset, checked_timeout_s
-from .defaults import ADMIN_TIMEOUT_S, default_timeout_s
-from .errors import DeadlineExceeded, ModelNotFound, ModelNotReady, Overloaded, ServerUnavailable
-from .flow import Flow, Sleep, work
-from .protos import GetModelMetadataRequest, GetModelStatusRequest, PredictRequest, PredictResponse
+from .calling import PREDICT, checked_request_id
+from .controls import UNSET, Controls, Unset
+from .defaults import default_timeout_s
+from .errors import ControlError
+from .flow import Flow, work
+from .protos import PredictRequest, PredictResponse
+from .questions import Questions
 from .report import draw_report
-from .requests import Target, describe_request, stylize_request
-from .results import Description, Metadata, StylizedResult, Timings, VersionStatus
-from .retrying import RetryPolicy
+from .requests import describe_request, stylize_request
+from .results import Description, StylizedResult, Timings
+from .runs import Run
+from .saved import SavedRun
 from .signatures import Optimizer, StylizeSignature, choose_signature, refuse_foreign_controls
 from .sources import Pair, PictureSource, load_picture
 
-_POLL_S: Final = 0.25
-_ONCE: Final = RetryPolicy(tries=1)
 
-
-class Operations:
-    """The operations of one model on one server, as flows.
-
-    Args:
-        caller: makes the requests.
-        target: the model.
-    """
-
-    def __init__(self, caller: Caller, target: Target) -> None:
-        self.caller: Final = caller
-        self.target: Final = target
+class Operations(Questions):
+    """The operations of one model on one server, as flows."""
 
     def stylize(
         self,
@@ -92,7 +81,7 @@ class Operations:
 
         def prepare() -> tuple[Pair, PredictRequest]:
             pair = Pair.loaded(content, style)
-            return pair, stylize_request(self.target, signature, pair.content, pair.style, controls)
+            return pair, stylize_request(self.target, signature, pair, controls)
 
         pair, request = yield from work(prepare)
         if timeout_s is None:
@@ -116,6 +105,76 @@ class Operations:
             )
 
         return (yield from self.caller.call(PREDICT, request, read, timeout_s, request_id=request_id))
+
+    def stylize_iter(
+        self,
+        content: PictureSource | None = None,
+        style: PictureSource | None = None,
+        *,
+        content_weight: float | Unset = UNSET,
+        style_weight: float | Unset = UNSET,
+        total_variation_weight: float | Unset = UNSET,
+        steps: int | Unset = UNSET,
+        learning_rate: float | Unset = UNSET,
+        max_side: int | Unset = UNSET,
+        optimizer: Optimizer | None = None,
+        images: bool = False,
+        chunk_s: float = 2.0,
+        resume_from: SavedRun | None = None,
+        timeout_s: float | None = None,
+        request_id: str | None = None,
+    ) -> Run:
+        """The content painted in the style, in chunks: how far it is, after each; the last one has the result.
+
+        The server keeps nothing: what is left behind in the middle costs it nothing, and can be gone on with. All of a
+        run is done by the version of the model that began it, unless that goes away; then the newest goes on, and the
+        run's notes say so.
+
+        Args:
+            content: picture, in any form that `stylize` takes.
+            style: painting, likewise.
+            content_weight: as for `stylize`, and so are all controls.
+            style_weight: likewise.
+            total_variation_weight: likewise.
+            steps: of the whole run; what was done before `resume_from` was saved counts.
+            learning_rate: likewise.
+            max_side: likewise.
+            optimizer: "lbfgs" or "adam"; if None, that of `resume_from`, or else L-BFGS.
+            images: whether to fetch the picture with every chunk, and not with the last alone.
+            chunk_s: how long a chunk is to take, in seconds; the first is short.
+            resume_from: run to go on with. The pictures may be left out then, and so may the controls; what is given
+                must be what the run was begun with.
+            timeout_s: for each chunk, with all its tries; `default_timeout_s` if None.
+            request_id: goes with each call, and into errors; a random one if None.
+
+        Raises:
+            ControlError: a control is out of its range, or is not that of the saved run.
+            ImageError: a picture cannot be used.
+            SavedRunError: a picture is not that of the saved run.
+            StateRefused: the model cannot go on from the saved run, which the error holds.
+            ServiceError: one of its subclasses says what else went wrong; `saved` of what came before is still good.
+        """
+        if (content is None) != (style is None):
+            raise ControlError("one picture is given", hint="Give content and style, or neither and a saved run.")
+        return Run(
+            self.caller,
+            self.target,
+            pictures=None if content is None or style is None else (content, style),
+            saved=resume_from,
+            controls=Controls(
+                content_weight=content_weight,
+                style_weight=style_weight,
+                total_variation_weight=total_variation_weight,
+                steps=steps,
+                learning_rate=learning_rate,
+                max_side=max_side,
+            ),
+            optimizer=optimizer,
+            images=images,
+            chunk_s=chunk_s,
+            timeout_s=timeout_s,
+            request_id=request_id,
+        )
 
     def describe(
         self,
@@ -182,75 +241,3 @@ class Operations:
         before = yield from self.describe(pair.content, size=size, timeout_s=timeout_s, request_id=request_id)
         after = yield from self.describe(result.png_bytes, size=size, timeout_s=timeout_s, request_id=request_id)
         return (yield from work(lambda: draw_report(pair.content, pair.style, result, before, after)))
-
-    def status(
-        self, *, timeout_s: float = ADMIN_TIMEOUT_S, request_id: str | None = None
-    ) -> Flow[tuple[VersionStatus, ...]]:
-        """The versions of the model that the server has or had, newest first.
-
-        Args:
-            timeout_s: for all tries together.
-            request_id: goes with each try, and into errors; a random one if None.
-
-        Raises:
-            ModelNotFound: it never had the model.
-            ServiceError: one of its subclasses says what went wrong.
-        """
-        return (yield from self._status(timeout_s, request_id))
-
-    def metadata(self, *, timeout_s: float = ADMIN_TIMEOUT_S, request_id: str | None = None) -> Flow[Metadata]:
-        """The signatures of the model, with the defaults of their inputs.
-
-        Args:
-            timeout_s: for all tries together.
-            request_id: goes with each try, and into errors; a random one if None.
-
-        Raises:
-            ServiceError: one of its subclasses says what went wrong.
-        """
-        request = GetModelMetadataRequest(model_spec=self.target.spec(), metadata_field=[replies.SIGNATURE_DEF])
-        return (
-            yield from self.caller.call(GET_MODEL_METADATA, request, replies.metadata, timeout_s, request_id=request_id)
-        )
-
-    def wait_until_ready(self, timeout_s: float = 120.0, *, request_id: str | None = None) -> Flow[VersionStatus]:
-        """The newest version that is available, as soon as there is one.
-
-        Args:
-            timeout_s: how long to wait.
-            request_id: goes with each question; a random one if None.
-
-        Raises:
-            ModelNotReady: there was none in time; the message says what was seen last.
-            ServiceError: what answers can never become ready.
-        """
-        request_id = checked_request_id(request_id)
-        deadline = time.monotonic() + checked_timeout_s(timeout_s)
-        seen = "nothing"
-        while (left_s := deadline - time.monotonic()) > 0:
-            try:
-                found = yield from self._status(min(left_s, ADMIN_TIMEOUT_S), request_id, _ONCE)
-            except (ServerUnavailable, ModelNotFound, Overloaded, DeadlineExceeded) as error:
-                seen = error.message
-            else:
-                for status in found:
-                    if status.available:
-                        return status
-                seen = ", ".join(map(str, found)) or "no version"
-            yield Sleep(max(0.0, min(_POLL_S, deadline - time.monotonic())))
-        raise ModelNotReady(
-            f"{self.target.model_name!r} at {self.caller.settings.server} was not available within {timeout_s:g} s; "
-            f"last seen: {seen}",
-            hint="Is the server running, with that model? See its log.",
-            request_id=request_id,
-        )
-
-    def _status(
-        self, timeout_s: float, request_id: str | None, retry: RetryPolicy | None = None
-    ) -> Flow[tuple[VersionStatus, ...]]:
-        request = GetModelStatusRequest(model_spec=self.target.spec())
-        return (
-            yield from self.caller.call(
-                GET_MODEL_STATUS, request, replies.versions, timeout_s, request_id=request_id, retry=retry
-            )
-        )

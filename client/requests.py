@@ -12,7 +12,8 @@ from styleserve import contract
 from .controls import Controls
 from .images import Picture
 from .protos import Int64Value, ModelSpec, PredictRequest, TensorProto
-from .signatures import StylizeSignature, sends_files
+from .signatures import ResumableSignature, StylizeSignature, sends_files
+from .sources import Pair
 from .tensors import bytes_tensor, number_tensor
 
 
@@ -37,6 +38,10 @@ class Target:
         if self.version is not None and self.version_label is not None:
             raise ValueError("give version or version_label, not both")
 
+    def pinned(self, version: int) -> Target:
+        """The same model, in just this version."""
+        return Target(self.model_name, version)
+
     def spec(self, signature: str = "") -> ModelSpec:
         """The model, and which of its signatures."""
         spec = ModelSpec(name=self.model_name, signature_name=signature)
@@ -48,22 +53,28 @@ class Target:
 
 
 def stylize_request(
-    target: Target, signature: StylizeSignature, content: Picture, style: Picture, controls: Controls
+    target: Target, signature: StylizeSignature | ResumableSignature, pair: Pair, controls: Controls
 ) -> PredictRequest:
     """A request for style transfer, in whichever form the signature takes pictures."""
     inputs: dict[str, TensorProto]
     if sends_files(signature):
         inputs = {
-            contract.CONTENT_BYTES.name: bytes_tensor([content.encoded]),
-            contract.STYLE_BYTES.name: bytes_tensor([style.encoded]),
+            contract.CONTENT_BYTES.name: bytes_tensor([pair.content.encoded]),
+            contract.STYLE_BYTES.name: bytes_tensor([pair.style.encoded]),
         }
     else:
         side = controls.expected_max_side
         inputs = {
-            contract.CONTENT_IMAGE.name: number_tensor(content.pixels(content.size_within(side))),
-            contract.STYLE_IMAGE.name: number_tensor(style.pixels(style.size_within(side))),
+            contract.CONTENT_IMAGE.name: number_tensor(pair.content.pixels(pair.content.size_within(side))),
+            contract.STYLE_IMAGE.name: number_tensor(pair.style.pixels(pair.style.size_within(side))),
         }
     inputs.update(control_tensors(signature, controls.sent()))
+    return PredictRequest(model_spec=target.spec(signature), inputs=inputs)
+
+
+def resume_request(target: Target, signature: ResumableSignature, state: bytes, controls: Controls) -> PredictRequest:
+    """A request to go on from a state, for which the pictures are not sent again."""
+    inputs = {contract.STATE.name: bytes_tensor([state]), **control_tensors(signature, controls.sent())}
     return PredictRequest(model_spec=target.spec(signature), inputs=inputs)
 
 

@@ -22,6 +22,7 @@ from styleserve.client.tensors import bytes_tensor, number_tensor, to_array
 LAYERS = ("block1_conv1", "block2_conv1", "block2_conv2")
 DEFAULT_STEPS = 7
 VERSION = 42
+STATE = b"state of the stub"
 
 
 @dataclass
@@ -77,17 +78,41 @@ def describe(request: protos.PredictRequest) -> protos.PredictResponse:
     )
 
 
-def predict(request: protos.PredictRequest) -> protos.PredictResponse:
+def resume(request: protos.PredictRequest) -> protos.PredictResponse | Refusal:
+    """The content, a level darker with each step, and losses that fall with each: a state holds both."""
+    inputs = request.inputs
+    steps = int(to_array(inputs["steps"], "steps")[0])
+    pictures = {"content_bytes", "style_bytes"} & set(inputs)
+    if ("state" in inputs) == bool(pictures):
+        return Refusal(grpc.StatusCode.INVALID_ARGUMENT, "assertion failed: [give two pictures or a state]")
+    if "state" in inputs:
+        state = to_array(inputs["state"], "state")[0]
+        if not state.startswith(STATE):
+            return Refusal(grpc.StatusCode.INVALID_ARGUMENT, "assertion failed: [the state is of another model]")
+        done, png = int.from_bytes(state[len(STATE) :][:4], "big"), state[len(STATE) + 4 :]
+    else:
+        done, png = 0, to_array(stylize(request).outputs["png_bytes"], "png_bytes")[0]
+    total = (1e6 * 0.97 ** np.arange(done, done + steps)).astype(np.float32)
+    darker = io.BytesIO()
+    load_picture(png).image.point([max(0, level - done - steps) for level in range(256)] * 3).save(darker, "PNG")
+    outputs = {
+        "state": bytes_tensor([STATE + (done + steps).to_bytes(4, "big") + png]),
+        "losses": float_list(np.stack([total, total * 0.5, total * 0.375, total * 0.125], axis=-1)[None]),
+        "png_bytes": bytes_tensor([darker.getvalue()]),
+    }
+    return reply(request, {name: outputs[name] for name in request.output_filter or outputs})
+
+
+def predict(request: protos.PredictRequest) -> protos.PredictResponse | Refusal:
     """Whatever the signature says."""
-    return describe(request) if request.model_spec.signature_name == contract.DESCRIBE else stylize(request)
+    name = request.model_spec.signature_name
+    if name in (contract.STYLIZE_RESUMABLE, contract.STYLIZE_LBFGS_RESUMABLE):
+        return resume(request)
+    return describe(request) if name == contract.DESCRIBE else stylize(request)
 
 
 def reply(request: protos.PredictRequest, outputs: dict[str, protos.TensorProto]) -> protos.PredictResponse:
-    spec = protos.ModelSpec(
-        name=request.model_spec.name,
-        version=protos.Int64Value(value=VERSION),
-        signature_name=request.model_spec.signature_name,
-    )
+    spec = protos.ModelSpec(name=request.model_spec.name, signature_name=request.model_spec.signature_name)
     return protos.PredictResponse(model_spec=spec, outputs=outputs)
 
 
@@ -125,12 +150,17 @@ def version_status(state: protos.ModelVersionState) -> protos.GetModelStatusResp
 
 @dataclass
 class StubServer:
-    """Speaks the protocol; what it answers may be replaced by another function or by a `Refusal`."""
+    """Speaks the protocol; what it answers may be replaced by another function or by a `Refusal`.
+
+    `version` is the newest one, and answers where none is asked for; those in `gone` are not found.
+    """
 
     predict: Behaviour | Refusal = predict
     metadata: Behaviour | Refusal = metadata
     status: Behaviour | Refusal = status
     predict_in_context: Callable[[Any, grpc.ServicerContext], Any] | None = None
+    version: int = VERSION
+    gone: set[int] = field(default_factory=set[int])
     requests: list[Any] = field(default_factory=list[Any])
     headers: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     address: str = ""
@@ -156,10 +186,16 @@ class StubServer:
             self.headers.append(dict(context.invocation_metadata()))
             if name == "predict" and self.predict_in_context is not None:
                 return self.predict_in_context(request, context)
+            asked = request.model_spec.version.value
+            if asked in self.gone:
+                servable = f"Specific({request.model_spec.name}, {asked})"
+                context.abort(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {servable}")
             behaviour: Behaviour | Refusal = getattr(self, name)
             answered = behaviour if isinstance(behaviour, Refusal) else behaviour(request)
             if isinstance(answered, Refusal):
                 context.abort(answered.code, answered.text)
+            if isinstance(answered, protos.PredictResponse):
+                answered.model_spec.version.value = asked or self.version
             return answered
 
         return answer

@@ -27,16 +27,18 @@ from styleserve.client import (
 def test_both_clients_offer_the_same() -> None:
     def calls(client: type[Any]) -> dict[str, Any]:
         return {
-            name: inspect.signature(value)
+            name: list(inspect.signature(value).parameters.values())
             for name, value in vars(client).items()
             if callable(value) and not name.startswith("_") and name != "close"
         }
 
     assert calls(StyleClient) == calls(AsyncStyleClient)
-    assert {"stylize", "describe", "report", "status", "metadata", "wait_until_ready"} <= set(calls(StyleClient))
+    assert {"stylize", "stylize_iter", "describe", "report", "status", "metadata", "wait_until_ready"} <= set(
+        calls(StyleClient)
+    )
     for name in calls(StyleClient):
         assert getattr(StyleClient, name).__doc__ == getattr(AsyncStyleClient, name).__doc__
-        assert inspect.iscoroutinefunction(getattr(AsyncStyleClient, name))
+        assert inspect.iscoroutinefunction(getattr(AsyncStyleClient, name)) == (name != "stylize_iter")
 
 
 def test_every_operation(stub: Any, content: Path, style: Path) -> None:
