@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 import grpc
@@ -34,8 +35,13 @@ class Connection:
                 made_of.target, made_of.credentials, made_of.options, made_of.compression
             )
 
+        # Python raises KeyboardInterrupt in the main thread alone. In the midst of gRPC's own beginning of a call it
+        # would leave a call that nobody attends to, for whose end the channel then waits for ever when it is closed.
+        self._beginner: Final = ThreadPoolExecutor(1, thread_name_prefix="styleserve-client")
+
     def close(self) -> None:
         """Ends the channel, and with it all calls."""
+        self._beginner.shutdown()
         self._channel.close()
 
     def run(self, flow: Flow[_T]) -> _T:
@@ -60,13 +66,11 @@ class Connection:
         if not isinstance(action, Call):
             return action.function()
         method: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(action.method)
-        call = method.future(action.request, timeout=action.timeout_s, metadata=action.metadata)
+        begun = self._beginner.submit(method.future, action.request, timeout=action.timeout_s, metadata=action.metadata)
         try:
-            return call.result()
-        except (grpc.RpcError, grpc.FutureCancelledError):
-            raise
-        except BaseException:  # Ctrl-C: tell the server, rather than let it work for nobody
-            call.cancel()
+            return begun.result().result()
+        except (KeyboardInterrupt, SystemExit):  # tell the server, rather than let it work for nobody
+            begun.add_done_callback(lambda call: call.result().cancel())
             raise
 
 
