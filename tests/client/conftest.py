@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -275,3 +277,36 @@ def style(tmp_path: Path) -> Path:
     path = tmp_path / "style.png"
     draw().rotate(180).save(path)
     return path
+
+
+BLOCKED = """
+import signal
+import sys
+
+# Behind a shell's "&" a process is born deaf to Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("tensorflow", "tensorflow_serving", "keras", "matplotlib", "opentelemetry"):
+            raise ImportError(f"{name} is blocked")
+
+sys.meta_path.insert(0, Block())
+import typer
+from styleserve.client.command import register
+app = typer.Typer(pretty_exceptions_enable=False)
+register(app)
+app()
+"""
+
+
+def started(*arguments: object, **options: Any) -> subprocess.Popen[str]:
+    """The commands in a Python that has no TensorFlow, and none of the extras."""
+    command = [sys.executable, "-W", "error", "-c", BLOCKED, *map(str, arguments)]
+    return subprocess.Popen(command, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options})
+
+
+@pytest.fixture
+def start() -> Callable[..., subprocess.Popen[str]]:
+    """`started`, as tests cannot import from here."""
+    return started

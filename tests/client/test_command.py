@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -327,34 +326,7 @@ def test_connections_that_cannot_be_made(options: tuple[str, ...], message: str)
     assert "s3cret" not in result.output
 
 
-BLOCKED = """
-import signal
-import sys
-
-# Behind a shell's "&" a process is born deaf to Ctrl-C.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
-class Block:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("tensorflow", "tensorflow_serving", "keras", "matplotlib", "opentelemetry"):
-            raise ImportError(f"{name} is blocked")
-
-sys.meta_path.insert(0, Block())
-import typer
-from styleserve.client.command import register
-app = typer.Typer(pretty_exceptions_enable=False)
-register(app)
-app()
-"""
-
-
-def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
-    """The commands in a Python that has no TensorFlow, and none of the extras."""
-    command = [sys.executable, "-W", "error", "-c", BLOCKED, *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
-
-
-def test_everything_works_without_tensorflow(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
+def test_everything_works_without_tensorflow(stub: Any, start: Any, content: Path, style: Path, tmp_path: Path) -> None:
     server = ("--server", stub.address)
     out, report = tmp_path / "out.png", tmp_path / "report.png"
     processes = [
@@ -373,7 +345,7 @@ def test_everything_works_without_tensorflow(stub: Any, content: Path, style: Pa
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of a terminal")
-def test_ctrl_c_cancels_the_call_and_leaves_nothing(stub: Any, content: Path, tmp_path: Path) -> None:
+def test_ctrl_c_cancels_the_call_and_leaves_nothing(stub: Any, start: Any, content: Path, tmp_path: Path) -> None:
     arrived, cancelled = threading.Event(), threading.Event()
 
     def hang(_: Any, context: grpc.ServicerContext) -> Any:
@@ -384,7 +356,6 @@ def test_ctrl_c_cancels_the_call_and_leaves_nothing(stub: Any, content: Path, tm
     stub.predict_in_context = hang
     process = start("stylize", content, content, "-o", "out.png", "--server", stub.address, cwd=tmp_path)
     assert arrived.wait(30)
-    time.sleep(0.1)
     before = names(tmp_path)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=10)
