@@ -15,15 +15,17 @@ import pytest
 from PIL import Image
 
 from styleserve.client import (
+    BatchProgress,
     BatchSettings,
+    ConnectionSettings,
     ControlError,
     Controls,
     Job,
     JobListError,
     JobResult,
     OutputError,
-    Progress,
     Record,
+    RetryPolicy,
     StyleClient,
     run_batch,
 )
@@ -83,9 +85,14 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
+def client_of(address: str) -> StyleClient:
+    """As the command makes them: a batch has retries of its own."""
+    return StyleClient(settings=ConnectionSettings(server=address, retry=RetryPolicy(tries=1)))
+
+
 def run(jobs: list[Job], *addresses: str, out: Path, **settings: Any) -> list[JobResult]:
     with ExitStack() as stack:
-        clients = [stack.enter_context(StyleClient(address)) for address in addresses]
+        clients = [stack.enter_context(client_of(address)) for address in addresses]
         return list(run_batch(jobs, clients, out, settings=BatchSettings(**settings)))
 
 
@@ -247,7 +254,7 @@ def test_a_busy_server_is_given_less(stub: Any, jobs: list[Job], out: Path, expe
 
 def test_a_fixed_concurrency_is_kept_to(stub: Any, jobs: list[Job], out: Path) -> None:
     slowly(stub, 0.01)
-    progress: list[Progress] = []
+    progress: list[BatchProgress] = []
     with StyleClient(stub.address) as client:
         results = run_batch(
             jobs[:12], [client], out, settings=BatchSettings(concurrency=4), on_progress=progress.append
@@ -301,9 +308,9 @@ def test_a_server_that_refuses_for_a_while(
 ) -> None:
     with Proxy(server.port) as proxy:
         proxy.refuse()
-        progress: list[Progress] = []
+        progress: list[BatchProgress] = []
 
-        def watch(each: Progress) -> None:
+        def watch(each: BatchProgress) -> None:
             progress.append(each)
             if each.stuck is not None:
                 proxy.refuse(False)
