@@ -1,4 +1,4 @@
-"""What serving costs: a call against the loop in process, eight calls at a time against one, status calls meanwhile."""
+"""What serving costs: a call against the loop in process, chunks and eight calls at a time against one, status calls."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ STATUS_EVERY_S: Final = 0.02
 CALL_TIMEOUT_S: Final = 3600.0
 
 WANTED_CALL: Final = "<= 1.03x"
+WANTED_CHUNKS: Final = "<= 1.08x"
 WANTED_CONCURRENT: Final = "<= {limit:.1f}x"
 WANTED_STATUS_MS: Final = "< 50 ms"
 
 
 def measure(settings: ServingSettings, bench: Bench) -> list[Table]:
-    """One table, a row for each of the three questions."""
+    """One table, a row for each question."""
     content, style = load_picture(DEMO / "content.jpg"), load_picture(DEMO / "style.jpg")
     signature, images_signature = contract.STYLIZE_LBFGS_ENCODED, contract.STYLIZE_LBFGS
     base_path = bench.model(settings.side)
@@ -51,10 +52,23 @@ def measure(settings: ServingSettings, bench: Bench) -> list[Table]:
                 timeout_s=CALL_TIMEOUT_S,
             )
 
-        contestants = {"call": partial(seconds, call), "loop": partial(seconds, in_process)}
+        states: list[int] = []
+
+        def chunks() -> None:
+            states.clear()
+            run = client.stylize_iter(
+                content.encoded, style.encoded, steps=settings.steps, max_side=settings.side, timeout_s=CALL_TIMEOUT_S
+            )
+            states.extend(len(progress.saved.state) for progress in run)
+
+        contestants = {
+            "call": partial(seconds, call),
+            "chunks": partial(seconds, chunks),
+            "loop": partial(seconds, in_process),
+        }
         for contestant in contestants.values():
             contestant()  # traces, and prepares what is prepared once
-        bench.say("serving: a call and the loop, in turn")
+        bench.say("serving: a call, chunks and the loop, in turn")
         found = median_in_turn(contestants, settings.rounds)
         bench.say(f"serving: {settings.concurrent} calls at a time")
         idle_ms = _worst_status_ms(server.address, lambda: time.sleep(1.0))
@@ -62,8 +76,12 @@ def measure(settings: ServingSettings, bench: Bench) -> list[Table]:
         busy_ms = _worst_status_ms(
             server.address, lambda: together_s.append(_together_s(server.address, settings.concurrent, call))
         )
+    # Every state comes back, and all but the last are sent again; a call sends the two files, and so do chunks.
+    states_mb = (2 * sum(states) - states[-1]) / 1e6
     rows = [
         _row("client call / the loop in process", "s", found["call"], found["loop"], WANTED_CALL),
+        _row(f"{len(states)} chunks / one call", "s", found["chunks"], found["call"], WANTED_CHUNKS),
+        _row("states on the wire / the largest one", "MB", states_mb, max(states) / 1e6, ""),
         _row(
             f"{settings.concurrent} calls at a time / one call",
             "s",

@@ -58,7 +58,7 @@ class QualitySettings:
 
 @dataclass(frozen=True)
 class ServingSettings:
-    """A served call against the loop in process; eight at a time against one; status calls meanwhile."""
+    """A served call against the loop in process, and in chunks; eight at a time against one; status calls meanwhile."""
 
     side: int = field(default=128, metadata=_help("longest side of the images, in pixels"))
     steps: int = field(default=30, metadata=_help("steps, or network evaluations, of a call"))

@@ -111,7 +111,7 @@ def test_quality(bench: Bench, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("one_server")
 def test_serving(bench: Bench) -> None:
     (table,) = serving.measure(ServingSettings(side=32, steps=1, rounds=1, concurrent=2), bench)
-    assert [row["wanted"] for row in table.rows] == ["<= 1.03x", "<= 2.0x", "< 50 ms"]
+    assert [row["wanted"] for row in table.rows] == ["<= 1.03x", "<= 1.08x", "", "<= 2.0x", "< 50 ms"]
     assert_finite(table, "measured", "baseline", "ratio")
 
 
