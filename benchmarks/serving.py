@@ -1,4 +1,4 @@
-"""What serving costs: a call against the loop in process, chunks and eight calls at a time against one, status calls."""
+"""What serving costs: a call against the loop in process; chunks, and calls at a time, against one; status calls."""
 
 from __future__ import annotations
 

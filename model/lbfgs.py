@@ -208,14 +208,18 @@ def _direction(gradient: tf.Tensor, memory: Memory, precondition: Preconditioner
         beta = memory.rho[i] * _dot(memory.y[i], r)
         return i - 1, r + _wide(alphas.read(i) - beta) * memory.s[i]
 
+    def older(i: tf.Tensor, *_: object) -> tf.Tensor:
+        return i < HISTORY
+
+    def newer(i: tf.Tensor, *_: object) -> tf.Tensor:
+        return i >= 0
+
     alphas = tf.TensorArray(tf.float32, size=HISTORY, element_shape=[None], clear_after_read=False)
-    _, q, alphas = tf.while_loop(
-        lambda i, *_: i < HISTORY, backward, (tf.constant(0), gradient, alphas), parallel_iterations=1
-    )
+    _, q, alphas = tf.while_loop(older, backward, (tf.constant(0), gradient, alphas), parallel_iterations=1)
     r = precondition(q)
     unknown = tf.math.divide_no_nan(FIRST_STEP, tf.reduce_mean(tf.abs(r), axis=[1, 2, 3]))
     r *= _wide(tf.where(memory.scale > 0.0, memory.scale, unknown))
-    _, r = tf.while_loop(lambda i, _: i >= 0, forward, (tf.constant(HISTORY - 1), r), parallel_iterations=1)
+    _, r = tf.while_loop(newer, forward, (tf.constant(HISTORY - 1), r), parallel_iterations=1)
     return -r
 
 

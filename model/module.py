@@ -88,10 +88,7 @@ class StyleTransfer(tf.Module):
         self._targets: Callable[[tf.Tensor, tf.Tensor], Targets] = uninlined(self.stylizer.targets, [image, image])
         string = tf.TensorSpec([], tf.string)
         self._decode: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor] = uninlined(
-            lambda picture, max_side, name: decode(
-                picture, max_side, name, limits=settings.limits, min_side=self.min_side
-            ),
-            [string, tf.TensorSpec([], tf.int32), string],
+            self._decoded, [string, tf.TensorSpec([], tf.int32), string]
         )
         targets = self.stylizer.target_specs()
         adam, lbfgs = Adam(self.stylizer, targets), Lbfgs(self.stylizer, targets)
@@ -192,6 +189,9 @@ class StyleTransfer(tf.Module):
             contract.PNG_BYTES.name: tf.map_fn(runs.picture, states, parallel_iterations=1),
             contract.LOSSES.name: losses,
         }
+
+    def _decoded(self, picture: tf.Tensor, max_side: tf.Tensor, name: tf.Tensor) -> tf.Tensor:
+        return decode(picture, max_side, name, limits=self.settings.limits, min_side=self.min_side)
 
     def _optimised(
         self, optimiser: Optimiser[Any], content: tf.Tensor, style: tf.Tensor, controls: dict[str, tf.Tensor]
