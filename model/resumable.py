@@ -81,20 +81,21 @@ class Resumable(NamedTuple):
         own = {name: tensor[tf.minimum(i, tf.shape(tensor)[0] - 1)] for name, tensor in given.items()}
         max_side = controls.pop(contract.MAX_SIDE.name)[0]
         state = own[contract.STATE.name]
-        has_state = tf.strings.length(state) > 0
         has_files = [tf.strings.length(own[field.name]) > 0 for field in (contract.CONTENT_BYTES, contract.STYLE_BYTES)]
         has_images = [tf.size(own[field.name]) > 0 for field in (contract.CONTENT_IMAGE, contract.STYLE_IMAGE)]
-        ways = [has_state, tf.reduce_any(has_files), tf.reduce_any(has_images)]
+        ways = [tf.strings.length(state) > 0, tf.reduce_any(has_files), tf.reduce_any(has_images)]
         state = check(
             state,
             tf.reduce_sum(tf.cast(tf.stack(ways), tf.int32)) == 1,
             "give either state, or content_bytes and style_bytes, or content_image and style_image; got in this order:",
             tf.stack(ways),
         )
-        with tf.control_dependencies([state]):
-            targets, run = tf.cond(
-                has_state, lambda: self._resume(state), lambda: self._begin(own, has_images[0], max_side)
-            )
+        # Asked of the checked state: nothing begins before the check was made.
+        targets, run = tf.cond(
+            tf.strings.length(state) > 0,
+            lambda: self._resume(state),
+            lambda: self._begin(own, has_images[0], max_side),
+        )
         run, losses = self.optimiser.run(targets, run, controls)
         sizes, tensors = self.optimiser.pack(run)
         return pack(self.fingerprint, sizes, [*tf.nest.flatten(targets), *tensors]), losses[0]
