@@ -203,8 +203,7 @@ def metadata_lines(found: Metadata) -> Iterator[str]:
         for title, tensors in (("inputs", signature.inputs), ("outputs", signature.outputs)):
             yield f"  {title}"
             for tensor in tensors:
-                default = "" if tensor.default is None else f"  default {tensor.default:g}"
-                yield f"    {tensor.name}: {tensor.dtype} {_shape(tensor)}{default}"
+                yield f"    {tensor.name}: {tensor.dtype} {_shape(tensor)}{_default(tensor)}"
 
 
 def metadata_json(found: Metadata) -> dict[str, Any]:
@@ -226,6 +225,12 @@ def _gram_statistics(layer: LayerDescription) -> dict[str, float] | None:
     if layer.gram is None or not layer.gram.size:
         return None
     return {"min": float(layer.gram.min()), "max": float(layer.gram.max()), "mean": float(layer.gram.mean())}
+
+
+def _default(tensor: TensorDescription) -> str:
+    if tensor.default is None:
+        return ""
+    return "  may be left out" if tensor.default == "" else f"  default {tensor.default:g}"
 
 
 def _tensor_json(tensor: TensorDescription) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from .protos import (
     TensorProto,
 )
 from .results import (
+    Default,
     Description,
     Floats,
     LayerDescription,
@@ -215,15 +216,19 @@ def _gram(reply: PredictResponse, layer: str) -> Floats | None:
     return numbers(reply, contract.Field(name, "float32", (None, None, None), "Gram matrix."))
 
 
-def _tensor(name: str, info: TensorInfo, default: float | int | None = None) -> TensorDescription:
+def _tensor(name: str, info: TensorInfo, default: Default | None = None) -> TensorDescription:
     sizes = tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim)
     return TensorDescription(name, type_name(info.dtype), None if info.tensor_shape.unknown_rank else sizes, default)
 
 
-def _default(tensor: TensorProto, name: str) -> float | int:
+def _default(tensor: TensorProto, name: str) -> Default:
     values = to_array(tensor, name)
+    if not any(values.flat) and (values.dtype == object or not values.size):
+        return ""
     if values.size != 1 or values.dtype == object:
-        raise BadReply(f"the default of {name!r} has the shape {list(values.shape)}; one number was expected")
+        raise BadReply(
+            f"the default of {name!r} has the shape {list(values.shape)}; one number, or nothing, was expected"
+        )
     return values.reshape(()).item()
 
 

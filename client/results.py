@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from .outputs import save_image
 from .signatures import OPTIMIZER_NAMES, Optimizer, ResumableSignature, StylizeSignature, optimizer_of
 
 Floats = NDArray[np.float32]
+Default = float | int | Literal[""]
 
 
 @dataclass(frozen=True)
@@ -175,13 +177,14 @@ class TensorDescription:
         name: of the input or output.
         dtype: as in the contract: "float32", "int32", "string".
         shape: sizes; None is known only at run time. The whole is None where not even the rank is known.
-        default: taken where an input is not sent; None where it must be sent, and for outputs.
+        default: taken where an input is not sent, empty text where that is nothing at all; None where it must be sent,
+            and for outputs.
     """
 
     name: str
     dtype: str
     shape: tuple[int | None, ...] | None
-    default: float | int | None = None
+    default: Default | None = None
 
 
 @dataclass(frozen=True)
