@@ -11,6 +11,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
+from .batch_settings import BatchSettings
 from .controls import UNSET, Controls, Unset
 from .defaults import DEFAULT_SERVER, default_timeout_s
 from .errors import (
@@ -18,6 +19,8 @@ from .errors import (
     ControlError,
     DeadlineExceeded,
     ImageError,
+    JobListError,
+    JobsFailed,
     ModelNotFound,
     ModelNotReady,
     NonFiniteResult,
@@ -30,11 +33,15 @@ from .errors import (
     TooLarge,
     WrongServer,
 )
+from .job_files import read_jobs
+from .jobs import Job, JobDefaults, folder_jobs
 from .signatures import Optimizer, StylizeSignature
 
 if TYPE_CHECKING:
+    from .batch import JobResult, Progress, run_batch
     from .client import StyleClient
     from .images import Picture, load_picture
+    from .manifest import Record
     from .results import (
         Description,
         LayerDescription,
@@ -50,11 +57,17 @@ __all__ = [
     "DEFAULT_SERVER",
     "UNSET",
     "BadReply",
+    "BatchSettings",
     "ControlError",
     "Controls",
     "DeadlineExceeded",
     "Description",
     "ImageError",
+    "Job",
+    "JobDefaults",
+    "JobListError",
+    "JobResult",
+    "JobsFailed",
     "LayerDescription",
     "Metadata",
     "ModelNotFound",
@@ -64,6 +77,8 @@ __all__ = [
     "OutputError",
     "Overloaded",
     "Picture",
+    "Progress",
+    "Record",
     "RequestRefused",
     "ServerUnavailable",
     "ServiceError",
@@ -79,15 +94,20 @@ __all__ = [
     "VersionStatus",
     "WrongServer",
     "default_timeout_s",
+    "folder_jobs",
     "load_picture",
+    "read_jobs",
+    "run_batch",
 ]
 
 _LATER: Final = {
+    "batch": ("JobResult", "Progress", "run_batch"),
     "client": ("StyleClient",),
     "images": (
         "Picture",
         "load_picture",
     ),
+    "manifest": ("Record",),
     "results": (
         "Description",
         "LayerDescription",

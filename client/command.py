@@ -1,4 +1,4 @@
-"""The commands of the shell: `stylize`, `describe`, `status`, `metadata`, `wait`, `version`.
+"""The commands of the shell: `stylize`, `batch`, `describe`, `status`, `metadata`, `wait`, `version`.
 
 Results go to stdout, everything else to stderr. With `--json` stdout carries one JSON object, and nothing else.
 
@@ -16,6 +16,7 @@ import typer
 from styleserve import __version__, contract
 
 from . import printing
+from .batch_command import batch
 from .controls import UNSET, Unset, allowed_range
 from .defaults import ADMIN_TIMEOUT_S, DEFAULT_SERVER
 from .errors import ModelNotReady, OutputError, exit_codes
@@ -62,7 +63,7 @@ def _control(option: str, control: contract.Control, remark: str = "") -> Any:  
 
 def register(app: typer.Typer) -> None:
     """Adds the client's commands to an application."""
-    for command in (stylize, describe, status, metadata, wait, version):
+    for command in (stylize, batch, describe, status, metadata, wait, version):
         app.command(epilog=_EPILOG)(command)
 
 

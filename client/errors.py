@@ -4,6 +4,8 @@
     ├── ControlError                 3   a control is out of its range or place; also a ValueError
     ├── ImageError                   4   a picture cannot be used
     ├── OutputError                  5   a result cannot be written
+    ├── JobListError                 6   a list of jobs cannot be used
+    ├── JobsFailed                   7   some jobs of a batch failed, the others are done
     └── ServiceError                10   the server failed in a way that has no class of its own
         ├── ServerUnavailable       11   nobody answers at the address
         ├── DeadlineExceeded        12   no answer in time
@@ -59,6 +61,18 @@ class OutputError(StyleServeError):
     """A result cannot be written: unknown extension, folder missing or not writable, disk full."""
 
     exit_code = 5
+
+
+class JobListError(StyleServeError):
+    """A list of jobs cannot be used: unreadable, empty, or with lines that are wrong."""
+
+    exit_code = 6
+
+
+class JobsFailed(StyleServeError):
+    """Some jobs of a batch failed; all others are done."""
+
+    exit_code = 7
 
 
 class ServiceError(StyleServeError):

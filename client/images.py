@@ -103,7 +103,7 @@ def load_picture(source: str | os.PathLike[str] | bytes | Picture, *, name: str 
         data = source
     else:
         name = str(source)
-        data = _read(Path(source))
+        data = read_file(Path(source))
     if not data:
         raise ImageError(f"{name} is empty", hint="Give a picture.")
     with warnings.catch_warnings():
@@ -123,7 +123,17 @@ def load_picture(source: str | os.PathLike[str] | bytes | Picture, *, name: str 
             raise ImageError(f"{name} is damaged or cut short: {error}", hint="Save or fetch it again.") from error
 
 
-def _read(path: Path) -> bytes:
+def picture_extensions() -> frozenset[str]:
+    """The extensions, in lower case and with their dot, of what is read here."""
+    return frozenset(extension for extension, kind in Image.registered_extensions().items() if kind in _READ)
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a picture's file.
+
+    Raises:
+        ImageError: there is no such file, it cannot be read, or it is larger than any picture.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)

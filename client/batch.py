@@ -1,0 +1,256 @@
+"""Many pictures: as many calls at once as the servers like, and nothing lost or done twice if it is stopped.
+
+Threads paint, save and record; the one that iterates decides what starts next, on which server. Each server has a
+`ConcurrencyLimit` of its own, whose pauses leave a dead one out, so that losing one of several is nothing special.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from .aimd import MOST_CALLS, ConcurrencyLimit
+from .batch_settings import BatchSettings
+from .client import StyleClient
+from .errors import (
+    BadReply,
+    DeadlineExceeded,
+    NonFiniteResult,
+    OutputError,
+    Overloaded,
+    ServerUnavailable,
+    ServiceError,
+    StyleServeError,
+)
+from .jobs import Job
+from .manifest import Manifest, Record, remove_leftovers
+from .painting import Task, find_painted, paint, place
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What became of a job.
+
+    Attributes:
+        job: that was asked for.
+        record: its line in the manifest.
+        error: why it failed, or None.
+        was_there: whether the picture was there before this run.
+    """
+
+    job: Job
+    record: Record
+    error: StyleServeError | None = None
+    was_there: bool = False
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a batch is.
+
+    Attributes:
+        running: calls under way.
+        limit: calls at once that the servers are given now, together.
+        waiting: jobs that were not begun, or have to be begun again.
+        trouble: what a server said last, if that was a refusal and no job has come to an end since.
+    """
+
+    running: int
+    limit: int
+    waiting: int
+    trouble: StyleServeError | None
+
+    @property
+    def stuck(self) -> StyleServeError | None:
+        """The trouble, while no call is under way because of it."""
+        return None if self.running else self.trouble
+
+
+def run_batch(
+    jobs: Sequence[Job],
+    clients: Sequence[StyleClient],
+    folder: Path,
+    *,
+    settings: BatchSettings | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Generator[JobResult]:
+    """Does all jobs that are not done, and yields a result for each, those that were there first.
+
+    Everything happens while it is iterated, in the thread that does so. An iteration that is left early (close it, as
+    `contextlib.closing` does) closes the clients, because that cancels their calls; what is done is recorded.
+
+    Args:
+        jobs: to do.
+        clients: one for each server that is to work, all for models of one name.
+        folder: for the results and the manifest; it is made if need be.
+        settings: how to go about it.
+        on_progress: is told whenever calls were started or came back, in the iterating thread.
+
+    Raises:
+        ValueError: there is no client, or they are for models of different names.
+        JobListError: two jobs have one output, or one's output is a picture that another reads.
+        OutputError: another run is at work in the folder, or it cannot be written to. Jobs that are left are not begun:
+            they would be painted for nothing.
+    """
+    settings = BatchSettings() if settings is None else settings
+    if len({client.model_name for client in clients}) != 1:
+        raise ValueError("a batch needs clients, all for models of one name")
+    model_name = clients[0].model_name
+    tasks = place(jobs, folder)
+    with Manifest(folder) as manifest:
+        remove_leftovers({task.target.parent for task in tasks})
+        waiting: list[Task] = []
+        for task, record in find_painted(tasks, manifest, model_name):
+            if record is None:
+                waiting.append(task)
+            else:
+                yield JobResult(task.job, record, was_there=True)
+        yield from _Run(waiting, clients, manifest, settings, on_progress).results()
+
+
+class _Server:
+    """A client, and how much its server is given."""
+
+    def __init__(self, client: StyleClient, settings: BatchSettings) -> None:
+        self.client: Final = client
+        self.limit: Final = ConcurrencyLimit(fixed=settings.concurrency)
+        self.running = 0
+
+    @property
+    def has_room(self) -> bool:
+        return self.running < self.limit.limit
+
+
+class _Run:
+    def __init__(
+        self,
+        tasks: Iterable[Task],
+        clients: Sequence[StyleClient],
+        manifest: Manifest,
+        settings: BatchSettings,
+        on_progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self.waiting: Final = deque(tasks)
+        self.running: Final[dict[Future[Record], tuple[Task, _Server, float]]] = {}
+        self.servers: Final = [_Server(client, settings) for client in clients]
+        self.manifest: Final = manifest
+        self.settings: Final = settings
+        self.on_progress: Final = on_progress
+        self.trouble: StyleServeError | None = None
+        self.stuck_since_s = 0.0  # where there is trouble
+
+    def results(self) -> Iterator[JobResult]:
+        threads = (self.settings.concurrency or MOST_CALLS) * len(self.servers)
+        with ThreadPoolExecutor(threads, thread_name_prefix="styleserve-batch") as executor:
+            try:
+                while self.waiting or self.running:
+                    self._start_calls(executor)
+                    self._tell()
+                    finished = self._finished()
+                    results = [result for future in finished if (result := self._settle(future)) is not None]
+                    if not self.running and self._patience_left_s() <= 0:
+                        results += self._give_up()
+                    self._start_calls(executor)  # first: whoever iterates may take its time
+                    yield from results
+            except BaseException:  # Ctrl-C, a consumer that had enough, a full disk
+                for server in self.servers:
+                    server.client.close()
+                raise
+
+    def _start_calls(self, executor: ThreadPoolExecutor) -> None:
+        now_s = time.monotonic()
+        while self.waiting:
+            ready = [server for server in self.servers if server.has_room and server.limit.resume_s <= now_s]
+            if not ready:
+                return
+            server = min(ready, key=lambda each: each.running)
+            task = self.waiting.popleft()
+            task.tries += 1
+            server.running += 1
+            server.limit.started(now_s)
+            self.running[executor.submit(self._work, task, server.client)] = (task, server, now_s)
+
+    def _work(self, task: Task, client: StyleClient) -> Record:
+        """In a thread of its own; whatever the one that iterates is at, the picture is recorded at once."""
+        record = paint(task, client, self.settings.timeout_s)
+        self.manifest.append(record)
+        return record
+
+    def _finished(self) -> Iterable[Future[Record]]:
+        """The calls that came back, as soon as there are some or something else is to be done."""
+        wake_s: float | None = None
+        if self.waiting:
+            paused = [server.limit.resume_s for server in self.servers if server.has_room]
+            wake_s = max(0.0, min(paused) - time.monotonic()) if paused else None
+        if self.running:
+            return wait(self.running, wake_s, FIRST_COMPLETED).done
+        time.sleep(min(wake_s or 0.0, max(0.0, self._patience_left_s())))
+        return ()
+
+    def _settle(self, future: Future[Record]) -> JobResult | None:
+        """What became of a job whose call came back, or None where it has to be sent again."""
+        task, server, started_s = self.running.pop(future)
+        server.running -= 1
+        try:
+            record = future.result()
+        except StyleServeError as error:
+            if _turned_away(error) or isinstance(error, DeadlineExceeded):
+                server.limit.refused(started_s, time.monotonic())
+            if _turned_away(error):
+                self.waiting.appendleft(task)
+                if self.trouble is None:
+                    self.stuck_since_s = time.monotonic()
+                self.trouble = error
+                return None
+            if isinstance(error, OutputError):
+                raise
+            if _may_be_an_accident(error) and task.accidents < self.settings.retries:
+                task.accidents += 1
+                self.waiting.append(task)
+                return None
+            return self._failure(task, error)
+        server.limit.succeeded(time.monotonic(), task.work)
+        self.trouble = None
+        return JobResult(task.job, record)
+
+    def _failure(self, task: Task, error: StyleServeError) -> JobResult:
+        self.trouble = None
+        record = task.failed(error, self.servers[0].client.model_name)
+        self.manifest.append(record)
+        return JobResult(task.job, record, error)
+
+    def _give_up(self) -> list[JobResult]:
+        trouble = self.trouble
+        assert trouble is not None  # noqa: S101 - patience does not end without
+        message = f"given up, as no job came to an end for {self.settings.patience_s:g} s: {trouble.message}"
+        error = type(trouble)(message, hint=trouble.hint)
+        failures = [self._failure(task, error) for task in self.waiting]
+        self.waiting.clear()
+        return failures
+
+    def _patience_left_s(self) -> float:
+        if self.trouble is None:
+            return float("inf")
+        return self.stuck_since_s + self.settings.patience_s - time.monotonic()
+
+    def _tell(self) -> None:
+        if self.on_progress is not None:
+            limit = sum(server.limit.limit for server in self.servers)
+            self.on_progress(Progress(len(self.running), limit, len(self.waiting), self.trouble))
+
+
+def _turned_away(error: StyleServeError) -> bool:
+    """Whether the server did not do the job, and it or another one will: it is busy, absent, or just going."""
+    cancelled = isinstance(error, ServiceError) and error.status == "CANCELLED"  # by a server that shuts down
+    return cancelled or isinstance(error, (Overloaded, ServerUnavailable))
+
+
+def _may_be_an_accident(error: StyleServeError) -> bool:
+    """Whether the same request may end otherwise next time."""
+    damaged = isinstance(error, BadReply) and not isinstance(error, NonFiniteResult)
+    return damaged or isinstance(error, DeadlineExceeded) or type(error) is ServiceError

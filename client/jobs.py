@@ -1,0 +1,181 @@
+"""What a batch is made of: a content, a style, controls, and the name of the result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from .controls import Controls
+from .errors import JobListError, OutputError
+from .outputs import EXTENSIONS
+from .signatures import DEFAULT_OPTIMIZER, Optimizer, choose_signature, refuse_foreign_controls
+
+_LONGEST_NAME_BYTES: Final = 240
+"""File systems take 255; a name is longer while the file is being written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One picture to paint.
+
+    Attributes:
+        content: path of the picture to paint.
+        style: path of the painting to follow.
+        output: name of the result below the folder of the batch, with slashes, ending in one of `outputs.EXTENSIONS`.
+        controls: of the request.
+        optimizer: "lbfgs" or "adam".
+        where: the job was asked for, for messages, as in "jobs.csv:3".
+
+    Raises:
+        OutputError: the name leaves the folder, or is none that a picture can be saved under.
+        ControlError: the optimiser is unknown or has no such control.
+    """
+
+    content: Path
+    style: Path
+    output: str
+    controls: Controls = field(default_factory=Controls)
+    optimizer: Optimizer = DEFAULT_OPTIMIZER
+    where: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "output", _checked_name(self.output))
+        refuse_foreign_controls(choose_signature(self.optimizer, None), self.controls)
+
+    def key(self, content_digest: str, style_digest: str, model_name: str) -> str:
+        """What makes the picture the one it is, as a SHA-256: the same key, the same picture under the same name.
+
+        Args:
+            content_digest: SHA-256 of the content's file; where it lies does not matter.
+            style_digest: SHA-256 of the style's file.
+            model_name: of the model that paints.
+        """
+        made_of = {
+            "content": content_digest,
+            "style": style_digest,
+            "model": model_name,
+            "optimizer": self.optimizer,
+            # As numbers of one type: 5 in one list and 5.0 in another are the same weight.
+            "controls": {name: float(value) for name, value in self.controls.sent().items()},
+            "output": self.output,
+        }
+        return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobDefaults:
+    """What holds for jobs that do not say.
+
+    Attributes:
+        controls: of the requests. A learning rate is not for a job that asks for L-BFGS by itself.
+        optimizer: "lbfgs" or "adam".
+        extension: of results that are not named, or named without one.
+
+    Raises:
+        OutputError: no picture can be saved with the extension.
+    """
+
+    controls: Controls = field(default_factory=Controls)
+    optimizer: Optimizer = DEFAULT_OPTIMIZER
+    extension: str = ".png"
+
+    def __post_init__(self) -> None:
+        if self.extension not in EXTENSIONS:
+            raise OutputError(
+                f"the extension is {self.extension!r}", hint=f"It must be one of: {', '.join(EXTENSIONS)}."
+            )
+
+
+def default_output(content: Path, style: Path, extension: str) -> str:
+    """The name of a result that is given none.
+
+    >>> default_output(Path("in/lake.jpg"), Path("swirls.png"), ".webp")
+    'lake--swirls.webp'
+    """
+    return f"{content.stem}--{style.stem}{extension}"
+
+
+def folder_jobs(contents: Path, styles: Iterable[Path], defaults: JobDefaults | None = None) -> tuple[Job, ...]:
+    """Every picture of a folder in every style, in the order of their names.
+
+    Args:
+        contents: folder of pictures; those in folders inside it are left out.
+        styles: files, or folders of them.
+        defaults: the controls of all jobs, and the format of the results.
+
+    Raises:
+        JobListError: a folder has no pictures, there is no style, or two results would have one name.
+        OutputError: a name is too long for a file.
+        ControlError: the optimiser has no such control.
+    """
+    defaults = JobDefaults() if defaults is None else defaults
+    found_styles = [picture for style in styles for picture in (_pictures_in(style) if style.is_dir() else [style])]
+    if not found_styles:
+        raise JobListError("there is no style to paint in", hint="Name one, or a folder of them, with --style.")
+    jobs = tuple(
+        Job(
+            content=content,
+            style=style,
+            output=default_output(content, style, defaults.extension),
+            controls=defaults.controls,
+            optimizer=defaults.optimizer,
+            where=f"{content} in the style of {style}",
+        )
+        for content in _pictures_in(contents)
+        for style in found_styles
+    )
+    refuse_doubles(jobs)
+    return jobs
+
+
+def refuse_doubles(jobs: Sequence[Job]) -> None:
+    """Refuses jobs of which one would write over the other's result.
+
+    Raises:
+        JobListError: with both of them.
+    """
+    first: dict[str, Job] = {}
+    for job in jobs:
+        other = first.setdefault(job.output, job)
+        if other is not job:
+            raise JobListError(
+                f"two jobs would both be saved as {job.output}: {other.where or 'one'}, and {job.where or 'another'}",
+                hint="Give them different names: in the column output of a list, or by renaming a picture.",
+            )
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    from .images import picture_extensions  # noqa: PLC0415 - brings Pillow
+
+    extensions = picture_extensions()
+    try:
+        found = sorted(
+            path
+            for path in folder.iterdir()
+            if path.suffix.lower() in extensions and not path.name.startswith(".") and path.is_file()
+        )
+    except OSError as error:
+        raise JobListError(f"the folder {folder} cannot be read: {error.strerror}") from error
+    if not found:
+        raise JobListError(f"there is no picture in the folder {folder}", hint="Name the folder that they are in.")
+    return found
+
+
+def _checked_name(output: str) -> str:
+    name = PurePosixPath(output)
+    if "\\" in output or any(unicodedata.category(char) == "Cc" for char in output):
+        raise OutputError(f"the output {output!r} is no name for a file", hint="Use letters, digits, and slashes.")
+    if name.is_absolute() or ".." in name.parts:
+        raise OutputError(f"the output {output} would leave the folder of the batch", hint="Give a name inside it.")
+    if name.suffix.lower() not in EXTENSIONS:
+        came = f"has the extension {name.suffix!r}" if name.suffix else "has no extension"
+        raise OutputError(f"the output {output!r} {came}", hint=f"Name it with one of: {', '.join(EXTENSIONS)}.")
+    if max(len(os.fsencode(part)) for part in name.parts) > _LONGEST_NAME_BYTES:
+        raise OutputError(f"the output {output} is longer than the {_LONGEST_NAME_BYTES} bytes a name may have")
+    return str(name)

@@ -1,0 +1,158 @@
+"""One job of a batch: where its result goes, whether it is there already, and painting it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .client import StyleClient
+from .errors import ImageError, JobListError, OutputError, StyleServeError
+from .images import load_picture, read_file
+from .jobs import Job, refuse_doubles
+from .manifest import Manifest, Record, file_digest
+from .outputs import check_output
+
+
+@dataclass
+class Task:
+    """A job on its way.
+
+    Attributes:
+        job: to do.
+        target: where its result is to be saved.
+        key: once the pictures were read.
+        tries: how often it was begun.
+        accidents: how many of them ended in an answer that may be another one next time.
+        seconds: that the last try took.
+        work: that it was, in pixels times steps, once it is done.
+    """
+
+    job: Job
+    target: Path
+    key: str | None = None
+    tries: int = 0
+    accidents: int = 0
+    seconds: float = 0.0
+    work: float = 0.0
+
+    def failed(self, error: StyleServeError, model_name: str) -> Record:
+        """The record of a failure."""
+        return Record(
+            key=self.key,
+            content=str(self.job.content),
+            style=str(self.job.style),
+            output=self.job.output,
+            optimizer=self.job.optimizer,
+            parameters=self.job.controls.sent(),
+            model=model_name,
+            seconds=round(self.seconds, 3),
+            tries=self.tries,
+            error={"kind": type(error).__name__, "message": error.message},
+        )
+
+
+def place(jobs: Sequence[Job], folder: Path) -> list[Task]:
+    """Tasks with a place for each result; the folders for them are made.
+
+    Raises:
+        JobListError: two jobs have one output, or one's output is a picture that another reads.
+        OutputError: a result would be outside the folder, or cannot be saved where it should.
+    """
+    refuse_doubles(jobs)
+    root = folder.resolve()
+    read = {path.resolve(): path for job in jobs for path in (job.content, job.style)}
+    tasks: list[Task] = []
+    for job in jobs:
+        target = (root / job.output).resolve()  # a link in the folder may lead out of it, or to another result
+        if not target.is_relative_to(root):
+            raise OutputError(f"{folder / job.output} leads out of {folder}, to {target}")
+        if target in read:
+            raise JobListError(
+                f"{job.where or 'a job'} would be saved over {read[target]}, which is to be read",
+                hint="Save the results in a folder of their own.",
+            )
+        tasks.append(Task(job, target))
+    try:
+        for parent in {root} | {task.target.parent for task in tasks}:
+            parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {error.filename}: {error.strerror}") from error
+    for task in tasks:
+        check_output(task.target)
+    return tasks
+
+
+def find_painted(tasks: Iterable[Task], manifest: Manifest, model_name: str) -> Iterator[tuple[Task, Record | None]]:
+    """Each task with the record of its picture, where the very picture that it asks for is in its place."""
+
+    @functools.cache  # a style is read once, not for every content
+    def digest(path: Path) -> str:
+        return _digest(read_file(path))
+
+    for task in tasks:
+        record = None
+        if manifest.mentions(task.job.output):
+            with contextlib.suppress(ImageError):  # is said when the task's turn comes
+                key = task.job.key(digest(task.job.content), digest(task.job.style), model_name)
+                record = manifest.painted(key)
+        if record is not None and record.sha256 != file_digest(task.target):
+            record = None
+        yield task, record
+
+
+def paint(task: Task, client: StyleClient, timeout_s: float | None) -> Record:
+    """Paints and saves a picture, and returns its record.
+
+    Args:
+        task: whose key, seconds and work are set.
+        client: to call.
+        timeout_s: of the call.
+
+    Raises:
+        StyleServeError: all that `StyleClient.stylize` and `StylizedResult.save` raise.
+    """
+    job, controls = task.job, task.job.controls
+    started = time.perf_counter()
+    try:
+        content, style = read_file(job.content), read_file(job.style)
+        task.key = job.key(_digest(content), _digest(style), client.model_name)
+        result = client.stylize(
+            load_picture(content, name=str(job.content)),
+            load_picture(style, name=str(job.style)),
+            content_weight=controls.content_weight,
+            style_weight=controls.style_weight,
+            total_variation_weight=controls.total_variation_weight,
+            steps=controls.steps,
+            learning_rate=controls.learning_rate,
+            max_side=controls.max_side,
+            optimizer=job.optimizer,
+            timeout_s=timeout_s,
+        )
+        result.save(task.target)
+    finally:
+        task.seconds = time.perf_counter() - started
+    task.work = result.image.width * result.image.height * max(result.steps, 1)
+    return Record(
+        key=task.key,
+        content=str(job.content),
+        style=str(job.style),
+        output=job.output,
+        sha256=file_digest(task.target),
+        optimizer=result.optimizer,
+        parameters=result.parameters,
+        model=result.model_name,
+        model_version=result.model_version,
+        loss_first=float(result.losses[0, 0]) if result.steps else None,
+        loss_last=float(result.losses[-1, 0]) if result.steps else None,
+        seconds=round(task.seconds, 3),
+        tries=task.tries,
+    )
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

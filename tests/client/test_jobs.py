@@ -1,0 +1,275 @@
+"""Folders and lists of jobs: what is read, and what is refused before anything is painted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from styleserve.client import (
+    ControlError,
+    Controls,
+    Job,
+    JobDefaults,
+    JobListError,
+    OutputError,
+    folder_jobs,
+    read_jobs,
+)
+from styleserve.client.job_files import COLUMNS
+
+
+def write(folder: Path, name: str, *lines: str) -> Path:
+    path = folder / name
+    path.write_text("\n".join([*lines, ""]))
+    return path
+
+
+def problems(path: Path) -> list[str]:
+    with pytest.raises(JobListError) as caught:
+        read_jobs(path)
+    return caught.value.message.replace(f"{path}:", "").splitlines()
+
+
+def test_every_column_of_csv_is_read(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "jobs.csv",
+        "content,style,output,optimizer,steps,content_weight,style_weight,tv_weight,learning_rate,max_side",
+        "a.jpg, in/s.png ,x/a.webp,adam,5,1e3,2,3,0.5,64",
+        "",
+        '"b,c.jpg",s.png,,,,,,,,',
+    )
+    first, second = read_jobs(path)
+    assert (first.content, first.style) == (tmp_path / "a.jpg", tmp_path / "in/s.png")
+    assert (first.output, first.optimizer, first.where) == ("x/a.webp", "adam", f"{path}:2")
+    assert first.controls == Controls(
+        steps=5, content_weight=1e3, style_weight=2.0, total_variation_weight=3.0, learning_rate=0.5, max_side=64
+    )
+    assert second == Job(content=tmp_path / "b,c.jpg", style=tmp_path / "s.png", output="b,c--s.png")
+    assert second.where == f"{path}:4"
+
+
+def test_json_lines_and_csv_say_the_same(tmp_path: Path) -> None:
+    rows = [
+        {"content": "a.jpg", "style": "s.png", "steps": 3, "tv_weight": 2.5},
+        {"content": "b.jpg", "style": "s.png", "output": "sub/b.tif", "max_side": None, "optimizer": "adam"},
+    ]
+    listed = write(tmp_path, "jobs.jsonl", json.dumps(rows[0]), "", json.dumps(rows[1]))
+    table = write(
+        tmp_path,
+        "jobs.csv",
+        "content,style,output,optimizer,steps,tv_weight",
+        "a.jpg,s.png,,,3,2.5",
+        "b.jpg,s.png,sub/b.tif,adam",
+    )
+    assert read_jobs(listed) == read_jobs(table)
+
+
+def test_a_spreadsheets_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.CSV"
+    path.write_bytes('content,style,output\r\n"über\nzwei.jpg",s.png,ü\r\nb.jpg,s.png,\r\n'.encode("utf-8-sig"))
+    first, second = read_jobs(path)
+    assert (first.content.name, first.output) == ("über\nzwei.jpg", "ü.png")
+    assert second.where.endswith(":4")  # a line of the file, although it is the second of the table
+
+
+def test_jobs_that_do_not_say_take_the_defaults(tmp_path: Path) -> None:
+    defaults = JobDefaults(controls=Controls(steps=9, learning_rate=0.1), optimizer="adam", extension=".webp")
+    path = write(tmp_path, "jobs.csv", "content,style,output,optimizer,steps", "a,s,,,", "b,s,b,,4", "c,s,c.png,lbfgs,")
+    first, second, third = read_jobs(path, defaults)
+    assert (first.output, first.controls) == ("a--s.webp", Controls(steps=9, learning_rate=0.1))
+    assert (second.output, second.controls) == ("b.webp", Controls(steps=4, learning_rate=0.1))
+    # Who asks for L-BFGS does not mean Adam's learning rate.
+    assert (third.output, third.controls) == ("c.png", Controls(steps=9))
+
+
+def test_every_wrong_line_is_named(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "jobs.csv",
+        "content,style,output,optimizer,steps,style_weight,learning_rate",
+        "a.jpg,s.png,good.png",
+        ",s.png",
+        "a.jpg,",
+        "a.jpg,s.png,../a.png",
+        "a.jpg,s.png,/a.png",
+        "a.jpg,s.png,a.bmp",
+        "a.jpg,s.png,,sgd",
+        "a.jpg,s.png,,,-1",
+        "a.jpg,s.png,,,2.5",
+        "a.jpg,s.png,,,,nan",
+    )
+    for line, (found, expected) in enumerate(
+        zip(
+            problems(path),
+            [
+                "content is missing",
+                "style is missing",
+                "would leave the folder",
+                "would leave the folder",
+                "has the extension '.bmp'",
+                "the optimizer is 'sgd'",
+                "steps is -1; it must be a whole number from 0",
+                "steps is '2.5'; it must be a whole number",
+                "style_weight is nan",
+            ],
+            strict=True,
+        ),
+        start=3,
+    ):
+        assert found.startswith(f"{line}: ")
+        assert expected in found
+
+
+def test_a_long_list_of_problems_is_cut(tmp_path: Path) -> None:
+    path = write(tmp_path, "jobs.csv", "content,style", *[",s.png"] * 30)
+    assert problems(path)[10:] == ["and 20 more"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "this is no JSON"),
+        ("[1]", "a job is an object"),
+        ('{"content": "a", "style": "s", "stepz": 3}', "there is no 'stepz'"),
+        ('{"content": "a", "style": "s", "steps": "3"}', "steps is '3'"),
+        ('{"content": "a", "style": "s", "steps": true}', "steps is True"),
+        ('{"content": "a", "style": "s", "content_weight": Infinity}', "content_weight is inf"),
+        ('{"content": 1, "style": "s"}', "content is 1; it must be a name"),
+        ('{"content": "a\\u0000", "style": "s"}', "it must be a name"),
+        ('{"content": "a", "style": "s", "optimizer": ["adam"]}', "optimizer is ['adam']"),
+        ('{"content": "a", "style": "s", "tv_weight": 1, "total_variation_weight": 1}', "are the same"),
+        ('{"content": "a", "style": "s", "learning_rate": 0.1}', "L-BFGS has none"),
+    ],
+)
+def test_wrong_lines_of_json(tmp_path: Path, line: str, message: str) -> None:
+    (found,) = problems(write(tmp_path, "jobs.jsonl", '{"content": "a", "style": "s"}', line))
+    assert found.startswith("2: ")
+    assert message in found
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (("content,style,stepz", "a,s,1"), "1: there is no column 'stepz'"),
+        (("content;style", "a;s"), "1: there is no column 'content;style'"),
+        (("content,style,style", "a,s,s"), "1: the column 'style' is there twice"),
+        (("content", "a"), "1: the column 'style' is missing"),
+        ((), "1: the column 'content' is missing"),
+        (("content,style", "a,s,1"), "2: there are 3 values for 2 columns"),
+        (("content,style", '"a,s'), "2: unexpected end of data"),
+        (("content,style",), "there is no job in"),
+    ],
+)
+def test_wrong_tables(tmp_path: Path, lines: tuple[str, ...], message: str) -> None:
+    path = write(tmp_path, "jobs.csv", *lines)
+    assert problems(path)[0].startswith(message)
+
+
+def test_files_that_are_no_list(tmp_path: Path) -> None:
+    latin = tmp_path / "latin.csv"
+    latin.write_bytes("content,style\nü.jpg,s.png\n".encode("latin-1"))
+    for path, message in [
+        (tmp_path / "none.csv", "cannot be read: No such file"),
+        (write(tmp_path, "jobs.txt"), "neither a folder nor a list of jobs"),
+        (latin, "not in UTF-8"),
+    ]:
+        with pytest.raises(JobListError, match=message):
+            read_jobs(path)
+
+
+def test_one_output_for_two_jobs(tmp_path: Path) -> None:
+    path = write(tmp_path, "jobs.csv", "content,style,output", "a,s,x/./o.png", "b,s,p.png", "c,s,x//o.png")
+    (message,) = problems(path)
+    assert message == "two jobs would both be saved as x/o.png: 2, and 4"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("in/b.JPG", "in/a.png", "in/.hidden.png", "in/notes.txt", "in/more/c.png", "styles/t.webp", "s.gif"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def test_every_content_of_a_folder_in_every_style(folder: Path) -> None:
+    defaults = JobDefaults(controls=Controls(steps=3), extension=".jpg")
+    jobs = folder_jobs(folder / "in", [folder / "s.gif", folder / "styles"], defaults)
+    assert [job.output for job in jobs] == ["a--s.jpg", "a--t.jpg", "b--s.jpg", "b--t.jpg"]
+    assert {job.controls for job in jobs} == {Controls(steps=3)}
+    assert jobs[-1].content == folder / "in/b.JPG"
+    assert jobs[-1].style == folder / "styles/t.webp"
+
+
+def test_folders_that_make_no_batch(folder: Path) -> None:
+    (folder / "empty").mkdir()
+    (folder / "in/a.jpg").touch()
+    for contents, styles, message in [
+        ("in", [], "there is no style"),
+        ("empty", ["s.gif"], "no picture in the folder"),
+        ("in", ["empty"], "no picture in the folder"),
+        ("in", ["s.gif"], "both be saved as a--s.png: .*a.jpg in the style of .*a.png in the style of"),
+    ]:
+        with pytest.raises(JobListError, match=message):
+            folder_jobs(folder / contents, [folder / style for style in styles])
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("", "no extension"),
+        ("..", "would leave"),
+        ("a/../../b.png", "would leave"),
+        ("/b.png", "would leave"),
+        ("b", "no extension"),
+        (".png", "no extension"),
+        ("a\nb.png", "no name for a file"),
+        ("a\\b.png", "no name for a file"),
+        ("a" * 250 + ".png", "longer than the 240 bytes"),
+    ],
+)
+def test_names_that_no_result_can_have(output: str, message: str) -> None:
+    with pytest.raises(OutputError, match=message):
+        Job(content=Path("a"), style=Path("s"), output=output)
+
+
+def test_a_job_is_checked_as_a_request_is() -> None:
+    wrong: list[dict[str, Any]] = [{"optimizer": "sgd"}, {"controls": Controls(learning_rate=0.1)}]
+    for values in wrong:
+        with pytest.raises(ControlError):
+            Job(content=Path("a"), style=Path("s"), output="a.png", **values)
+    with pytest.raises(OutputError, match=r"the extension is '\.bmp'"):
+        JobDefaults(extension=".bmp")
+
+
+def test_the_key_is_of_everything_that_makes_the_picture() -> None:
+    def key(content: str = "1", style: str = "2", model: str = "m", **values: Any) -> str:
+        job = Job(**{"content": Path("a"), "style": Path("s"), "output": "o.png", **values})
+        return job.key(content, style, model)
+
+    keys = [
+        key(),
+        key("3"),
+        key(style="3"),
+        key("2", "1"),
+        key(model="n"),
+        key(output="p.png"),
+        key(optimizer="adam"),
+        key(controls=Controls(steps=5)),
+        key(controls=Controls(max_side=5 + 16)),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert (
+        key()
+        == key(content="1", where="jobs.csv:3")
+        == Job(content=Path("elsewhere/a"), style=Path("t"), output="./o.png").key("1", "2", "m")
+    )
+    # A table has 5.0 where JSON may have 5.
+    assert key(controls=Controls(style_weight=5)) == key(controls=Controls(style_weight=5.0))
+
+
+def test_columns_are_the_contracts_controls() -> None:
+    assert set(COLUMNS) == {"content", "style", "output", "optimizer", "tv_weight", *Controls.__dataclass_fields__}
