@@ -1,7 +1,8 @@
 """The typed gRPC client of the service. Never imports TensorFlow.
 
-`StyleClient` sends requests to TensorFlow Serving, or to the embedded server, and returns typed results; every failure
-is a `StyleServeError`. The commands of the shell are in `styleserve.client.command`.
+`StyleClient`, and `AsyncStyleClient` for event loops, send requests to TensorFlow Serving, or to the embedded server,
+and return typed results; every failure is a `StyleServeError`. The commands of the shell are in
+`styleserve.client.command`.
 
 What needs NumPy, Pillow or gRPC is imported when it is first used: `--help` is quicker without.
 """
@@ -27,21 +28,27 @@ from .errors import (
     OutputError,
     Overloaded,
     RequestRefused,
+    SavedRunError,
     ServerUnavailable,
     ServiceError,
+    SettingsError,
+    StateRefused,
     StyleServeError,
     TooLarge,
     WrongServer,
 )
 from .job_files import read_jobs
 from .jobs import Job, JobDefaults, folder_jobs
-from .signatures import Optimizer, StylizeSignature
+from .retrying import RetryPolicy
+from .settings import Compression, ConnectionSettings
+from .signatures import Optimizer, ResumableSignature, StylizeSignature
 
 if TYPE_CHECKING:
-    from .batch import JobResult, Progress, run_batch
-    from .client import StyleClient
-    from .images import Picture, load_picture
+    from .batch import BatchProgress, JobResult, run_batch
+    from .client import AsyncStyleClient, StyleClient
+    from .images import Picture
     from .manifest import Record
+    from .progress import Progress
     from .results import (
         Description,
         LayerDescription,
@@ -52,12 +59,18 @@ if TYPE_CHECKING:
         Timings,
         VersionStatus,
     )
+    from .saved import SavedRun
+    from .sources import PictureSource, load_picture
 
 __all__ = [
     "DEFAULT_SERVER",
     "UNSET",
+    "AsyncStyleClient",
     "BadReply",
+    "BatchProgress",
     "BatchSettings",
+    "Compression",
+    "ConnectionSettings",
     "ControlError",
     "Controls",
     "DeadlineExceeded",
@@ -77,12 +90,19 @@ __all__ = [
     "OutputError",
     "Overloaded",
     "Picture",
+    "PictureSource",
     "Progress",
     "Record",
     "RequestRefused",
+    "ResumableSignature",
+    "RetryPolicy",
+    "SavedRun",
+    "SavedRunError",
     "ServerUnavailable",
     "ServiceError",
+    "SettingsError",
     "SignatureDescription",
+    "StateRefused",
     "StyleClient",
     "StyleServeError",
     "StylizeSignature",
@@ -100,32 +120,15 @@ __all__ = [
     "run_batch",
 ]
 
-_LATER: Final = {
-    "batch": ("JobResult", "Progress", "run_batch"),
-    "client": ("StyleClient",),
-    "images": (
-        "Picture",
-        "load_picture",
-    ),
-    "manifest": ("Record",),
-    "results": (
-        "Description",
-        "LayerDescription",
-        "Metadata",
-        "SignatureDescription",
-        "StylizedResult",
-        "TensorDescription",
-        "Timings",
-        "VersionStatus",
-    ),
-}
-"""The names that are imported late, by their module."""
+_LATER: Final = ("images", "sources", "results", "saved", "progress", "client", "manifest", "batch")
+"""The modules whose names are imported late: the lightest first, as they are looked through in this order."""
 
 
 if not TYPE_CHECKING:  # a checker would take every name for one that is there
 
     def __getattr__(name: str) -> object:
-        for module, names in _LATER.items():
-            if name in names:
-                return getattr(import_module(f".{module}", __name__), name)
+        if name in __all__:
+            for module in _LATER:
+                if hasattr(found := import_module(f".{module}", __name__), name):
+                    return getattr(found, name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -50,7 +50,7 @@ class JobResult:
 
 
 @dataclass(frozen=True)
-class Progress:
+class BatchProgress:
     """Where a batch is.
 
     Attributes:
@@ -77,7 +77,7 @@ def run_batch(
     folder: Path,
     *,
     settings: BatchSettings | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[BatchProgress], None] | None = None,
 ) -> Generator[JobResult]:
     """Does all jobs that are not done, and yields a result for each, those that were there first.
 
@@ -86,7 +86,8 @@ def run_batch(
 
     Args:
         jobs: to do.
-        clients: one for each server that is to work, all for models of one name.
+        clients: one for each server that is to work, all for models of one name. Better without retries of their own
+            (`RetryPolicy(tries=1)`): a batch has its own, which leave a busy server alone.
         folder: for the results and the manifest; it is made if need be.
         settings: how to go about it.
         on_progress: is told whenever calls were started or came back, in the iterating thread.
@@ -133,7 +134,7 @@ class _Run:
         clients: Sequence[StyleClient],
         manifest: Manifest,
         settings: BatchSettings,
-        on_progress: Callable[[Progress], None] | None,
+        on_progress: Callable[[BatchProgress], None] | None,
     ) -> None:
         self.waiting: Final = deque(tasks)
         self.running: Final[dict[Future[Record], tuple[Task, _Server, float]]] = {}
@@ -241,7 +242,7 @@ class _Run:
     def _tell(self) -> None:
         if self.on_progress is not None:
             limit = sum(server.limit.limit for server in self.servers)
-            self.on_progress(Progress(len(self.running), limit, len(self.waiting), self.trouble))
+            self.on_progress(BatchProgress(len(self.running), limit, len(self.waiting), self.trouble))
 
 
 def _turned_away(error: StyleServeError) -> bool:

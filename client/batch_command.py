@@ -7,29 +7,26 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, TypeVar
+from typing import Annotated, Final
 
 import typer
 
 from styleserve import contract
 
-from . import printing
 from .batch_printing import finish, shown
 from .batch_settings import BatchSettings
-from .controls import UNSET, Controls, Unset
+from .controls import Controls
 from .defaults import DEFAULT_SERVER
 from .errors import JobListError
 from .job_files import COLUMNS, read_jobs
 from .jobs import Job, JobDefaults, folder_jobs
-from .options import AsJson, CallTimeout, ModelName, OptimizerName, control_option
+from .options import Json, OptimizerName, Timeout, control, or_unset
+from .retrying import RetryPolicy
+from .settings import ENVIRONMENT, ConnectionSettings
 from .signatures import DEFAULT_OPTIMIZER
-
-if TYPE_CHECKING:
-    from .client import StyleClient
-
-_T = TypeVar("_T")
 
 _DEFAULTS: Final = BatchSettings()
 _DEFAULT_OPTIMIZER: Final = OptimizerName(DEFAULT_OPTIMIZER)
@@ -43,6 +40,7 @@ class _Format(str, Enum):
 
 
 def batch(
+    settings: ConnectionSettings,
     jobs: Annotated[
         Path,
         typer.Argument(
@@ -65,19 +63,20 @@ def batch(
         typer.Option(
             metavar="HOST:PORT",
             help="gRPC address of a server; repeated, of several that share the work.",
+            envvar=ENVIRONMENT["server"],
             show_default=DEFAULT_SERVER,
+            rich_help_panel="Connection",
         ),
     ] = None,
-    model_name: ModelName = contract.DEFAULT_MODEL_NAME,
     optimizer: Annotated[OptimizerName, typer.Option(help="Of jobs that do not say.")] = _DEFAULT_OPTIMIZER,
-    steps: Annotated[int | None, control_option("--steps", contract.STEPS)] = None,
-    content_weight: Annotated[float | None, control_option("--content-weight", contract.CONTENT_WEIGHT)] = None,
-    style_weight: Annotated[float | None, control_option("--style-weight", contract.STYLE_WEIGHT)] = None,
-    tv_weight: Annotated[float | None, control_option("--tv-weight", contract.TOTAL_VARIATION_WEIGHT)] = None,
+    steps: Annotated[int | None, control("--steps", contract.STEPS)] = None,
+    content_weight: Annotated[float | None, control("--content-weight", contract.CONTENT_WEIGHT)] = None,
+    style_weight: Annotated[float | None, control("--style-weight", contract.STYLE_WEIGHT)] = None,
+    tv_weight: Annotated[float | None, control("--tv-weight", contract.TOTAL_VARIATION_WEIGHT)] = None,
     learning_rate: Annotated[
-        float | None, control_option("--learning-rate", contract.LEARNING_RATE, " Of jobs that Adam does.")
+        float | None, control("--learning-rate", contract.LEARNING_RATE, " Of jobs that Adam does.")
     ] = None,
-    max_side: Annotated[int | None, control_option("--max-side", contract.MAX_SIDE)] = None,
+    max_side: Annotated[int | None, control("--max-side", contract.MAX_SIDE)] = None,
     file_format: Annotated[
         _Format, typer.Option("--format", help="Of results that are not named, or named without an extension.")
     ] = _Format.PNG,
@@ -89,7 +88,7 @@ def batch(
             show_default="found out from how the server answers",
         ),
     ] = None,
-    timeout: CallTimeout = None,
+    timeout: Timeout = None,
     retries: Annotated[
         int, typer.Option(metavar="N", help="Tries after the first, where an answer is late, damaged or an accident.")
     ] = _DEFAULTS.retries,
@@ -100,37 +99,39 @@ def batch(
             help="How long to wait for servers that are busy or absent, with no job coming to an end.",
         ),
     ] = _DEFAULTS.patience_s,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Paint many pictures; run again after a stop or a crash, only those that are missing."""
-    with printing.reported(as_json):
-        started = time.monotonic()
-        defaults = JobDefaults(
-            controls=Controls(
-                content_weight=_or_unset(content_weight),
-                style_weight=_or_unset(style_weight),
-                total_variation_weight=_or_unset(tv_weight),
-                steps=_or_unset(steps),
-                learning_rate=_or_unset(learning_rate),
-                max_side=_or_unset(max_side),
-            ),
-            optimizer=optimizer.value,
-            extension=f".{file_format.value}",
-        )
-        found = _jobs(jobs, style or [], output, defaults)
+    started = time.monotonic()
+    defaults = JobDefaults(
+        controls=Controls(
+            content_weight=or_unset(content_weight),
+            style_weight=or_unset(style_weight),
+            total_variation_weight=or_unset(tv_weight),
+            steps=or_unset(steps),
+            learning_rate=or_unset(learning_rate),
+            max_side=or_unset(max_side),
+        ),
+        optimizer=optimizer.value,
+        extension=f".{file_format.value}",
+    )
+    found = _jobs(jobs, style or [], output, defaults)
+    how = BatchSettings(concurrency=concurrency, timeout_s=timeout, retries=retries, patience_s=patience)
 
-        settings = BatchSettings(concurrency=concurrency, timeout_s=timeout, retries=retries, patience_s=patience)
+    from .batch import run_batch  # noqa: PLC0415
+    from .client import StyleClient  # noqa: PLC0415
 
-        from .batch import run_batch  # noqa: PLC0415
-
-        with contextlib.ExitStack() as stack:
-            clients = [stack.enter_context(_connected(each, model_name)) for each in server or [DEFAULT_SERVER]]
-            display = stack.enter_context(shown(len(found)))
-            results = run_batch(found, clients, output, settings=settings, on_progress=display.progress)
-            for result in stack.enter_context(contextlib.closing(results)):
-                display.result(result)
-        summary = display.tally.summary(output, time.monotonic() - started)
-    finish(summary, as_json=as_json)
+    settings = replace(settings, retry=RetryPolicy(tries=1))  # a batch tries again in its own way
+    with contextlib.ExitStack() as stack:
+        clients = [
+            stack.enter_context(StyleClient(settings=replace(settings, server=each)))
+            for each in server or [settings.server]
+        ]
+        display = stack.enter_context(shown(len(found)))
+        results = run_batch(found, clients, output, settings=how, on_progress=display.progress)
+        for result in stack.enter_context(contextlib.closing(results)):
+            display.result(result)
+    finish(display.tally.summary(output, time.monotonic() - started), as_json=as_json)
 
 
 def _jobs(source: Path, styles: list[Path], output: Path, defaults: JobDefaults) -> tuple[Job, ...]:
@@ -143,13 +144,3 @@ def _jobs(source: Path, styles: list[Path], output: Path, defaults: JobDefaults)
             f"the results would be among the pictures, in {output}", hint="Name another folder with --output."
         )
     return folder_jobs(source, styles, defaults)
-
-
-def _connected(server: str, model_name: str) -> StyleClient:
-    from .client import StyleClient  # noqa: PLC0415
-
-    return StyleClient(server, model_name=model_name)
-
-
-def _or_unset(value: _T | None) -> _T | Unset:
-    return UNSET if value is None else value

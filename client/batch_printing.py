@@ -17,7 +17,7 @@ from .printing import print_json, say
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
-    from .batch import JobResult, Progress
+    from .batch import BatchProgress, JobResult
 
 _SPEED_WINDOW_S = 3600.0
 """What the time left is estimated from; rich's half a minute is shorter than many a job."""
@@ -71,7 +71,7 @@ class Display(Protocol):
         """A job came to an end."""
         ...
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: BatchProgress) -> None:
         """Calls were started or came back."""
         ...
 
@@ -126,7 +126,7 @@ class _Lines:
         self.tally.count(result)
         say(f"[{self.tally.ended}/{self.tally.total}] {result.job.output}: {_outcome(result)}")
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: BatchProgress) -> None:
         if progress.stuck is not None and not self._waiting:
             say(f"Waiting: {progress.stuck.message}")
         self._waiting = progress.trouble is not None and (progress.stuck is not None or self._waiting)
@@ -147,7 +147,7 @@ class _Bar:
         if not result.was_there:
             self._bar.advance(self._task)
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: BatchProgress) -> None:
         self._limit = progress.limit
         doing = "Painting" if progress.stuck is None else f"Waiting: {progress.stuck.message}"
         self._bar.update(self._task, description=doing)

@@ -4,8 +4,10 @@
     ├── ControlError                 3   a control is out of its range or place; also a ValueError
     ├── ImageError                   4   a picture cannot be used
     ├── OutputError                  5   a result cannot be written
-    ├── JobListError                 6   a list of jobs cannot be used
-    ├── JobsFailed                   7   some jobs of a batch failed, the others are done
+    ├── SettingsError                6   a setting of the connection cannot be used; also a ValueError
+    ├── SavedRunError                7   a saved run cannot be gone on with
+    ├── JobListError                 8   a list of jobs cannot be used
+    ├── JobsFailed                   9   some jobs of a batch failed, the others are done
     └── ServiceError                10   the server failed in a way that has no class of its own
         ├── ServerUnavailable       11   nobody answers at the address
         ├── DeadlineExceeded        12   no answer in time
@@ -13,6 +15,7 @@
         ├── ModelNotFound           14   the server has no such model, version or signature
         ├── ModelNotReady           15   the server has the model, but not available (yet)
         ├── RequestRefused          16   the server does not accept the request
+        │   └── StateRefused        21   ... because it cannot go on from that state
         ├── TooLarge                17   over the limit of a message or of the server's memory
         ├── WrongServer             18   something answers that is not TensorFlow Serving
         └── BadReply                19   an answer that makes no sense
@@ -25,7 +28,10 @@ The numbers are the exit codes of the command line, which adds 0 (success), 2 (w
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
+
+if TYPE_CHECKING:
+    from .saved import SavedRun
 
 
 class StyleServeError(Exception):
@@ -63,16 +69,28 @@ class OutputError(StyleServeError):
     exit_code = 5
 
 
+class SettingsError(StyleServeError, ValueError):
+    """A setting of the connection cannot be used: a certificate, a token without TLS, a number out of its range."""
+
+    exit_code = 6
+
+
+class SavedRunError(StyleServeError):
+    """A saved run cannot be gone on with: no such file, damaged, or of other pictures."""
+
+    exit_code = 7
+
+
 class JobListError(StyleServeError):
     """A list of jobs cannot be used: unreadable, empty, or with lines that are wrong."""
 
-    exit_code = 6
+    exit_code = 8
 
 
 class JobsFailed(StyleServeError):
     """Some jobs of a batch failed; all others are done."""
 
-    exit_code = 7
+    exit_code = 9
 
 
 class ServiceError(StyleServeError):
@@ -81,14 +99,38 @@ class ServiceError(StyleServeError):
     Attributes:
         status: name of the gRPC status, as in "INTERNAL"; empty where the call itself succeeded.
         server_text: what the server said.
+        request_id: that went with the request, to be looked for in logs; empty where nothing was sent.
+        tries: calls that were made for the request.
     """
 
     exit_code = 10
 
-    def __init__(self, message: str, *, hint: str = "", status: str = "", server_text: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        status: str = "",
+        server_text: str = "",
+        request_id: str = "",
+        tries: int = 0,
+    ) -> None:
         super().__init__(message, hint=hint)
         self.status: Final = status
         self.server_text: Final = server_text
+        self.request_id: str = request_id
+        self.tries: int = tries
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{text}\n{self.trace}" if self.trace else text
+
+    @property
+    def trace(self) -> str:
+        """What tells the request from others, in a line; empty where nothing was sent."""
+        if not self.request_id:
+            return ""
+        return f"Request {self.request_id}" + (f", after {self.tries} tries." if self.tries > 1 else ".")
 
 
 class ServerUnavailable(ServiceError):
@@ -125,6 +167,27 @@ class RequestRefused(ServiceError):
     """The server does not accept the request."""
 
     exit_code = 16
+
+
+class StateRefused(RequestRefused):
+    """The model cannot go on from the state of a run: it is of another model.
+
+    Attributes:
+        saved: the run, as it was before.
+    """
+
+    exit_code = 21
+
+    def __init__(self, message: str, *, saved: SavedRun, cause: ServiceError) -> None:
+        super().__init__(
+            message,
+            hint=f"Serve version {saved.model_version} of the model, or begin a new run.",
+            status=cause.status,
+            server_text=cause.server_text,
+            request_id=cause.request_id,
+            tries=cause.tries,
+        )
+        self.saved: Final = saved
 
 
 class TooLarge(ServiceError):

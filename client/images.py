@@ -6,8 +6,9 @@ A file that is so already is sent byte by byte, with whatever its metadata says;
 from __future__ import annotations
 
 import io
-import os
 import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -87,40 +88,28 @@ class Picture:
         return (np.asarray(resized, dtype=np.float32) / 255.0)[None]
 
 
-def load_picture(source: str | os.PathLike[str] | bytes | Picture, *, name: str = "the picture") -> Picture:
-    """The picture in a file.
-
-    Args:
-        source: path of a file, or its bytes; a picture is passed on.
-        name: for messages, where `source` is not a path.
+def picture_of_file(data: bytes, name: str) -> Picture:
+    """The picture in the bytes of a file.
 
     Raises:
-        ImageError: there is no such file, or it is not a picture that can be used.
+        ImageError: they are no picture that can be used.
     """
-    if isinstance(source, Picture):
-        return source
-    if isinstance(source, bytes):
-        data = source
-    else:
-        name = str(source)
-        data = read_file(Path(source))
     if not data:
         raise ImageError(f"{name} is empty", hint="Give a picture.")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of damaged metadata, and of sizes that are refused below
-        try:
-            return _decode(data, name)
-        except ImageError:
-            raise
-        except UnidentifiedImageError as error:
-            raise ImageError(
-                f"{name} is not a picture that is read here",
-                hint=f"Give a {', '.join(_READ[:-1])} or {_READ[-1]} file.",
-            ) from error
-        except Image.DecompressionBombError as error:
-            raise _too_large(name, "far more") from error
-        except Exception as error:  # Pillow's plugins raise nearly anything on damaged files
-            raise ImageError(f"{name} is damaged or cut short: {error}", hint="Save or fetch it again.") from error
+    with _pillows_errors(name):
+        Image.init()  # so that OPEN is complete: not every build of Pillow reads every format
+        with Image.open(io.BytesIO(data), formats=[plugin for plugin in _READ if plugin in Image.OPEN]) as opened:
+            return _prepared(opened, name, data)
+
+
+def picture_of_image(image: Image.Image, name: str) -> Picture:
+    """The picture in an image of Pillow, which stays as it is.
+
+    Raises:
+        ImageError: it cannot be used.
+    """
+    with _pillows_errors(name):
+        return _prepared(image, name)
 
 
 def picture_extensions() -> frozenset[str]:
@@ -129,10 +118,10 @@ def picture_extensions() -> frozenset[str]:
 
 
 def read_file(path: Path) -> bytes:
-    """The bytes of a picture's file.
+    """The bytes of a file.
 
     Raises:
-        ImageError: there is no such file, it cannot be read, or it is larger than any picture.
+        ImageError: there is none, it cannot be read, or it is too large for a picture.
     """
     try:
         with path.open("rb") as file:
@@ -154,34 +143,53 @@ def _too_large(name: str, pixels: str) -> ImageError:
     return ImageError(f"{name} has {pixels} pixels; {MAX_PIXELS:,} are allowed", hint="Give a smaller picture.")
 
 
-def _decode(data: bytes, name: str) -> Picture:
-    Image.init()  # so that OPEN is complete: not every build of Pillow reads every format
-    with Image.open(io.BytesIO(data), formats=[plugin for plugin in _READ if plugin in Image.OPEN]) as opened:
-        width, height = opened.size
-        if width * height > MAX_PIXELS:
-            raise _too_large(name, f"{width} x {height} = {width * height:,}")
-        if min(width, height) < MIN_SIDE_PX:
+@contextmanager
+def _pillows_errors(name: str) -> Generator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of damaged metadata, and of sizes that are refused below
+        try:
+            yield
+        except ImageError:
+            raise
+        except UnidentifiedImageError as error:
             raise ImageError(
-                f"{name} is {width} x {height} pixels; at least {MIN_SIDE_PX} x {MIN_SIDE_PX} are needed",
-                hint="Give a larger picture.",
-            )
-        frames = 1 if opened.format == "MPO" else getattr(opened, "n_frames", 1)
-        opened.load()
-        notes = [f"only the first of {frames} frames is used"] if frames > 1 else []
-        orientation = opened.getexif().get(_ORIENTATION_TAG, 1)  # after loading: Pillow turns TIFF files by itself
-        colour, alpha = _eight_bit(opened, name)
-        if colour.mode == "CMYK" and "icc_profile" not in opened.info:
-            notes.append("CMYK without a colour profile: its colours are a guess")
-        rgb, converted = to_srgb(colour, opened.info.get("icc_profile"), notes)
-        if alpha is not None and alpha.getextrema() != (255, 255):
-            rgb = Image.composite(rgb, Image.new("RGB", rgb.size, "white"), alpha)
-            notes.append("transparent parts were laid on white")
-        if orientation in _UPRIGHT:
-            rgb = rgb.transpose(_UPRIGHT[orientation])
-        unchanged = opened.mode in ("L", "RGB") and alpha is None and not converted and orientation not in _UPRIGHT
-        as_it_is = unchanged and frames == 1 and opened.format in _SENT_AS_THEY_ARE and _is_whole_8_bit_file(data)
+                f"{name} is not a picture that is read here",
+                hint=f"Give a {', '.join(_READ[:-1])} or {_READ[-1]} file.",
+            ) from error
+        except Image.DecompressionBombError as error:
+            raise _too_large(name, "far more") from error
+        except Exception as error:  # Pillow's plugins raise nearly anything on damaged files
+            raise ImageError(f"{name} is damaged or cut short: {error}", hint="Save or fetch it again.") from error
+
+
+def _prepared(opened: Image.Image, name: str, file: bytes | None = None) -> Picture:
+    """The picture in an image, whose `file` is sent if that holds just its pixels."""
+    width, height = opened.size
+    if width * height > MAX_PIXELS:
+        raise _too_large(name, f"{width} x {height} = {width * height:,}")
+    if min(width, height) < MIN_SIDE_PX:
+        raise ImageError(
+            f"{name} is {width} x {height} pixels; at least {MIN_SIDE_PX} x {MIN_SIDE_PX} are needed",
+            hint="Give a larger picture.",
+        )
+    frames = 1 if file is None or opened.format == "MPO" else getattr(opened, "n_frames", 1)
+    opened.load()
+    notes = [f"only the first of {frames} frames is used"] if frames > 1 else []
+    orientation = opened.getexif().get(_ORIENTATION_TAG, 1)  # after loading: Pillow turns TIFF files by itself
+    colour, alpha = _eight_bit(opened, name)
+    if colour.mode == "CMYK" and "icc_profile" not in opened.info:
+        notes.append("CMYK without a colour profile: its colours are a guess")
+    rgb, converted = to_srgb(colour, opened.info.get("icc_profile"), notes)
+    if alpha is not None and alpha.getextrema() != (255, 255):
+        rgb = Image.composite(rgb, Image.new("RGB", rgb.size, "white"), alpha)
+        notes.append("transparent parts were laid on white")
+    if orientation in _UPRIGHT:
+        rgb = rgb.transpose(_UPRIGHT[orientation])
+    unchanged = opened.mode in ("L", "RGB") and alpha is None and not converted and orientation not in _UPRIGHT
+    fit = unchanged and frames == 1 and opened.format in _SENT_AS_THEY_ARE
     rgb.info.clear()  # the old profile and transparency no longer describe these pixels
-    return Picture(name, rgb, data if as_it_is else _png(rgb), tuple(notes))
+    encoded = file if file is not None and fit and _is_whole_8_bit_file(file) else _png(rgb)
+    return Picture(name, rgb, encoded, tuple(notes))
 
 
 def _is_whole_8_bit_file(data: bytes) -> bool:

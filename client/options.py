@@ -1,22 +1,39 @@
-"""Options that several commands share."""
+"""Options that commands share: how to reach the server, the controls of a painting, JSON."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
 from enum import Enum
-from typing import Annotated, Any
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Final, TypeVar
 
 import typer
 
 from styleserve import contract
 
-from .controls import allowed_range
+from . import printing
+from .controls import UNSET, Unset, allowed_range
+from .settings import ENVIRONMENT, ConnectionSettings
 
-ModelName = Annotated[str, typer.Option("--model-name", help="Name under which the server has the model.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")]
-CallTimeout = Annotated[
+if TYPE_CHECKING:
+    from .client import StyleClient
+    from .images import Picture
+
+_T = TypeVar("_T")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")]
+Timeout = Annotated[
     float | None,
-    typer.Option("--timeout", metavar="SECONDS", help="Deadline of each call; by default it grows with the work."),
+    typer.Option("--timeout", metavar="SECONDS", help="Deadline of each request; by default it grows with the work."),
 ]
+AdminTimeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", help="Deadline of the request.")]
+
+
+_LATER_TYPES: Final = {"StyleClient": object}
+"""Names in the annotations of commands that are imported when a command runs."""
 
 
 class OptimizerName(str, Enum):
@@ -26,10 +43,85 @@ class OptimizerName(str, Enum):
     ADAM = "adam"
 
 
-def control_option(option: str, control: contract.Control, remark: str = "") -> Any:  # noqa: ANN401 - as Typer types it
-    """An option for a control, with its range and its default in the help."""
+class _Compression(str, Enum):
+    NONE = "none"
+    GZIP = "gzip"
+
+
+def _connection(name: str, kind: Any, text: str, *, metavar: str | None = None) -> inspect.Parameter:  # noqa: ANN401
+    flag = "--tls/--no-tls" if name == "tls" else f"--{name.replace('_', '-')}"
+    option = typer.Option(flag, metavar=metavar, help=text, envvar=ENVIRONMENT[name], rich_help_panel="Connection")
+    default = {field.name: field.default for field in fields(ConnectionSettings)}[name]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
+
+
+_CONNECTION: Final = (
+    _connection("server", str, "gRPC address of the server.", metavar="HOST:PORT"),
+    _connection("model_name", str, "Name under which the server has the model."),
+    _connection("tls", bool | None, "Encrypt, also without a file of authorities: the system's are trusted then."),
+    _connection("ca", Path | None, "Authorities to trust for TLS, PEM.", metavar="FILE"),
+    _connection("cert", Path | None, "Certificate of this client, PEM.", metavar="FILE"),
+    _connection("key", Path | None, "Private key of this client, PEM.", metavar="FILE"),
+    _connection("token", str | None, "Bearer token. Others see a command line: better in the environment."),
+    _connection("compression", _Compression, "Compression of requests; pictures are compressed already."),
+)
+
+
+def with_settings(command: Callable[Concatenate[ConnectionSettings, ...], None]) -> Callable[..., None]:
+    """The command, with options for a connection in place of its first parameter, the settings of one.
+
+    An option for a connection that the command has itself is its own. What goes wrong in it is reported, in the way
+    that its own option `--json` asks for.
+    """
+    own = list(inspect.signature(command, locals=_LATER_TYPES, eval_str=True).parameters.values())[1:]
+    options = [option for option in _CONNECTION if option.name not in {each.name for each in own}]
+
+    def connected(*, as_json: bool, **values: Any) -> None:  # noqa: ANN401 - checked by Typer
+        with printing.reported(as_json):
+            settings = ConnectionSettings(**{option.name: values.pop(option.name) for option in options})
+            command(settings, as_json=as_json, **values)  # pyright: ignore[reportCallIssue]
+
+    parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own] + options
+    # Typer reads both.
+    connected.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
+    connected.__annotations__ = {each.name: each.annotation for each in parameters}
+    connected.__name__, connected.__doc__ = command.__name__, command.__doc__
+    return connected
+
+
+def with_client(command: Callable[Concatenate[StyleClient, ...], None]) -> Callable[..., None]:
+    """The command, with options for a connection in place of its first parameter, a client; else as `with_settings`."""
+
+    @wraps(command)
+    def connected(settings: ConnectionSettings, **values: Any) -> None:  # noqa: ANN401 - checked by Typer
+        from .client import StyleClient  # noqa: PLC0415
+
+        with StyleClient(settings=settings) as client:
+            command(client, **values)
+
+    return with_settings(connected)
+
+
+def control(option: str, control: contract.Control, remark: str = "") -> Any:  # noqa: ANN401 - as Typer types it
+    """The option of a control, with what the contract says of it."""
     defaults = f"{control.tutorial:g}" + (f" or {control.relative:g}" if control.relative != control.tutorial else "")
     text = (
         f"{control.help}{remark} Allowed: {allowed_range(control)}. The default is the model's own, usually {defaults}."
     )
     return typer.Option(option, help=text, metavar="N" if control.dtype == "int32" else "X", show_default=False)
+
+
+def or_unset(value: _T | None) -> _T | Unset:
+    """What an option that is not given means: the model's own default."""
+    return UNSET if value is None else value
+
+
+def loaded(path: Path) -> Picture:
+    """The picture in a file.
+
+    Raises:
+        ImageError: it cannot be used.
+    """
+    from .sources import load_picture  # noqa: PLC0415
+
+    return load_picture(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -25,20 +25,27 @@ _FORMATS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
 EXTENSIONS: Final = tuple(_FORMATS)
 """What a result can be saved as."""
 
+_FRAME_MS: Final = 150
+_LAST_FRAME_MS: Final = 2000
+
 _IMAGE_DESCRIPTION: Final = 0x010E  # EXIF and TIFF tags
 _SOFTWARE: Final = 0x0131
 
 
-def check_output(path: str | os.PathLike[str]) -> Path:
-    """The path, once it was found that a picture can be saved there: to be asked before minutes of work.
+def check_output(path: str | os.PathLike[str], *, extensions: Sequence[str] | None = EXTENSIONS) -> Path:
+    """The path, once it was found that a file can be saved there: to be asked before minutes of work.
+
+    Args:
+        path: of the file.
+        extensions: that it may have; None is any, or none.
 
     Raises:
         OutputError: unknown extension, or the folder is missing or not writable.
     """
     path = Path(path)
-    if path.suffix.lower() not in _FORMATS:
+    if extensions is not None and path.suffix.lower() not in extensions:
         came = f"has the extension {path.suffix!r}" if path.suffix else "has no extension"
-        raise OutputError(f"{path} {came}", hint=f"Name it with one of: {', '.join(EXTENSIONS)}.")
+        raise OutputError(f"{path} {came}", hint=f"Name it with one of: {', '.join(extensions)}.")
     if path.is_dir():
         raise OutputError(f"{path} is a folder", hint="Name a file in it.")
     if not path.parent.is_dir():
@@ -105,4 +112,20 @@ def save_image(image: Image.Image, path: str | os.PathLike[str], *, text: Mappin
             exif[_SOFTWARE] = text["Software"]
         extra["exif"] = exif.tobytes()
     write_atomically(path, lambda file: image.save(file, file_format, **extra))
+    return path
+
+
+def save_animation(frames: Sequence[Image.Image], path: str | os.PathLike[str]) -> Path:
+    """Saves pictures of one size, one after the other, as a GIF that repeats, and returns its path.
+
+    Raises:
+        OutputError: it cannot be written there.
+    """
+    path = check_output(path, extensions=(".gif",))
+    first, *others = frames
+    durations = [*[_FRAME_MS] * len(others), _LAST_FRAME_MS]
+    write_atomically(
+        path,
+        lambda file: first.save(file, "GIF", save_all=True, append_images=others, duration=durations, loop=0),
+    )
     return path

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from .client import StyleClient
 from .errors import ImageError, JobListError, OutputError, StyleServeError
-from .images import load_picture, read_file
+from .images import read_file
 from .jobs import Job, refuse_doubles
 from .manifest import Manifest, Record, file_digest
 from .outputs import check_output
+from .sources import load_picture
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -13,10 +13,11 @@ import typer
 
 from styleserve import contract
 
-from .errors import StyleServeError
+from .errors import ServiceError, StyleServeError
 from .signatures import OPTIMIZER_NAMES
 
 if TYPE_CHECKING:
+    from .progress import Progress as RunProgress
     from .results import Description, LayerDescription, Metadata, StylizedResult, TensorDescription, VersionStatus
 
 _INTERRUPTED = 130  # as a shell reports a program that SIGINT ended
@@ -43,29 +44,71 @@ def reported(as_json: bool) -> Generator[None]:
     try:
         yield
     except StyleServeError as error:
-        _leave(error.exit_code, type(error).__name__, error.message, error.hint, as_json)
-    except KeyboardInterrupt:
-        _leave(_INTERRUPTED, "KeyboardInterrupt", "stopped with Ctrl-C", "", as_json)
+        facts = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
+        if isinstance(error, ServiceError):
+            facts |= {"status": error.status, "request_id": error.request_id, "tries": error.tries}
+        _leave(error.exit_code, str(error), facts, as_json)
+    except KeyboardInterrupt as error:
+        text = str(error) or "stopped with Ctrl-C"
+        message, _, hint = text.partition("\n")
+        _leave(_INTERRUPTED, text, {"kind": "KeyboardInterrupt", "message": message, "hint": hint}, as_json)
 
 
-def _leave(code: int, kind: str, message: str, hint: str, as_json: bool) -> NoReturn:
-    say(f"Error: {message}" + (f"\n{hint}" if hint else ""))
+def _leave(code: int, text: str, facts: Mapping[str, str | int], as_json: bool) -> NoReturn:
+    say(f"Error: {text}")
     if as_json:
-        print_json({"error": {"kind": kind, "message": message, "hint": hint, "exit_code": code}})
+        print_json({"error": {**facts, "exit_code": code}})
     raise typer.Exit(code)
 
 
+def is_watched(*, quiet: bool) -> bool:
+    """Whether somebody looks on, and wants to see how far it is."""
+    return sys.stderr.isatty() and not quiet
+
+
 @contextmanager
-def spinner(text: str) -> Generator[None]:
+def spinner(text: str, *, quiet: bool = False) -> Generator[None]:
     """Shows that something is going on, and for how long, where stderr is a terminal."""
     # Imported here, because they would make every --help slower.
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
 
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+    with Progress(
+        *columns, console=Console(stderr=True), transient=True, disable=not is_watched(quiet=quiet)
+    ) as progress:
         progress.add_task(text, total=None)
         yield
+
+
+@contextmanager
+def progress_bar(text: str, *, shown: bool) -> Generator[Callable[[RunProgress], None]]:
+    """Shows how far a run is: call what is given with each of its steps.
+
+    Args:
+        text: what is being done.
+        shown: whether to show anything.
+    """
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[facts]}", markup=False),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown) as bar:
+        task = bar.add_task(text, total=None, facts="")
+
+        def show(progress: RunProgress) -> None:
+            loss = f"loss {progress.losses[-1, 0]:.4g}, " if len(progress.losses) else ""
+            steps = f"{progress.steps_done}/{progress.steps_total} steps"
+            facts = f"{steps}, {loss}{progress.seconds_left:.0f} s left"
+            bar.update(task, completed=progress.steps_done, total=progress.steps_total, facts=facts)
+
+        yield show
 
 
 def stylized_line(result: StylizedResult, saved: Path) -> str:

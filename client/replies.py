@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from styleserve import contract
 
 from .errors import BadReply, ImageError, NonFiniteResult
-from .images import Picture, load_picture
+from .images import Picture, picture_of_file
 from .protos import (
     ErrorCode,
     GetModelMetadataResponse,
@@ -30,7 +30,7 @@ from .results import (
     TensorDescription,
     VersionStatus,
 )
-from .signatures import StylizeSignature, optimizer_of, sends_files
+from .signatures import ResumableSignature, StylizeSignature, optimizer_of, sends_files
 from .tensors import Array, to_array, type_name
 
 SIGNATURE_DEF: Final = "signature_def"
@@ -70,13 +70,20 @@ def numbers(reply: PredictResponse, field: contract.Field) -> Array:
     return array
 
 
-def losses(reply: PredictResponse, steps: int | None, signature: StylizeSignature) -> Floats:
+def losses(
+    reply: PredictResponse,
+    steps: int | None,
+    signature: StylizeSignature | ResumableSignature,
+    *,
+    before: int = 0,
+) -> Floats:
     """The losses of each step, `[steps, 4]` float32, finite.
 
     Args:
         reply: to a request for one example, so that no row is padding.
         steps: that were asked for; None where the server chose.
         signature: that was called.
+        before: steps of the same run that were done before.
 
     Raises:
         NonFiniteResult: the optimisation diverged.
@@ -89,15 +96,27 @@ def losses(reply: PredictResponse, steps: int | None, signature: StylizeSignatur
     if len(rows):
         row, column = rows[0], columns[0]
         adam = optimizer_of(signature) == "adam"
+        when = f"{'before' if adam else 'after'} step {before + row + 1} of {before + len(table)}"
         raise NonFiniteResult(
-            f"the optimisation diverged: {'before' if adam else 'after'} step {row + 1} of {len(table)}, the "
-            f"{contract.LOSS_COLUMNS[column]} loss is {table[row, column]:g}",
+            f"the optimisation diverged: {when}, the {contract.LOSS_COLUMNS[column]} loss is {table[row, column]:g}",
             hint=f"Give {'a smaller learning rate or ' if adam else ''}smaller weights.",
         )
     return table
 
 
-def picture(reply: PredictResponse, signature: StylizeSignature) -> Picture:
+def state(reply: PredictResponse) -> bytes:
+    """Where the run is, for the next call.
+
+    Raises:
+        BadReply: it is missing, or empty.
+    """
+    found = bytes(output(reply, contract.STATE))
+    if not found:
+        raise BadReply(f"the reply's {contract.STATE.name!r} is empty")
+    return found
+
+
+def picture(reply: PredictResponse, signature: StylizeSignature | ResumableSignature) -> Picture:
     """The stylised picture, from whichever output the signature has for it.
 
     Raises:
@@ -106,7 +125,7 @@ def picture(reply: PredictResponse, signature: StylizeSignature) -> Picture:
     """
     if sends_files(signature):
         try:
-            return load_picture(bytes(output(reply, contract.PNG_BYTES)), name="the result")
+            return picture_of_file(bytes(output(reply, contract.PNG_BYTES)), "the result")
         except ImageError as error:
             raise BadReply(f"the reply's {contract.PNG_BYTES.name!r} cannot be used: {error.message}") from error
     pixels = numbers(reply, contract.STYLIZED_IMAGE)

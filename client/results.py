@@ -15,7 +15,7 @@ from PIL import Image
 from styleserve import __version__
 
 from .outputs import save_image
-from .signatures import OPTIMIZER_NAMES, Optimizer, StylizeSignature, optimizer_of
+from .signatures import OPTIMIZER_NAMES, Optimizer, ResumableSignature, StylizeSignature, optimizer_of
 
 Floats = NDArray[np.float32]
 
@@ -57,7 +57,7 @@ class StylizedResult:
     losses: Floats
     model_name: str
     model_version: int
-    signature: StylizeSignature
+    signature: StylizeSignature | ResumableSignature
     parameters: Mapping[str, float | int]
     timings: Timings
     notes: tuple[str, ...] = ()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ from styleserve.client.tensors import bytes_tensor, number_tensor, to_array
 LAYERS = ("block1_conv1", "block2_conv1", "block2_conv2")
 DEFAULT_STEPS = 7
 VERSION = 42
+STATE = b"state of the stub"
 
 
 @dataclass
@@ -76,17 +80,41 @@ def describe(request: protos.PredictRequest) -> protos.PredictResponse:
     )
 
 
-def predict(request: protos.PredictRequest) -> protos.PredictResponse:
+def resume(request: protos.PredictRequest) -> protos.PredictResponse | Refusal:
+    """The content, a level darker with each step, and losses that fall with each: a state holds both."""
+    inputs = request.inputs
+    steps = int(to_array(inputs["steps"], "steps")[0])
+    pictures = {"content_bytes", "style_bytes"} & set(inputs)
+    if ("state" in inputs) == bool(pictures):
+        return Refusal(grpc.StatusCode.INVALID_ARGUMENT, "assertion failed: [give two pictures or a state]")
+    if "state" in inputs:
+        state = to_array(inputs["state"], "state")[0]
+        if not state.startswith(STATE):
+            return Refusal(grpc.StatusCode.INVALID_ARGUMENT, "assertion failed: [the state is of another model]")
+        done, png = int.from_bytes(state[len(STATE) :][:4], "big"), state[len(STATE) + 4 :]
+    else:
+        done, png = 0, to_array(stylize(request).outputs["png_bytes"], "png_bytes")[0]
+    total = (1e6 * 0.97 ** np.arange(done, done + steps)).astype(np.float32)
+    darker = io.BytesIO()
+    load_picture(png).image.point([max(0, level - done - steps) for level in range(256)] * 3).save(darker, "PNG")
+    outputs = {
+        "state": bytes_tensor([STATE + (done + steps).to_bytes(4, "big") + png]),
+        "losses": float_list(np.stack([total, total * 0.5, total * 0.375, total * 0.125], axis=-1)[None]),
+        "png_bytes": bytes_tensor([darker.getvalue()]),
+    }
+    return reply(request, {name: outputs[name] for name in request.output_filter or outputs})
+
+
+def predict(request: protos.PredictRequest) -> protos.PredictResponse | Refusal:
     """Whatever the signature says."""
-    return describe(request) if request.model_spec.signature_name == contract.DESCRIBE else stylize(request)
+    name = request.model_spec.signature_name
+    if name in (contract.STYLIZE_RESUMABLE, contract.STYLIZE_LBFGS_RESUMABLE):
+        return resume(request)
+    return describe(request) if name == contract.DESCRIBE else stylize(request)
 
 
 def reply(request: protos.PredictRequest, outputs: dict[str, protos.TensorProto]) -> protos.PredictResponse:
-    spec = protos.ModelSpec(
-        name=request.model_spec.name,
-        version=protos.Int64Value(value=VERSION),
-        signature_name=request.model_spec.signature_name,
-    )
+    spec = protos.ModelSpec(name=request.model_spec.name, signature_name=request.model_spec.signature_name)
     return protos.PredictResponse(model_spec=spec, outputs=outputs)
 
 
@@ -124,13 +152,19 @@ def version_status(state: protos.ModelVersionState) -> protos.GetModelStatusResp
 
 @dataclass
 class StubServer:
-    """Speaks the protocol; what it answers may be replaced by another function or by a `Refusal`."""
+    """Speaks the protocol; what it answers may be replaced by another function or by a `Refusal`.
+
+    `version` is the newest one, and answers where none is asked for; those in `gone` are not found.
+    """
 
     predict: Behaviour | Refusal = predict
     metadata: Behaviour | Refusal = metadata
     status: Behaviour | Refusal = status
     predict_in_context: Callable[[Any, grpc.ServicerContext], Any] | None = None
+    version: int = VERSION
+    gone: set[int] = field(default_factory=set[int])
     requests: list[Any] = field(default_factory=list[Any])
+    headers: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     address: str = ""
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
@@ -151,23 +185,34 @@ class StubServer:
     def _answer(self, name: str) -> Callable[[Any, grpc.ServicerContext], Any]:
         def answer(request: Any, context: grpc.ServicerContext) -> Any:
             self.requests.append(request)
+            self.headers.append(dict(context.invocation_metadata()))
+            asked = request.model_spec.version.value
             if name == "predict" and self.predict_in_context is not None:
-                return self.predict_in_context(request, context)
+                return self._versioned(self.predict_in_context(request, context), asked)
+            if asked in self.gone:
+                servable = f"Specific({request.model_spec.name}, {asked})"
+                context.abort(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {servable}")
             behaviour: Behaviour | Refusal = getattr(self, name)
-            if isinstance(behaviour, Refusal):
-                context.abort(behaviour.code, behaviour.text)
-            return behaviour(request)
+            answered = behaviour if isinstance(behaviour, Refusal) else behaviour(request)
+            if isinstance(answered, Refusal):
+                context.abort(answered.code, answered.text)
+            return self._versioned(answered, asked)
 
         return answer
+
+    def _versioned(self, answered: Any, asked: int) -> Any:
+        if isinstance(answered, protos.PredictResponse):
+            answered.model_spec.version.value = asked or self.version
+        return answered
 
 
 def _serialize(message: Any) -> bytes:
     return message if isinstance(message, bytes) else message.SerializeToString()
 
 
-@pytest.fixture
-def stub() -> Iterator[StubServer]:
-    """A server of one's own, running."""
+@contextmanager
+def serving(credentials: grpc.ServerCredentials | None = None) -> Generator[StubServer]:
+    """A server of one's own, running, with TLS or without."""
     server = StubServer()
     running = grpc.server(
         ThreadPoolExecutor(max_workers=4),
@@ -178,10 +223,27 @@ def stub() -> Iterator[StubServer]:
         ],
     )
     running.add_generic_rpc_handlers(server.handlers())
-    server.address = f"127.0.0.1:{running.add_insecure_port('127.0.0.1:0')}"
+    if credentials is None:
+        port = running.add_insecure_port("127.0.0.1:0")
+    else:
+        port = running.add_secure_port("127.0.0.1:0", credentials)
+    server.address = f"127.0.0.1:{port}"
     running.start()
     yield server
     running.stop(grace=None).wait()
+
+
+@pytest.fixture
+def stub() -> Iterator[StubServer]:
+    """A server of one's own, running."""
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def serve() -> Callable[..., AbstractContextManager[StubServer]]:
+    """`serving`, as tests cannot import from here."""
+    return serving
 
 
 @pytest.fixture
@@ -218,3 +280,36 @@ def style(tmp_path: Path) -> Path:
     path = tmp_path / "style.png"
     draw().rotate(180).save(path)
     return path
+
+
+BLOCKED = """
+import signal
+import sys
+
+# Behind a shell's "&" a process is born deaf to Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("tensorflow", "tensorflow_serving", "keras", "matplotlib", "opentelemetry"):
+            raise ImportError(f"{name} is blocked")
+
+sys.meta_path.insert(0, Block())
+import typer
+from styleserve.client.command import register
+app = typer.Typer(pretty_exceptions_enable=False)
+register(app)
+app()
+"""
+
+
+def started(*arguments: object, **options: Any) -> subprocess.Popen[str]:
+    """The commands in a Python that has no TensorFlow, and none of the extras."""
+    command = [sys.executable, "-W", "error", "-c", BLOCKED, *map(str, arguments)]
+    return subprocess.Popen(command, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options})
+
+
+@pytest.fixture
+def start() -> Callable[..., subprocess.Popen[str]]:
+    """`started`, as tests cannot import from here."""
+    return started

@@ -15,15 +15,17 @@ import pytest
 from PIL import Image
 
 from styleserve.client import (
+    BatchProgress,
     BatchSettings,
+    ConnectionSettings,
     ControlError,
     Controls,
     Job,
     JobListError,
     JobResult,
     OutputError,
-    Progress,
     Record,
+    RetryPolicy,
     StyleClient,
     run_batch,
 )
@@ -31,6 +33,8 @@ from styleserve.client.manifest import MANIFEST_NAME, Manifest
 from tests.client.proxy import Proxy
 
 JOBS = 40
+NO_RETRIES = ConnectionSettings(retry=RetryPolicy(tries=1))
+"""A batch has its own."""
 
 
 class Restartable:
@@ -85,7 +89,7 @@ def out(tmp_path: Path) -> Path:
 
 def run(jobs: list[Job], *addresses: str, out: Path, **settings: Any) -> list[JobResult]:
     with ExitStack() as stack:
-        clients = [stack.enter_context(StyleClient(address)) for address in addresses]
+        clients = [stack.enter_context(StyleClient(address, settings=NO_RETRIES)) for address in addresses]
         return list(run_batch(jobs, clients, out, settings=BatchSettings(**settings)))
 
 
@@ -247,8 +251,8 @@ def test_a_busy_server_is_given_less(stub: Any, jobs: list[Job], out: Path, expe
 
 def test_a_fixed_concurrency_is_kept_to(stub: Any, jobs: list[Job], out: Path) -> None:
     slowly(stub, 0.01)
-    progress: list[Progress] = []
-    with StyleClient(stub.address) as client:
+    progress: list[BatchProgress] = []
+    with StyleClient(stub.address, settings=NO_RETRIES) as client:
         results = run_batch(
             jobs[:12], [client], out, settings=BatchSettings(concurrency=4), on_progress=progress.append
         )
@@ -301,14 +305,14 @@ def test_a_server_that_refuses_for_a_while(
 ) -> None:
     with Proxy(server.port) as proxy:
         proxy.refuse()
-        progress: list[Progress] = []
+        progress: list[BatchProgress] = []
 
-        def watch(each: Progress) -> None:
+        def watch(each: BatchProgress) -> None:
             progress.append(each)
             if each.stuck is not None:
                 proxy.refuse(False)
 
-        with StyleClient(proxy.address) as client:
+        with StyleClient(proxy.address, settings=NO_RETRIES) as client:
             results = list(run_batch(jobs, [client], out, on_progress=watch))
     assert all(result.error is None for result in results)
     assert progress[-1].stuck is None
@@ -363,7 +367,7 @@ def test_an_abandoned_batch_cancels_its_calls_and_is_gone_on_with(
         return good(request)
 
     stub.predict_in_context = predict
-    with StyleClient(stub.address) as client, closing(run_batch(jobs, [client], out)) as results:
+    with StyleClient(stub.address, settings=NO_RETRIES) as client, closing(run_batch(jobs, [client], out)) as results:
         for number, _ in enumerate(results, start=1):
             if number == 7:
                 assert arrived.wait(30)

@@ -120,16 +120,31 @@ def test_a_list_of_jobs(stub: Any, contents: Path, style: Path, out: Path) -> No
     assert {request.model_spec.name for request in stub.requests} == {"m"}
 
 
+def test_several_servers_and_a_token_from_the_environment(
+    stub: Any, serve: Any, contents: Path, style: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve() as other:
+        monkeypatch.setenv("STYLESERVE_SERVER", f"{stub.address} {other.address}")
+        monkeypatch.setenv("STYLESERVE_TOKEN", "secret")
+        result = run(contents, "-o", out, "--style", style, "--concurrency", 1)
+        assert result.exit_code == 0, result.output
+        headers = [*stub.headers, *other.headers]
+    assert {each["authorization"] for each in headers} == {"Bearer secret"}
+    assert len(headers) == 3
+    assert stub.headers
+    assert other.headers
+
+
 def test_failures_are_listed_at_the_end(stub: Any, contents: Path, style: Path, out: Path) -> None:
     (contents / "b.png").write_text("no picture")
     result = run(contents, "-o", out, "--style", style, "--server", stub.address)
-    assert result.exit_code == 7
+    assert result.exit_code == 9
     assert "2 painted, 0 already there, 1 failed" in result.stdout
     message = f"b--style.png: ImageError: {contents / 'b.png'} is not a picture that is read here"
     assert result.stderr.endswith(
         f"Error: 1 of 3 jobs failed:\n  {message}\nThe same command tries these again, and nothing else.\n"
     )
-    assert exit_codes()[7] in flat(run("--help").stdout)
+    assert exit_codes()[9] in flat(run("--help").stdout)
 
 
 def test_as_json(stub: Any, contents: Path, style: Path, out: Path) -> None:
@@ -146,12 +161,12 @@ def test_as_json(stub: Any, contents: Path, style: Path, out: Path) -> None:
     }
     (contents / "b.png").write_text("no picture")
     result = run(*arguments)
-    assert result.exit_code == 7
+    assert result.exit_code == 9
     found = json.loads(result.stdout)
     assert (found["painted"], found["were_there"], found["failed"]) == (0, 2, 1)
     (failure,) = found["failures"]
     assert (failure["output"], failure["kind"]) == ("b--style.png", "ImageError")
-    assert (found["error"]["kind"], found["error"]["exit_code"]) == ("JobsFailed", 7)
+    assert (found["error"]["kind"], found["error"]["exit_code"]) == ("JobsFailed", 9)
 
 
 WRONG: list[tuple[int, str, list[str]]] = [
@@ -163,11 +178,11 @@ WRONG: list[tuple[int, str, list[str]]] = [
     (3, "the timeout is 0", ["in", "-o", "out", "--style", "style.png", "--timeout", "0"]),
     (5, "cannot make the folder", ["in", "-o", "in/a.png", "--style", "style.png"]),
     (5, "another run is at work in locked", ["in", "-o", "locked", "--style", "style.png"]),
-    (6, "there is no style", ["in", "-o", "out"]),
-    (6, "among the pictures", ["in", "-o", "./in/../in", "--style", "style.png"]),
-    (6, "cannot be read", ["none.csv", "-o", "out"]),
-    (6, "--style is for a folder", ["none.csv", "-o", "out", "--style", "style.png"]),
-    (6, "neither a folder nor a list", ["style.png", "-o", "out"]),
+    (8, "there is no style", ["in", "-o", "out"]),
+    (8, "among the pictures", ["in", "-o", "./in/../in", "--style", "style.png"]),
+    (8, "cannot be read", ["none.csv", "-o", "out"]),
+    (8, "--style is for a folder", ["none.csv", "-o", "out", "--style", "style.png"]),
+    (8, "neither a folder nor a list", ["style.png", "-o", "out"]),
     (11, "host:port", ["in", "-o", "out", "--style", "style.png", "--server", "http://127.0.0.1"]),
 ]
 
@@ -197,7 +212,7 @@ def test_wrong_calls(
 
 def test_a_server_that_never_comes(contents: Path, style: Path, out: Path) -> None:
     result = run(contents, "-o", out, "--style", style, "--server", "127.0.0.1:1", "--patience", 0.2)
-    assert result.exit_code == 7
+    assert result.exit_code == 9
     assert result.stderr.startswith("Waiting: no server answers at 127.0.0.1:1")
     assert result.stderr.count("Waiting") == 1
     assert result.stderr.count("ServerUnavailable: given up") == 6  # as they fail, and at the end
@@ -326,7 +341,7 @@ def test_a_terminal_shows_one_bar(stub: Any, contents: Path, style: Path, out: P
     reader.join(10)
     os.close(ours)
     text = b"".join(shown).decode()
-    assert done.returncode == 7
+    assert done.returncode == 9
     assert b"2 painted" in done.stdout
     assert "2 done, 1 failed, 0 left" in text
     assert "[1/3]" not in text

@@ -30,6 +30,7 @@ from styleserve.client import (
     Optimizer,
     Overloaded,
     RequestRefused,
+    RetryPolicy,
     ServerUnavailable,
     ServiceError,
     StyleClient,
@@ -41,7 +42,7 @@ from styleserve.client import (
     load_picture,
     protos,
 )
-from styleserve.client.connection import MAX_MESSAGE_BYTES
+from styleserve.client.channel import MAX_MESSAGE_BYTES
 from styleserve.client.errors import exit_codes
 from styleserve.client.tensors import bytes_tensor, number_tensor, to_array
 
@@ -286,7 +287,7 @@ TEXTS: list[tuple[grpc.StatusCode, str, type[StyleServeError], str]] = [
         STATUS.INVALID_ARGUMENT,
         "assertion failed: [steps must be from 0 to 5000; got] [9000]\n\t [[{{node Assert}}]]",
         RequestRefused,
-        r"refused the request: steps must be from 0 to 5000; got 9000$",
+        r"refused the request: steps must be from 0 to 5000; got 9000\nRequest \w{32}\.$",
     ),
     (STATUS.UNIMPLEMENTED, "Method not found!", WrongServer, "is not TensorFlow Serving"),
     (STATUS.INTERNAL, "XLA compilation disabled", ServiceError, "INTERNAL: XLA"),
@@ -312,6 +313,9 @@ def test_statuses_become_errors(
     assert caught.value.__cause__ is not None
     assert isinstance(caught.value, ServiceError)
     assert caught.value.status == code.name
+    retried = kind in (ServerUnavailable, Overloaded)
+    assert caught.value.tries == len(stub.requests) == (RetryPolicy().tries if retried else 1)
+    assert {headers["x-request-id"] for headers in stub.headers} == {caught.value.request_id}
 
 
 def test_nobody_there() -> None:

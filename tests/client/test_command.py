@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from typer.testing import CliRunner, Result
 from styleserve import __version__, contract
 from styleserve.client.command import register
 from styleserve.client.errors import exit_codes
+from styleserve.client.settings import ENVIRONMENT
 from styleserve.client.tensors import number_tensor, to_array
 
 app = typer.Typer(pretty_exceptions_enable=False)
@@ -244,6 +244,9 @@ def test_an_error_as_json(stub: Any, content: Path, refusal: Any, tmp_path: Path
         "kind": "RequestRefused",
         "message": "the server refused the request: steps is too high; got 9000",
         "hint": "",
+        "status": "INVALID_ARGUMENT",
+        "request_id": stub.headers[0]["x-request-id"],
+        "tries": 1,
         "exit_code": 16,
     }
     assert "steps is too high" in result.stderr
@@ -258,6 +261,7 @@ def test_a_model_without_lbfgs(stub: Any, content: Path, refusal: Any, tmp_path:
     assert result.stderr == (
         f"Error: the model on {stub.address} is of an older version, without L-BFGS: {missing}\n"
         "Export the model anew, or ask for Adam with --optimizer adam (in Python, optimizer='adam').\n"
+        f"Request {stub.headers[0]['x-request-id']}.\n"
     )
     assert len(stub.requests) == 1  # nothing else is tried in its place
 
@@ -288,34 +292,41 @@ def test_help_documents_every_exit_code() -> None:
         assert f"usually {control.tutorial:g}" in re.sub(r"[\s│]+", " ", shown)
 
 
-BLOCKED = """
-import signal
-import sys
-
-# Behind a shell's "&" a process is born deaf to Ctrl-C.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
-class Block:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("tensorflow", "tensorflow_serving", "keras", "matplotlib"):
-            raise ImportError(f"{name} is blocked")
-
-sys.meta_path.insert(0, Block())
-import typer
-from styleserve.client.command import register
-app = typer.Typer(pretty_exceptions_enable=False)
-register(app)
-app()
-"""
+def test_the_connection_may_stand_in_the_environment(stub: Any) -> None:
+    environment = {
+        "STYLESERVE_SERVER": stub.address,
+        "STYLESERVE_MODEL_NAME": "painter",
+        "STYLESERVE_TOKEN": "s3cret",
+        "STYLESERVE_COMPRESSION": "gzip",
+    }
+    result = CliRunner().invoke(app, ["status"], env=environment)
+    assert result.stdout == "painter version 42: AVAILABLE\n"
+    assert stub.headers[0]["authorization"] == "Bearer s3cret"
+    shown = CliRunner().invoke(app, ["status", "--help"], env={**environment, "COLUMNS": "200"}).output
+    for variable in ENVIRONMENT.values():
+        assert f"[env var: {variable}]" in shown
+    assert "s3cret" not in shown
 
 
-def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
-    """The commands in a Python that has no TensorFlow."""
-    command = [sys.executable, "-W", "error", "-c", BLOCKED, *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--token", "s3cret", "--server", "styles.example.org:8500"), "unencrypted"),
+        (("--ca", "missing.pem"), "missing.pem cannot be read"),
+        (("--cert", "mine.pem"), "without a key file"),
+        (("--no-tls", "--ca", "missing.pem"), "switched off"),
+    ],
+    ids=str,
+)
+def test_connections_that_cannot_be_made(options: tuple[str, ...], message: str) -> None:
+    result = run("status", *options, "--json")
+    assert result.exit_code == 6
+    assert message in result.stderr
+    assert json.loads(result.stdout)["error"]["kind"] == "SettingsError"
+    assert "s3cret" not in result.output
 
 
-def test_everything_works_without_tensorflow(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
+def test_everything_works_without_tensorflow(stub: Any, start: Any, content: Path, style: Path, tmp_path: Path) -> None:
     server = ("--server", stub.address)
     out, report = tmp_path / "out.png", tmp_path / "report.png"
     processes = [
@@ -334,7 +345,7 @@ def test_everything_works_without_tensorflow(stub: Any, content: Path, style: Pa
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of a terminal")
-def test_ctrl_c_cancels_the_call_and_leaves_nothing(stub: Any, content: Path, tmp_path: Path) -> None:
+def test_ctrl_c_cancels_the_call_and_leaves_nothing(stub: Any, start: Any, content: Path, tmp_path: Path) -> None:
     arrived, cancelled = threading.Event(), threading.Event()
 
     def hang(_: Any, context: grpc.ServicerContext) -> Any:
@@ -345,7 +356,6 @@ def test_ctrl_c_cancels_the_call_and_leaves_nothing(stub: Any, content: Path, tm
     stub.predict_in_context = hang
     process = start("stylize", content, content, "-o", "out.png", "--server", stub.address, cwd=tmp_path)
     assert arrived.wait(30)
-    time.sleep(0.1)
     before = names(tmp_path)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=10)
@@ -366,7 +376,7 @@ def test_the_commands_are_known_without_what_only_they_need() -> None:
     )
     modules = {line.rpartition("|")[2].strip().partition(".")[0] for line in timed.stderr.splitlines()}
     assert "styleserve" in modules
-    assert not modules & {"numpy", "PIL", "grpc", "google", "rich", "tensorflow", "matplotlib"}
+    assert not modules & {"numpy", "PIL", "grpc", "google", "rich", "tensorflow", "matplotlib", "opentelemetry"}
 
 
 def test_the_front_door_offers_every_name() -> None:

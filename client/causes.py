@@ -1,0 +1,84 @@
+"""gRPC's statuses and the server's texts, as our errors; the only place where one becomes the other."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, TypeAlias
+
+import grpc
+
+from .errors import (
+    DeadlineExceeded,
+    ModelNotFound,
+    Overloaded,
+    RequestRefused,
+    ServerUnavailable,
+    ServiceError,
+    TooLarge,
+    WrongServer,
+)
+
+Failure: TypeAlias = grpc.RpcError | grpc.FutureCancelledError
+FAILURES: Final = (grpc.RpcError, grpc.FutureCancelledError)
+"""What a call raises that fails, blocking or not."""
+
+
+def service_error(failure: Failure, server: str, timeout_s: float) -> ServiceError:
+    """Our error for gRPC's status and the server's text, which tells apart what shares a status.
+
+    Args:
+        failure: of a call.
+        server: that was called.
+        timeout_s: within which an answer was wanted.
+    """
+    if isinstance(failure, grpc.FutureCancelledError):
+        return ServiceError(f"the call to {server} was cancelled", status="CANCELLED")
+    code, text = failure.code(), _readable(failure.details() or "")
+    kind, message, hint = _cause(code, text, server, timeout_s)
+    return kind(message, hint=hint, status=code.name, server_text=text)
+
+
+def _cause(  # noqa: PLR0911 - a table
+    code: grpc.StatusCode, text: str, server: str, timeout_s: float
+) -> tuple[type[ServiceError], str, str]:
+    status, low = grpc.StatusCode, text.lower()
+    busy = any(word in low for word in ("threadpool", "thread pool", "queue", "concurren"))
+    if code is status.DEADLINE_EXCEEDED:
+        hint = "Allow more time (--timeout), or ask for fewer steps or a smaller picture."
+        return DeadlineExceeded, f"no answer from {server} within {timeout_s:g} s", hint
+    if busy and code in (status.RESOURCE_EXHAUSTED, status.UNAVAILABLE):
+        return Overloaded, f"the server at {server} has too much to do: {text}", "Try again later."
+    if code is status.UNIMPLEMENTED or (code is status.UNAVAILABLE and ("http/2" in low or "http1" in low)):
+        hint = "Give the port of gRPC: 8500, where the one of REST is 8501."
+        return WrongServer, f"what answers at {server} is not TensorFlow Serving: {text}", hint
+    if code is status.UNAVAILABLE and ("handshake" in low or "certificate" in low):
+        hint = "Does the server speak TLS, and is its certificate by an authority that is trusted here (--ca FILE)?"
+        return ServerUnavailable, f"no encrypted connection to {server}: {text}", hint
+    if code is status.UNAVAILABLE:
+        hint = "Start one with `styleserve serve`, or name the one to use with --server HOST:PORT."
+        return ServerUnavailable, f"no server answers at {server}: {text}", hint
+    if code is status.RESOURCE_EXHAUSTED:
+        return TooLarge, f"too much for one message or for the memory of {server}: {text}", "Give smaller pictures."
+    if re.search(r'serving signature key "stylize_lbfgs(_encoded)?" not found', low):
+        hint = "Export the model anew, or ask for Adam with --optimizer adam (in Python, optimizer='adam')."
+        return ModelNotFound, f"the model on {server} is of an older version, without L-BFGS: {text}", hint
+    if re.search(r'serving signature key "stylize\w*_resumable" not found', low):
+        hint = "Export the model anew, or paint in one call (in Python, with StyleClient.stylize)."
+        return ModelNotFound, f"the model on {server} is of an older version, without runs in chunks: {text}", hint
+    if code is status.NOT_FOUND or "servable version label" in low or "serving signature" in low:
+        hint = "See what there is with `styleserve status` and `styleserve metadata`."
+        return ModelNotFound, f"the server at {server} has no such model, version or signature: {text}", hint
+    if code in (status.INVALID_ARGUMENT, status.FAILED_PRECONDITION, status.OUT_OF_RANGE):
+        return RequestRefused, f"the server refused the request: {text}", ""
+    if code in (status.UNAUTHENTICATED, status.PERMISSION_DENIED):
+        hint = "Give a token that it accepts (STYLESERVE_TOKEN), or a certificate (--cert, --key)."
+        return RequestRefused, f"the server at {server} does not let this client in: {text}", hint
+    return ServiceError, f"the server at {server} failed with {code.name}: {text}", "See the server's log."
+
+
+def _readable(text: str) -> str:
+    """A server's text on one line, without the parts that are only for developers of TensorFlow."""
+    text = re.split(r"\s*\[\[\{\{node", text)[0]
+    if "assertion failed:" in text:  # "assertion failed: [what was refused] [-1]"
+        text = text.partition("assertion failed:")[2].replace("] [", " ").strip(" []")
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:1000]

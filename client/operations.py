@@ -1,0 +1,243 @@
+"""What a client can do with pictures, written once for clients that block and for those that await."""
+
+from __future__ import annotations
+
+import time
+
+from PIL import Image
+
+from . import replies
+from .calling import PREDICT, checked_request_id
+from .controls import UNSET, Controls, Unset
+from .defaults import default_timeout_s
+from .errors import ControlError
+from .flow import Flow, work
+from .protos import PredictRequest, PredictResponse
+from .questions import Questions
+from .report import draw_report
+from .requests import describe_request, stylize_request
+from .results import Description, StylizedResult, Timings
+from .runs import Run
+from .saved import SavedRun
+from .signatures import Optimizer, StylizeSignature, choose_signature, refuse_foreign_controls
+from .sources import Pair, PictureSource, load_picture
+
+
+class Operations(Questions):
+    """The operations of one model on one server, as flows."""
+
+    def stylize(
+        self,
+        content: PictureSource,
+        style: PictureSource,
+        *,
+        content_weight: float | Unset = UNSET,
+        style_weight: float | Unset = UNSET,
+        total_variation_weight: float | Unset = UNSET,
+        steps: int | Unset = UNSET,
+        learning_rate: float | Unset = UNSET,
+        max_side: int | Unset = UNSET,
+        optimizer: Optimizer | None = None,
+        signature: StylizeSignature | None = None,
+        timeout_s: float | None = None,
+        request_id: str | None = None,
+    ) -> Flow[StylizedResult]:
+        """The content painted in the style.
+
+        A control that is not given is not sent, so that the model's own default holds.
+
+        Args:
+            content: picture: a path, the bytes of a file, an image of Pillow, an array; see `load_picture`.
+            style: painting, in any of these forms.
+            content_weight: how much the content counts.
+            style_weight: how much the style counts.
+            total_variation_weight: how much smoothness counts.
+            steps: of the optimisation, each an evaluation of the network; 0 returns the content.
+            learning_rate: of Adam; L-BFGS has none.
+            max_side: longest side that both pictures are resized to, in pixels.
+            optimizer: "lbfgs" or "adam"; if None, the one of `signature`, or else L-BFGS.
+            signature: to call in place of the optimiser's own that takes files, "stylize_lbfgs_encoded" or
+                "stylize_encoded": for "stylize_lbfgs" and "serving_default" pictures are resized here and sent as
+                numbers.
+            timeout_s: for all tries together; `default_timeout_s` if None.
+            request_id: goes with each try, and into errors; a random one if None.
+
+        Raises:
+            ControlError: a control is out of its range, or the optimiser has no such control.
+            ImageError: a picture cannot be used.
+            ServiceError: one of its subclasses says what went wrong.
+        """
+        started = time.perf_counter()
+        controls = Controls(
+            content_weight=content_weight,
+            style_weight=style_weight,
+            total_variation_weight=total_variation_weight,
+            steps=steps,
+            learning_rate=learning_rate,
+            max_side=max_side,
+        )
+        signature = choose_signature(optimizer, signature)
+        refuse_foreign_controls(signature, controls)
+
+        def prepare() -> tuple[Pair, PredictRequest]:
+            pair = Pair.loaded(content, style)
+            return pair, stylize_request(self.target, signature, pair, controls)
+
+        pair, request = yield from work(prepare)
+        if timeout_s is None:
+            timeout_s = default_timeout_s(pair.pixels(controls.expected_max_side), controls.expected_steps)
+        prepared = time.perf_counter()
+
+        def read(reply: PredictResponse) -> StylizedResult:
+            answered = time.perf_counter()
+            losses = replies.losses(reply, None if isinstance(steps, Unset) else steps, signature)
+            result = replies.picture(reply, signature)
+            return StylizedResult(
+                image=result.image,
+                png_bytes=result.encoded,
+                losses=losses,
+                model_name=self.target.model_name,
+                model_version=reply.model_spec.version.value,
+                signature=signature,
+                parameters=controls.sent(),
+                timings=Timings(prepared - started, answered - prepared, time.perf_counter() - answered),
+                notes=pair.notes,
+            )
+
+        return (yield from self.caller.call(PREDICT, request, read, timeout_s, request_id=request_id))
+
+    def stylize_iter(
+        self,
+        content: PictureSource | None = None,
+        style: PictureSource | None = None,
+        *,
+        content_weight: float | Unset = UNSET,
+        style_weight: float | Unset = UNSET,
+        total_variation_weight: float | Unset = UNSET,
+        steps: int | Unset = UNSET,
+        learning_rate: float | Unset = UNSET,
+        max_side: int | Unset = UNSET,
+        optimizer: Optimizer | None = None,
+        images: bool = False,
+        chunk_s: float = 2.0,
+        resume_from: SavedRun | None = None,
+        timeout_s: float | None = None,
+        request_id: str | None = None,
+    ) -> Run:
+        """The content painted in the style, in chunks: how far it is, after each; the last one has the result.
+
+        The server keeps nothing: what is left behind in the middle costs it nothing, and can be gone on with. All of a
+        run is done by the version of the model that began it, unless that goes away; then the newest goes on, and the
+        run's notes say so.
+
+        Args:
+            content: picture, in any form that `stylize` takes.
+            style: painting, likewise.
+            content_weight: as for `stylize`, and so are all controls.
+            style_weight: likewise.
+            total_variation_weight: likewise.
+            steps: of the whole run; what was done before `resume_from` was saved counts.
+            learning_rate: likewise.
+            max_side: likewise.
+            optimizer: "lbfgs" or "adam"; if None, that of `resume_from`, or else L-BFGS.
+            images: whether to fetch the picture with every chunk, and not with the last alone.
+            chunk_s: how long a chunk is to take, in seconds; the first is short.
+            resume_from: run to go on with. The pictures may be left out then, and so may the controls; what is given
+                must be what the run was begun with.
+            timeout_s: for each chunk, with all its tries; `default_timeout_s` if None.
+            request_id: goes with each call, and into errors; a random one if None.
+
+        Raises:
+            ControlError: a control is out of its range, or is not that of the saved run.
+            ImageError: a picture cannot be used.
+            SavedRunError: a picture is not that of the saved run.
+            StateRefused: the model cannot go on from the saved run, which the error holds.
+            ServiceError: one of its subclasses says what else went wrong; `saved` of what came before is still good.
+        """
+        if (content is None) != (style is None):
+            raise ControlError("one picture is given", hint="Give content and style, or neither and a saved run.")
+        return Run(
+            self.caller,
+            self.target,
+            pictures=None if content is None or style is None else (content, style),
+            saved=resume_from,
+            controls=Controls(
+                content_weight=content_weight,
+                style_weight=style_weight,
+                total_variation_weight=total_variation_weight,
+                steps=steps,
+                learning_rate=learning_rate,
+                max_side=max_side,
+            ),
+            optimizer=optimizer,
+            images=images,
+            chunk_s=chunk_s,
+            timeout_s=timeout_s,
+            request_id=request_id,
+        )
+
+    def describe(
+        self,
+        image: PictureSource,
+        *,
+        size: tuple[int, int] | None = None,
+        timeout_s: float | None = None,
+        request_id: str | None = None,
+    ) -> Flow[Description]:
+        """What the network sees in a picture.
+
+        Args:
+            image: picture: a path, the bytes of a file, an image of Pillow, an array; see `load_picture`.
+            size: width and height to resize it to first, in pixels; if None, a picture with a side over the
+                contract's default of `max_side` is made that small.
+            timeout_s: for all tries together; `default_timeout_s` of one step if None.
+            request_id: goes with each try, and into errors; a random one if None.
+
+        Raises:
+            ImageError: the picture cannot be used.
+            ServiceError: one of its subclasses says what went wrong.
+        """
+        picture = yield from work(lambda: load_picture(image))
+        if size is None:
+            size = picture.size_within(min(Controls().expected_max_side, max(picture.image.size)))
+        if timeout_s is None:
+            timeout_s = default_timeout_s(size[0] * size[1], steps=1)
+        request = yield from work(lambda: describe_request(self.target, picture, size))
+        return (
+            yield from self.caller.call(
+                PREDICT,
+                request,
+                lambda reply: replies.description(reply, picture.notes),
+                timeout_s,
+                request_id=request_id,
+            )
+        )
+
+    def report(
+        self,
+        content: PictureSource,
+        style: PictureSource,
+        result: StylizedResult,
+        *,
+        timeout_s: float | None = None,
+        request_id: str | None = None,
+    ) -> Flow[Image.Image]:
+        """One picture that shows a run: its pictures, its losses, and what `describe` tells of before and after.
+
+        Args:
+            content: that was painted.
+            style: that was followed.
+            result: of the run.
+            timeout_s: for each of the two requests; `default_timeout_s` of one step if None.
+            request_id: goes with both requests, and into errors; a random one if None.
+
+        Raises:
+            ImageError: a picture cannot be used.
+            ServiceError: one of its subclasses says what went wrong.
+        """
+        request_id = checked_request_id(request_id)
+        pair = yield from work(lambda: Pair.loaded(content, style))
+        size = result.image.size
+        before = yield from self.describe(pair.content, size=size, timeout_s=timeout_s, request_id=request_id)
+        after = yield from self.describe(result.png_bytes, size=size, timeout_s=timeout_s, request_id=request_id)
+        return (yield from work(lambda: draw_report(pair.content, pair.style, result, before, after)))

@@ -1,0 +1,105 @@
+"""What a client can ask about a model, written once for clients that block and for those that await."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from . import replies
+from .calling import GET_MODEL_METADATA, GET_MODEL_STATUS, Caller, checked_request_id
+from .controls import checked_timeout_s
+from .defaults import ADMIN_TIMEOUT_S
+from .errors import DeadlineExceeded, ModelNotFound, ModelNotReady, Overloaded, ServerUnavailable
+from .flow import Flow, Sleep
+from .protos import GetModelMetadataRequest, GetModelStatusRequest
+from .requests import Target
+from .results import Metadata, VersionStatus
+from .retrying import RetryPolicy
+
+_POLL_S: Final = 0.25
+_ONCE: Final = RetryPolicy(tries=1)
+
+
+class Questions:
+    """The questions about one model on one server, as flows.
+
+    Args:
+        caller: makes the requests.
+        target: the model.
+    """
+
+    def __init__(self, caller: Caller, target: Target) -> None:
+        self.caller: Final = caller
+        self.target: Final = target
+
+    def status(
+        self, *, timeout_s: float = ADMIN_TIMEOUT_S, request_id: str | None = None
+    ) -> Flow[tuple[VersionStatus, ...]]:
+        """The versions of the model that the server has or had, newest first.
+
+        Args:
+            timeout_s: for all tries together.
+            request_id: goes with each try, and into errors; a random one if None.
+
+        Raises:
+            ModelNotFound: it never had the model.
+            ServiceError: one of its subclasses says what went wrong.
+        """
+        return (yield from self._status(timeout_s, request_id))
+
+    def metadata(self, *, timeout_s: float = ADMIN_TIMEOUT_S, request_id: str | None = None) -> Flow[Metadata]:
+        """The signatures of the model, with the defaults of their inputs.
+
+        Args:
+            timeout_s: for all tries together.
+            request_id: goes with each try, and into errors; a random one if None.
+
+        Raises:
+            ServiceError: one of its subclasses says what went wrong.
+        """
+        request = GetModelMetadataRequest(model_spec=self.target.spec(), metadata_field=[replies.SIGNATURE_DEF])
+        return (
+            yield from self.caller.call(GET_MODEL_METADATA, request, replies.metadata, timeout_s, request_id=request_id)
+        )
+
+    def wait_until_ready(self, timeout_s: float = 120.0, *, request_id: str | None = None) -> Flow[VersionStatus]:
+        """The newest version that is available, as soon as there is one.
+
+        Args:
+            timeout_s: how long to wait.
+            request_id: goes with each question; a random one if None.
+
+        Raises:
+            ModelNotReady: there was none in time; the message says what was seen last.
+            ServiceError: what answers can never become ready.
+        """
+        request_id = checked_request_id(request_id)
+        deadline = time.monotonic() + checked_timeout_s(timeout_s)
+        seen = "nothing"
+        while (left_s := deadline - time.monotonic()) > 0:
+            try:
+                found = yield from self._status(min(left_s, ADMIN_TIMEOUT_S), request_id, _ONCE)
+            except (ServerUnavailable, ModelNotFound, Overloaded, DeadlineExceeded) as error:
+                seen = error.message
+            else:
+                for status in found:
+                    if status.available:
+                        return status
+                seen = ", ".join(map(str, found)) or "no version"
+            yield Sleep(max(0.0, min(_POLL_S, deadline - time.monotonic())))
+        raise ModelNotReady(
+            f"{self.target.model_name!r} at {self.caller.settings.server} was not available within {timeout_s:g} s; "
+            f"last seen: {seen}",
+            hint="Is the server running, with that model? See its log.",
+            request_id=request_id,
+        )
+
+    def _status(
+        self, timeout_s: float, request_id: str | None, retry: RetryPolicy | None = None
+    ) -> Flow[tuple[VersionStatus, ...]]:
+        request = GetModelStatusRequest(model_spec=self.target.spec())
+        return (
+            yield from self.caller.call(
+                GET_MODEL_STATUS, request, replies.versions, timeout_s, request_id=request_id, retry=retry
+            )
+        )

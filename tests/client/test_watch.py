@@ -1,0 +1,264 @@
+"""The command `stylize` in chunks: what it keeps on the way, Ctrl-C, and what a terminal sees."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import typer
+from PIL import Image, ImageSequence
+from typer.testing import CliRunner, Result
+
+from styleserve import contract
+from styleserve.client import SavedRun
+from styleserve.client.command import register
+from styleserve.client.tensors import to_array
+
+app = typer.Typer(pretty_exceptions_enable=False)
+register(app)
+
+NEEDS_A_TERMINAL = pytest.mark.skipif(os.name == "nt", reason="signals and devices of a terminal")
+
+
+def run(stub: Any, *arguments: object) -> Result:
+    return CliRunner().invoke(app, ["stylize", *map(str, arguments), "--server", stub.address])
+
+
+def signatures(stub: Any) -> set[str]:
+    return {request.model_spec.signature_name for request in stub.requests}
+
+
+def mean_level(path: Path) -> float:
+    with Image.open(path) as image:
+        return float(np.asarray(image.convert("RGB"), np.float64).mean())
+
+
+def test_everything_is_kept_on_the_way(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
+    out, preview, frames, gif, state = (tmp_path / name for name in ("o.png", "p.jpg", "f", "a.gif", "run.state"))
+    options = ("--preview", preview, "--frames", frames, "--gif", gif, "--save-state", state)
+    result = run(stub, content, style, "-o", out, "--steps", 20, *options)
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    assert result.stdout.startswith(f"{out}: 64 x 43 pixels, 20 steps of L-BFGS, loss 1e+06 -> ")
+    assert signatures(stub) == {contract.STYLIZE_LBFGS_RESUMABLE}
+    pictures = sorted(frames.iterdir())
+    steps = [int(path.stem) for path in pictures]
+    assert steps[0] == 2
+    assert steps[-1] == 20
+    assert len(steps) == len(stub.requests)
+    levels = [mean_level(path) for path in pictures]
+    assert levels == sorted(levels, reverse=True)
+    assert pictures[-1].read_bytes() != b""
+    with Image.open(out) as painted, Image.open(pictures[-1]) as last, Image.open(gif) as animation:
+        assert painted.tobytes() == last.tobytes()
+        assert (painted.info["Signature"], last.info["Steps"]) == ("stylize_lbfgs_resumable", "20 of 20")
+        assert (animation.size, animation.info["loop"]) == (painted.size, 0)
+        assert len(list(ImageSequence.Iterator(animation))) == len(steps)
+    assert abs(mean_level(preview) - levels[-1]) < 1
+    assert SavedRun.load(state).steps_done == 20
+
+
+def test_a_run_is_gone_on_with(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
+    state, out = tmp_path / "run.state", tmp_path / "out.png"
+    adam = ("--optimizer", "adam", "--learning-rate", 0.1)
+    assert run(stub, content, style, "-o", out, "--steps", 5, *adam, "--save-state", state).exit_code == 0
+    stub.requests.clear()
+    result = run(stub, content, style, "-o", out, "--steps", 9, "--resume", state, "--save-state", state, "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert (found["steps"], found["signature"], len(found["losses"])) == (9, "stylize_resumable", 9)
+    assert sum(int(to_array(request.inputs["steps"], "")[0]) for request in stub.requests) == 4
+    assert all("content_bytes" not in request.inputs for request in stub.requests)
+    assert SavedRun.load(state).steps_done == 9
+
+
+def test_what_cannot_be_gone_on_with(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
+    state, out = tmp_path / "run.state", tmp_path / "out.png"
+    assert run(stub, content, style, "-o", out, "--steps", 5, "--save-state", state).exit_code == 0
+    out.unlink()
+    (tmp_path / "cut.state").write_bytes(state.read_bytes()[:-50])
+    for code, message, arguments in (
+        (7, f"{style} is not the content that the saved run was begun with", (style, style, "--resume", state)),
+        (7, "cut.state is damaged", (content, style, "--resume", tmp_path / "cut.state")),
+        (7, "none cannot be read", (content, style, "--resume", tmp_path / "none")),
+        (3, "steps is 4, but the saved run has done 5", (content, style, "--resume", state, "--steps", 4)),
+        (3, "optimizer is adam, but", (content, style, "--resume", state, "--optimizer", "adam")),
+    ):
+        result = run(stub, *arguments, "-o", out)
+        assert (result.exit_code, out.exists()) == (code, False), result.output
+        assert message in result.stderr
+
+
+def test_one_call_where_nobody_looks_on(stub: Any, content: Path, tmp_path: Path) -> None:
+    for options in ((), ("--quiet",), ("--json",)):
+        assert run(stub, content, content, "-o", tmp_path / "out.png", *options).exit_code == 0
+    assert signatures(stub) == {contract.STYLIZE_LBFGS_ENCODED}
+    assert len(stub.requests) == 3
+
+
+def test_a_model_without_chunks(stub: Any, content: Path, tmp_path: Path, refusal: Any) -> None:
+    good = stub.predict
+
+    def predict(request: Any) -> Any:
+        name = request.model_spec.signature_name
+        if name.endswith("_resumable"):
+            return refusal(grpc.StatusCode.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
+        return good(request)
+
+    state, out, preview = tmp_path / "run.state", tmp_path / "out.png", tmp_path / "preview.png"
+    assert run(stub, content, content, "-o", out, "--steps", 5, "--save-state", state).exit_code == 0
+    stub.predict = predict
+    result = run(stub, content, content, "-o", out, "--steps", 5, "--preview", preview)
+    assert result.exit_code == 0, result.output
+    expected = f"Note: the model on {stub.address} does not paint in chunks; this is one call, with nothing on the way."
+    assert result.stderr == f"{expected}\n"
+    assert (out.exists(), preview.exists()) == (True, False)
+    result = run(stub, content, content, "-o", out, "--steps", 9, "--resume", state)
+    assert result.exit_code == 14
+    assert "is of an older version, without runs in chunks" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "options"),
+    [
+        (3, "the signature serving_default is one call", ("--signature", "serving_default", "--preview", "p.png")),
+        (5, "has the extension '.mp4'", ("--gif", "a.mp4")),
+        (5, "has the extension '.xyz'", ("--preview", "p.xyz")),
+        (5, "there is no folder missing", ("--save-state", "missing/run.state")),
+        (5, "cannot make the folder file/frames", ("--frames", "file/frames")),
+        (5, "out.png is named for both the result and the --preview", ("--preview", "out.png")),
+        (5, "named for both the --gif and the --save-state", ("--gif", "a.gif", "--save-state", "a.gif")),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_kept_is_found_before_the_work(
+    stub: Any,
+    content: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+    message: str,
+    options: tuple[str, ...],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    result = run(stub, content, content, "-o", "out.png", *options)
+    assert result.exit_code == code, result.output
+    assert message in result.stderr
+    assert stub.requests == []
+
+
+def test_a_failure_leaves_what_there_is(stub: Any, content: Path, tmp_path: Path, refusal: Any) -> None:
+    good, state, gif = stub.predict, tmp_path / "run.state", tmp_path / "a.gif"
+    stub.predict = lambda request: (
+        refusal(grpc.StatusCode.INTERNAL, "lost") if "state" in request.inputs else good(request)
+    )
+    result = run(stub, content, content, "-o", tmp_path / "out.png", "--save-state", state, "--gif", gif)
+    assert result.exit_code == 10
+    assert SavedRun.load(state).steps_done == 2
+    assert gif.exists()
+    stub.predict = good
+    assert run(stub, content, content, "-o", tmp_path / "out.png", "--resume", state).exit_code == 0
+
+
+class HangsLater:
+    """Answers a first chunk and what takes no steps; hangs in all others."""
+
+    def __init__(self, stub: Any) -> None:
+        self.arrived, self.cancelled = threading.Event(), threading.Event()
+        self._good = stub.predict
+        stub.predict_in_context = self
+
+    def __call__(self, request: Any, context: grpc.ServicerContext) -> Any:
+        steps = int(to_array(request.inputs["steps"], "")[0])
+        if "state" in request.inputs and steps:
+            context.add_callback(self.cancelled.set)
+            self.arrived.set()
+            self.cancelled.wait(30)
+        return self._good(request)
+
+
+@NEEDS_A_TERMINAL
+@pytest.mark.parametrize("partial", [True, False])
+def test_ctrl_c_leaves_the_picture_so_far(
+    stub: Any, start: Any, content: Path, style: Path, tmp_path: Path, partial: bool
+) -> None:
+    server = HangsLater(stub)
+    state, out = tmp_path / "run.state", tmp_path / "out.png"
+    options = () if partial else ("--no-keep-partial",)
+    process = start(
+        "stylize", content, style, "-o", out, "--server", stub.address, "--save-state", state, "--json", *options
+    )
+    assert server.arrived.wait(30)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert server.cancelled.wait(5)
+    so_far = f"; the picture so far is {out}" if partial else ""
+    message, hint = f"stopped with Ctrl-C after 2 of 100 steps{so_far}", f"Go on with --resume {state}"
+    assert stderr == f"Error: {message}\n{hint}\n"
+    error = {"kind": "KeyboardInterrupt", "message": message, "hint": hint, "exit_code": 130}
+    assert json.loads(stdout) == {"error": error}
+    assert out.exists() == partial
+    assert SavedRun.load(state).steps_done == 2
+    if partial:
+        with Image.open(out) as image:
+            assert json.loads(image.info["Parameters"])["steps"] == 2
+
+
+def on_a_terminal(start: Any, *arguments: object) -> tuple[Any, Any]:
+    """The process, and a function that waits for it and returns what its terminal showed, and its stdout."""
+    import pty  # noqa: PLC0415 - not on Windows
+
+    ours, theirs = pty.openpty()
+    process = start(*arguments, stderr=theirs, env={**os.environ, "TERM": "xterm", "COLUMNS": "160"})
+    os.close(theirs)
+
+    def shown() -> tuple[str, str]:
+        text = b""
+        while True:
+            try:
+                part = os.read(ours, 10_000)
+            except OSError:  # how Linux tells that the other side is closed
+                part = b""
+            if not part:
+                os.close(ours)
+                return text.decode(), process.communicate(timeout=30)[0]
+            text += part
+
+    return process, shown
+
+
+@NEEDS_A_TERMINAL
+def test_a_terminal_sees_how_far_it_is(stub: Any, start: Any, content: Path, tmp_path: Path) -> None:
+    command = ("stylize", content, content, "-o", tmp_path / "out.png", "--server", stub.address)
+    process, shown = on_a_terminal(start, *command)
+    text, stdout = shown()
+    assert process.returncode == 0, text
+    assert "100/100 steps, loss " in text
+    assert stdout.startswith(f"{tmp_path / 'out.png'}: 64 x 43 pixels, 100 steps of L-BFGS")
+    assert signatures(stub) == {contract.STYLIZE_LBFGS_RESUMABLE}
+    stub.requests.clear()
+    process, shown = on_a_terminal(start, *command, "--quiet")
+    assert (shown()[0], process.returncode) == ("", 0)
+    assert signatures(stub) == {contract.STYLIZE_LBFGS_ENCODED}
+
+
+@NEEDS_A_TERMINAL
+def test_ctrl_c_on_a_terminal(stub: Any, start: Any, content: Path, tmp_path: Path) -> None:
+    server = HangsLater(stub)
+    out = tmp_path / "out.png"
+    process, shown = on_a_terminal(start, "stylize", content, content, "-o", out, "--server", stub.address)
+    assert server.arrived.wait(30)
+    process.send_signal(signal.SIGINT)
+    text, _ = shown()
+    assert process.returncode == 130
+    assert f"Error: stopped with Ctrl-C after 2 of 100 steps; the picture so far is {out}" in text
+    assert out.exists()
