@@ -8,11 +8,13 @@ everybody's second tries.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from random import Random
 from threading import Lock
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from .errors import Overloaded, ServerUnavailable, ServiceError, SettingsError
+
+if TYPE_CHECKING:
+    from random import Random
 
 
 @dataclass(frozen=True, kw_only=True)
