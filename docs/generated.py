@@ -75,6 +75,12 @@ def controls() -> str:
     return _table(("control", "type", "allowed", "tutorial", "relative", "unit", "what"), rows)
 
 
+def defaults() -> str:
+    """Every control, with its two defaults."""
+    rows = [(f"`{each.name}`", f"{each.tutorial:g}", f"{each.relative:g}", each.help) for each in contract.CONTROLS]
+    return _table(("control", "tutorial", "relative", "what"), rows)
+
+
 def limits() -> str:
     """Limits that are exported with a model, and their defaults."""
     described = dict(re.findall(r"^\s+(max_\w+): (.+)$", inspect.getdoc(contract.Limits) or "", re.MULTILINE))
@@ -138,6 +144,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
         changelog,
         commands,
         controls,
+        defaults,
         environment,
         errors,
         exit_code_list,
@@ -227,6 +234,6 @@ def _prose(text: str) -> str:
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    lines = [tuple(head), *(tuple(row) for row in rows)]
+    lines = [tuple(cell.replace("|", "\\|") for cell in row) for row in (head, *rows)]
     lines.insert(1, ("---",) * len(lines[0]))
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -74,6 +74,7 @@ def test_the_contract_is_complete(site: Path) -> None:
         "max_encoded_pixels",
     ]
     assert [name for name in names if name not in text] == []
+    assert "total | style | content | total variation]: by Adam before each step" in text  # a bar ends a cell
 
 
 def test_errors_exit_codes_and_variables_are_complete(site: Path) -> None:

@@ -133,6 +133,18 @@ def test_requests_of_other_stacks_are_those_of_the_contract(block: Block, desk: 
     assert reply.outputs["losses"].tensor_shape.dim[1].size == 100
 
 
+def test_a_request_is_one_for_the_official_messages_with_a_version_as_well() -> None:
+    pytest.importorskip("tensorflow_serving", reason="the messages are those of tensorflow-serving-api")
+    from tensorflow_serving.apis import predict_pb2  # noqa: PLC0415
+
+    (block,) = [block for block in blocks("json") if "modelSpec" in block.text]
+    text = re.sub(r"\w+_BASE64", "AAAA", block.text)
+    text = text.replace('"signatureName"', '"version": "1700000000", "signatureName"')
+    message = json_format.Parse(text, predict_pb2.PredictRequest())
+    assert message.model_spec.version.value == 1700000000
+    assert message.inputs["content_bytes"].string_val == [b"\0\0\0"]
+
+
 @pytest.mark.parametrize("block", blocks("textproto"), ids=str)
 def test_configurations_are_ones_that_a_server_takes(block: Block) -> None:
     pytest.importorskip("tensorflow_serving", reason="the messages are those of tensorflow-serving-api")
