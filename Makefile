@@ -4,14 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup-done
 
-.PHONY: setup demo test check format bench lock clean
+.PHONY: setup demo test check format bench docs lock clean
 
 setup: $(SETUP)
 
 $(SETUP): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 13) else "styleserve needs Python 3.10 to 3.13; this is %d.%d. Name another: make setup PYTHON=python3.12" % v)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[tensorflow,dev]'
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[tensorflow,dev,docs]'
 	@touch $@
 
 demo: $(SETUP)
@@ -33,14 +33,20 @@ format: $(SETUP)
 bench: $(SETUP)
 	$(BIN)/python -m benchmarks $(ARGS)
 
+# The site, in docs/_build: open docs/_build/index.html.
+docs: $(SETUP)
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build
+
 # Pins what was tested. TensorFlow stays at 2.20.0: the newest with a published tensorflow/serving image.
 lock:
 	$(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/pip install --quiet uv
 	printf 'tensorflow==2.20.0\ntensorflow-serving-api==2.20.0\n' > $(VENV)-lock/pins.txt
-	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.10 --extra tensorflow --extra dev --no-annotate --no-header \
+	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.10 --extra tensorflow --extra dev --extra docs --no-annotate --no-header \
 	  --constraint $(VENV)-lock/pins.txt pyproject.toml --output-file requirements.lock
+	{ echo "# Tested versions. 'make lock' writes this file; 'make setup' installs from it."; cat requirements.lock; } > $(VENV)-lock/lock
+	mv $(VENV)-lock/lock requirements.lock
 	rm -rf $(VENV)-lock
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo/stylized.png demo/report.png
+	rm -rf $(VENV) build docs/_build dist *.egg-info demo/stylized.png demo/report.png

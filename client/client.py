@@ -75,6 +75,7 @@ def _documented(method: Callable[..., object], operation: Callable[..., object],
     signature = inspect.signature(operation)
     returned = returned or str(signature.return_annotation).removeprefix("Flow[").removesuffix("]")
     method.__signature__ = signature.replace(return_annotation=returned)  # pyright: ignore[reportFunctionMemberAccess]
+    method.__annotations__ = {**operation.__annotations__, "return": returned}
 
 
 def _blocking(operation: Callable[Concatenate[Operations, _P], Flow[_T]]) -> Callable[Concatenate[StyleClient, _P], _T]:
@@ -132,7 +133,7 @@ def _async_iterating(
 class StyleClient(_Client[Connection]):
     """A client of one model on one server, whose calls block; safe to use from several threads.
 
-    To be closed, or used as a context manager:
+    To be closed, or used as a context manager::
 
         with StyleClient("127.0.0.1:8500") as client:
             client.stylize("photo.jpg", "painting.jpg").save("result.png")
@@ -165,7 +166,7 @@ class StyleClient(_Client[Connection]):
 class AsyncStyleClient(_Client[AsyncConnection]):
     """The same for an event loop: that of its first call.
 
-    To be closed, or used as a context manager:
+    To be closed, or used as a context manager::
 
         async with AsyncStyleClient("127.0.0.1:8500") as client:
             (await client.stylize("photo.jpg", "painting.jpg")).save("result.png")

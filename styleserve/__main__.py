@@ -22,7 +22,7 @@ for register in (register_client, register_export, register_serving):
 def main() -> None:
     """Runs the command line."""
     quieten_tensorflow()
-    app()
+    app(prog_name="styleserve")
 
 
 def quieten_tensorflow() -> None:

@@ -1,4 +1,4 @@
-"""What the documents say is executed: commands, options, make targets, the Python of the README."""
+"""What README and CHANGELOG say holds. Their snippets, and those of docs/, are tried in tests/documents."""
 
 import re
 import subprocess
@@ -17,23 +17,6 @@ from styleserve.serving import EmbeddedServer, ServerSettings
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
-
-
-def commands() -> list[list[str]]:
-    """Every call of styleserve in a code block of the README, split into words."""
-    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-    lines = [line.partition("#")[0] for block in blocks for line in block.splitlines()]
-    calls = [call.split() for line in lines for call in line.split("&&")]
-    return [call for call in calls if call[:1] == ["styleserve"]]
-
-
-@pytest.mark.parametrize("call", commands(), ids=" ".join)
-def test_commands_of_the_readme_exist_with_their_options(call: list[str]) -> None:
-    shown = CliRunner().invoke(app, [call[1], "--help"], env={"COLUMNS": "200"})
-    assert shown.exit_code == 0
-    for option in (word for word in call[2:] if word.startswith("-")):
-        assert option in shown.output
 
 
 def test_every_command_is_in_the_readme() -> None:
@@ -57,19 +40,6 @@ def test_python_of_the_readme_runs(
     with Image.open("result.png") as result:
         assert result.size == (64, 43)
     assert capsys.readouterr().out.startswith("1")  # a version is a time
-
-
-@pytest.mark.parametrize(
-    "target", sorted(set(re.findall(r"(?:^|`)make ([a-z]+)", README + CONTRIBUTING, re.MULTILINE)))
-)
-def test_make_targets_exist(target: str) -> None:
-    done = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, check=False)  # noqa: S607
-    assert done.returncode == 0
-
-
-def test_paths_in_the_readme_exist() -> None:
-    for path in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (ROOT / path).exists(), path
 
 
 def test_changelog_knows_the_versions() -> None:

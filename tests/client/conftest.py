@@ -190,9 +190,9 @@ class StubServer:
         def answer(request: Any, context: grpc.ServicerContext) -> Any:
             self.requests.append(request)
             self.headers.append(dict(context.invocation_metadata()))
-            if name == "predict" and self.predict_in_context is not None:
-                return self.predict_in_context(request, context)
             asked = request.model_spec.version.value
+            if name == "predict" and self.predict_in_context is not None:
+                return self._versioned(self.predict_in_context(request, context), asked)
             if asked in self.gone:
                 servable = f"Specific({request.model_spec.name}, {asked})"
                 context.abort(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {servable}")
@@ -200,11 +200,14 @@ class StubServer:
             answered = behaviour if isinstance(behaviour, Refusal) else behaviour(request)
             if isinstance(answered, Refusal):
                 context.abort(answered.code, answered.text)
-            if isinstance(answered, protos.PredictResponse):
-                answered.model_spec.version.value = asked or self.version
-            return answered
+            return self._versioned(answered, asked)
 
         return answer
+
+    def _versioned(self, answered: Any, asked: int) -> Any:
+        if isinstance(answered, protos.PredictResponse):
+            answered.model_spec.version.value = asked or self.version
+        return answered
 
 
 def _serialize(message: Any) -> bytes:

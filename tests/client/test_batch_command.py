@@ -120,6 +120,30 @@ def test_a_list_of_jobs(stub: Any, contents: Path, style: Path, out: Path) -> No
     assert {request.model_spec.name for request in stub.requests} == {"m"}
 
 
+def test_several_servers_and_a_token_from_the_environment(
+    stub: Any, serve: Any, contents: Path, style: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve() as other:
+        monkeypatch.setenv("STYLESERVE_SERVER", f"{stub.address} {other.address}")
+        monkeypatch.setenv("STYLESERVE_TOKEN", "secret")
+        result = run(contents, "-o", out, "--style", style, "--concurrency", 1)
+        assert result.exit_code == 0, result.output
+        headers = [*stub.headers, *other.headers]
+    assert {each["authorization"] for each in headers} == {"Bearer secret"}
+    assert len(headers) == 3
+    assert stub.headers
+    assert other.headers
+
+
+def test_a_busy_server_is_left_alone_by_the_clients_too(
+    stub: Any, refusal: Any, contents: Path, style: Path, out: Path
+) -> None:
+    stub.predict = refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
+    options = ("--style", style, "--server", stub.address, "--concurrency", 1, "--patience", 0)
+    assert run(contents, "-o", out, *options).exit_code == 9
+    assert len(stub.requests) == 1  # and not four: a batch has its own way of trying again
+
+
 def test_failures_are_listed_at_the_end(stub: Any, contents: Path, style: Path, out: Path) -> None:
     (contents / "b.png").write_text("no picture")
     result = run(contents, "-o", out, "--style", style, "--server", stub.address)

@@ -1,0 +1,239 @@
+"""Tables of these documents that are made from the code, so that the two cannot disagree. Markdown."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final, get_args, get_type_hints
+
+from typer.models import ArgumentInfo, OptionInfo, ParameterInfo
+from unimported import server_reference
+
+from styleserve import contract
+from styleserve.__main__ import app
+from styleserve.client import ConnectionSettings, StyleServeError
+from styleserve.client.controls import allowed_range
+from styleserve.client.errors import exit_codes
+from styleserve.client.settings import ENVIRONMENT
+
+_ROOT: Final = Path(__file__).parents[1]
+_PLACE: Final = re.compile(r"^\{\{ (\w+) \}\}$", re.MULTILINE)
+
+
+def filled(page: str) -> str:
+    """The page, with each line `{{ name }}` replaced by what the function of that name here returns.
+
+    Raises:
+        KeyError: there is no such table.
+    """
+    return _PLACE.sub(lambda found: TABLES[found[1]](), page)
+
+
+def signatures() -> str:
+    """Every signature of the model, with its inputs and outputs."""
+    parts: list[str] = []
+    for signature in contract.SIGNATURES.values():
+        rows = [
+            (
+                f"`{field.name}`",
+                way,
+                f"{field.dtype} `{_shape(field)}`",
+                _need(field) if way == "in" else "",
+                field.help,
+            )
+            for way, found in (("in", signature.inputs), ("out", signature.outputs))
+            for field in found
+        ]
+        parts += [f"### `{signature.name}`", signature.help, _table(("tensor", "", "type", "", "what"), rows)]
+    return "\n\n".join(parts)
+
+
+def signature_list() -> str:
+    """A line for each signature."""
+    rows = [(f"`{each.name}`", each.help) for each in contract.SIGNATURES.values()]
+    return _table(("signature", "what it does"), rows)
+
+
+def controls() -> str:
+    """Every control, with its range and its two defaults."""
+    rows = [
+        (
+            f"`{control.name}`",
+            control.dtype,
+            allowed_range(control).removeprefix("a whole number "),
+            f"{control.tutorial:g}",
+            f"{control.relative:g}",
+            control.unit,
+            control.help,
+        )
+        for control in contract.CONTROLS
+    ]
+    return _table(("control", "type", "allowed", "tutorial", "relative", "unit", "what"), rows)
+
+
+def defaults() -> str:
+    """Every control, with its two defaults."""
+    rows = [(f"`{each.name}`", f"{each.tutorial:g}", f"{each.relative:g}", each.help) for each in contract.CONTROLS]
+    return _table(("control", "tutorial", "relative", "what"), rows)
+
+
+def limits() -> str:
+    """Limits that are exported with a model, and their defaults."""
+    described = dict(re.findall(r"^\s+(max_\w+): (.+)$", inspect.getdoc(contract.Limits) or "", re.MULTILINE))
+    found = contract.Limits()
+    rows = [(f"`{each.name}`", f"{getattr(found, each.name):,}", described[each.name]) for each in fields(found)]
+    return _table(("limit", "default", "what"), rows)
+
+
+def errors() -> str:
+    """Every error of the client, with its exit code, as a tree."""
+    rows = [
+        (f"{'&emsp;' * depth}`{error.__name__}`", str(error.exit_code), (error.__doc__ or "").partition("\n")[0])
+        for depth, error in _errors(StyleServeError)
+    ]
+    return _table(("error", "exit code", "what it means"), rows)
+
+
+def exit_code_list() -> str:
+    """Every exit code of the client's commands."""
+    return _table(("exit code", "meaning"), [(str(code), meaning) for code, meaning in exit_codes().items()])
+
+
+def environment() -> str:
+    """The environment variables, with the option and the setting that each one stands for."""
+    found = ConnectionSettings()
+    rows = [
+        (f"`{variable}`", f"`{_flag(name)}`", f"`{name}`", _code(getattr(found, name)))
+        for name, variable in ENVIRONMENT.items()
+    ]
+    return _table(("variable", "option", "`ConnectionSettings`", "default"), rows)
+
+
+def commands() -> str:
+    """The command line, as it describes itself."""
+    parts: list[str] = []
+    for command in app.registered_commands:
+        assert command.callback is not None  # noqa: S101 - it has a decorated function
+        found = list(_parameters(command.callback))
+        arguments = [each for each in found if isinstance(each.info, ArgumentInfo)]
+        options = [each for each in found if isinstance(each.info, OptionInfo)]
+        name = command.name or command.callback.__name__
+        usage = " ".join(["styleserve", name, *(each.name.upper() for each in arguments), "[OPTIONS]"])
+        parts += [f"## {name}", inspect.getdoc(command.callback) or "", f"```text\n{usage}\n```"]
+        if arguments:
+            rows = [(f"`{each.name.upper()}`", _prose(each.info.help or "")) for each in arguments]
+            parts.append(_table(("argument", "what"), rows))
+        for panel in dict.fromkeys(each.info.rich_help_panel for each in options):
+            rows = [(each.flags, each.about) for each in options if each.info.rich_help_panel == panel]
+            parts.append(_table((panel or "option", "what"), rows))
+    return "\n\n".join(parts)
+
+
+def changelog() -> str:
+    """The changelog, without its title."""
+    return (_ROOT / "CHANGELOG.md").read_text().partition("\n")[2]
+
+
+TABLES: Final[dict[str, Callable[[], str]]] = {
+    each.__name__: each
+    for each in (
+        changelog,
+        commands,
+        controls,
+        defaults,
+        environment,
+        errors,
+        exit_code_list,
+        limits,
+        server_reference,
+        signature_list,
+        signatures,
+    )
+}
+"""Every table by its name."""
+
+
+def _errors(root: type[StyleServeError], depth: int = 0) -> Iterator[tuple[int, type[StyleServeError]]]:
+    yield depth, root
+    for child in root.__subclasses__():
+        yield from _errors(child, depth + 1)
+
+
+def _shape(field: contract.Field) -> str:
+    return f"[{', '.join('?' if size is None else str(size) for size in field.shape)}]"
+
+
+def _need(field: contract.Field) -> str:
+    if field.control is not None:
+        return "control"
+    return "required" if field.required else "may be left out"
+
+
+@dataclass(frozen=True)
+class _Parameter:
+    """A parameter of a command."""
+
+    name: str
+    kind: Any
+    info: ParameterInfo
+    default: object
+
+    @property
+    def flags(self) -> str:
+        """The option's names, and what it takes."""
+        # In an annotation Typer's first name stands where a default would.
+        names = [str(name) for name in (self.info.default, *(self.info.param_decls or ())) if isinstance(name, str)]
+        flags = ", ".join(f"`{flag}`" for name in names or self._usual_names for flag in name.split("/"))
+        kinds = [kind for kind in (self.kind, *get_args(self.kind)) if isinstance(kind, type)]
+        enums = [kind for kind in kinds if issubclass(kind, Enum)]
+        if enums:
+            return f"{flags} {', '.join(f'`{member.value}`' for member in enums[0])}"
+        return f"{flags} `{self.info.metavar}`" if self.info.metavar else flags
+
+    @property
+    def _usual_names(self) -> list[str]:
+        flag = _flag(self.name)
+        return [flag, flag.replace("--", "--no-", 1)] if self.kind is bool else [flag]
+
+    @property
+    def about(self) -> str:
+        """What it does, whether it has to be given, and what stands in for it."""
+        notes: list[str] = []
+        if self.default is inspect.Parameter.empty:
+            notes.append("required")
+        elif isinstance(self.info.show_default, str):
+            notes.append(f"default: {self.info.show_default}")
+        elif self.info.show_default and self.default is not None and not isinstance(self.default, bool):
+            notes.append(f"default: {_code(getattr(self.default, 'value', self.default))}")
+        if self.info.envvar:
+            notes.append(f"or the variable `{self.info.envvar}`")
+        return _prose(self.info.help or "") + (f" *({'; '.join(notes)})*" if notes else "")
+
+
+def _parameters(command: Callable[..., object]) -> Iterator[_Parameter]:
+    hints = get_type_hints(command, include_extras=True)
+    for name, parameter in inspect.signature(command).parameters.items():
+        kind, info = get_args(hints[name])
+        yield _Parameter(name, kind, info, parameter.default)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _code(value: object) -> str:
+    return "" if value is None else f"`{value}`"
+
+
+def _prose(text: str) -> str:
+    return re.sub(r"(?<![`\w])(--[a-z-]+)", r"`\1`", text)
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = [tuple(cell.replace("|", "\\|") for cell in row) for row in (head, *rows)]
+    lines.insert(1, ("---",) * len(lines[0]))
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -1,0 +1,216 @@
+"""Every block of code in the documents is tried, or held against what would take it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf import json_format
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from styleserve import contract
+from styleserve.__main__ import app
+from styleserve.client import StyleServeError, protos
+from styleserve.client import errors as client_errors
+from styleserve.client.causes import service_error
+from styleserve.client.job_files import read_jobs
+
+from .blocks import README, ROOT, Block, Call, blocks, calls
+
+TRIED = {"sh", "python", "json", "csv", "textproto", "nginx", "text"}
+SHOWN = {"{toctree}", "{image}", "{eval-rst}", "{literalinclude}"}
+"""What the site's own build checks."""
+
+COMMANDS_OF_THE_CLIENT = {"stylize", "batch", "describe", "status", "metadata", "wait", "version"}
+ELSEWHERE = {"--server", "--tls", "--ca", "--cert"}
+"""Options of commands that go to servers which are not there."""
+
+
+def test_every_block_has_a_language_that_is_tried() -> None:
+    assert {str(block): block.language for block in blocks() if block.language not in TRIED | SHOWN} == {}
+
+
+@pytest.mark.parametrize("call", calls("styleserve"), ids=str)
+def test_commands_are_accepted(call: Call) -> None:
+    if call.words[1].startswith("--"):  # of the program itself
+        assert call.words[1] in CliRunner().invoke(app, ["--help"]).output
+        return
+    command: Any = get_command(app)
+    _, name, *arguments = call.words
+    command.commands[name].make_context(name, list(arguments))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        call
+        for call in dict.fromkeys(calls("styleserve"))
+        if call.words[1] in COMMANDS_OF_THE_CLIENT and not ELSEWHERE & set(call.words) and "--resume" not in call.words
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("desk")
+def test_commands_work(call: Call) -> None:
+    done = CliRunner().invoke(app, list(call.words[1:]))
+    assert done.exit_code == 0, done.output
+    if "-o" in call.words:
+        assert Path(call.words[call.words.index("-o") + 1]).exists()
+
+
+@pytest.mark.usefixtures("desk")
+def test_commands_that_stop_and_go_on_work() -> None:
+    ran = [call for call in calls("styleserve") if {"--resume", "--save-state"} & set(call.words)]
+    assert len(ran) == 2
+    done = [CliRunner().invoke(app, list(call.words[1:])) for call in ran]
+    assert [each.exit_code for each in done] == [0, 0]
+    assert "80 steps" in done[-1].output
+
+
+@pytest.mark.parametrize("target", sorted({call.words[1] for call in calls("make")}))
+def test_make_targets_exist(target: str) -> None:
+    done = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, check=False)  # noqa: S607
+    assert done.returncode == 0
+
+
+def test_files_that_commands_name_exist() -> None:
+    found = [call.words[i + 1] for call in calls("docker") for i, word in enumerate(call.words) if word == "-f"]
+    assert len(found) >= 4
+    assert [name for name in found if not (ROOT / name).is_file()] == []
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=str)
+def test_python_runs(block: Block, desk: Path, stub: Any, request: pytest.FixtureRequest) -> None:
+    text = block.text
+    if block.needs_tensorflow:
+        pytest.importorskip("tensorflow", reason="the snippet needs TensorFlow")
+        model = desk / "models" / "style_transfer"
+        model.parent.mkdir()
+        shutil.copytree(request.getfixturevalue("tiny_model_base"), model)
+    for name in ("ca.pem", "client.pem", "client.key"):
+        (desk / name).write_text("-----BEGIN CERTIFICATE-----\n")
+    exec(compile(text.replace("127.0.0.1:8500", stub.address), str(block), "exec"), {})  # noqa: S102 - our own
+
+
+@pytest.mark.usefixtures("desk")
+def test_a_version_that_is_asked_for_is_sent(stub: Any) -> None:
+    (block,) = [each for each in blocks("python") if "version_label" in each.text]
+    exec(compile(block.text.replace("127.0.0.1:8500", stub.address), str(block), "exec"), {})  # noqa: S102
+    one, other = stub.requests
+    assert one.model_spec.version_label == "canary"
+    assert other.model_spec.version.value == 1700000000
+
+
+@pytest.mark.parametrize("block", blocks("csv"), ids=str)
+def test_lists_of_jobs_are_read(block: Block, desk: Path) -> None:
+    path = desk / "list.csv"
+    path.write_text(block.text)
+    assert read_jobs(path)
+
+
+@pytest.mark.parametrize("block", blocks("json"), ids=str)
+def test_requests_of_other_stacks_are_those_of_the_contract(block: Block, desk: Path, stub: Any) -> None:
+    found = json.loads(block.text)
+    signature = contract.SIGNATURES[found.get("signature_name") or found["modelSpec"]["signatureName"]]
+    names = {field.name for field in signature.inputs}
+    assert {field.name for field in signature.inputs if field.required} <= set(found["inputs"]) <= names
+    if "modelSpec" not in found:  # REST
+        assert all(isinstance(value, list) for value in found["inputs"].values())
+        return
+    encoded = base64.b64encode((desk / "photo.jpg").read_bytes()).decode()
+    message = json_format.Parse(re.sub(r"\w+_BASE64", encoded, block.text), protos.PredictRequest())
+    with grpc.insecure_channel(stub.address) as channel:
+        call: Any = channel.unary_unary(protos.PREDICT)
+        reply = protos.PredictResponse.FromString(call(message.SerializeToString(), timeout=10))
+    assert reply.outputs["png_bytes"].string_val[0].startswith(b"\x89PNG")
+    assert reply.outputs["losses"].tensor_shape.dim[1].size == 100
+
+
+def test_a_request_is_one_for_the_official_messages_with_a_version_as_well() -> None:
+    pytest.importorskip("tensorflow_serving", reason="the messages are those of tensorflow-serving-api")
+    from tensorflow_serving.apis import predict_pb2  # noqa: PLC0415
+
+    (block,) = [block for block in blocks("json") if "modelSpec" in block.text]
+    text = re.sub(r"\w+_BASE64", "AAAA", block.text)
+    text = text.replace('"signatureName"', '"version": "1700000000", "signatureName"')
+    message = json_format.Parse(text, predict_pb2.PredictRequest())
+    assert message.model_spec.version.value == 1700000000
+    assert message.inputs["content_bytes"].string_val == [b"\0\0\0"]
+
+
+@pytest.mark.parametrize("block", blocks("textproto"), ids=str)
+def test_configurations_are_ones_that_a_server_takes(block: Block) -> None:
+    pytest.importorskip("tensorflow_serving", reason="the messages are those of tensorflow-serving-api")
+    from google.protobuf import text_format  # noqa: PLC0415
+    from tensorflow_serving.config import model_server_config_pb2  # noqa: PLC0415
+
+    from styleserve.serving.versions import configs_from_proto  # noqa: PLC0415
+
+    parsed = text_format.Parse(block.text, model_server_config_pb2.ModelServerConfig())
+    (model,) = configs_from_proto(parsed.model_config_list).values()
+    assert model.name == contract.DEFAULT_MODEL_NAME
+    assert model.policy.kind == "specific"
+    assert {version for _, version in model.labels} <= set(model.policy.specific)
+
+
+def rows(page: Path, heading: str) -> list[list[str]]:
+    """The cells of the table under a heading."""
+    section = page.read_text().partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("| `")]
+    return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines]
+
+
+TROUBLESHOOTING = ROOT / "docs" / "troubleshooting.md"
+KINDS = {name: kind for name, kind in vars(client_errors).items() if isinstance(kind, type)}
+
+
+class Failed(grpc.RpcError):
+    def __init__(self, status: str, text: str) -> None:
+        self._code, self._text = grpc.StatusCode[status], text
+
+    def code(self) -> grpc.StatusCode:
+        return self._code
+
+    def details(self) -> str:
+        return self._text
+
+
+@pytest.mark.parametrize("row", rows(TROUBLESHOOTING, "What the server says"), ids=lambda row: row[1])
+def test_texts_of_the_server_become_the_kinds_that_are_named(row: list[str]) -> None:
+    status, text, kind = (cell.strip("`") for cell in row[:3])
+    assert type(service_error(Failed(status, text), "host:1", 1.0)).__name__ == kind
+
+
+HEADINGS = ("No answer, or the wrong one", "The model", "The request")
+OWN = [row for heading in HEADINGS for row in rows(TROUBLESHOOTING, heading)]
+
+
+@pytest.mark.parametrize("row", OWN, ids=lambda row: row[0])
+def test_texts_of_the_client_are_in_its_code(row: list[str]) -> None:
+    text, kind = row[0].strip("`"), row[1].partition(",")
+    error: type[StyleServeError] = KINDS[kind[0].strip("`")]
+    assert error.exit_code == int(kind[2])
+    said = re.sub(r"\d[\d,]*|-1|HOST:PORT|content|steps(?= is)|version 3", "…", text)
+    pieces = [piece for piece in said.split("…") if len(piece.strip()) > 4]
+    code = "".join(path.read_text() for path in (ROOT / "client").glob("*.py"))
+    assert pieces
+    assert [piece for piece in pieces if piece.strip() not in code] == []
+
+
+def test_every_error_is_in_troubleshooting() -> None:
+    text = TROUBLESHOOTING.read_text()
+    kinds = [name for name, kind in KINDS.items() if issubclass(kind, StyleServeError)]
+    assert len(kinds) > 15
+    assert [name for name in kinds if f"`{name}`" not in text and name != "StyleServeError"] == []
+
+
+def test_links_of_the_readme_lead_somewhere() -> None:
+    for path in re.findall(r"\]\(([^)#:]+)\)", README.read_text()):
+        assert (ROOT / path).exists(), path
