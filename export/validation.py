@@ -17,7 +17,7 @@ from styleserve import contract
 from styleserve.contract import Field
 from styleserve.model import StyleTransfer
 
-from .warmup import read_warmup_requests
+from .warmup import is_given, read_warmup_requests
 
 NumpyArray = npt.NDArray[np.generic]
 
@@ -90,10 +90,8 @@ def _sample(field: Field, model: StyleTransfer) -> tf.Tensor:
         return tf.constant([min(2, model.settings.limits.max_steps)])
     if field.control is contract.MAX_SIDE:
         return tf.constant([min(32, model.settings.limits.max_side)])
-    default = model.default(field)
-    # A run is begun with files.
-    if default is not None and field.name not in (contract.CONTENT_BYTES.name, contract.STYLE_BYTES.name):
-        return default
+    if not is_given(field):
+        return model.default(field)
     seed = sum(field.name.encode())
     image = tf.random.stateless_uniform([2 * model.min_side, model.min_side + 5, 3], seed=[0, seed])
     if field.dtype == "string":

@@ -28,7 +28,7 @@ def warmup_requests(settings: ModelSettings) -> list[predict_pb2.PredictRequest]
         request.model_spec.name = contract.DEFAULT_MODEL_NAME
         request.model_spec.signature_name = signature.name
         for field in signature.inputs:
-            if field.required or field.name in (contract.CONTENT_BYTES.name, contract.STYLE_BYTES.name):
+            if is_given(field):
                 request.inputs[field.name].CopyFrom(_grey(field, side))
             elif field.control is contract.STEPS:
                 request.inputs[field.name].CopyFrom(tf.make_tensor_proto([1], field.dtype))
@@ -36,6 +36,11 @@ def warmup_requests(settings: ModelSettings) -> list[predict_pb2.PredictRequest]
                 request.inputs[field.name].CopyFrom(tf.make_tensor_proto([side], field.dtype))
         requests.append(request)
     return requests
+
+
+def is_given(field: contract.Field) -> bool:
+    """Whether a request to try a signature has this input: what it needs, and the files that a run begins with."""
+    return field.required or field.name in (contract.CONTENT_BYTES.name, contract.STYLE_BYTES.name)
 
 
 def write_warmup_requests(version_dir: Path, settings: ModelSettings) -> None:

@@ -50,7 +50,11 @@ def checked_image(image: tf.Tensor, field: Field, limits: Limits, min_side: int)
         limits: of the model.
         min_side: fewest pixels the network can work on.
     """
-    image = checked_batch(image, field, limits)
+    return checked_values(checked_batch(image, field, limits), field, limits, min_side)
+
+
+def checked_values(image: tf.Tensor, field: Field, limits: Limits, min_side: int) -> tf.Tensor:
+    """The same for an image whose shape and batch size were checked before."""
     image = checked_sides(image, tf.shape(image)[1:3], field.name, limits, min_side)
     return checked_pixels(image, field.name)
 

@@ -108,13 +108,13 @@ def resumed(
     """The state with these attributes, and with what follows from them.
 
     Args:
-        image: see `LbfgsState`, as for all that are not listed here.
-        losses: ...
-        gradient: ...
-        step: ...
-        shrinks: ...
-        s: of the pairs that there are, newest first, `[pairs, *image.shape]`; pairs may be 0.
-        y: the same.
+        image: see `LbfgsState`.
+        losses: see `LbfgsState`.
+        gradient: see `LbfgsState`.
+        step: see `LbfgsState`.
+        shrinks: see `LbfgsState`.
+        s: see `Memory`; of the pairs that there are, `[pairs, *image.shape]`, and there may be none.
+        y: see `Memory`; of the same pairs.
         scale: see `Memory`.
         precondition: see `update`.
     """

@@ -13,7 +13,7 @@ from styleserve import contract
 from styleserve.contract import Field, Limits
 
 from .architecture import layers_up_to
-from .checks import check, checked_batch, checked_pixels, checked_sides
+from .checks import check, checked_batch, checked_pixels, checked_sides, checked_values
 from .lbfgs import HISTORY
 from .losses import Targets
 from .optimisers import Optimiser
@@ -102,14 +102,14 @@ class Resumable(NamedTuple):
 
     def picture(self, state: tf.Tensor) -> tf.Tensor:
         """The PNG file of a state that `chunk` gave; string scalars."""
-        _, (image, *_) = self._unpacked(state)
+        _, _, (image, *_) = self._unpacked(state)
         return encode_png(image[0])
 
     def _begin(self, own: Mapping[str, tf.Tensor], as_images: tf.Tensor, max_side: tf.Tensor) -> tuple[Targets, Any]:
         def image(picture: Field, file: Field) -> tf.Tensor:
             return tf.cond(
                 as_images,
-                lambda: self._checked_image(own[picture.name][None], picture),
+                lambda: checked_values(own[picture.name][None], picture, self.limits, self.min_side),
                 lambda: self.decode(own[file.name], max_side, tf.constant(file.name)),
             )
 
@@ -117,25 +117,22 @@ class Resumable(NamedTuple):
         style = image(contract.STYLE_IMAGE, contract.STYLE_BYTES)
         return self.targets(content, style), self.optimiser.init(content)
 
-    def _checked_image(self, image: tf.Tensor, field: Field) -> tf.Tensor:
-        image = checked_sides(image, tf.shape(image)[1:3], field.name, self.limits, self.min_side)
-        return checked_pixels(image, field.name)
-
     def _resume(self, state: tf.Tensor) -> tuple[Targets, Any]:
-        targets, (image, *others) = self._unpacked(state)
+        sizes, targets, (image, *others) = self._unpacked(state)
         image = checked_pixels(image, "the image in state")
-        return targets, self.optimiser.unpack(checked_sizes(state, self.fingerprint), [image, *others])
+        return targets, self.optimiser.unpack(sizes, [image, *others])
 
-    def _unpacked(self, state: tf.Tensor) -> tuple[Targets, list[tf.Tensor]]:
-        """The targets, and what the optimiser packed."""
+    def _unpacked(self, state: tf.Tensor) -> tuple[Sizes, Targets, list[tf.Tensor]]:
+        """The sizes, the targets, and what the optimiser packed."""
         sizes = checked_sizes(state, self.fingerprint)
         sides = tf.stack([sizes.height, sizes.width])
         state = checked_sides(state, sides, "the image in state", self.limits, self.min_side)
         counts_fit = (sizes.updates >= 0) & (sizes.pairs >= 0) & (sizes.pairs <= HISTORY)
         state = check(state, counts_fit, "state is damaged: updates, pairs:", sizes.updates, sizes.pairs)
-        parts = tf.nest.flatten(self._target_parts(sizes))
+        targets = self._target_parts(sizes)
+        parts = tf.nest.flatten(targets)
         tensors = unpack(state, [*parts, *self.optimiser.parts(sizes)])
-        return tf.nest.pack_sequence_as(self._target_parts(sizes), tensors[: len(parts)]), tensors[len(parts) :]
+        return sizes, tf.nest.pack_sequence_as(targets, tensors[: len(parts)]), tensors[len(parts) :]
 
     def _target_parts(self, sizes: Sizes) -> Any:  # noqa: ANN401 - `Targets` with parts for tensors
         scale = Part(tf.float32, (1,))

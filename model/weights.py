@@ -8,6 +8,7 @@ import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
@@ -77,7 +78,7 @@ class Weights:
                 "Use weights that reach as far as the last layer, or choose earlier style and content layers"
             )
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """Hash of the numbers themselves: the same weights give the same hash, whatever file they came in."""
         digest = hashlib.sha256()
