@@ -1,0 +1,39 @@
+"""Configuration files in protobuf's text format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from styleserve.serving.config_files import BatchingParameters, MonitoringConfig, SSLConfig, read_config
+from styleserve.serving.errors import StartError
+
+
+def test_reads_what_tensorflow_serving_reads(tmp_path: Path) -> None:
+    path = tmp_path / "batching.config"
+    path.write_text("max_batch_size { value: 8 }\nallowed_batch_sizes: 1\nallowed_batch_sizes: 8  # the largest\n")
+    batching = read_config(path, BatchingParameters)
+    assert batching.max_batch_size.value == 8
+    assert list(batching.allowed_batch_sizes) == [1, 8]
+    assert not batching.HasField("num_batch_threads")
+
+    path.write_text('server_key: "a\\nb" client_verify: true')
+    ssl = read_config(path, SSLConfig)
+    assert (ssl.server_key, ssl.client_verify, ssl.custom_ca) == ("a\nb", True, "")
+
+    path.write_text('prometheus_config { enable: true path: "/metrics" }')
+    assert read_config(path, MonitoringConfig).prometheus_config.path == "/metrics"
+
+
+@pytest.mark.parametrize("text", ["max_batch_size: 8", "nosuch: 1", "max_batch_size {", "\udcff"])
+def test_refuses_anything_else(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "batching.config"
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(StartError, match=r"batching\.config is no BatchingParameters in protobuf's text format"):
+        read_config(path, BatchingParameters)
+
+
+def test_refuses_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match=r"cannot read .*: No such file"):
+        read_config(tmp_path / "nosuch", SSLConfig)
