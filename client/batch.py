@@ -1,17 +1,21 @@
 """Many pictures: as many calls at once as the servers like, and nothing lost or done twice if it is stopped.
 
-Threads paint, save and record; the one that iterates decides what starts next, on which server. Each server has a
-`ConcurrencyLimit` of its own, whose pauses leave a dead one out, so that losing one of several is nothing special.
+Threads paint, save and record; another one decides what starts next, on which server. The one that iterates is only
+told, through a queue, because it may be the main thread, where Ctrl-C may interrupt anything: in the midst of
+`concurrent.futures` it would leave locks behind that the others then wait for. Each server has a `ConcurrencyLimit` of
+its own, whose pauses leave a dead one out, so that losing one of several is nothing special.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Final
 
 from .aimd import MOST_CALLS, ConcurrencyLimit
@@ -81,8 +85,9 @@ def run_batch(
 ) -> Generator[JobResult]:
     """Does all jobs that are not done, and yields a result for each, those that were there first.
 
-    Everything happens while it is iterated, in the thread that does so. An iteration that is left early (close it, as
-    `contextlib.closing` does) closes the clients, because that cancels their calls; what is done is recorded.
+    The work begins with the iteration, and goes on whether or not results are taken. An iteration that is left early
+    (close it, as `contextlib.closing` does) closes the clients, because that cancels their calls; what is done is
+    recorded.
 
     Args:
         jobs: to do.
@@ -144,24 +149,56 @@ class _Run:
         self.on_progress: Final = on_progress
         self.trouble: StyleServeError | None = None
         self.stuck_since_s = 0.0  # where there is trouble
+        self.left: Final = threading.Event()
+        # To the one that iterates; in the end, what went wrong or None. A `SimpleQueue` takes Ctrl-C well.
+        self.told: Final[SimpleQueue[JobResult | BatchProgress | Exception | None]] = SimpleQueue()
 
     def results(self) -> Iterator[JobResult]:
-        threads = (self.settings.concurrency or MOST_CALLS) * len(self.servers)
-        with ThreadPoolExecutor(threads, thread_name_prefix="styleserve-batch") as executor:
-            try:
-                while self.waiting or self.running:
-                    self._start_calls(executor)
-                    self._tell()
-                    finished = self._finished()
-                    results = [result for future in finished if (result := self._settle(future)) is not None]
-                    if not self.running and self._patience_left_s() <= 0:
-                        results += self._give_up()
-                    self._start_calls(executor)  # first: whoever iterates may take its time
-                    yield from results
-            except BaseException:  # Ctrl-C, a consumer that had enough, a full disk
-                for server in self.servers:
-                    server.client.close()
-                raise
+        coordinator = threading.Thread(target=self._coordinate, name="styleserve-batch")
+        try:
+            coordinator.start()
+            while (news := self.told.get()) is not None:
+                if isinstance(news, Exception):
+                    raise news
+                if isinstance(news, JobResult):
+                    yield news
+                elif self.on_progress is not None:
+                    self.on_progress(news)
+        except BaseException:  # Ctrl-C, a consumer that had enough, a full disk
+            self.left.set()
+            self._close_clients()
+            raise
+        finally:
+            if coordinator.ident is not None:
+                coordinator.join()
+
+    def _coordinate(self) -> None:
+        """In a thread of its own, until all is done, something is wrong with the folder, or nobody iterates."""
+        try:
+            threads = (self.settings.concurrency or MOST_CALLS) * len(self.servers)
+            with ThreadPoolExecutor(threads, thread_name_prefix="styleserve-batch") as executor:
+                try:
+                    while (self.waiting or self.running) and not self.left.is_set():
+                        self._turn(executor)
+                except BaseException:
+                    self._close_clients()
+                    raise
+        except Exception as error:  # it is raised where somebody iterates
+            self.told.put(error)
+        else:
+            self.told.put(None)
+
+    def _turn(self, executor: ThreadPoolExecutor) -> None:
+        self._start_calls(executor)
+        self._tell()
+        for future in self._finished():
+            self._settle(future)
+        if not self.running and self._patience_left_s() <= 0:
+            self._give_up()
+
+    def _close_clients(self) -> None:
+        for server in self.servers:
+            server.client.close()
 
     def _start_calls(self, executor: ThreadPoolExecutor) -> None:
         now_s = time.monotonic()
@@ -177,7 +214,7 @@ class _Run:
             self.running[executor.submit(self._work, task, server.client)] = (task, server, now_s)
 
     def _work(self, task: Task, client: StyleClient) -> Record:
-        """In a thread of its own; whatever the one that iterates is at, the picture is recorded at once."""
+        """In a thread of its own; whatever the others are at, the picture is recorded at once."""
         record = paint(task, client, self.settings.timeout_s)
         self.manifest.append(record)
         return record
@@ -190,11 +227,11 @@ class _Run:
             wake_s = max(0.0, min(paused) - time.monotonic()) if paused else None
         if self.running:
             return wait(self.running, wake_s, FIRST_COMPLETED).done
-        time.sleep(min(wake_s or 0.0, max(0.0, self._patience_left_s())))
+        self.left.wait(min(wake_s or 0.0, max(0.0, self._patience_left_s())))
         return ()
 
-    def _settle(self, future: Future[Record]) -> JobResult | None:
-        """What became of a job whose call came back, or None where it has to be sent again."""
+    def _settle(self, future: Future[Record]) -> None:
+        """Tells what became of a job whose call came back, unless it has to be sent again."""
         task, server, started_s = self.running.pop(future)
         server.running -= 1
         try:
@@ -207,32 +244,32 @@ class _Run:
                 if self.trouble is None:
                     self.stuck_since_s = time.monotonic()
                 self.trouble = error
-                return None
+                return
             if isinstance(error, OutputError):
                 raise
             if _may_be_an_accident(error) and task.accidents < self.settings.retries:
                 task.accidents += 1
                 self.waiting.append(task)
-                return None
-            return self._failure(task, error)
+                return
+            self._fail(task, error)
+            return
         server.limit.succeeded(time.monotonic(), task.work)
         self.trouble = None
-        return JobResult(task.job, record)
+        self.told.put(JobResult(task.job, record))
 
-    def _failure(self, task: Task, error: StyleServeError) -> JobResult:
+    def _fail(self, task: Task, error: StyleServeError) -> None:
         self.trouble = None
         record = task.failed(error, self.servers[0].client.model_name)
         self.manifest.append(record)
-        return JobResult(task.job, record, error)
+        self.told.put(JobResult(task.job, record, error))
 
-    def _give_up(self) -> list[JobResult]:
+    def _give_up(self) -> None:
         trouble = self.trouble
         assert trouble is not None  # noqa: S101 - patience does not end without
         message = f"given up, as no job came to an end for {self.settings.patience_s:g} s: {trouble.message}"
         error = type(trouble)(message, hint=trouble.hint)
-        failures = [self._failure(task, error) for task in self.waiting]
-        self.waiting.clear()
-        return failures
+        while self.waiting:
+            self._fail(self.waiting.popleft(), error)
 
     def _patience_left_s(self) -> float:
         if self.trouble is None:
@@ -240,9 +277,8 @@ class _Run:
         return self.stuck_since_s + self.settings.patience_s - time.monotonic()
 
     def _tell(self) -> None:
-        if self.on_progress is not None:
-            limit = sum(server.limit.limit for server in self.servers)
-            self.on_progress(BatchProgress(len(self.running), limit, len(self.waiting), self.trouble))
+        limit = sum(server.limit.limit for server in self.servers)
+        self.told.put(BatchProgress(len(self.running), limit, len(self.waiting), self.trouble))
 
 
 def _turned_away(error: StyleServeError) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import pty
@@ -35,8 +36,10 @@ app = typer.Typer(pretty_exceptions_enable=False)
 register(app)
 
 PROGRAM = """
+import faulthandler
 import signal
 import sys
+faulthandler.enable()
 signal.signal(signal.SIGINT, signal.default_int_handler)  # behind a shell's "&" a process is born deaf to Ctrl-C
 import typer
 from styleserve.client.command import register
@@ -59,6 +62,15 @@ def started(*arguments: object) -> Generator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """What it wrote until its end; where it does not end, the test fails with what its threads are at."""
+    try:
+        return process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)
+        pytest.fail(f"the command does not end: {process.communicate(timeout=60)}")
 
 
 def names(folder: Path) -> set[str]:
@@ -291,31 +303,32 @@ def test_killed_at_any_moment_nothing_is_lost_or_done_twice(stub: Any, many: Pat
 
 def test_ctrl_c_cancels_records_and_is_gone_on_with(stub: Any, many: Path, out: Path) -> None:
     arrived, cancelled = threading.Event(), threading.Event()
+    answered = itertools.count()
 
     def predict(request: Any, context: grpc.ServicerContext) -> Any:
-        if len(stub.requests) > 10:
+        if next(answered) >= 10:
             this_one = threading.Event()
             context.add_callback(this_one.set)
             arrived.set()
-            this_one.wait(30)
+            this_one.wait(120)
             cancelled.set()
         return stub.predict(request)
 
     stub.predict_in_context = predict
     arguments = (many, "-o", out, "--server", stub.address)
     with started(*arguments) as process:
-        assert arrived.wait(30)
+        assert arrived.wait(60)
         assert process.stderr is not None
         assert [process.stderr.readline().startswith(f"[{number}/40]") for number in range(1, 11)] == [True] * 10
         process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=10)
+        stdout, stderr = ended(process)
     assert process.returncode == 130
     assert stdout == ""
     assert stderr.splitlines() == [
         "10 of 40 pictures are there; the same command does the rest.",
         "Error: stopped with Ctrl-C",
     ]
-    assert cancelled.wait(5)
+    assert cancelled.wait(60)
     assert assert_consistent(out) == 10
     assert not any(name.endswith(".part") for name in names(out))
 
