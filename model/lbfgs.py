@@ -16,6 +16,8 @@ from typing import Final, NamedTuple
 
 import tensorflow as tf
 
+from .rounding import dequantise, quantise
+
 HISTORY: Final = 10
 """Pairs of steps and gradient differences that are remembered."""
 
@@ -37,6 +39,9 @@ Preconditioner = Callable[[tf.Tensor], tf.Tensor]
 class Memory(NamedTuple):
     """What the pairs of the last accepted steps tell of the curvature; everything per example of the batch.
 
+    Pairs are rounded as `rounding.quantise` does, so that a run that is carried from call to call in a quarter of the
+    bytes goes on as if nothing had been.
+
     Attributes:
         s: accepted steps, newest first, `[HISTORY, *image.shape]`.
         y: the gradient differences that belong to them.
@@ -57,8 +62,7 @@ class LbfgsState(NamedTuple):
         image: the point accepted last, `[batch, height, width, channels]` float32 in [0, 1].
         losses: of that point, `[batch, columns]`, the first of them minimised; infinite before the first evaluation.
         gradient: of that point, shaped like the image.
-        direction: of the search from that point, shaped like the image.
-        step: length of the next trial in units of the direction, `[batch]`.
+        step: length of the next trial in units of the direction of search, `[batch]`.
         shrinks: refused trials since the last accepted one, `[batch]` int32.
         memory: the pairs that directions are made with.
     """
@@ -66,7 +70,6 @@ class LbfgsState(NamedTuple):
     image: tf.Tensor
     losses: tf.Tensor
     gradient: tf.Tensor
-    direction: tf.Tensor
     step: tf.Tensor
     shrinks: tf.Tensor
     memory: Memory
@@ -80,67 +83,34 @@ def init(image: tf.Tensor, *, columns: int) -> LbfgsState:
         columns: losses per example that evaluations give.
     """
     batch = tf.shape(image)[0]
-    zeros = tf.zeros_like(image)
     pairs = tf.zeros(tf.concat([[HISTORY], tf.shape(image)], axis=0))
     return LbfgsState(
         image=image,
         losses=tf.fill([batch, columns], float("inf")),
-        gradient=zeros,
-        direction=zeros,
+        gradient=tf.zeros_like(image),
         step=tf.ones([batch]),
         shrinks=tf.zeros([batch], tf.int32),
         memory=Memory(s=pairs, y=pairs, rho=tf.zeros([HISTORY, batch]), scale=tf.zeros([batch])),
     )
 
 
-def resumed(
-    image: tf.Tensor,
-    losses: tf.Tensor,
-    gradient: tf.Tensor,
-    *,
-    step: tf.Tensor,
-    shrinks: tf.Tensor,
-    s: tf.Tensor,
-    y: tf.Tensor,
-    scale: tf.Tensor,
-    precondition: Preconditioner,
-) -> LbfgsState:
-    """The state with these attributes, and with what follows from them.
+def padded(pairs: tf.Tensor) -> tf.Tensor:
+    """`[pairs, ...]` as a tensor of `Memory`, with zeros for the pairs that are missing."""
+    missing = HISTORY - tf.shape(pairs)[0]
+    all_of_them = tf.pad(pairs, [[0, missing], *([[0, 0]] * (len(pairs.shape) - 1))])
+    return tf.ensure_shape(all_of_them, [HISTORY, *pairs.shape[1:]])
+
+
+def trial(state: LbfgsState, precondition: Preconditioner) -> tf.Tensor:
+    """Where the loss is wanted next, `[batch, height, width, channels]` float32 in [0, 1].
 
     Args:
-        image: see `LbfgsState`.
-        losses: see `LbfgsState`.
-        gradient: see `LbfgsState`.
-        step: see `LbfgsState`.
-        shrinks: see `LbfgsState`.
-        s: see `Memory`; of the pairs that there are, `[pairs, *image.shape]`, and there may be none.
-        y: see `Memory`; of the same pairs.
-        scale: see `Memory`.
-        precondition: see `update`.
+        state: of the run.
+        precondition: a symmetric positive definite operator on images, the shape of the inverse Hessian where nothing
+            is remembered; its scale does not matter.
     """
-    # Pairs that were rounded may have lost their positive curvature.
-    sy = tf.reduce_sum(s * y, axis=[2, 3, 4])
-    missing = HISTORY - tf.shape(s)[0]
-    memory = Memory(
-        s=_padded(s, missing),
-        y=_padded(y, missing),
-        rho=_padded(tf.where(sy > 0.0, tf.math.reciprocal_no_nan(sy), 0.0), missing),
-        scale=scale,
-    )
-    return LbfgsState(
-        image=image,
-        losses=losses,
-        gradient=gradient,
-        direction=_direction(gradient, memory, precondition),
-        step=step,
-        shrinks=shrinks,
-        memory=memory,
-    )
-
-
-def trial(state: LbfgsState) -> tf.Tensor:
-    """Where the loss is wanted next, `[batch, height, width, channels]` float32 in [0, 1]."""
-    return tf.clip_by_value(state.image + _wide(state.step) * state.direction, 0.0, 1.0)
+    direction = _direction(state.gradient, state.memory, precondition)
+    return tf.clip_by_value(state.image + _wide(state.step) * direction, 0.0, 1.0)
 
 
 def update(
@@ -156,12 +126,11 @@ def update(
 
     Args:
         state: before it.
-        point: `trial(state)`.
+        point: `trial(state, precondition)`.
         losses: at that point, `[batch, columns]` float32, the first column minimised.
         gradient: of the first column at that point, shaped like the image.
         running: `[batch]` bool; False keeps an example where it is.
-        precondition: a symmetric positive definite operator on images, the shape of the inverse Hessian where nothing
-            is remembered; its scale does not matter.
+        precondition: see `trial`.
     """
     s, y = point - state.image, gradient - state.gradient
     slope = _dot(state.gradient, s)
@@ -171,6 +140,7 @@ def update(
     # A descent that projection has turned into an ascent, or into nothing, is no descent; a NaN is not enough.
     accepted = running & (first & tf.math.is_finite(losses[:, 0]) | enough & (slope < 0.0))
 
+    s, y = dequantise(*quantise(s)), dequantise(*quantise(y))
     sy = _dot(s, y)
     curved = accepted & ~first & (sy > _CURVATURE * tf.sqrt(_dot(s, s) * _dot(y, y)))
     shrinks = tf.where(accepted, 0, state.shrinks + 1)
@@ -183,14 +153,11 @@ def update(
             lost, 0.0, tf.where(curved, tf.math.divide_no_nan(sy, _dot(y, precondition(y))), state.memory.scale)
         ),
     )
-    gradient = tf.where(_wide(accepted), gradient, state.gradient)
-    renewed = accepted | lost
     return LbfgsState(
         image=tf.where(_wide(accepted), point, state.image),
         losses=tf.where(accepted[:, None], losses, state.losses),
-        gradient=gradient,
-        direction=tf.where(_wide(renewed), _direction(gradient, memory, precondition), state.direction),
-        step=tf.where(renewed, 1.0, state.step * _shrunk(state.losses[:, 0], losses[:, 0], slope)),
+        gradient=tf.where(_wide(accepted), gradient, state.gradient),
+        step=tf.where(accepted | lost, 1.0, state.step * _shrunk(state.losses[:, 0], losses[:, 0], slope)),
         shrinks=tf.where(lost, 0, shrinks),
         memory=memory,
     )
@@ -233,12 +200,6 @@ def _push(memory: tf.Tensor, newest: tf.Tensor, where: tf.Tensor) -> tf.Tensor:
     """`memory` with `newest` in front and its last one dropped, for the examples where that is wanted."""
     pushed = tf.concat([newest[None], memory[:-1]], axis=0)
     return tf.where(tf.reshape(where, [1, -1] + [1] * (len(memory.shape) - 2)), pushed, memory)
-
-
-def _padded(pairs: tf.Tensor, missing: tf.Tensor) -> tf.Tensor:
-    """`pairs` with zeros behind them, `[HISTORY, ...]`."""
-    padded = tf.pad(pairs, [[0, missing], *([[0, 0]] * (len(pairs.shape) - 1))])
-    return tf.ensure_shape(padded, [HISTORY, *pairs.shape[1:]])
 
 
 def _dot(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:

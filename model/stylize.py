@@ -128,7 +128,7 @@ class Stylizer(tf.Module):
         precondition = smoothing(tf.shape(run.image)[1:3])
 
         def step(run: lbfgs.LbfgsState, running: tf.Tensor) -> tuple[lbfgs.LbfgsState, tf.Tensor]:
-            point = lbfgs.trial(run)
+            point = lbfgs.trial(run, precondition)
             losses, gradient = self.losses_and_gradient(point, targets, weights)
             run = lbfgs.update(run, point, losses, gradient, running=running, precondition=precondition)
             return run, run.losses

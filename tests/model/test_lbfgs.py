@@ -33,7 +33,7 @@ def run(
 
     @tf.function(reduce_retracing=True)
     def step(state: lbfgs.LbfgsState) -> lbfgs.LbfgsState:
-        point = lbfgs.trial(state)
+        point = lbfgs.trial(state, precondition)
         running = tf.fill([tf.shape(point)[0]], True)
         return lbfgs.update(state, point, *evaluate(loss, point), running=running, precondition=precondition)
 
@@ -147,7 +147,7 @@ def test_example_of_a_batch_is_the_same_alone(rng: np.random.Generator) -> None:
 
 def test_what_does_not_run_stands_still(rng: np.random.Generator) -> None:
     state, _ = run(rosenbrock, rng.random((2, 2, 2, 3), np.float32), 5)
-    point = lbfgs.trial(state)
+    point = lbfgs.trial(state, identity)
     running = tf.constant([True, False])
     after = lbfgs.update(state, point, *evaluate(rosenbrock, point), running=running, precondition=identity)
     np.testing.assert_array_equal(after.image[1], state.image[1])
