@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import queue
-from collections.abc import Generator
-from contextlib import contextmanager
+from functools import partial
 
 import grpc
 from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2, predict_pb2, prediction_service_pb2_grpc
 
 from .answering import answering
-from .call import Call
-from .errors import CancelledError, OverloadedError, RequestError
+from .call import Call, OpenCalls
+from .errors import CancelledError, RequestError
 from .manager import ModelManager
+from .turns import Turns
+from .work import SHORT_PIXEL_STEPS
 
 _SIGNATURE_DEF = "signature_def"
 
@@ -22,26 +22,30 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     Args:
         manager: where the models are.
-        max_calls: Predict calls at a time; one more is refused at once.
+        turns: when a Predict call may run.
+        calls: where the Predict calls that are not over are noted.
     """
 
-    def __init__(self, manager: ModelManager, max_calls: int) -> None:
+    def __init__(self, manager: ModelManager, turns: Turns, calls: OpenCalls) -> None:
         self._manager = manager
-        self._slots: queue.SimpleQueue[int] = queue.SimpleQueue()
-        for slot in range(max_calls):
-            self._slots.put(slot)
+        self._turns = turns
+        self._calls = calls
 
     def Predict(  # noqa: N802 - the name in the protocol
         self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
     ) -> predict_pb2.PredictResponse:
         """Runs a signature."""
         with answering(context):
-            call = Call(context.time_remaining())
-            # Fires when the client gives up, when the deadline passes, and at the normal end.
-            if not context.add_callback(call.give_up):
-                raise CancelledError("Cancelled")
-            with self._slot() as slot, self._manager.use(_spec(request)) as servable:
-                return servable.predict(request, call, slot)
+            call = self._open(context)
+            spec = _spec(request)
+            # What is not there is told at once, and holds no version while it waits: the newest may change meanwhile.
+            with self._manager.use(spec) as servable:
+                short = servable.work(request) <= SHORT_PIXEL_STEPS
+            with self._turns.slot(call, short=short) as slot, self._manager.use(spec) as servable:
+                try:
+                    return servable.predict(request, call, slot)
+                except CancelledError:
+                    raise call.why() from None
 
     def GetModelMetadata(  # noqa: N802 - the name in the protocol
         self, request: get_model_metadata_pb2.GetModelMetadataRequest, context: grpc.ServicerContext
@@ -61,16 +65,18 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                 response.metadata[_SIGNATURE_DEF].Pack(servable.signature_map())
             return response
 
-    @contextmanager
-    def _slot(self) -> Generator[int]:
-        try:
-            slot = self._slots.get_nowait()
-        except queue.Empty:
-            raise OverloadedError("Server Threadpool Exhausted") from None
-        try:
-            yield slot
-        finally:
-            self._slots.put(slot)
+    def _open(self, context: grpc.ServicerContext) -> Call:
+        call = Call(context.time_remaining())
+        self._calls.opened(call)
+        # Fires when the client gives up, when the deadline passes, and at the normal end.
+        if not context.add_callback(partial(self._over, call)):
+            self._over(call)
+            raise CancelledError("Cancelled")
+        return call
+
+    def _over(self, call: Call) -> None:
+        call.give_up()
+        self._calls.closed(call)
 
 
 def _spec(request: predict_pb2.PredictRequest | get_model_metadata_pb2.GetModelMetadataRequest) -> model_pb2.ModelSpec:

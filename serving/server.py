@@ -16,17 +16,32 @@ from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_p
 
 from styleserve.contract import DEFAULT_MODEL_NAME, DEFAULT_PORT, Limits
 
-from .errors import ServingError, StartError
+from .call import OpenCalls
+from .errors import ServingError, StartError, UnavailableError
+from .gate import Gate
 from .manager import ModelManager
 from .model_service import ModelService
 from .prediction_service import PredictionService
 from .servable import SessionSettings
+from .turns import Turns
 from .versions import ModelConfig, versions_on_disk
 
 logger = logging.getLogger(__name__)
 
 SPARE_THREADS = 16
-"""Threads beyond those of Predict, so that status, metadata and health are answered while every Predict is busy."""
+"""Threads for status, metadata and health, so that they are answered while every Predict is busy."""
+
+REFUSING_THREADS = 4
+"""Threads of Predict beyond the calls that run and wait: they refuse the next ones. Each may hold a request."""
+
+GRACE_S = 25.0
+"""Calls take tens of seconds, and Kubernetes kills 30 s after SIGTERM unless told otherwise."""
+
+FAREWELL_S = 3.0
+"""After the grace: to stop what still runs, milliseconds, and to tell its clients, over lines that may be slow."""
+
+STOPPING = "The server is stopping; try again, here in a moment or at another one."
+STOPPED = "The server stopped before the call had ended; try again, perhaps at another one."
 
 MAX_REQUEST_BYTES = 2 * Limits().max_batch * Limits().max_side ** 2 * 3 * 4 + 2**20
 """Two full batches of the largest images, 3 channels of 4 bytes (201 MB), and 1 MiB for all the rest."""
@@ -43,9 +58,13 @@ class ServerSettings:
     Attributes:
         host: address to listen on.
         port: port to listen on; 0 takes a free one.
-        max_calls: Predict calls at a time; TensorFlow Serving's bound is 4 for each core, too.
+        max_calls: Predict calls that run at a time: one for each core, and no fewer than two, of which one is kept for
+            short calls. Each holds its pictures and activations in memory.
+        max_waiting: Predict calls that wait for those to end; the next one is refused. None is as many as make 4 for
+            each core together with those that run: TensorFlow Serving's bound.
         poll_s: seconds between two looks for new versions.
-        grace_s: seconds that calls may go on after the server was told to stop.
+        grace_s: seconds that running calls may go on after the server was told to stop. Whatever stops the process
+            has to wait five more before it kills.
         max_request_bytes: largest request.
 
     Raises:
@@ -54,9 +73,10 @@ class ServerSettings:
 
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
-    max_calls: int = field(default_factory=lambda: 4 * (os.cpu_count() or 1))
+    max_calls: int = field(default_factory=lambda: max(2, os.cpu_count() or 1))
+    max_waiting: int | None = None
     poll_s: float = 1.0
-    grace_s: float = 5.0
+    grace_s: float = GRACE_S
     max_request_bytes: int = MAX_REQUEST_BYTES
 
     def __post_init__(self) -> None:
@@ -64,10 +84,17 @@ class ServerSettings:
             raise ValueError(f"port is {self.port}; it must be from 0 to 65535")
         if self.max_calls < 1:
             raise ValueError(f"max_calls is {self.max_calls}; it must be at least 1")
+        if self.max_waiting is not None and self.max_waiting < 0:
+            raise ValueError(f"max_waiting is {self.max_waiting}; it must not be negative")
         if self.poll_s <= 0:
             raise ValueError(f"poll_s is {self.poll_s}; it must be above 0")
         if self.grace_s < 0:
             raise ValueError(f"grace_s is {self.grace_s}; it must not be negative")
+
+    @property
+    def places(self) -> int:
+        """Predict calls that wait at a time."""
+        return max(0, 4 * (os.cpu_count() or 1) - self.max_calls) if self.max_waiting is None else self.max_waiting
 
 
 class EmbeddedServer:
@@ -91,8 +118,10 @@ class EmbeddedServer:
         self._health = health.HealthServicer()
         self._report_health(serving=False)
         self._manager = ModelManager(SessionSettings(self._settings.max_calls), self._models_changed)
+        self._turns = Turns(self._settings.max_calls, self._settings.places)
+        self._calls = OpenCalls()
         self._server: grpc.Server | None = None
-        self._workers: ThreadPoolExecutor | None = None
+        self._workers: list[ThreadPoolExecutor] = []
         self._stopping = False
         self.port = self._settings.port
 
@@ -119,13 +148,21 @@ class EmbeddedServer:
         self._manager.watch(self._settings.poll_s)
 
     def stop(self, grace_s: float | None = None) -> None:
-        """Takes no more calls, lets those inside end within the grace, stops the rest, unloads the model."""
+        """Takes no more calls, lets those that run end within the grace, stops the rest, unloads the model.
+
+        Until then the port stays open, so that health says NOT_SERVING and a new call is told to go elsewhere.
+        """
         self._stopping = True
         self._report_health(serving=False)
-        if self._server is not None and self._workers is not None:
-            self._server.stop(self._settings.grace_s if grace_s is None else grace_s).wait()
-            self._workers.shutdown(wait=True)
-            self._server = self._workers = None
+        self._turns.close(UnavailableError(STOPPING))
+        if self._server is not None:
+            if not self._calls.wait_until_none(self._settings.grace_s if grace_s is None else grace_s):
+                self._calls.give_up(UnavailableError(STOPPED))
+                self._calls.wait_until_none(FAREWELL_S)
+            self._server.stop(0).wait()
+            for pool in self._workers:
+                pool.shutdown(wait=True)
+            self._server, self._workers = None, []
         self._manager.close()
 
     def __enter__(self) -> EmbeddedServer:
@@ -138,6 +175,11 @@ class EmbeddedServer:
     ) -> None:
         """Stops; at once if something went wrong."""
         self.stop(0 if error else None)
+
+    @property
+    def open_calls(self) -> int:
+        """Predict calls that run or wait."""
+        return len(self._calls)
 
     def serving(self) -> dict[str, list[int]]:
         """Versions of each model that take calls."""
@@ -156,9 +198,13 @@ class EmbeddedServer:
             raise StartError(f"no version of {base_path} can be served: {reasons or error}") from error
 
     def _open(self) -> None:
-        self._workers = ThreadPoolExecutor(self._settings.max_calls + SPARE_THREADS, "grpc")
+        most_calls = self._settings.max_calls + self._settings.places
+        others = ThreadPoolExecutor(SPARE_THREADS, "grpc")
+        predict = ThreadPoolExecutor(most_calls + REFUSING_THREADS, "predict")
+        self._workers = [others, predict]
         self._server = grpc.server(
-            self._workers,
+            others,
+            interceptors=[Gate(predict)],
             options=[
                 # Else a second server shares the port, and each gets half of the calls.
                 ("grpc.so_reuseport", 0),
@@ -169,7 +215,7 @@ class EmbeddedServer:
                 ("grpc.keepalive_permit_without_calls", 1),
             ],
         )
-        prediction = PredictionService(self._manager, self._settings.max_calls)
+        prediction = PredictionService(self._manager, self._turns, self._calls)
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, self._server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(self._manager), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

@@ -133,7 +133,7 @@ class Target:
 
 @contextmanager
 def _embedded(base_path: Path, max_calls: int = EMBEDDED_CALLS) -> Generator[Target]:
-    settings = ServerSettings(port=0, max_calls=max_calls, poll_s=0.1, grace_s=0.0)
+    settings = ServerSettings(port=0, max_calls=max_calls, max_waiting=0, poll_s=0.1, grace_s=0.0)
     with EmbeddedServer(base_path, settings=settings) as server:
         target = Target(server.address, base_path, embedded=True)
         with target.channel:
