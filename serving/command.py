@@ -46,6 +46,18 @@ def serve(
     grace_s: Annotated[
         float, typer.Option(min=0, help="Seconds that running calls may go on after SIGTERM or Ctrl-C.")
     ] = 25.0,
+    ssl_config_file: Annotated[
+        Path | None, typer.Option(help="TLS: TensorFlow Serving's SSLConfig as a text proto, with PEM contents.")
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="Tokens, a line each; every call has to bring one, but those of health.")
+    ] = None,
+    allow_plain_token: Annotated[
+        bool,
+        typer.Option(
+            "--allow-plain-token", help="Take tokens from other machines without TLS; something else encrypts."
+        ),
+    ] = False,
 ) -> None:
     """Serve an exported model over gRPC, as TensorFlow Serving does."""
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -56,7 +68,16 @@ def serve(
         typer.echo(f"{error}. Serving needs TensorFlow: pip install 'styleserve[tensorflow]'", err=True)
         raise typer.Exit(EXIT_START_FAILED) from error
 
-    settings = ServerSettings(host=host, port=port, max_waiting=max_waiting, poll_s=poll_s, grace_s=grace_s)
+    settings = ServerSettings(
+        host=host,
+        port=port,
+        max_waiting=max_waiting,
+        poll_s=poll_s,
+        grace_s=grace_s,
+        ssl_config_file=ssl_config_file,
+        token_file=token_file,
+        allow_plain_token=allow_plain_token,
+    )
     if max_calls is not None:
         settings = replace(settings, max_calls=max_calls)
     server = EmbeddedServer(model_base_path, model_name=model_name, settings=settings)

@@ -1,31 +1,37 @@
-"""What a call passes before the service that answers it: a pool of threads for each purpose."""
+"""What a call passes before the service that answers it: who may come in, and on which threads."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import grpc
 
+from .security import Tokens
+
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
+OPEN_TO_ALL = "/grpc.health.v1.Health/"
+"""Probes have no token, and learn no more than whether something is served."""
 
 if TYPE_CHECKING:
     Handler: TypeAlias = grpc.RpcMethodHandler[Any, Any]
 
 
 class Gate(grpc.ServerInterceptor):
-    """Sends Predict calls to threads of their own.
+    """Turns away calls without a token, and sends Predict calls to threads of their own.
 
     gRPC gives a call a thread when its header comes, and the thread waits for the rest of the request. So a few large
     requests on slow lines could hold all threads; then status, metadata and health would not be answered.
 
     Args:
         predict_pool: the threads of Predict; all other methods have those of the server.
+        tokens: that are accepted; None asks for none.
     """
 
-    def __init__(self, predict_pool: ThreadPoolExecutor) -> None:
+    def __init__(self, predict_pool: ThreadPoolExecutor, tokens: Tokens | None) -> None:
         self._predict_pool = predict_pool
+        self._tokens = tokens
 
     def intercept_service(
         self,
@@ -34,6 +40,11 @@ class Gate(grpc.ServerInterceptor):
     ) -> Handler | None:
         """The handler of a call."""
         method = _text(handler_call_details.method)
+        if self._tokens is not None and not method.startswith(OPEN_TO_ALL):
+            metadata = handler_call_details.invocation_metadata
+            refusal = self._tokens.refusal(_text(value) for key, value in metadata if key == "authorization")
+            if refusal is not None:
+                return self._turned_away(refusal)
         handler = continuation(handler_call_details)
         if handler is None or method != PREDICT:
             return handler
@@ -44,6 +55,13 @@ class Gate(grpc.ServerInterceptor):
 
         vars(predict)["experimental_thread_pool"] = self._predict_pool  # gRPC looks for it there
         return grpc.unary_unary_rpc_method_handler(predict, handler.request_deserializer, handler.response_serializer)
+
+    def _turned_away(self, refusal: str) -> Handler:
+        def refuse(_requests: object, context: grpc.ServicerContext) -> NoReturn:
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, refusal)
+
+        # As a method of many requests, none of which is read: no memory is taken for a stranger's pictures.
+        return grpc.stream_unary_rpc_method_handler(refuse)
 
 
 def _text(value: str | bytes) -> str:

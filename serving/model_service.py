@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+
 import grpc
 from tensorflow_serving.apis import get_model_status_pb2, model_management_pb2, model_service_pb2_grpc
 
 from .answering import answering
-from .errors import RequestError
+from .errors import OverloadedError, RequestError
 from .manager import ModelManager
 from .versions import configs_from_proto
+
+MOST_RELOADS = 2
+"""One loads, which takes as long as a model does, and one waits for it; more would hold the threads of health."""
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
@@ -20,6 +25,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
 
     def __init__(self, manager: ModelManager) -> None:
         self._manager = manager
+        self._reloads = threading.BoundedSemaphore(MOST_RELOADS)
 
     def GetModelStatus(  # noqa: N802 - the name in the protocol
         self, request: get_model_status_pb2.GetModelStatusRequest, context: grpc.ServicerContext
@@ -42,5 +48,11 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
                     "ServerModelConfig type not supported by HandleReloadConfigRequest. "
                     "Only ModelConfigList is currently supported"
                 )
-            self._manager.reload(configs_from_proto(request.config.model_config_list))
+            configs = configs_from_proto(request.config.model_config_list)
+            if not self._reloads.acquire(blocking=False):
+                raise OverloadedError("Other configurations are being loaded, and the queue for them is full")
+            try:
+                self._manager.reload(configs)
+            finally:
+                self._reloads.release()
             return model_management_pb2.ReloadConfigResponse()

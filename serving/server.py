@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -18,21 +16,16 @@ from styleserve.contract import DEFAULT_MODEL_NAME, DEFAULT_PORT, Limits
 
 from .call import OpenCalls
 from .errors import ServingError, StartError, UnavailableError
-from .gate import Gate
+from .listener import Listener, address_of, check_port
 from .manager import ModelManager
 from .model_service import ModelService
 from .prediction_service import PredictionService
+from .security import Tokens, is_loopback, server_credentials
 from .servable import SessionSettings
 from .turns import Turns
 from .versions import ModelConfig, versions_on_disk
 
 logger = logging.getLogger(__name__)
-
-SPARE_THREADS = 16
-"""Threads for status, metadata and health, so that they are answered while every Predict is busy."""
-
-REFUSING_THREADS = 4
-"""Threads of Predict beyond the calls that run and wait: they refuse the next ones. Each may hold a request."""
 
 GRACE_S = 25.0
 """Calls take tens of seconds, and Kubernetes kills 30 s after SIGTERM unless told otherwise."""
@@ -66,6 +59,9 @@ class ServerSettings:
         grace_s: seconds that running calls may go on after the server was told to stop. Whatever stops the process
             has to wait five more before it kills.
         max_request_bytes: largest request.
+        ssl_config_file: TensorFlow Serving's SSLConfig as a text proto, for TLS; None is plain text.
+        token_file: tokens, a line each, of which every call but those of health has to bring one; None asks for none.
+        allow_plain_token: whether tokens may come unencrypted over other addresses than loopback.
 
     Raises:
         ValueError: a number is out of its range.
@@ -78,6 +74,9 @@ class ServerSettings:
     poll_s: float = 1.0
     grace_s: float = GRACE_S
     max_request_bytes: int = MAX_REQUEST_BYTES
+    ssl_config_file: Path | None = None
+    token_file: Path | None = None
+    allow_plain_token: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
@@ -120,24 +119,26 @@ class EmbeddedServer:
         self._manager = ModelManager(SessionSettings(self._settings.max_calls), self._models_changed)
         self._turns = Turns(self._settings.max_calls, self._settings.places)
         self._calls = OpenCalls()
-        self._server: grpc.Server | None = None
-        self._workers: list[ThreadPoolExecutor] = []
+        self._credentials: grpc.ServerCredentials | None = None
+        self._tokens: Tokens | None = None
+        self._listener: Listener | None = None
         self._stopping = False
         self.port = self._settings.port
 
     @property
     def address(self) -> str:
         """Where it listens, as `host:port`."""
-        return _address(self._settings.host, self.port)
+        return address_of(self._settings.host, self.port)
 
     def start(self) -> None:
         """Loads the model, then opens the port. When this returns, the server answers.
 
         Raises:
-            StartError: the port is taken, or no version can be served.
+            StartError: the port is taken, TLS or tokens cannot be used, or no version can be served.
         """
+        self._read_security()
         # A look before the load, so that a taken port is told at once; opened after it, as TensorFlow Serving does.
-        _check_port(self._settings.host, self._settings.port)
+        check_port(self._settings.host, self._settings.port)
         self._load()
         try:
             self._open()
@@ -155,14 +156,12 @@ class EmbeddedServer:
         self._stopping = True
         self._report_health(serving=False)
         self._turns.close(UnavailableError(STOPPING))
-        if self._server is not None:
+        if self._listener is not None:
             if not self._calls.wait_until_none(self._settings.grace_s if grace_s is None else grace_s):
                 self._calls.give_up(UnavailableError(STOPPED))
                 self._calls.wait_until_none(FAREWELL_S)
-            self._server.stop(0).wait()
-            for pool in self._workers:
-                pool.shutdown(wait=True)
-            self._server, self._workers = None, []
+            self._listener.stop()
+            self._listener = None
         self._manager.close()
 
     def __enter__(self) -> EmbeddedServer:
@@ -185,6 +184,23 @@ class EmbeddedServer:
         """Versions of each model that take calls."""
         return self._manager.serving()
 
+    def _read_security(self) -> None:
+        settings = self._settings
+        if settings.ssl_config_file is not None:
+            self._credentials = server_credentials(settings.ssl_config_file)
+        if settings.token_file is not None:
+            self._tokens = Tokens.from_file(settings.token_file)
+        if is_loopback(settings.host):
+            return
+        if self._tokens is None:
+            logger.warning("everybody who reaches %s may use the model, and change which are served", settings.host)
+        elif self._credentials is None and not settings.allow_plain_token:
+            raise StartError(
+                f"tokens would come to {settings.host} unencrypted, for everybody on the way to read. Give "
+                "--ssl-config-file; or --host 127.0.0.1, behind a proxy on this machine; or, where something else "
+                "encrypts, --allow-plain-token."
+            )
+
     def _load(self) -> None:
         base_path = self._config.base_path
         if not versions_on_disk(base_path):
@@ -198,32 +214,19 @@ class EmbeddedServer:
             raise StartError(f"no version of {base_path} can be served: {reasons or error}") from error
 
     def _open(self) -> None:
-        most_calls = self._settings.max_calls + self._settings.places
-        others = ThreadPoolExecutor(SPARE_THREADS, "grpc")
-        predict = ThreadPoolExecutor(most_calls + REFUSING_THREADS, "predict")
-        self._workers = [others, predict]
-        self._server = grpc.server(
-            others,
-            interceptors=[Gate(predict)],
-            options=[
-                # Else a second server shares the port, and each gets half of the calls.
-                ("grpc.so_reuseport", 0),
-                ("grpc.max_receive_message_length", self._settings.max_request_bytes),
-                ("grpc.max_send_message_length", -1),
-                # A client that pings to keep a long, silent call alive is not "too many pings".
-                ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
-                ("grpc.keepalive_permit_without_calls", 1),
-            ],
+        listener = Listener(
+            self._settings.host,
+            most_calls=self._settings.max_calls + self._settings.places,
+            max_request_bytes=self._settings.max_request_bytes,
+            credentials=self._credentials,
+            tokens=self._tokens,
         )
         prediction = PredictionService(self._manager, self._turns, self._calls)
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, self._server)
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(self._manager), self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        try:
-            self.port = self._server.add_insecure_port(self.address)
-        except RuntimeError as error:
-            raise StartError(_port_text(self._settings.host, self._settings.port, "it is in use")) from error
-        self._server.start()
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, listener.server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(self._manager), listener.server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, listener.server)
+        self.port = listener.start(self._settings.port)
+        self._listener = listener
 
     def _models_changed(self) -> None:
         self._report_health(serving=not self._stopping and any(self._manager.serving().values()))
@@ -231,23 +234,3 @@ class EmbeddedServer:
     def _report_health(self, *, serving: bool) -> None:
         for service in _SERVICES:
             self._health.set(service, _SERVING if serving else _NOT_SERVING)
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _check_port(host: str, port: int) -> None:
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            # Else a port whose last connections are still closing looks taken; one that is listened on stays so.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            probe.listen()
-    except OSError as error:
-        raise StartError(_port_text(host, port, error.strerror or str(error))) from error
-
-
-def _port_text(host: str, port: int, why: str) -> str:
-    return f"cannot listen on {_address(host, port)}: {why}. Choose another with --host and --port."

@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
+    model_management_pb2,
     model_service_pb2_grpc,
     prediction_service_pb2_grpc,
 )
@@ -23,7 +24,8 @@ from styleserve.client.retrying import may_be_retried
 from styleserve.contract import DEFAULT_MODEL_NAME
 from styleserve.serving import EmbeddedServer, ServerSettings
 from styleserve.serving.gate import PREDICT
-from styleserve.serving.server import REFUSING_THREADS
+from styleserve.serving.listener import REFUSING_THREADS
+from styleserve.serving.model_service import MOST_RELOADS
 
 Make = Callable[..., Any]
 LONG = 2**20
@@ -163,6 +165,28 @@ def test_requests_on_slow_lines_keep_nothing_from_being_answered(server: Embedde
             call.cancel()
         for channel in channels:
             channel.close()
+
+
+def test_configurations_that_load_slowly_keep_nothing_from_being_answered(
+    server: EmbeddedServer, channel: grpc.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded, loading = threading.Event(), threading.Semaphore(0)
+
+    def reload(_configs: Any) -> None:
+        loading.release()
+        assert loaded.wait(120.0)
+
+    monkeypatch.setattr(server._manager, "reload", reload)
+    request = model_management_pb2.ReloadConfigRequest()
+    request.config.model_config_list.SetInParent()
+    stub = model_service_pb2_grpc.ModelServiceStub(channel)
+    calls = [stub.HandleReloadConfigRequest.future(request, timeout=120.0) for _ in range(MOST_RELOADS)]
+    assert all(loading.acquire(timeout=60.0) for _ in calls)
+    refused = [stub.HandleReloadConfigRequest.future(request, timeout=120.0).exception() for _ in range(20)]
+    assert {each.code() for each in refused} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+    assert all_else_is_answered(channel)
+    loaded.set()
+    assert [call.exception() for call in calls] == [None] * MOST_RELOADS
 
 
 def test_bounds_as_they_come() -> None:
