@@ -58,6 +58,15 @@ def serve(
             "--allow-plain-token", help="Take tokens from other machines without TLS; something else encrypts."
         ),
     ] = False,
+    rest_api_port: Annotated[
+        int,
+        typer.Option(min=0, max=65535, help="Port for Prometheus metrics over HTTP, as in 8501; 0 is none."),
+    ] = 0,
+    rest_api_host: Annotated[str, typer.Option(help="Address for the metrics; they ask for no token.")] = "127.0.0.1",
+    monitoring_config_file: Annotated[
+        Path | None,
+        typer.Option(help="TensorFlow Serving's MonitoringConfig as a text proto: the path of the metrics."),
+    ] = None,
 ) -> None:
     """Serve an exported model over gRPC, as TensorFlow Serving does."""
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -77,6 +86,9 @@ def serve(
         ssl_config_file=ssl_config_file,
         token_file=token_file,
         allow_plain_token=allow_plain_token,
+        rest_api_port=rest_api_port,
+        rest_api_host=rest_api_host,
+        monitoring_config_file=monitoring_config_file,
     )
     if max_calls is not None:
         settings = replace(settings, max_calls=max_calls)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 
+from .answering import Answering
+from .call_record import MAX_NAME_CHARS, clean
+from .errors import UnauthenticatedError
 from .security import Tokens
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
@@ -27,11 +30,13 @@ class Gate(grpc.ServerInterceptor):
     Args:
         predict_pool: the threads of Predict; all other methods have those of the server.
         tokens: that are accepted; None asks for none.
+        desk: what surrounds the answer to a call that is turned away.
     """
 
-    def __init__(self, predict_pool: ThreadPoolExecutor, tokens: Tokens | None) -> None:
+    def __init__(self, predict_pool: ThreadPoolExecutor, tokens: Tokens | None, desk: Answering) -> None:
         self._predict_pool = predict_pool
         self._tokens = tokens
+        self._desk = desk
 
     def intercept_service(
         self,
@@ -44,7 +49,7 @@ class Gate(grpc.ServerInterceptor):
             metadata = handler_call_details.invocation_metadata
             refusal = self._tokens.refusal(_text(value) for key, value in metadata if key == "authorization")
             if refusal is not None:
-                return self._turned_away(refusal)
+                return self._turned_away(method, refusal)
         handler = continuation(handler_call_details)
         if handler is None or method != PREDICT:
             return handler
@@ -56,9 +61,12 @@ class Gate(grpc.ServerInterceptor):
         vars(predict)["experimental_thread_pool"] = self._predict_pool  # gRPC looks for it there
         return grpc.unary_unary_rpc_method_handler(predict, handler.request_deserializer, handler.response_serializer)
 
-    def _turned_away(self, refusal: str) -> Handler:
-        def refuse(_requests: object, context: grpc.ServicerContext) -> NoReturn:
-            context.abort(grpc.StatusCode.UNAUTHENTICATED, refusal)
+    def _turned_away(self, method: str, refusal: str) -> Handler:
+        name = clean(method.rpartition("/")[2], MAX_NAME_CHARS)
+
+        def refuse(_requests: object, context: grpc.ServicerContext) -> None:
+            with self._desk.answering(context, name):
+                raise UnauthenticatedError(refusal)
 
         # As a method of many requests, none of which is read: no memory is taken for a stranger's pictures.
         return grpc.stream_unary_rpc_method_handler(refuse)

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 
+from .answering import Answering
 from .errors import StartError
 from .gate import Gate
 from .security import Tokens
@@ -37,6 +38,7 @@ class Listener:
         max_request_bytes: largest request.
         credentials: for TLS; None is plain text.
         tokens: that are accepted; None asks for none.
+        desk: what surrounds the answer to a call that is turned away.
         max_connections: most connections at a time.
     """
 
@@ -48,6 +50,7 @@ class Listener:
         max_request_bytes: int,
         credentials: grpc.ServerCredentials | None = None,
         tokens: Tokens | None = None,
+        desk: Answering | None = None,
         max_connections: int = MAX_CONNECTIONS,
     ) -> None:
         self._host = host
@@ -57,7 +60,7 @@ class Listener:
         self._pools = (others, predict)
         self.server = grpc.server(
             others,
-            interceptors=[Gate(predict, tokens)],
+            interceptors=[Gate(predict, tokens, desk or Answering())],
             options=[
                 # Else a second server shares the port, and each gets half of the calls.
                 ("grpc.so_reuseport", 0),

@@ -23,7 +23,7 @@ from .errors import CancelledError, DeadlineError, GraphError, LoadError, Precon
 from .signature import Signature
 from .stop_switch import DEVICE_COUNT, StopSwitch
 from .tensors import to_proto
-from .work import pixel_steps
+from .work import pixel_steps, steps_done
 
 _SERVE_TAG = "serve"
 
@@ -114,6 +114,10 @@ class Servable:
             ServingError: there is no such signature to be called.
         """
         return pixel_steps(request.inputs, self._signature(request).defaults)
+
+    def steps(self, request: predict_pb2.PredictRequest, response: predict_pb2.PredictResponse) -> int:
+        """Steps of the optimiser that an answer took."""
+        return steps_done(response.outputs, request.inputs, self._signature(request).defaults)
 
     def predict(self, request: predict_pb2.PredictRequest, call: Call, slot: int) -> predict_pb2.PredictResponse:
         """The answer to one request.

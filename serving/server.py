@@ -14,10 +14,13 @@ from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_p
 
 from styleserve.contract import DEFAULT_MODEL_NAME, DEFAULT_PORT, Limits
 
+from .answering import Answering
 from .call import OpenCalls
 from .errors import ServingError, StartError, UnavailableError
 from .listener import Listener, address_of, check_port
 from .manager import ModelManager
+from .metrics import Metrics
+from .metrics_endpoint import MetricsEndpoint, path_of
 from .model_service import ModelService
 from .prediction_service import PredictionService
 from .security import Tokens, is_loopback, server_credentials
@@ -62,6 +65,11 @@ class ServerSettings:
         ssl_config_file: TensorFlow Serving's SSLConfig as a text proto, for TLS; None is plain text.
         token_file: tokens, a line each, of which every call but those of health has to bring one; None asks for none.
         allow_plain_token: whether tokens may come unencrypted over other addresses than loopback.
+        rest_api_port: port for metrics over HTTP, the one that TensorFlow Serving has REST on, too; 0 is none. There
+            are no REST predictions.
+        rest_api_host: address for it. Whoever reaches it may read the metrics, without a token.
+        monitoring_config_file: TensorFlow Serving's MonitoringConfig as a text proto, with the path of the metrics;
+            None is the usual path.
 
     Raises:
         ValueError: a number is out of its range.
@@ -77,10 +85,14 @@ class ServerSettings:
     ssl_config_file: Path | None = None
     token_file: Path | None = None
     allow_plain_token: bool = False
+    rest_api_port: int = 0
+    rest_api_host: str = "127.0.0.1"
+    monitoring_config_file: Path | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.port <= 65535:
-            raise ValueError(f"port is {self.port}; it must be from 0 to 65535")
+        for name in ("port", "rest_api_port"):
+            if not 0 <= getattr(self, name) <= 65535:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be from 0 to 65535")
         if self.max_calls < 1:
             raise ValueError(f"max_calls is {self.max_calls}; it must be at least 1")
         if self.max_waiting is not None and self.max_waiting < 0:
@@ -116,12 +128,16 @@ class EmbeddedServer:
         self._config = ModelConfig(model_name, Path(base_path).absolute())
         self._health = health.HealthServicer()
         self._report_health(serving=False)
-        self._manager = ModelManager(SessionSettings(self._settings.max_calls), self._models_changed)
         self._turns = Turns(self._settings.max_calls, self._settings.places)
+        self._metrics = Metrics(lambda: self._turns.running, lambda: self._turns.waiting)
+        self._manager = ModelManager(
+            SessionSettings(self._settings.max_calls), self._models_changed, self._metrics.loaded
+        )
         self._calls = OpenCalls()
         self._credentials: grpc.ServerCredentials | None = None
         self._tokens: Tokens | None = None
         self._listener: Listener | None = None
+        self._endpoint: MetricsEndpoint | None = None
         self._stopping = False
         self.port = self._settings.port
 
@@ -139,11 +155,12 @@ class EmbeddedServer:
         self._read_security()
         # A look before the load, so that a taken port is told at once; opened after it, as TensorFlow Serving does.
         check_port(self._settings.host, self._settings.port)
-        self._load()
+        self._open_endpoint()
         try:
+            self._load()
             self._open()
         except StartError:
-            self._manager.close()
+            self._close()
             raise
         self._models_changed()
         self._manager.watch(self._settings.poll_s)
@@ -162,7 +179,7 @@ class EmbeddedServer:
                 self._calls.wait_until_none(FAREWELL_S)
             self._listener.stop()
             self._listener = None
-        self._manager.close()
+        self._close()
 
     def __enter__(self) -> EmbeddedServer:
         """Starts."""
@@ -210,23 +227,39 @@ class EmbeddedServer:
             self._manager.reload({self._config.name: self._config})
         except ServingError as error:
             reasons = "; ".join(str(failure) for failure in self._manager.failures())
-            self._manager.close()
             raise StartError(f"no version of {base_path} can be served: {reasons or error}") from error
 
+    def _open_endpoint(self) -> None:
+        port, config_file = self._settings.rest_api_port, self._settings.monitoring_config_file
+        path = path_of(config_file)
+        if port and path is not None:
+            self._endpoint = MetricsEndpoint(self._settings.rest_api_host, path, self._metrics.page)
+            self._endpoint.start(port)
+        elif config_file is not None and path is not None:
+            raise StartError(f"{config_file} asks for metrics; --rest-api-port has to say where, as in 8501.")
+
     def _open(self) -> None:
+        desk = Answering([self._metrics.called])
         listener = Listener(
             self._settings.host,
             most_calls=self._settings.max_calls + self._settings.places,
             max_request_bytes=self._settings.max_request_bytes,
             credentials=self._credentials,
             tokens=self._tokens,
+            desk=desk,
         )
-        prediction = PredictionService(self._manager, self._turns, self._calls)
+        prediction = PredictionService(self._manager, self._turns, self._calls, desk)
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, listener.server)
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(self._manager), listener.server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(self._manager, desk), listener.server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, listener.server)
         self.port = listener.start(self._settings.port)
         self._listener = listener
+
+    def _close(self) -> None:
+        self._manager.close()
+        if self._endpoint is not None:
+            self._endpoint.stop()
+            self._endpoint = None
 
     def _models_changed(self) -> None:
         self._report_health(serving=not self._stopping and any(self._manager.serving().values()))

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 from tensorflow.core.framework import tensor_pb2
 
-from styleserve.contract import MAX_SIDE, STATE, STEPS
+from styleserve.contract import LOSS_COLUMNS, LOSSES, MAX_SIDE, STATE, STEPS
 
 from .signature import Array
 
@@ -34,18 +34,39 @@ def pixel_steps(inputs: Mapping[str, tensor_pb2.TensorProto], defaults: Mapping[
         inputs: of the request.
         defaults: of the signature, for what the request leaves out.
     """
-    batch, pixels = 1, 0.0
+    pixels = 0.0
     for name, proto in inputs.items():
         sizes = [max(0, dim.size) for dim in proto.tensor_shape.dim]
         if len(sizes) == 4:
-            batch, pixels = max(batch, sizes[0]), max(pixels, math.prod(sizes[1:3]))
+            pixels = max(pixels, math.prod(sizes[1:3]))
         elif name == STATE.name and proto.string_val:
-            batch = max(batch, len(proto.string_val))
             pixels = max(pixels, max(map(len, proto.string_val)) / _STATE_BYTES_PER_PIXEL)
         elif proto.string_val:  # encoded: as large as it may become
-            batch = max(batch, len(proto.string_val))
             pixels = max(pixels, _largest(MAX_SIDE.name, inputs, defaults, 0.0) ** 2)
-    return batch * pixels * _largest(STEPS.name, inputs, defaults, 1.0)
+    return _batch(inputs) * pixels * _largest(STEPS.name, inputs, defaults, 1.0)
+
+
+def steps_done(
+    outputs: Mapping[str, tensor_pb2.TensorProto],
+    inputs: Mapping[str, tensor_pb2.TensorProto],
+    defaults: Mapping[str, Array],
+) -> int:
+    """Steps of the optimiser behind an answer, summed over the examples.
+
+    Args:
+        outputs: of the answer; their losses tell.
+        inputs: of the request, whose steps do where it asked for no losses.
+        defaults: of the signature.
+    """
+    if LOSSES.name in outputs:
+        # Each example's losses end in NaN after its own last step.
+        return int(np.isfinite(outputs[LOSSES.name].float_val[:: len(LOSS_COLUMNS)]).sum())
+    return int(_batch(inputs) * _largest(STEPS.name, inputs, defaults, 0.0))
+
+
+def _batch(inputs: Mapping[str, tensor_pb2.TensorProto]) -> int:
+    sizes = (proto.tensor_shape.dim[0].size for proto in inputs.values() if proto.tensor_shape.dim)
+    return max(1, max(sizes, default=1))
 
 
 def _largest(

@@ -14,7 +14,7 @@ from tensorflow.core.framework import tensor_pb2
 from styleserve.serving.call import Call, OpenCalls
 from styleserve.serving.errors import CancelledError, DeadlineError, OverloadedError, ServingError, UnavailableError
 from styleserve.serving.turns import FULL, Turns, most_long
-from styleserve.serving.work import SHORT_PIXEL_STEPS, pixel_steps
+from styleserve.serving.work import SHORT_PIXEL_STEPS, pixel_steps, steps_done
 
 SOON_S = 30.0
 """How long a test waits for what has to come; nothing waits so long for what must not."""
@@ -269,6 +269,16 @@ DEFAULTS: dict[str, Any] = {"steps": np.array([100], np.int32), "max_side": np.a
 )
 def test_expected_work(inputs: dict[str, Any], expected: float) -> None:
     assert pixel_steps(inputs, DEFAULTS) == expected
+
+
+def test_steps_done() -> None:
+    losses = tensor_pb2.TensorProto(dtype=1, float_val=[1.0] * 8 + [2.0] * 4 + [float("nan")] * 4)
+    inputs = {"content_image": image(2, 64, 32, 3), "steps": ints(7)}
+    assert steps_done({"losses": losses}, inputs, DEFAULTS) == 3
+    assert steps_done({}, inputs, DEFAULTS) == 14
+    assert steps_done({}, {"content_image": image(1, 64, 32, 3)}, DEFAULTS) == 100
+    assert steps_done({}, {"image": image(1, 64, 32, 3)}, {}) == 0
+    assert steps_done({}, {}, {}) == 0
 
 
 def test_a_description_of_the_largest_picture_is_short_and_painting_it_is_not() -> None:
