@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import threading
 from dataclasses import replace
@@ -13,6 +12,8 @@ from typing import Annotated
 import typer
 
 from styleserve.contract import DEFAULT_MODEL_NAME, DEFAULT_PORT
+
+from .log_format import LogFormat, set_up_logging
 
 EXIT_START_FAILED = 1
 """No model, a broken model, or a port that is taken."""
@@ -67,10 +68,10 @@ def serve(
         Path | None,
         typer.Option(help="TensorFlow Serving's MonitoringConfig as a text proto: the path of the metrics."),
     ] = None,
+    log_format: Annotated[LogFormat, typer.Option(help="Of the log on stderr, a line for each call.")] = LogFormat.TEXT,
 ) -> None:
     """Serve an exported model over gRPC, as TensorFlow Serving does."""
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("styleserve").setLevel(logging.INFO)
+    set_up_logging(log_format)
     try:
         from . import EmbeddedServer, ServerSettings, StartError  # noqa: PLC0415
     except ModuleNotFoundError as error:

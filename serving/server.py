@@ -18,6 +18,7 @@ from .answering import Answering
 from .call import OpenCalls
 from .errors import ServingError, StartError, UnavailableError
 from .listener import Listener, address_of, check_port
+from .log_format import log_call
 from .manager import ModelManager
 from .metrics import Metrics
 from .metrics_endpoint import MetricsEndpoint, path_of
@@ -239,7 +240,7 @@ class EmbeddedServer:
             raise StartError(f"{config_file} asks for metrics; --rest-api-port has to say where, as in 8501.")
 
     def _open(self) -> None:
-        desk = Answering([self._metrics.called])
+        desk = Answering([self._metrics.called, log_call])
         listener = Listener(
             self._settings.host,
             most_calls=self._settings.max_calls + self._settings.places,
