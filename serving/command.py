@@ -43,9 +43,11 @@ def serve(
             show_default="4 x cores, less those that run",
         ),
     ] = None,
-    poll_s: Annotated[float, typer.Option(min=0.01, help="Seconds between two looks for new versions.")] = 1.0,
+    poll_s: Annotated[
+        float, typer.Option(min=0.01, max=86_400, help="Seconds between two looks for new versions.")
+    ] = 1.0,
     grace_s: Annotated[
-        float, typer.Option(min=0, help="Seconds that running calls may go on after SIGTERM or Ctrl-C.")
+        float, typer.Option(min=0, max=86_400, help="Seconds that running calls may go on after SIGTERM or Ctrl-C.")
     ] = 25.0,
     ssl_config_file: Annotated[
         Path | None, typer.Option(help="TLS: TensorFlow Serving's SSLConfig as a text proto, with PEM contents.")

@@ -25,6 +25,12 @@ wait by itself, so it must not be lower: whoever sends too much is to be told.""
 MAX_CONNECTIONS = 1000
 """One more is closed at once. Each costs a file descriptor, of which a process often has 1024, and some memory."""
 
+WATCHING_THREADS = 2
+"""They begin to watch health, which takes no time, and are free again."""
+
+RECEIVE_TIMEOUT_S = 300.0
+"""For the request of a Predict call to come: the largest, 202 MB, needs it at 5 Mbit/s."""
+
 HANDSHAKE_TIMEOUT_S = 20
 """gRPC's own is 120 s, long enough to collect connections that say nothing."""
 
@@ -40,6 +46,7 @@ class Listener:
         tokens: that are accepted; None asks for none.
         desk: what surrounds the answer to a call that is turned away.
         max_connections: most connections at a time.
+        receive_timeout_s: how long the request of a Predict call may take to come.
     """
 
     def __init__(
@@ -52,15 +59,17 @@ class Listener:
         tokens: Tokens | None = None,
         desk: Answering | None = None,
         max_connections: int = MAX_CONNECTIONS,
+        receive_timeout_s: float = RECEIVE_TIMEOUT_S,
     ) -> None:
         self._host = host
         self._credentials = credentials
         others = ThreadPoolExecutor(SPARE_THREADS, "grpc")
         predict = ThreadPoolExecutor(most_calls + REFUSING_THREADS, "predict")
-        self._pools = (others, predict)
+        watch = ThreadPoolExecutor(WATCHING_THREADS, "watch")
+        self._pools = (others, predict, watch)
         self.server = grpc.server(
             others,
-            interceptors=[Gate(predict, tokens, desk or Answering())],
+            interceptors=[Gate(predict, watch, tokens, desk or Answering(), receive_timeout_s)],
             options=[
                 # Else a second server shares the port, and each gets half of the calls.
                 ("grpc.so_reuseport", 0),

@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 GRACE_S = 25.0
 """Calls take tens of seconds, and Kubernetes kills 30 s after SIGTERM unless told otherwise."""
 
+A_DAY_S = 86_400.0
+
 FAREWELL_S = 3.0
 """After the grace: to stop what still runs, milliseconds, and to tell its clients, over lines that may be slow."""
 
@@ -55,8 +57,8 @@ class ServerSettings:
     Attributes:
         host: address to listen on.
         port: port to listen on; 0 takes a free one.
-        max_calls: Predict calls that run at a time: one for each core, and no fewer than two, of which one is kept for
-            short calls. Each holds its pictures and activations in memory.
+        max_calls: Predict calls at a time, those that wait left out: one for each core, and no fewer than two, of which
+            one is kept for short calls. Each holds its pictures and activations in memory.
         max_waiting: Predict calls that wait for those to end; the next one is refused. None is as many as make 4 for
             each core together with those that run: TensorFlow Serving's bound.
         poll_s: seconds between two looks for new versions.
@@ -98,10 +100,10 @@ class ServerSettings:
             raise ValueError(f"max_calls is {self.max_calls}; it must be at least 1")
         if self.max_waiting is not None and self.max_waiting < 0:
             raise ValueError(f"max_waiting is {self.max_waiting}; it must not be negative")
-        if self.poll_s <= 0:
-            raise ValueError(f"poll_s is {self.poll_s}; it must be above 0")
-        if self.grace_s < 0:
-            raise ValueError(f"grace_s is {self.grace_s}; it must not be negative")
+        if not 0 < self.poll_s <= A_DAY_S:  # NaN is in no range
+            raise ValueError(f"poll_s is {self.poll_s}; it must be above 0, and no more than a day ({A_DAY_S:g})")
+        if not 0 <= self.grace_s <= A_DAY_S:
+            raise ValueError(f"grace_s is {self.grace_s}; it must not be negative, nor more than a day ({A_DAY_S:g})")
 
     @property
     def places(self) -> int:

@@ -24,7 +24,7 @@ from styleserve.client.retrying import may_be_retried
 from styleserve.contract import DEFAULT_MODEL_NAME
 from styleserve.serving import EmbeddedServer, ServerSettings
 from styleserve.serving.gate import PREDICT
-from styleserve.serving.listener import REFUSING_THREADS
+from styleserve.serving.listener import REFUSING_THREADS, Listener
 from styleserve.serving.model_service import MOST_RELOADS
 
 Make = Callable[..., Any]
@@ -165,6 +165,46 @@ def test_requests_on_slow_lines_keep_nothing_from_being_answered(server: Embedde
             call.cancel()
         for channel in channels:
             channel.close()
+
+
+def test_a_request_that_does_not_come_ends_its_call() -> None:
+    def predict(_request: bytes, _context: grpc.ServicerContext) -> bytes:
+        return b"answered"
+
+    listener = Listener("127.0.0.1", most_calls=1, max_request_bytes=1000, receive_timeout_s=0.2)
+    service, _, method = PREDICT[1:].rpartition("/")
+    handlers = {method: grpc.unary_unary_rpc_method_handler(predict)}
+    listener.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+    port = listener.start(0)
+    done = threading.Event()
+
+    def nothing_yet() -> Iterator[bytes]:
+        done.wait()
+        yield from ()
+
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        slow: list[Any] = [channel.stream_unary(PREDICT).future(nothing_yet(), timeout=120.0) for _ in range(20)]
+        assert {call.exception().code() for call in slow} == {grpc.StatusCode.CANCELLED}
+        assert channel.unary_unary(PREDICT)(b"", timeout=60.0) == b"answered"
+        nothing: Any = channel.stream_unary(PREDICT).future(iter(()), timeout=60.0)
+        assert nothing.exception().code() == grpc.StatusCode.UNIMPLEMENTED
+    done.set()
+    listener.stop()
+
+
+def test_watchers_that_never_say_what_they_watch(server: EmbeddedServer) -> None:
+    done = threading.Event()
+
+    def nothing_yet() -> Iterator[bytes]:
+        done.wait()
+        yield from ()
+
+    with grpc.insecure_channel(server.address) as slow, grpc.insecure_channel(server.address) as channel:
+        watching: list[Any] = [slow.stream_stream("/grpc.health.v1.Health/Watch")(nothing_yet()) for _ in range(40)]
+        assert all_else_is_answered(channel)
+        done.set()
+        for call in watching:
+            call.cancel()
 
 
 def test_configurations_that_load_slowly_keep_nothing_from_being_answered(

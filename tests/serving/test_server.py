@@ -138,7 +138,10 @@ def test_the_commands_defaults_are_those_of_the_settings() -> None:
         assert parameters[name].default == getattr(ServerSettings(), name)
 
 
-@pytest.mark.parametrize("fields", [{"port": 70_000}, {"max_calls": 0}, {"poll_s": 0.0}, {"grace_s": -1.0}])
+OUT_OF_RANGE = [{"port": 70_000}, {"max_calls": 0}, {"poll_s": 0.0}, {"poll_s": float("nan")}, {"grace_s": -1.0}]
+
+
+@pytest.mark.parametrize("fields", [*OUT_OF_RANGE, {"grace_s": float("inf")}])
 def test_settings_out_of_range(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(fields))):
         ServerSettings(**fields)
