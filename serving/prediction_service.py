@@ -13,11 +13,11 @@ from styleserve.contract import SERVING_DEFAULT
 from .answering import Answering
 from .call import Call, OpenCalls
 from .call_record import CallRecord
+from .effort import SHORT_PIXEL_STEPS
 from .errors import CancelledError, RequestError
 from .manager import ModelManager
 from .servable import Servable
 from .turns import Turns
-from .work import SHORT_PIXEL_STEPS
 
 _SIGNATURE_DEF = "signature_def"
 
@@ -49,7 +49,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             # What is not there is told at once, and holds no version while it waits: the newest may change meanwhile.
             with self._manager.use(spec) as servable:
                 record.known_model = spec.name
-                short = servable.work(request) <= SHORT_PIXEL_STEPS
+                short = servable.effort(request) <= SHORT_PIXEL_STEPS
             came = time.monotonic()
             try:
                 with self._turns.slot(call, short=short) as slot, self._manager.use(spec) as servable:

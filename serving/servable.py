@@ -19,11 +19,11 @@ from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2
 from styleserve.contract import SERVING_DEFAULT
 
 from .call import Call
+from .effort import pixel_steps, steps_done
 from .errors import CancelledError, DeadlineError, GraphError, LoadError, PreconditionError
 from .signature import Signature
 from .stop_switch import DEVICE_COUNT, StopSwitch
 from .tensors import to_proto
-from .work import pixel_steps, steps_done
 
 _SERVE_TAG = "serve"
 
@@ -107,7 +107,7 @@ class Servable:
         """All signatures, as GetModelMetadata sends them."""
         return get_model_metadata_pb2.SignatureDefMap(signature_def=self._definitions)
 
-    def work(self, request: predict_pb2.PredictRequest) -> float:
+    def effort(self, request: predict_pb2.PredictRequest) -> float:
         """How much a request asks for, in pixels times steps; an estimate.
 
         Raises:

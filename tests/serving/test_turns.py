@@ -12,9 +12,9 @@ import pytest
 from tensorflow.core.framework import tensor_pb2
 
 from styleserve.serving.call import Call, OpenCalls
+from styleserve.serving.effort import SHORT_PIXEL_STEPS, pixel_steps, steps_done
 from styleserve.serving.errors import CancelledError, DeadlineError, OverloadedError, ServingError, UnavailableError
 from styleserve.serving.turns import FULL, Turns, most_long
-from styleserve.serving.work import SHORT_PIXEL_STEPS, pixel_steps, steps_done
 
 SOON_S = 30.0
 """How long a test waits for what has to come; nothing waits so long for what must not."""
