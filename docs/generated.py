@@ -138,6 +138,11 @@ def changelog() -> str:
     return (_ROOT / "CHANGELOG.md").read_text().partition("\n")[2]
 
 
+def security_policy() -> str:
+    """What SECURITY.md says, without its title, and with its links as they are from here."""
+    return (_ROOT / "SECURITY.md").read_text().partition("\n")[2].replace("](docs/", "](../")
+
+
 TABLES: Final[dict[str, Callable[[], str]]] = {
     each.__name__: each
     for each in (
@@ -149,6 +154,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
         errors,
         exit_code_list,
         limits,
+        security_policy,
         server_reference,
         signature_list,
         signatures,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import threading
 from dataclasses import replace
@@ -13,6 +12,8 @@ from typing import Annotated
 import typer
 
 from styleserve.contract import DEFAULT_MODEL_NAME, DEFAULT_PORT
+
+from .log_format import LogFormat, set_up_logging
 
 EXIT_START_FAILED = 1
 """No model, a broken model, or a port that is taken."""
@@ -31,21 +32,67 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on. 0.0.0.0 lets other machines in.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = DEFAULT_PORT,
     max_calls: Annotated[
-        int | None, typer.Option(min=1, help="Predict calls at a time; more are refused.", show_default="4 x cores")
+        int | None,
+        typer.Option(min=1, help="Predict calls that run at a time.", show_default="cores, and at least 2"),
     ] = None,
-    poll_s: Annotated[float, typer.Option(min=0.01, help="Seconds between two looks for new versions.")] = 1.0,
-    grace_s: Annotated[float, typer.Option(min=0, help="Seconds that calls may go on after SIGTERM or Ctrl-C.")] = 5.0,
+    max_waiting: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Predict calls that wait for their turn; the next one is refused.",
+            show_default="4 x cores, less those that run",
+        ),
+    ] = None,
+    poll_s: Annotated[
+        float, typer.Option(min=0.01, max=86_400, help="Seconds between two looks for new versions.")
+    ] = 1.0,
+    grace_s: Annotated[
+        float, typer.Option(min=0, max=86_400, help="Seconds that running calls may go on after SIGTERM or Ctrl-C.")
+    ] = 25.0,
+    ssl_config_file: Annotated[
+        Path | None, typer.Option(help="TLS: TensorFlow Serving's SSLConfig as a text proto, with PEM contents.")
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="Tokens, a line each; every call has to bring one, but those of health.")
+    ] = None,
+    allow_plain_token: Annotated[
+        bool,
+        typer.Option(
+            "--allow-plain-token", help="Take tokens from other machines without TLS; something else encrypts."
+        ),
+    ] = False,
+    rest_api_port: Annotated[
+        int,
+        typer.Option(min=0, max=65535, help="Port for Prometheus metrics over HTTP, as in 8501; 0 is none."),
+    ] = 0,
+    rest_api_host: Annotated[str, typer.Option(help="Address for the metrics; they ask for no token.")] = "127.0.0.1",
+    monitoring_config_file: Annotated[
+        Path | None,
+        typer.Option(help="TensorFlow Serving's MonitoringConfig as a text proto: the path of the metrics."),
+    ] = None,
+    log_format: Annotated[LogFormat, typer.Option(help="Of the log on stderr, a line for each call.")] = LogFormat.TEXT,
 ) -> None:
     """Serve an exported model over gRPC, as TensorFlow Serving does."""
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("styleserve").setLevel(logging.INFO)
+    set_up_logging(log_format)
     try:
         from . import EmbeddedServer, ServerSettings, StartError  # noqa: PLC0415
     except ModuleNotFoundError as error:
         typer.echo(f"{error}. Serving needs TensorFlow: pip install 'styleserve[tensorflow]'", err=True)
         raise typer.Exit(EXIT_START_FAILED) from error
 
-    settings = ServerSettings(host=host, port=port, poll_s=poll_s, grace_s=grace_s)
+    settings = ServerSettings(
+        host=host,
+        port=port,
+        max_waiting=max_waiting,
+        poll_s=poll_s,
+        grace_s=grace_s,
+        ssl_config_file=ssl_config_file,
+        token_file=token_file,
+        allow_plain_token=allow_plain_token,
+        rest_api_port=rest_api_port,
+        rest_api_host=rest_api_host,
+        monitoring_config_file=monitoring_config_file,
+    )
     if max_calls is not None:
         settings = replace(settings, max_calls=max_calls)
     server = EmbeddedServer(model_base_path, model_name=model_name, settings=settings)
@@ -57,7 +104,9 @@ def serve(
     versions = ", ".join(str(version) for version in server.serving()[model_name])
     typer.echo(f"Serving {model_name}, version {versions}, on {server.address}. Ctrl-C stops.")
     _wait_for_a_signal()
-    typer.echo("Stopping.")
+    calls = server.open_calls
+    note = f" Calls under way ({calls}) may go on for up to {grace_s:g} s; a second signal ends them at once."
+    typer.echo(f"Stopping.{note if calls else ''}")
     server.stop()
 
 
@@ -67,10 +116,9 @@ def _wait_for_a_signal() -> None:
     def stop(_number: int, _frame: FrameType | None) -> None:
         told_to_stop.set()
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    for number in before:
+    for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     told_to_stop.wait()
-    # A second Ctrl-C ends the process at once.
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    # A second one ends the process at once. Python's own way with Ctrl-C would wait for the threads of running calls.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)

@@ -7,6 +7,8 @@ What a client can get, and what only the command line says:
     ├── NotFoundError           NOT_FOUND            no such model or version
     ├── PreconditionError       FAILED_PRECONDITION  the request does not fit the model, or the server's state
     ├── OverloadedError         RESOURCE_EXHAUSTED   too many calls at once
+    ├── UnavailableError        UNAVAILABLE          the server is stopping
+    ├── UnauthenticatedError    UNAUTHENTICATED      no token, or none that is accepted
     ├── DeadlineError           DEADLINE_EXCEEDED    the client's time was up
     ├── CancelledError          CANCELLED            the client gave up
     ├── ModelsUnavailableError  UNKNOWN              a model of a new configuration did not load
@@ -65,6 +67,18 @@ class OverloadedError(ServingError):
     """Too many calls at once; a later try may succeed."""
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+class UnavailableError(ServingError):
+    """The server is stopping; another one, or this one when it is back, may take the call."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+
+
+class UnauthenticatedError(ServingError):
+    """The call brought no token that is accepted."""
+
+    code = grpc.StatusCode.UNAUTHENTICATED
 
 
 class DeadlineError(ServingError):

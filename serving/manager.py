@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,11 +53,19 @@ class ModelManager:
     Args:
         settings: how sessions are made.
         on_change: called after any version started or stopped to serve.
+        on_load: called after any attempt to load a SavedModel, with its path, the seconds it took, and whether it
+            succeeded.
     """
 
-    def __init__(self, settings: SessionSettings, on_change: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        settings: SessionSettings,
+        on_change: Callable[[], None] = lambda: None,
+        on_load: Callable[[Path, float, bool], None] = lambda _path, _seconds, _success: None,
+    ) -> None:
         self._settings = settings
         self._on_change = on_change
+        self._on_load = on_load
         self._lock = threading.Lock()  # guards the table; never held while loading
         self._changing = threading.Lock()  # one poll or reload at a time
         self._configs: dict[str, ModelConfig] = {}
@@ -204,12 +213,16 @@ class ModelManager:
         name = f"model {version.model}, version {version.number}"
         version.state = _LOADING
         servable = None
+        began = time.monotonic()
         try:
             servable = Servable(version.path, version.number, self._settings)
+            self._on_load(version.path, time.monotonic() - began, True)
             requests = warm_up(servable, at_once=min(self._settings.max_calls, os.cpu_count() or 1))
         except Exception as error:  # a broken version must not stop the poller, whatever TensorFlow makes of it
             logger.error("%s does not load: %s", name, error)
-            if servable is not None:
+            if servable is None:
+                self._on_load(version.path, time.monotonic() - began, False)
+            else:
                 servable.close()
             with self._lock:
                 version.error = error if isinstance(error, LoadError) else LoadError(str(error))

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import queue
-from collections.abc import Generator
-from contextlib import contextmanager
+import time
+from functools import partial
 
 import grpc
 from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2, predict_pb2, prediction_service_pb2_grpc
 
-from .answering import answering
-from .call import Call
-from .errors import CancelledError, OverloadedError, RequestError
+from styleserve.contract import SERVING_DEFAULT
+
+from .answering import Answering
+from .call import Call, OpenCalls
+from .call_record import CallRecord
+from .effort import SHORT_PIXEL_STEPS
+from .errors import CancelledError, RequestError
 from .manager import ModelManager
+from .servable import Servable
+from .turns import Turns
 
 _SIGNATURE_DEF = "signature_def"
 
@@ -22,33 +27,45 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     Args:
         manager: where the models are.
-        max_calls: Predict calls at a time; one more is refused at once.
+        turns: when a Predict call may run.
+        calls: where the Predict calls that are not over are noted.
+        desk: what surrounds each answer.
     """
 
-    def __init__(self, manager: ModelManager, max_calls: int) -> None:
+    def __init__(self, manager: ModelManager, turns: Turns, calls: OpenCalls, desk: Answering) -> None:
         self._manager = manager
-        self._slots: queue.SimpleQueue[int] = queue.SimpleQueue()
-        for slot in range(max_calls):
-            self._slots.put(slot)
+        self._turns = turns
+        self._calls = calls
+        self._desk = desk
 
     def Predict(  # noqa: N802 - the name in the protocol
         self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
     ) -> predict_pb2.PredictResponse:
         """Runs a signature."""
-        with answering(context):
-            call = Call(context.time_remaining())
-            # Fires when the client gives up, when the deadline passes, and at the normal end.
-            if not context.add_callback(call.give_up):
-                raise CancelledError("Cancelled")
-            with self._slot() as slot, self._manager.use(_spec(request)) as servable:
-                return servable.predict(request, call, slot)
+        with self._desk.answering(context, "Predict") as record:
+            call = self._open(context)
+            spec = _spec(request)
+            record.asks_for(spec.name, spec.signature_name or SERVING_DEFAULT)
+            # What is not there is told at once, and holds no version while it waits: the newest may change meanwhile.
+            with self._manager.use(spec) as servable:
+                record.known_model = spec.name
+                short = servable.effort(request) <= SHORT_PIXEL_STEPS
+            came = time.monotonic()
+            try:
+                with self._turns.slot(call, short=short) as slot, self._manager.use(spec) as servable:
+                    record.waited_s = time.monotonic() - came
+                    return _run(servable, request, call, slot, record)
+            finally:
+                if record.ran_s is None:
+                    record.waited_s = time.monotonic() - came
 
     def GetModelMetadata(  # noqa: N802 - the name in the protocol
         self, request: get_model_metadata_pb2.GetModelMetadataRequest, context: grpc.ServicerContext
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
         """Lists the signatures."""
-        with answering(context):
+        with self._desk.answering(context, "GetModelMetadata") as record:
             spec = _spec(request)
+            record.asks_for(spec.name)
             if not request.metadata_field:
                 raise RequestError("GetModelMetadataRequest must specify at least one metadata_field")
             for field in request.metadata_field:
@@ -57,20 +74,37 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             response = get_model_metadata_pb2.GetModelMetadataResponse()
             with self._manager.use(spec) as servable:
                 response.model_spec.name = spec.name
-                response.model_spec.version.value = servable.version
+                response.model_spec.version.value = record.version = servable.version
                 response.metadata[_SIGNATURE_DEF].Pack(servable.signature_map())
             return response
 
-    @contextmanager
-    def _slot(self) -> Generator[int]:
-        try:
-            slot = self._slots.get_nowait()
-        except queue.Empty:
-            raise OverloadedError("Server Threadpool Exhausted") from None
-        try:
-            yield slot
-        finally:
-            self._slots.put(slot)
+    def _open(self, context: grpc.ServicerContext) -> Call:
+        call = Call(context.time_remaining())
+        self._calls.opened(call)
+        # Fires when the client gives up, when the deadline passes, and at the normal end.
+        if not context.add_callback(partial(self._over, call)):
+            self._over(call)
+            raise CancelledError("Cancelled")
+        return call
+
+    def _over(self, call: Call) -> None:
+        call.give_up()
+        self._calls.closed(call)
+
+
+def _run(
+    servable: Servable, request: predict_pb2.PredictRequest, call: Call, slot: int, record: CallRecord
+) -> predict_pb2.PredictResponse:
+    record.version = servable.version
+    began = time.monotonic()
+    try:
+        response = servable.predict(request, call, slot)
+        record.steps = servable.steps(request, response)
+        return response
+    except CancelledError:
+        raise call.why() from None
+    finally:
+        record.ran_s = time.monotonic() - began
 
 
 def _spec(request: predict_pb2.PredictRequest | get_model_metadata_pb2.GetModelMetadataRequest) -> model_pb2.ModelSpec:

@@ -19,6 +19,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2
 from styleserve.contract import SERVING_DEFAULT
 
 from .call import Call
+from .effort import pixel_steps, steps_done
 from .errors import CancelledError, DeadlineError, GraphError, LoadError, PreconditionError
 from .signature import Signature
 from .stop_switch import DEVICE_COUNT, StopSwitch
@@ -106,6 +107,18 @@ class Servable:
         """All signatures, as GetModelMetadata sends them."""
         return get_model_metadata_pb2.SignatureDefMap(signature_def=self._definitions)
 
+    def effort(self, request: predict_pb2.PredictRequest) -> float:
+        """How much a request asks for, in pixels times steps; an estimate.
+
+        Raises:
+            ServingError: there is no such signature to be called.
+        """
+        return pixel_steps(request.inputs, self._signature(request).defaults)
+
+    def steps(self, request: predict_pb2.PredictRequest, response: predict_pb2.PredictResponse) -> int:
+        """Steps of the optimiser that an answer took."""
+        return steps_done(response.outputs, request.inputs, self._signature(request).defaults)
+
     def predict(self, request: predict_pb2.PredictRequest, call: Call, slot: int) -> predict_pb2.PredictResponse:
         """The answer to one request.
 
@@ -117,11 +130,7 @@ class Servable:
         Raises:
             ServingError: the request is refused, the model failed, or the call was stopped.
         """
-        name = request.model_spec.signature_name or SERVING_DEFAULT
-        signature = self.signatures.get(name)
-        if signature is None:
-            raise PreconditionError(f'Serving signature key "{name}" not found.')
-        signature.check_method()
+        signature = self._signature(request)
         feeds = signature.feeds(request.inputs)
         fetches = signature.fetches(request.output_filter)
         values = self._run(list(fetches.values()), feeds, call, slot)
@@ -129,10 +138,18 @@ class Servable:
         response = predict_pb2.PredictResponse()
         response.model_spec.name = request.model_spec.name
         response.model_spec.version.value = self.version
-        response.model_spec.signature_name = name
+        response.model_spec.signature_name = signature.name
         for alias, value in zip(fetches, values, strict=True):
             response.outputs[alias].CopyFrom(to_proto(np.asarray(value)))
         return response
+
+    def _signature(self, request: predict_pb2.PredictRequest) -> Signature:
+        name = request.model_spec.signature_name or SERVING_DEFAULT
+        signature = self.signatures.get(name)
+        if signature is None:
+            raise PreconditionError(f'Serving signature key "{name}" not found.')
+        signature.check_method()
+        return signature
 
     def _run(self, outputs: list[str], feeds: dict[str, Any], call: Call, slot: int) -> list[Any]:
         clean = False

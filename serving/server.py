@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -16,17 +14,33 @@ from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_p
 
 from styleserve.contract import DEFAULT_MODEL_NAME, DEFAULT_PORT, Limits
 
-from .errors import ServingError, StartError
+from .answering import Answering
+from .call import OpenCalls
+from .errors import ServingError, StartError, UnavailableError
+from .listener import Listener, address_of, check_port
+from .log_format import log_call
 from .manager import ModelManager
+from .metrics import Metrics
+from .metrics_endpoint import MetricsEndpoint, path_of
 from .model_service import ModelService
 from .prediction_service import PredictionService
+from .security import Tokens, is_loopback, server_credentials
 from .servable import SessionSettings
+from .turns import Turns
 from .versions import ModelConfig, versions_on_disk
 
 logger = logging.getLogger(__name__)
 
-SPARE_THREADS = 16
-"""Threads beyond those of Predict, so that status, metadata and health are answered while every Predict is busy."""
+GRACE_S = 25.0
+"""Calls take tens of seconds, and Kubernetes kills 30 s after SIGTERM unless told otherwise."""
+
+A_DAY_S = 86_400.0
+
+FAREWELL_S = 3.0
+"""After the grace: to stop what still runs, milliseconds, and to tell its clients, over lines that may be slow."""
+
+STOPPING = "The server is stopping; try again, here in a moment or at another one."
+STOPPED = "The server stopped before the call had ended; try again, perhaps at another one."
 
 MAX_REQUEST_BYTES = 2 * Limits().max_batch * Limits().max_side ** 2 * 3 * 4 + 2**20
 """Two full batches of the largest images, 3 channels of 4 bytes (201 MB), and 1 MiB for all the rest."""
@@ -43,10 +57,22 @@ class ServerSettings:
     Attributes:
         host: address to listen on.
         port: port to listen on; 0 takes a free one.
-        max_calls: Predict calls at a time; TensorFlow Serving's bound is 4 for each core, too.
+        max_calls: Predict calls at a time, those that wait left out: one for each core, and no fewer than two, of which
+            one is kept for short calls. Each holds its pictures and activations in memory.
+        max_waiting: Predict calls that wait for those to end; the next one is refused. None is as many as make 4 for
+            each core together with those that run: TensorFlow Serving's bound.
         poll_s: seconds between two looks for new versions.
-        grace_s: seconds that calls may go on after the server was told to stop.
+        grace_s: seconds that running calls may go on after the server was told to stop. Whatever stops the process
+            has to wait five more before it kills.
         max_request_bytes: largest request.
+        ssl_config_file: TensorFlow Serving's SSLConfig as a text proto, for TLS; None is plain text.
+        token_file: tokens, a line each, of which every call but those of health has to bring one; None asks for none.
+        allow_plain_token: whether tokens may come unencrypted over other addresses than loopback.
+        rest_api_port: port for metrics over HTTP, the one that TensorFlow Serving has REST on, too; 0 is none. There
+            are no REST predictions.
+        rest_api_host: address for it. Whoever reaches it may read the metrics, without a token.
+        monitoring_config_file: TensorFlow Serving's MonitoringConfig as a text proto, with the path of the metrics;
+            None is the usual path.
 
     Raises:
         ValueError: a number is out of its range.
@@ -54,20 +80,35 @@ class ServerSettings:
 
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
-    max_calls: int = field(default_factory=lambda: 4 * (os.cpu_count() or 1))
+    max_calls: int = field(default_factory=lambda: max(2, os.cpu_count() or 1))
+    max_waiting: int | None = None
     poll_s: float = 1.0
-    grace_s: float = 5.0
+    grace_s: float = GRACE_S
     max_request_bytes: int = MAX_REQUEST_BYTES
+    ssl_config_file: Path | None = None
+    token_file: Path | None = None
+    allow_plain_token: bool = False
+    rest_api_port: int = 0
+    rest_api_host: str = "127.0.0.1"
+    monitoring_config_file: Path | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.port <= 65535:
-            raise ValueError(f"port is {self.port}; it must be from 0 to 65535")
+        for name in ("port", "rest_api_port"):
+            if not 0 <= getattr(self, name) <= 65535:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be from 0 to 65535")
         if self.max_calls < 1:
             raise ValueError(f"max_calls is {self.max_calls}; it must be at least 1")
-        if self.poll_s <= 0:
-            raise ValueError(f"poll_s is {self.poll_s}; it must be above 0")
-        if self.grace_s < 0:
-            raise ValueError(f"grace_s is {self.grace_s}; it must not be negative")
+        if self.max_waiting is not None and self.max_waiting < 0:
+            raise ValueError(f"max_waiting is {self.max_waiting}; it must not be negative")
+        if not 0 < self.poll_s <= A_DAY_S:  # NaN is in no range
+            raise ValueError(f"poll_s is {self.poll_s}; it must be above 0, and no more than a day ({A_DAY_S:g})")
+        if not 0 <= self.grace_s <= A_DAY_S:
+            raise ValueError(f"grace_s is {self.grace_s}; it must not be negative, nor more than a day ({A_DAY_S:g})")
+
+    @property
+    def places(self) -> int:
+        """Predict calls that wait at a time."""
+        return max(0, 4 * (os.cpu_count() or 1) - self.max_calls) if self.max_waiting is None else self.max_waiting
 
 
 class EmbeddedServer:
@@ -90,43 +131,58 @@ class EmbeddedServer:
         self._config = ModelConfig(model_name, Path(base_path).absolute())
         self._health = health.HealthServicer()
         self._report_health(serving=False)
-        self._manager = ModelManager(SessionSettings(self._settings.max_calls), self._models_changed)
-        self._server: grpc.Server | None = None
-        self._workers: ThreadPoolExecutor | None = None
+        self._turns = Turns(self._settings.max_calls, self._settings.places)
+        self._metrics = Metrics(lambda: self._turns.running, lambda: self._turns.waiting)
+        self._manager = ModelManager(
+            SessionSettings(self._settings.max_calls), self._models_changed, self._metrics.loaded
+        )
+        self._calls = OpenCalls()
+        self._credentials: grpc.ServerCredentials | None = None
+        self._tokens: Tokens | None = None
+        self._listener: Listener | None = None
+        self._endpoint: MetricsEndpoint | None = None
         self._stopping = False
         self.port = self._settings.port
 
     @property
     def address(self) -> str:
         """Where it listens, as `host:port`."""
-        return _address(self._settings.host, self.port)
+        return address_of(self._settings.host, self.port)
 
     def start(self) -> None:
         """Loads the model, then opens the port. When this returns, the server answers.
 
         Raises:
-            StartError: the port is taken, or no version can be served.
+            StartError: the port is taken, TLS or tokens cannot be used, or no version can be served.
         """
+        self._read_security()
         # A look before the load, so that a taken port is told at once; opened after it, as TensorFlow Serving does.
-        _check_port(self._settings.host, self._settings.port)
-        self._load()
+        check_port(self._settings.host, self._settings.port)
+        self._open_endpoint()
         try:
+            self._load()
             self._open()
         except StartError:
-            self._manager.close()
+            self._close()
             raise
         self._models_changed()
         self._manager.watch(self._settings.poll_s)
 
     def stop(self, grace_s: float | None = None) -> None:
-        """Takes no more calls, lets those inside end within the grace, stops the rest, unloads the model."""
+        """Takes no more calls, lets those that run end within the grace, stops the rest, unloads the model.
+
+        Until then the port stays open, so that health says NOT_SERVING and a new call is told to go elsewhere.
+        """
         self._stopping = True
         self._report_health(serving=False)
-        if self._server is not None and self._workers is not None:
-            self._server.stop(self._settings.grace_s if grace_s is None else grace_s).wait()
-            self._workers.shutdown(wait=True)
-            self._server = self._workers = None
-        self._manager.close()
+        self._turns.close(UnavailableError(STOPPING))
+        if self._listener is not None:
+            if not self._calls.wait_until_none(self._settings.grace_s if grace_s is None else grace_s):
+                self._calls.give_up(UnavailableError(STOPPED))
+                self._calls.wait_until_none(FAREWELL_S)
+            self._listener.stop()
+            self._listener = None
+        self._close()
 
     def __enter__(self) -> EmbeddedServer:
         """Starts."""
@@ -139,9 +195,31 @@ class EmbeddedServer:
         """Stops; at once if something went wrong."""
         self.stop(0 if error else None)
 
+    @property
+    def open_calls(self) -> int:
+        """Predict calls that run or wait."""
+        return len(self._calls)
+
     def serving(self) -> dict[str, list[int]]:
         """Versions of each model that take calls."""
         return self._manager.serving()
+
+    def _read_security(self) -> None:
+        settings = self._settings
+        if settings.ssl_config_file is not None:
+            self._credentials = server_credentials(settings.ssl_config_file)
+        if settings.token_file is not None:
+            self._tokens = Tokens.from_file(settings.token_file)
+        if is_loopback(settings.host):
+            return
+        if self._tokens is None:
+            logger.warning("everybody who reaches %s may use the model, and change which are served", settings.host)
+        elif self._credentials is None and not settings.allow_plain_token:
+            raise StartError(
+                f"tokens would come to {settings.host} unencrypted, for everybody on the way to read. Give "
+                "--ssl-config-file; or --host 127.0.0.1, behind a proxy on this machine; or, where something else "
+                "encrypts, --allow-plain-token."
+            )
 
     def _load(self) -> None:
         base_path = self._config.base_path
@@ -152,32 +230,39 @@ class EmbeddedServer:
             self._manager.reload({self._config.name: self._config})
         except ServingError as error:
             reasons = "; ".join(str(failure) for failure in self._manager.failures())
-            self._manager.close()
             raise StartError(f"no version of {base_path} can be served: {reasons or error}") from error
 
+    def _open_endpoint(self) -> None:
+        port, config_file = self._settings.rest_api_port, self._settings.monitoring_config_file
+        path = path_of(config_file)
+        if port and path is not None:
+            self._endpoint = MetricsEndpoint(self._settings.rest_api_host, path, self._metrics.page)
+            self._endpoint.start(port)
+        elif config_file is not None and path is not None:
+            raise StartError(f"{config_file} asks for metrics; --rest-api-port has to say where, as in 8501.")
+
     def _open(self) -> None:
-        self._workers = ThreadPoolExecutor(self._settings.max_calls + SPARE_THREADS, "grpc")
-        self._server = grpc.server(
-            self._workers,
-            options=[
-                # Else a second server shares the port, and each gets half of the calls.
-                ("grpc.so_reuseport", 0),
-                ("grpc.max_receive_message_length", self._settings.max_request_bytes),
-                ("grpc.max_send_message_length", -1),
-                # A client that pings to keep a long, silent call alive is not "too many pings".
-                ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
-                ("grpc.keepalive_permit_without_calls", 1),
-            ],
+        desk = Answering([self._metrics.called, log_call])
+        listener = Listener(
+            self._settings.host,
+            most_calls=self._settings.max_calls + self._settings.places,
+            max_request_bytes=self._settings.max_request_bytes,
+            credentials=self._credentials,
+            tokens=self._tokens,
+            desk=desk,
         )
-        prediction = PredictionService(self._manager, self._settings.max_calls)
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, self._server)
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(self._manager), self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        try:
-            self.port = self._server.add_insecure_port(self.address)
-        except RuntimeError as error:
-            raise StartError(_port_text(self._settings.host, self._settings.port, "it is in use")) from error
-        self._server.start()
+        prediction = PredictionService(self._manager, self._turns, self._calls, desk)
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, listener.server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(self._manager, desk), listener.server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, listener.server)
+        self.port = listener.start(self._settings.port)
+        self._listener = listener
+
+    def _close(self) -> None:
+        self._manager.close()
+        if self._endpoint is not None:
+            self._endpoint.stop()
+            self._endpoint = None
 
     def _models_changed(self) -> None:
         self._report_health(serving=not self._stopping and any(self._manager.serving().values()))
@@ -185,23 +270,3 @@ class EmbeddedServer:
     def _report_health(self, *, serving: bool) -> None:
         for service in _SERVICES:
             self._health.set(service, _SERVING if serving else _NOT_SERVING)
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _check_port(host: str, port: int) -> None:
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            # Else a port whose last connections are still closing looks taken; one that is listened on stays so.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            probe.listen()
-    except OSError as error:
-        raise StartError(_port_text(host, port, error.strerror or str(error))) from error
-
-
-def _port_text(host: str, port: int, why: str) -> str:
-    return f"cannot listen on {_address(host, port)}: {why}. Choose another with --host and --port."

@@ -132,8 +132,8 @@ class Target:
 
 
 @contextmanager
-def _embedded(base_path: Path, max_calls: int = EMBEDDED_CALLS) -> Generator[Target]:
-    settings = ServerSettings(port=0, max_calls=max_calls, poll_s=0.1, grace_s=0.0)
+def _embedded(base_path: Path, max_calls: int = EMBEDDED_CALLS, max_waiting: int | None = None) -> Generator[Target]:
+    settings = ServerSettings(port=0, max_calls=max_calls, max_waiting=max_waiting, poll_s=0.1, grace_s=0.0)
     with EmbeddedServer(base_path, settings=settings) as server:
         target = Target(server.address, base_path, embedded=True)
         with target.channel:
@@ -182,7 +182,7 @@ def server(request: pytest.FixtureRequest, tiny_model_base: Path, tmp_path_facto
 @pytest.fixture(scope="session")
 def single(tiny_model_base: Path) -> Iterator[Target]:
     """An embedded server that takes one call at a time, so that the next one tells when the last has ended."""
-    with _embedded(tiny_model_base, max_calls=1) as target:
+    with _embedded(tiny_model_base, max_calls=1, max_waiting=0) as target:
         yield target
 
 

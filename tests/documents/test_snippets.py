@@ -188,6 +188,18 @@ def test_texts_of_the_server_become_the_kinds_that_are_named(row: list[str]) -> 
     assert type(service_error(Failed(status, text), "host:1", 1.0)).__name__ == kind
 
 
+COMPARED = ROOT / "docs" / "deploy" / "compared.md"
+ANSWERED = [line for line in COMPARED.read_text().splitlines() if re.search(r"`[A-Z_]{5,}`, `", line)]
+
+
+@pytest.mark.parametrize("line", ANSWERED, ids=lambda line: line.split("|")[1].strip())
+def test_answers_that_are_compared_are_in_the_servers_code(line: str) -> None:
+    code = "".join(path.read_text() for path in (ROOT / "serving").glob("*.py"))
+    for status, text in re.findall(r"`([A-Z_]{5,})`, `([^`]+)`", line):
+        assert status in code
+        assert text in code
+
+
 HEADINGS = ("No answer, or the wrong one", "The model", "The request")
 OWN = [row for heading in HEADINGS for row in rows(TROUBLESHOOTING, heading)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from styleserve.contract import DEFAULT_MODEL_NAME, SERVING_DEFAULT, STYLIZE_ENCODED
+from styleserve.serving.call import Call
+from styleserve.serving.errors import CancelledError
 
 _IMAGE = [None, None, None, 3]
 _STEPS = tf.constant([3], tf.int32)
@@ -44,6 +47,72 @@ class StandIn(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="content_bytes")])
     def encoded(self, content_bytes: Any) -> dict[str, Any]:
         return {"png_bytes": tf.strings.join(["PNG ", content_bytes])}
+
+
+SOON_S = 60.0
+"""How long a test waits for what has to come; nothing waits so long for what must not."""
+
+
+class Held:
+    """The calls of a server's model, held where they run until they are let go, or stopped."""
+
+    def __init__(self, server: Any) -> None:
+        ((version,),) = (versions.values() for versions in server._manager._table.values())
+        self._really = version.servable.predict
+        self._changed = threading.Condition()
+        self._open = False
+        self.began = 0
+        version.servable.predict = self._predict
+
+    def _predict(self, request: predict_pb2.PredictRequest, call: Call, slot: int) -> predict_pb2.PredictResponse:
+        with self._changed:
+            self.began += 1
+            self._changed.notify_all()
+        with call.stoppable(self._wake), self._changed:
+            assert self._changed.wait_for(lambda: self._open or call.given_up, SOON_S)
+        if call.given_up:
+            raise CancelledError("Cancelled")
+        return self._really(request, call, slot)
+
+    def _wake(self) -> None:
+        # Whoever gives up holds the call's lock: it must not wait for ours.
+        threading.Thread(target=self._notify).start()
+
+    def _notify(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def wait_for(self, began: int) -> None:
+        """Until so many calls have begun to run."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.began >= began, SOON_S), f"{self.began} began"
+
+    def let_go(self) -> None:
+        """Lets run who is held, and who comes."""
+        with self._changed:
+            self._open = True
+            self._changed.notify_all()
+
+
+@pytest.fixture
+def held() -> type[Held]:
+    """Holds the calls of a running server's model."""
+    return Held
+
+
+@pytest.fixture(scope="session")
+def until() -> Callable[[Callable[[], bool]], None]:
+    """Waits for a condition, and fails if it does not come."""
+
+    def wait(condition: Callable[[], bool]) -> None:
+        pause = threading.Event()
+        for _ in range(int(SOON_S / 0.01)):
+            if condition():
+                return
+            pause.wait(0.01)
+        raise AssertionError("it did not come")
+
+    return wait
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import socket
@@ -20,7 +21,7 @@ from typer.testing import CliRunner
 
 from styleserve.contract import DEFAULT_MODEL_NAME
 from styleserve.serving import EmbeddedServer, ServerSettings, StartError
-from styleserve.serving.command import EXIT_START_FAILED, register
+from styleserve.serving.command import EXIT_START_FAILED, register, serve
 
 Make = Callable[..., Any]
 SETTINGS = ServerSettings(port=0, max_calls=2, poll_s=0.05, grace_s=0.0)
@@ -131,7 +132,16 @@ def test_threads_are_gone_after_the_stop(stand_in_base: Path) -> None:
     _wait(lambda: threading.active_count() <= before)
 
 
-@pytest.mark.parametrize("fields", [{"port": 70_000}, {"max_calls": 0}, {"poll_s": 0.0}, {"grace_s": -1.0}])
+def test_the_commands_defaults_are_those_of_the_settings() -> None:
+    parameters = inspect.signature(serve).parameters
+    for name in ("host", "port", "poll_s", "grace_s"):
+        assert parameters[name].default == getattr(ServerSettings(), name)
+
+
+OUT_OF_RANGE = [{"port": 70_000}, {"max_calls": 0}, {"poll_s": 0.0}, {"poll_s": float("nan")}, {"grace_s": -1.0}]
+
+
+@pytest.mark.parametrize("fields", [*OUT_OF_RANGE, {"grace_s": float("inf")}])
 def test_settings_out_of_range(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(fields))):
         ServerSettings(**fields)

@@ -1,0 +1,122 @@
+"""What a call passes before the service that answers it: who may come in, and on which threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import grpc
+
+from .answering import Answering
+from .call_record import MAX_NAME_CHARS, clean
+from .errors import UnauthenticatedError
+from .security import Tokens
+
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+OPEN_TO_ALL = "/grpc.health.v1.Health/"
+"""Probes have no token, and learn no more than whether something is served."""
+
+OTHERS_TIMEOUT_S = 10.0
+"""How long any other request may take to come; none has more than a few hundred bytes, but configurations."""
+
+if TYPE_CHECKING:
+    Handler: TypeAlias = grpc.RpcMethodHandler[Any, Any]
+
+
+class Gate(grpc.ServerInterceptor):
+    """Turns away calls without a token, and keeps those apart that could hold up others.
+
+    gRPC gives a call a thread when its header comes, and the thread waits for the rest of the request. So a few large
+    requests on slow lines, or a few that never come, could hold all threads. Here Predict has threads of its own, so
+    has the watching of health, and a request that does not come in time ends its call.
+
+    Args:
+        predict_pool: the threads of Predict.
+        watch_pool: the threads of methods with many answers; all others have those of the server.
+        tokens: that are accepted; None asks for none.
+        desk: what surrounds the answer to a call that is turned away.
+        predict_timeout_s: how long the request of a Predict call may take to come.
+    """
+
+    def __init__(
+        self,
+        predict_pool: ThreadPoolExecutor,
+        watch_pool: ThreadPoolExecutor,
+        tokens: Tokens | None,
+        desk: Answering,
+        predict_timeout_s: float,
+    ) -> None:
+        self._predict_pool = predict_pool
+        self._watch_pool = watch_pool
+        self._tokens = tokens
+        self._desk = desk
+        self._predict_timeout_s = predict_timeout_s
+
+    def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Handler | None],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        """The handler of a call."""
+        method = _text(handler_call_details.method)
+        if self._tokens is not None and not method.startswith(OPEN_TO_ALL):
+            metadata = handler_call_details.invocation_metadata
+            refusal = self._tokens.refusal(_text(value) for key, value in metadata if key == "authorization")
+            if refusal is not None:
+                return self._turned_away(method, refusal)
+        handler = continuation(handler_call_details)
+        if handler is not None and handler.unary_unary is not None:
+            if method == PREDICT:
+                return _received_in_time(handler, self._predict_timeout_s, self._predict_pool)
+            return _received_in_time(handler, OTHERS_TIMEOUT_S, None)
+        if handler is not None and handler.unary_stream is not None:
+            return _watched(handler, self._watch_pool)
+        return handler
+
+    def _turned_away(self, method: str, refusal: str) -> Handler:
+        name = clean(method.rpartition("/")[2], MAX_NAME_CHARS)
+
+        def refuse(_requests: object, context: grpc.ServicerContext) -> None:
+            with self._desk.answering(context, name):
+                raise UnauthenticatedError(refusal)
+
+        # As a method of many requests, none of which is read: no memory is taken for a stranger's pictures.
+        return grpc.stream_unary_rpc_method_handler(refuse)
+
+
+def _received_in_time(handler: Handler, timeout_s: float, pool: ThreadPoolExecutor | None) -> Handler:
+    """The same, for gRPC a method of many requests: only of such a one it hands over the waiting for the first."""
+    behaviour: Any = handler.unary_unary
+
+    def answer(requests: Iterator[Any], context: grpc.ServicerContext) -> Any:  # noqa: ANN401 - any message
+        too_late = threading.Timer(timeout_s, context.cancel)
+        too_late.daemon = True
+        too_late.start()
+        try:
+            request = next(requests, None)
+        finally:
+            too_late.cancel()
+        if request is None:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "The method requires exactly one request message.")
+        return behaviour(request, context)
+
+    if pool is not None:
+        vars(answer)["experimental_thread_pool"] = pool  # gRPC looks for it there
+    return grpc.stream_unary_rpc_method_handler(answer, handler.request_deserializer, handler.response_serializer)
+
+
+def _watched(handler: Handler, pool: ThreadPoolExecutor) -> Handler:
+    behaviour: Any = handler.unary_stream
+
+    def watch(request: object, context: grpc.ServicerContext, *send: object) -> Any:  # noqa: ANN401 - gRPC's own form
+        return behaviour(request, context, *send)
+
+    non_blocking = getattr(behaviour, "experimental_non_blocking", False)
+    vars(watch).update(experimental_thread_pool=pool, experimental_non_blocking=non_blocking)
+    return grpc.unary_stream_rpc_method_handler(watch, handler.request_deserializer, handler.response_serializer)
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("ascii", "replace") if isinstance(value, bytes) else value

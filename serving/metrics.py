@@ -1,0 +1,132 @@
+"""Metrics for Prometheus: TensorFlow Serving's own, under its names, and what it has none for.
+
+A label never takes a value that a client has made up: a model's name is one where the model is known, and else
+`UNKNOWN_MODEL`. Each server has a registry of its own, so that two in one process do not mix.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import grpc
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+from .call_record import CallRecord
+
+UNKNOWN_MODEL: Final = "(unknown)"
+
+_MICROSECONDS: Final = 1e6
+_BUCKETS: Final = tuple(float(f"{10 * 1.8**power:.6g}") for power in range(33))
+"""TensorFlow Serving's: from 10 µs to 25 minutes, each 1.8 times the one before."""
+_SECONDS: Final = (0.001, 0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+
+# The library ends every counter's name in `_total`; TensorFlow Serving's have no such end.
+_THEIR_COUNTERS: Final = re.compile(rb"^((?:# (?:HELP|TYPE) )?:tensorflow:[\w:]+?)_total(?=[ {])", re.MULTILINE)
+
+# When a series began is a series of its own in the library; they are of use to OpenMetrics alone.
+_CREATED: Final = re.compile(rb"^(?:# (?:HELP|TYPE) )?[\w:]+_created[ {].*\n", re.MULTILINE)
+
+
+class Metrics:
+    """Counts what a server does. All methods may be called from any thread.
+
+    Args:
+        running: how many Predict calls run, now.
+        waiting: how many wait.
+    """
+
+    def __init__(self, running: Callable[[], int], waiting: Callable[[], int]) -> None:
+        registry = self._registry = CollectorRegistry()
+        self._requests = Counter(
+            ":tensorflow:serving:request_count",
+            "Predict calls, by status.",
+            ("model_name", "status"),
+            registry=registry,
+        )
+        self._request_latency = Histogram(
+            ":tensorflow:serving:request_latency",
+            "Microseconds of Predict calls that were answered with OK, with their wait.",
+            ("model_name", "API", "entrypoint"),
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+        self._runtime_latency = Histogram(
+            ":tensorflow:serving:runtime_latency",
+            "Microseconds that TensorFlow ran for Predict calls that were answered with OK.",
+            ("model_name", "API", "runtime"),
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+        self._loads = Counter(
+            ":tensorflow:cc:saved_model:load_attempt_count",
+            "SavedModels that were loaded, or failed to.",
+            ("model_path", "status"),
+            registry=registry,
+        )
+        self._load_latency = Counter(
+            ":tensorflow:cc:saved_model:load_latency",
+            "Microseconds it took to load SavedModels, without their warm-up.",
+            ("model_path",),
+            registry=registry,
+        )
+        Gauge("styleserve_calls_running", "Predict calls that run.", registry=registry).set_function(running)
+        Gauge("styleserve_calls_waiting", "Predict calls that wait for their turn.", registry=registry).set_function(
+            waiting
+        )
+        self._waited = Histogram(
+            "styleserve_wait_seconds", "Waits of Predict calls for their turn.", buckets=_SECONDS, registry=registry
+        )
+        self._refused = Counter(
+            "styleserve_refused", "Calls turned away: no place, stopping, or no token.", ("reason",), registry=registry
+        )
+        self._cancelled = Counter(
+            "styleserve_cancelled",
+            "Predict calls whose clients gave up or whose time was up.",
+            ("where",),
+            registry=registry,
+        )
+        self._steps = Counter(
+            "styleserve_steps", "Steps of the optimiser, summed over the pictures.", ("model_name",), registry=registry
+        )
+        for reason in _REFUSALS.values():
+            self._refused.labels(reason)
+        for where in ("waiting", "running"):
+            self._cancelled.labels(where)
+        ProcessCollector(registry=self._registry)
+
+    def called(self, record: CallRecord) -> None:
+        """Counts a call that is over."""
+        if record.status in _REFUSALS and (record.ran_s is None):
+            self._refused.labels(_REFUSALS[record.status]).inc()
+        if record.method != "Predict":
+            return
+        model = UNKNOWN_MODEL if record.known_model is None else record.known_model
+        self._requests.labels(model, record.status.name).inc()
+        if record.known_model is not None:
+            self._waited.observe(record.waited_s)
+        if record.status in (grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED):
+            self._cancelled.labels("waiting" if record.ran_s is None else "running").inc()
+        if record.status is grpc.StatusCode.OK and record.ran_s is not None:
+            self._request_latency.labels(model, "Predict", "GRPC").observe(record.total_s() * _MICROSECONDS)
+            self._runtime_latency.labels(model, "Predict", "TF1").observe(record.ran_s * _MICROSECONDS)
+            self._steps.labels(model).inc(record.steps)
+
+    def loaded(self, path: Path, seconds: float, success: bool) -> None:
+        """Counts an attempt to load a version."""
+        self._loads.labels(str(path), "success" if success else "fail").inc()
+        if success:
+            self._load_latency.labels(str(path)).inc(seconds * _MICROSECONDS)
+
+    def page(self) -> bytes:
+        """All of them, in Prometheus' text format, version 0.0.4."""
+        return _THEIR_COUNTERS.sub(rb"\1", _CREATED.sub(b"", generate_latest(self._registry)))
+
+
+_REFUSALS: Final = {
+    grpc.StatusCode.RESOURCE_EXHAUSTED: "full",
+    grpc.StatusCode.UNAVAILABLE: "stopping",
+    grpc.StatusCode.UNAUTHENTICATED: "token",
+}

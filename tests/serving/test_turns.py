@@ -1,0 +1,287 @@
+"""Which call runs, which waits, which is refused: told by events, never by the clock."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+import pytest
+from tensorflow.core.framework import tensor_pb2
+
+from styleserve.serving.call import Call, OpenCalls
+from styleserve.serving.effort import SHORT_PIXEL_STEPS, pixel_steps, steps_done
+from styleserve.serving.errors import CancelledError, DeadlineError, OverloadedError, ServingError, UnavailableError
+from styleserve.serving.turns import FULL, Turns, most_long
+
+SOON_S = 30.0
+"""How long a test waits for what has to come; nothing waits so long for what must not."""
+
+
+class Runner:
+    """A call in a thread of its own: it holds its slot until it is told to end."""
+
+    def __init__(self, turns: Turns, order: list[str], name: str, *, short: bool, call: Call | None = None) -> None:
+        self.name = name
+        self.call = call or Call()
+        self.began = threading.Event()
+        self._end = threading.Event()
+        self.result: Future[int] = Future()
+        self._thread = threading.Thread(target=self._run, args=(turns, order, short), daemon=True)
+        self._thread.start()
+
+    def _run(self, turns: Turns, order: list[str], short: bool) -> None:
+        try:
+            with turns.slot(self.call, short=short) as slot:
+                order.append(self.name)
+                self.began.set()
+                assert self._end.wait(SOON_S)
+            self.result.set_result(slot)
+        except BaseException as error:
+            self.result.set_exception(error)
+
+    def end(self) -> int:
+        self._end.set()
+        return self.result.result(SOON_S)
+
+    def failure(self) -> BaseException | None:
+        return self.result.exception(SOON_S)
+
+
+class Stage:
+    """Turns, and the calls that went to them in order."""
+
+    def __init__(self, slots: int, places: int) -> None:
+        self.turns = Turns(slots, places)
+        self.order: list[str] = []
+
+    def running(self, name: str, *, short: bool) -> Runner:
+        runner = Runner(self.turns, self.order, name, short=short)
+        assert runner.began.wait(SOON_S)
+        return runner
+
+    def waiting(self, name: str, *, short: bool, call: Call | None = None) -> Runner:
+        before = self.turns.waiting
+        runner = Runner(self.turns, self.order, name, short=short, call=call)
+        until(lambda: self.turns.waiting == before + 1)
+        return runner
+
+
+def until(condition: Callable[[], bool]) -> None:
+    pause = threading.Event()
+    for _ in range(int(SOON_S / 0.005)):
+        if condition():
+            return
+        pause.wait(0.005)
+    raise AssertionError("it did not come")
+
+
+def test_slots_are_nobody_elses() -> None:
+    stage = Stage(4, 0)
+    runners = [stage.running(str(number), short=True) for number in range(4)]
+    assert sorted(runner.end() for runner in runners) == [0, 1, 2, 3]
+    assert (stage.turns.running, stage.turns.waiting) == (0, 0)
+
+
+def test_over_slots_and_places_a_call_is_refused_with_the_text_of_tensorflow_serving() -> None:
+    stage = Stage(1, 1)
+    first = stage.running("first", short=False)
+    second = stage.waiting("second", short=False)
+    with pytest.raises(OverloadedError, match=FULL), stage.turns.slot(Call(), short=True):
+        raise AssertionError("it ran")
+    first.end()
+    second.end()
+    assert stage.order == ["first", "second"]
+    with stage.turns.slot(Call(), short=False) as slot:
+        assert slot == 0
+
+
+def test_a_short_call_runs_at_once_however_many_long_ones_do_and_wait() -> None:
+    stage = Stage(4, 8)
+    long = [stage.running(f"long {number}", short=False) for number in range(3)]
+    waiting = [stage.waiting(f"waits {number}", short=False) for number in range(8)]
+    for number in range(5):  # one after the other
+        stage.running(f"short {number}", short=True).end()
+    assert stage.turns.running == 3
+    assert stage.turns.waiting == 8
+    for runner in (*long, *waiting):
+        runner.end()
+
+
+def test_short_calls_wait_for_short_calls_alone() -> None:
+    stage = Stage(2, 4)
+    long = stage.running("long", short=False)
+    short = [stage.running("short 0", short=True)]
+    short += [stage.waiting(f"short {number}", short=True) for number in range(1, 4)]
+    for runner in short:
+        runner.end()
+    assert not long.result.done()
+    long.end()
+
+
+def test_where_both_wait_for_one_slot_they_take_turns() -> None:
+    stage = Stage(1, 8)
+    runners = [stage.running("first", short=True)]
+    runners += [stage.waiting(f"long {number}", short=False) for number in range(3)]
+    runners += [stage.waiting(f"short {number}", short=True) for number in range(3)]
+    by_name = {runner.name: runner for runner in runners}
+    for position in range(7):
+        until(lambda position=position: len(stage.order) > position)
+        by_name[stage.order[position]].end()
+    assert stage.order == ["first", "short 0", "long 0", "short 1", "long 1", "short 2", "long 2"]
+
+
+@pytest.mark.parametrize("slots", [1, 2, 3, 4, 16])
+def test_long_calls_alone_leave_a_quarter_of_the_slots(slots: int) -> None:
+    stage = Stage(slots, slots)
+    running = [stage.running(str(number), short=False) for number in range(most_long(slots))]
+    waiting = [stage.waiting(f"waits {number}", short=False) for number in range(slots)]
+    assert stage.turns.running == (slots if slots == 1 else slots - max(1, slots // 4))
+    for runner in (*running, *waiting):
+        runner.end()
+
+
+def test_a_waiting_call_that_is_given_up_leaves_at_once_and_never_runs() -> None:
+    stage = Stage(1, 2)
+    first = stage.running("first", short=False)
+    cancelled = stage.waiting("cancelled", short=False)
+    behind = stage.waiting("behind", short=False)
+    cancelled.call.give_up()
+    assert isinstance(cancelled.failure(), CancelledError)
+    assert not first.result.done()
+    assert stage.turns.waiting == 1
+    first.end()
+    behind.end()
+    assert stage.order == ["first", "behind"]
+
+
+def test_a_waiting_call_whose_time_is_up_leaves_and_never_runs() -> None:
+    stage = Stage(1, 1)
+    first = stage.running("first", short=False)
+    late = Runner(stage.turns, stage.order, "late", short=False, call=Call(0.05))
+    assert isinstance(late.failure(), DeadlineError)
+    assert not first.result.done()
+    assert stage.turns.waiting == 0
+    first.end()
+    assert stage.order == ["first"]
+
+
+def test_a_call_that_was_given_up_before_it_came_takes_no_slot() -> None:
+    stage = Stage(1, 1)
+    call = Call()
+    call.give_up()
+    with pytest.raises(CancelledError), stage.turns.slot(call, short=False):
+        raise AssertionError("it ran")
+    assert (stage.turns.running, stage.turns.waiting) == (0, 0)
+    stage.running("next", short=False).end()
+
+
+def test_giving_up_at_any_moment_loses_no_slot() -> None:
+    """Also at the moment of the call's turn."""
+    stage = Stage(2, 4)
+    random = np.random.default_rng(0)
+    for turn in range(100):
+        runners = [Runner(stage.turns, stage.order, f"{turn}", short=bool(n % 2)) for n in range(5)]
+        for number in random.permutation(5):
+            runners[number].call.give_up()
+            runners[number]._end.set()
+        for runner in runners:
+            assert runner.failure() is None or isinstance(runner.failure(), CancelledError)
+        assert (stage.turns.running, stage.turns.waiting) == (0, 0)
+
+
+def test_closing_refuses_who_waits_and_who_comes_and_lets_run_who_runs() -> None:
+    stage = Stage(1, 2)
+    first = stage.running("first", short=False)
+    waiting = stage.waiting("waiting", short=False)
+    stage.turns.close(UnavailableError("closing"))
+    assert isinstance(waiting.failure(), UnavailableError)
+    with pytest.raises(UnavailableError, match="closing"), stage.turns.slot(Call(), short=True):
+        raise AssertionError("it ran")
+    assert not first.result.done()
+    assert first.end() == 0
+
+
+def test_who_gives_up_first_says_why() -> None:
+    call = Call()
+    call.give_up(UnavailableError("the server stops"))
+    call.give_up()
+    assert isinstance(call.why(), UnavailableError)
+    assert isinstance(Call(0.0).why(), DeadlineError)
+    call = Call(1000.0)
+    call.give_up()
+    assert isinstance(call.why(), CancelledError)
+
+
+def test_open_calls() -> None:
+    calls, call = OpenCalls(), Call()
+    calls.opened(call)
+    assert not calls.wait_until_none(0.0)
+    calls.give_up(ServingError("enough"))
+    assert call.given_up
+    threading.Timer(0.05, calls.closed, [call]).start()
+    assert calls.wait_until_none(SOON_S)
+    assert len(calls) == 0
+
+
+def ints(*values: int, content: bool = False) -> tensor_pb2.TensorProto:
+    proto = tensor_pb2.TensorProto(dtype=3)
+    proto.tensor_shape.dim.add(size=len(values))
+    if content:
+        proto.tensor_content = np.array(values, np.int32).tobytes()
+    else:
+        proto.int_val.extend(values)
+    return proto
+
+
+def image(*sizes: int) -> tensor_pb2.TensorProto:
+    proto = tensor_pb2.TensorProto(dtype=1)
+    for size in sizes:
+        proto.tensor_shape.dim.add(size=size)
+    return proto
+
+
+def files(*contents: bytes) -> tensor_pb2.TensorProto:
+    proto = tensor_pb2.TensorProto(dtype=7, string_val=contents)
+    proto.tensor_shape.dim.add(size=len(contents))
+    return proto
+
+
+DEFAULTS: dict[str, Any] = {"steps": np.array([100], np.int32), "max_side": np.array([512], np.int32)}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "expected"),
+    [
+        ({"content_image": image(1, 64, 32, 3)}, 64 * 32 * 100),
+        ({"content_image": image(1, 64, 32, 3), "style_image": image(1, 128, 64, 3), "steps": ints(2)}, 128 * 64 * 2),
+        ({"content_image": image(4, 64, 32, 3), "steps": ints(1, 7, 2, 3, content=True)}, 4 * 64 * 32 * 7),
+        ({"content_bytes": files(b"x"), "style_bytes": files(b"x")}, 512**2 * 100),
+        ({"content_bytes": files(b"x", b"y"), "max_side": ints(64), "steps": ints(3)}, 2 * 64**2 * 3),
+        ({"state": files(bytes(54 * 1000)), "steps": ints(10)}, 1000 * 10),
+        ({"content_image": image(1, 64, 32, 3), "steps": ints(0)}, 0),
+        ({"content_image": image(1, -5, 32, 3)}, 0),
+        ({"steps": ints(9)}, 0),
+        ({"content_image": image(1, 64, 32, 3), "steps": tensor_pb2.TensorProto(tensor_content=b"abc")}, 0),
+    ],
+)
+def test_expected_work(inputs: dict[str, Any], expected: float) -> None:
+    assert pixel_steps(inputs, DEFAULTS) == expected
+
+
+def test_steps_done() -> None:
+    losses = tensor_pb2.TensorProto(dtype=1, float_val=[1.0] * 8 + [2.0] * 4 + [float("nan")] * 4)
+    inputs = {"content_image": image(2, 64, 32, 3), "steps": ints(7)}
+    assert steps_done({"losses": losses}, inputs, DEFAULTS) == 3
+    assert steps_done({}, inputs, DEFAULTS) == 14
+    assert steps_done({}, {"content_image": image(1, 64, 32, 3)}, DEFAULTS) == 100
+    assert steps_done({}, {"image": image(1, 64, 32, 3)}, {}) == 0
+    assert steps_done({}, {}, {}) == 0
+
+
+def test_a_description_of_the_largest_picture_is_short_and_painting_it_is_not() -> None:
+    largest = {"image": image(1, 1024, 1024, 3)}
+    assert pixel_steps(largest, {}) <= SHORT_PIXEL_STEPS
+    assert pixel_steps({"content_image": largest["image"]}, DEFAULTS) > SHORT_PIXEL_STEPS
