@@ -85,6 +85,16 @@ def test_metrics_are_where_prometheus_asks() -> None:
     assert f"prometheus.io/path: {monitoring.path}\n" in text
 
 
+def test_every_file_that_is_handed_out_is_in_the_package() -> None:
+    """An installation has no repository beside it: what the package's data does not name is not there."""
+    text = (FILES.parent / "pyproject.toml").read_text()
+    (listed,) = re.findall(r'^"styleserve\.serving" = (\[.*\])$', text, re.MULTILINE)
+    named = {path for pattern in json.loads(listed) for path in FILES.glob(pattern)}
+    here = {path for path in FILES.rglob("*") if path.is_file() and path.suffix in (".yaml", ".json", ".config")}
+    assert len(here) > 15
+    assert here == named
+
+
 # --- Dockerfile and Compose ----------------------------------------------------------------------------------------
 
 
