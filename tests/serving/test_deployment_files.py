@@ -26,7 +26,7 @@ from styleserve.serving.deployment import Deployment, Device, Target
 from styleserve.serving.rendering import models_config
 from styleserve.serving.versions import configs_from_proto
 
-from .deployments import FILES, check_query, files_of, flags, written
+from .deployments import FILES, METRICS, check_query, files_of, flags, written
 
 DEFAULT = re.compile(r"\$\{(\w+):-([^}]*)\}")
 LABELS = (("stable", 1700000000), ("canary", 1700000001))
@@ -302,6 +302,25 @@ def test_the_dashboard_asks_for_metrics_that_there_are(panel: str, query: str) -
 def test_a_query_for_something_else_would_be_seen(query: str) -> None:
     with pytest.raises(AssertionError):
         check_query(query)
+
+
+WATCHING = (FILES.parent / "docs" / "deploy" / "monitoring.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "query", re.findall(r"^\| .+ \| `(.+)` \|$", WATCHING.partition("## What to be woken for")[2], re.M)
+)
+def test_the_documents_ask_for_metrics_that_there_are(query: str) -> None:
+    check_query(query)
+
+
+def test_the_documents_list_the_metrics_with_their_labels() -> None:
+    listed: dict[str, set[str]] = {}
+    for names, labels in re.findall(r"^\| (`:.+`) \| (.*) \| .+ \|$", WATCHING, re.M):
+        first, *ends = re.findall(r"`([^`]+)`", names)
+        for name in (first, *(first.removesuffix("_bucket") + end for end in ends)):
+            listed[name] = set(re.findall(r"`([^`]+)`", labels))
+    assert listed == {name: set(labels) - {"le"} for name, labels in METRICS.items() if name != "up"}
 
 
 def test_panels_lie_beside_each_other() -> None:

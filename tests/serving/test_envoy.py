@@ -24,6 +24,7 @@ from PIL import Image
 from styleserve.client import ConnectionSettings, RetryPolicy, ServerUnavailable, StyleClient
 from tests.client.conftest import StubServer, content, predict, style
 from tests.client.test_tls import Authority
+from tests.documents.blocks import blocks
 
 from .deployments import FILES
 
@@ -175,6 +176,21 @@ def test_a_client_with_a_certificate_paints_through_it(tmp_path: Path, tls: Path
             assert client.status()
     # The deadline of the client, and not one of Envoy's 15 seconds, arrived.
     assert 3000 < left[0] <= 3600
+
+
+def test_certificates_are_made_as_the_documents_say(tmp_path: Path) -> None:
+    (block,) = [each for each in blocks("sh") if "openssl req" in each.text]
+    lines = [line for line in block.text.splitlines() if not line.startswith("chgrp")]  # that needs rights
+    shell = ["/bin/sh", "-e", "-c", "\n".join(lines)]
+    done = subprocess.run(shell, text=True, cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    tls = tmp_path / "deployments" / "compose" / "tls"
+    with replica() as server, in_front(tmp_path, tls, server.address) as envoy:
+        with StyleClient(settings=settings(envoy.address, tls)) as client:
+            assert client.status()
+        stranger = StyleClient(settings=settings(envoy.address, tls, None, tries=1))
+        with stranger, pytest.raises(ServerUnavailable):
+            stranger.status()
 
 
 @pytest.mark.parametrize("name", [None, "stranger"])
