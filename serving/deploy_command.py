@@ -134,6 +134,8 @@ def deploy(
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(EXIT_DEPLOY_FAILED) from error
     typer.echo(_next_step(deployment, folder))
+    if target is Target.compose and not Path(deployment.model or "").is_dir():
+        typer.echo(f"Note: there is no directory {deployment.model} yet; `styleserve export` makes it.", err=True)
     typer.echo(
         f"A server may take {deployment.memory_mib} MiB: {calls} calls of up to {max_side} x {max_side} pixels.",
         err=True,

@@ -55,6 +55,22 @@ class Device(str, Enum):
     gpu = "gpu"
 
 
+_CLUSTER: Final = (Target.kubernetes, Target.kserve)
+_ONLY_FOR: Final[dict[str, tuple[Target, ...]]] = {
+    "replicas": _CLUSTER,
+    "max_replicas": (Target.kubernetes,),
+    "cpus": _CLUSTER,
+    "drain_s": _CLUSTER,
+    "namespace": _CLUSTER,
+    "prometheus": (Target.kubernetes,),
+    "prometheus_namespace": (Target.kubernetes,),
+    "port": (Target.compose,),
+    "envoy": (Target.compose, Target.kubernetes),
+    "monitoring": (Target.compose,),
+}
+"""What some targets have no place for. Given all the same it is refused, and not passed over in silence."""
+
+
 @dataclass(frozen=True)
 class Claim:
     """A directory in a volume of Kubernetes: `pvc://claim/path`."""
@@ -186,19 +202,21 @@ class Deployment:
                 )
 
     def _check_target(self) -> None:
+        for name, targets in _ONLY_FOR.items():
+            if self.target not in targets and getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                raise DeploymentError(
+                    f"{self.target.value} takes no --{name.replace('_', '-')}: "
+                    f"that is for {' and '.join(each.value for each in targets)}"
+                )
+        if self.max_replicas is not None and self.max_replicas < self.replicas:
+            raise DeploymentError(f"max_replicas is {self.max_replicas}; it must be at least replicas, {self.replicas}")
         if self.target is Target.compose:
-            self._refuse_all_but(Target.kubernetes, "replicas", "max_replicas")
             if self.model is None or "://" in self.model:
                 raise DeploymentError(
                     f"the model is {self.model!r}; for compose it must be a directory of this machine, with one "
                     "numbered directory in it for each version"
                 )
             return
-        self._refuse_all_but(Target.compose, "monitoring")
-        if self.target is Target.kserve:
-            self._refuse_all_but(Target.kubernetes, "envoy", "max_replicas")
-        if self.max_replicas is not None and self.max_replicas < self.replicas:
-            raise DeploymentError(f"max_replicas is {self.max_replicas}; it must be at least replicas, {self.replicas}")
         if self.model is None and self.image is None:
             raise DeploymentError(
                 "it is not said where the model is: give --model pvc://CLAIM/PATH for a volume, or --image for an "
@@ -211,14 +229,6 @@ class Deployment:
                 f"the model is {self.model!r}; for {self.target.value} it must be pvc://CLAIM/PATH"
                 f"{more if self.target is Target.kserve else ', or inside the image'}"
             )
-
-    def _refuse_all_but(self, target: Target, *names: str) -> None:
-        """Says of options that are set which target has them."""
-        for name in names:
-            if getattr(self, name) != type(self).__dataclass_fields__[name].default:
-                raise DeploymentError(
-                    f"{self.target.value} takes no --{name.replace('_', '-')}: that is for {target.value} alone"
-                )
 
 
 def _check(allowed: re.Pattern[str], value: str, name: str, rule: str) -> None:

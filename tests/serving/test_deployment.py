@@ -57,9 +57,13 @@ def deployment(target: str = "kubernetes", **fields: Any) -> Deployment:
         ({"model": "pvc://Claim/a"}, "the claim of the model's volume is 'Claim'"),
         ({"model": "pvc://claim/a/../b"}, "the path in the model's volume is 'a/../b'"),
         ({"model": 'pvc://claim/a"b'}, "the path in the model's volume"),
-        ({"monitoring": True}, "kubernetes takes no --monitoring: that is for compose alone"),
-        ({"target": "kserve", "envoy": True}, "kserve takes no --envoy: that is for kubernetes alone"),
-        ({"target": "kserve", "max_replicas": 3}, "kserve takes no --max-replicas"),
+        ({"monitoring": True}, "kubernetes takes no --monitoring: that is for compose"),
+        ({"target": "kserve", "envoy": True}, "kserve takes no --envoy: that is for compose and kubernetes"),
+        ({"target": "kserve", "max_replicas": 3}, "kserve takes no --max-replicas: that is for kubernetes"),
+        ({"target": "kserve", "prometheus_namespace": "a"}, "kserve takes no --prometheus-namespace"),
+        ({"port": 9000}, "kubernetes takes no --port: that is for compose"),
+        ({"target": "compose", "namespace": "a"}, "compose takes no --namespace: that is for kubernetes and kserve"),
+        ({"target": "compose", "drain_s": 9}, "compose takes no --drain-s"),
         ({"target": "kserve", "model": "ftp://host/a"}, "or an address that KServe fetches"),
         ({"target": "kserve", "model": 'gs://a"b'}, "or an address that KServe fetches"),
         ({"target": "compose", "replicas": 2}, "compose takes no --replicas"),
@@ -132,6 +136,12 @@ def test_compose_needs_nothing_said(here: Path) -> None:
     values = (here / "deployments" / "compose" / ".env").read_text()
     assert f"STYLESERVE_DEPLOY_MODEL_BASE_PATH='{here}/models/{DEFAULT_MODEL_NAME}'\n" in values
     assert "COMPOSE_PROFILES=cpu\n" in values
+
+
+def test_compose_says_that_the_model_is_not_there_yet(here: Path) -> None:
+    assert f"Note: there is no directory models/{DEFAULT_MODEL_NAME} yet" in run("compose").stderr
+    (here / "models" / DEFAULT_MODEL_NAME).mkdir(parents=True)
+    assert "Note" not in run("compose").stderr
 
 
 def test_kubernetes_says_how_it_starts(here: Path) -> None:
