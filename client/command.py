@@ -32,7 +32,8 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=_EPILOG)(with_client(stylize))
     app.command(epilog=_EPILOG)(with_settings(batch))
     for command in (describe, status, metadata, wait):
-        app.command(epilog=_EPILOG)(with_client(command))
+        of_a_version = command not in (status, wait)
+        app.command(epilog=_EPILOG)(with_client(command, of_a_version=of_a_version))
     app.command(epilog=_EPILOG)(version)
 
 

@@ -65,6 +65,21 @@ _CONNECTION: Final = (
     _connection("compression", _Compression, "Compression of requests; pictures are compressed already."),
 )
 
+_VERSION_LABEL: Final = inspect.Parameter(
+    "version_label",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=None,
+    annotation=Annotated[
+        str | None,
+        typer.Option(
+            "--version-label",
+            metavar="LABEL",
+            help="Ask the version that has this label on the server, as in canary; without, the newest.",
+            rich_help_panel="Connection",
+        ),
+    ],
+)
+
 
 def with_settings(command: Callable[Concatenate[ConnectionSettings, ...], None]) -> Callable[..., None]:
     """The command, with options for a connection in place of its first parameter, the settings.
@@ -84,17 +99,29 @@ def with_settings(command: Callable[Concatenate[ConnectionSettings, ...], None])
     return _disguised(connected, command, [*own, *options])
 
 
-def with_client(command: Callable[Concatenate[StyleClient, ...], None]) -> Callable[..., None]:
-    """The same for a command whose first parameter is a client: it is opened, and closed in the end."""
+def with_client(
+    command: Callable[Concatenate[StyleClient, ...], None], *, of_a_version: bool = True
+) -> Callable[..., None]:
+    """The same for a command whose first parameter is a client: it is opened, and closed in the end.
 
-    def opened(settings: ConnectionSettings, *, as_json: bool, **values: Any) -> None:  # noqa: ANN401 - as above
+    With `of_a_version` it may be told which version to ask, by label. Not so for the state of versions: there
+    TensorFlow Serving takes no notice of a label, and tells of all.
+    """
+
+    def opened(
+        settings: ConnectionSettings,
+        *,
+        as_json: bool,
+        version_label: str | None = None,
+        **values: Any,  # noqa: ANN401 - as above
+    ) -> None:
         from .client import StyleClient  # noqa: PLC0415
 
-        with StyleClient(settings=settings) as client:
+        with StyleClient(settings=settings, version_label=version_label) as client:
             command(client, as_json=as_json, **values)  # pyright: ignore[reportCallIssue]
 
     own = list(inspect.signature(command, locals=_LATE_NAMES, eval_str=True).parameters.values())
-    return with_settings(_disguised(opened, command, own))
+    return with_settings(_disguised(opened, command, [*own, _VERSION_LABEL] if of_a_version else own))
 
 
 def _disguised(

@@ -19,6 +19,7 @@ from styleserve.client import ConnectionSettings, StyleServeError
 from styleserve.client.controls import allowed_range
 from styleserve.client.errors import exit_codes
 from styleserve.client.settings import ENVIRONMENT
+from styleserve.serving.deployment import Deployment, Target
 
 _ROOT: Final = Path(__file__).parents[1]
 _PLACE: Final = re.compile(r"^\{\{ (\w+) \}\}$", re.MULTILINE)
@@ -133,6 +134,18 @@ def commands() -> str:
     return "\n\n".join(parts)
 
 
+def memory() -> str:
+    """What a server is given, by the longest side and by the calls at a time."""
+    calls = (1, 2, 4)
+
+    def given(side: int, number: int) -> str:
+        size = Deployment(target=Target.compose, model="models", max_side=side, calls=number)
+        return f"{size.memory_mib / 1024:.1f} GiB"
+
+    rows = [(f"{side}", *(given(side, number) for number in calls)) for side in (256, 512, 1024)]
+    return _table(("`--max-side`", *(f"`--calls {number}`" for number in calls)), rows)
+
+
 def changelog() -> str:
     """The changelog, without its title."""
     return (_ROOT / "CHANGELOG.md").read_text().partition("\n")[2]
@@ -155,6 +168,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
         exit_code_list,
         limits,
         security_policy,
+        memory,
         server_reference,
         signature_list,
         signatures,

@@ -1,8 +1,8 @@
 """Runs an exported model: the embedded server, and the files for a real TensorFlow Serving.
 
-Here live the server (`EmbeddedServer`), its protocol and its life cycle, and beside them `Dockerfile`, `compose.yaml`
-and `models.config`. Nothing here knows how the model works or how it is exported: all it is given is a directory with
-a SavedModel.
+Here live the server (`EmbeddedServer`), its protocol and its life cycle, and beside them the files that `styleserve
+deploy` hands out: for Docker Compose, Kubernetes, KServe, Envoy, Prometheus and Grafana. Nothing here knows how the
+model works or how it is exported: all it is given is a directory with a SavedModel.
 
 TensorFlow is imported when a name is first used, not when this package is.
 """

@@ -1,4 +1,4 @@
-"""The `serve` command. Importing this module does not import TensorFlow."""
+"""The `serve` command, and `deploy` beside it. Importing this module does not import TensorFlow."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import typer
 
 from styleserve.contract import DEFAULT_MODEL_NAME, DEFAULT_PORT
 
+from .deploy_command import deploy
 from .log_format import LogFormat, set_up_logging
 
 EXIT_START_FAILED = 1
@@ -20,8 +21,9 @@ EXIT_START_FAILED = 1
 
 
 def register(app: typer.Typer) -> None:
-    """Adds `serve` to the command line."""
-    app.command(rich_help_panel="Server")(serve)
+    """Adds `serve` and `deploy` to the command line."""
+    for command in (serve, deploy):
+        app.command(rich_help_panel="Server")(command)
 
 
 def serve(

@@ -43,6 +43,31 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
+@pytest.mark.parametrize("command", ["stylize", "describe", "metadata"])
+def test_a_version_is_asked_for_by_its_label(
+    command: str, stub: Any, content: Path, style: Path, tmp_path: Path
+) -> None:
+    pictures: dict[str, tuple[Path | str, ...]] = {
+        "stylize": (content, style, "-o", tmp_path / "out.png"),
+        "describe": (content,),
+    }
+    result = run(command, *pictures.get(command, ()), "--version-label", "canary", server=stub)
+    assert result.exit_code == 0, result.output
+    assert stub.requests[0].model_spec.version_label == "canary"
+    stub.requests.clear()
+    assert run(command, *pictures.get(command, ()), server=stub).exit_code == 0
+    assert stub.requests[0].model_spec.version_label == ""
+
+
+@pytest.mark.parametrize("command", ["status", "wait"])
+def test_states_are_of_all_versions(command: str, stub: Any) -> None:
+    """TensorFlow Serving would take no notice of a label, and the answer be of another version."""
+    result = run(command, "--version-label", "canary", server=stub)
+    assert result.exit_code == 2
+    assert "No such option" in result.output
+    assert stub.requests == []
+
+
 def test_stylize_saves_the_picture(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.png"
     result = run("stylize", content, style, "-o", out, "--steps", 5, "--tv-weight", 2, server=stub)

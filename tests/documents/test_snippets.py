@@ -80,10 +80,26 @@ def test_make_targets_exist(target: str) -> None:
     assert done.returncode == 0
 
 
-def test_files_that_commands_name_exist() -> None:
+DEPLOYMENTS = [call for call in calls("styleserve") if call.words[1] == "deploy"]
+
+
+@pytest.mark.parametrize("call", DEPLOYMENTS, ids=str)
+@pytest.mark.usefixtures("desk")
+def test_deployments_are_written(call: Call) -> None:
+    done = CliRunner().invoke(app, list(call.words[1:]))
+    assert done.exit_code == 0, done.output
+
+
+def test_files_that_commands_name_exist(desk: Path) -> None:
+    """In the repository, or where a command of the documents writes them."""
+    for call in DEPLOYMENTS:
+        CliRunner().invoke(app, [*call.words[1:], "--force"])
     found = [call.words[i + 1] for call in calls("docker") for i, word in enumerate(call.words) if word == "-f"]
     assert len(found) >= 4
-    assert [name for name in found if not (ROOT / name).is_file()] == []
+    assert [name for name in found if not (ROOT / name).is_file() and not (desk / name).is_file()] == []
+    folders = [call.words[i + 1] for call in calls("kubectl") for i, word in enumerate(call.words) if word == "-k"]
+    assert len(folders) >= 3
+    assert [name for name in folders if not (desk / name / "kustomization.yaml").is_file()] == []
 
 
 @pytest.mark.parametrize("block", blocks("python"), ids=str)

@@ -1,0 +1,238 @@
+"""What may be deployed, how much memory it gets, and the command that writes it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from styleserve.contract import DEFAULT_MODEL_NAME
+from styleserve.serving.command import register
+from styleserve.serving.deploy_command import EXIT_DEPLOY_FAILED, write
+from styleserve.serving.deployment import Deployment, DeploymentError, Device, Target
+from styleserve.serving.rendering import rendered
+
+
+def deployment(target: str = "kubernetes", **fields: Any) -> Deployment:
+    model = "models/m" if target == "compose" else "pvc://models/style_transfer"
+    return Deployment(target=Target(target), **{"model": model, **fields})
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"model_name": 'a"b'}, "the model's name is 'a\"b'; it must be letters"),
+        ({"model_name": ""}, "the model's name is ''"),
+        ({"namespace": "Style"}, "the namespace is 'Style'; it must be at most 63 of a-z"),
+        ({"namespace": "a" * 64}, "the namespace is"),
+        ({"namespace": "-a"}, "the namespace is '-a'"),
+        ({"prometheus_namespace": "a.b"}, "the namespace of Prometheus is 'a.b'"),
+        (
+            {"prometheus": "prometheus:9090"},
+            "the address of Prometheus is 'prometheus:9090'; it must be http://HOST:PORT",
+        ),
+        ({"prometheus": "http://a:9090\nb: c"}, "the address of Prometheus"),
+        ({"replicas": 0}, "replicas is 0; it must be from 1 to 1000"),
+        ({"calls": 0}, "calls is 0"),
+        ({"max_side": 15}, "max_side is 15; it must be from 16"),
+        ({"cpus": 0}, "cpus is 0"),
+        ({"drain_s": -1}, "drain_s is -1"),
+        ({"replicas": 3, "max_replicas": 2}, "max_replicas is 2; it must be at least replicas, 3"),
+        ({"image": "tensorflow/serving"}, "another one tomorrow; name a tag or a digest that stays"),
+        ({"image": "tensorflow/serving:latest"}, "another one tomorrow"),
+        ({"image": "tensorflow/serving:latest-gpu"}, "another one tomorrow"),
+        ({"image": "Tensorflow/serving:1"}, "it must be NAME:TAG"),
+        ({"image": "a:1 b"}, "it must be NAME:TAG"),
+        ({"labels": (("stable", -1),)}, "the label 'stable' stands for version -1"),
+        ({"labels": (("a b", 1),)}, "a label is 'a b'"),
+        ({"labels": (("stable", 1), ("stable", 2))}, "the label 'stable' is given twice"),
+        ({"model": None}, "give --model pvc://CLAIM/PATH for a volume, or --image"),
+        ({"model": "gs://bucket/model"}, "for kubernetes it must be pvc://CLAIM/PATH, or inside the image"),
+        ({"model": "pvc://Claim/a"}, "the claim of the model's volume is 'Claim'"),
+        ({"model": "pvc://claim/a/../b"}, "the path in the model's volume is 'a/../b'"),
+        ({"model": 'pvc://claim/a"b'}, "the path in the model's volume"),
+        ({"monitoring": True}, "kubernetes takes no --monitoring: that is for compose"),
+        ({"target": "kserve", "envoy": True}, "kserve takes no --envoy: that is for compose and kubernetes"),
+        ({"target": "kserve", "max_replicas": 3}, "kserve takes no --max-replicas: that is for kubernetes"),
+        ({"target": "kserve", "prometheus_namespace": "a"}, "kserve takes no --prometheus-namespace"),
+        ({"port": 9000}, "kubernetes takes no --port: that is for compose"),
+        ({"target": "compose", "namespace": "a"}, "compose takes no --namespace: that is for kubernetes and kserve"),
+        ({"target": "compose", "drain_s": 9}, "compose takes no --drain-s"),
+        ({"target": "kserve", "model": "ftp://host/a"}, "or an address that KServe fetches"),
+        ({"target": "kserve", "model": 'gs://a"b'}, "or an address that KServe fetches"),
+        ({"target": "compose", "replicas": 2}, "compose takes no --replicas"),
+        ({"target": "compose", "model": None}, "it must be a directory of this machine"),
+        ({"target": "compose", "model": "gs://bucket/model"}, "it must be a directory of this machine"),
+        ({"target": "compose", "port": 0}, "port is 0"),
+    ],
+)
+def test_what_cannot_be_deployed(fields: dict[str, Any], text: str) -> None:
+    with pytest.raises(DeploymentError) as caught:
+        deployment(**fields)
+    assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "tensorflow/serving:2.20.0-gpu",
+        "registry.example.org:5000/team/style-serve:v1",
+        "styleserve@sha256:" + "0" * 64,
+        "tensorflow/serving:latest@sha256:" + "0" * 64,
+    ],
+)
+def test_images_that_stay_what_they_are(image: str) -> None:
+    assert f"image: {image}\n" in rendered(deployment(image=image))["deployment.yaml"]
+
+
+def test_the_published_image_goes_by_the_device() -> None:
+    assert deployment().image_name == "tensorflow/serving:2.20.0"
+    assert deployment(device=Device.gpu).image_name == "tensorflow/serving:2.20.0-gpu"
+    assert deployment(device=Device.gpu, image="own:1").image_name == "own:1"
+
+
+def test_memory_holds_what_was_measured() -> None:
+    for side, measured_mb in ((256, 923), (512, 1444), (1024, 3629)):
+        assert deployment(calls=1, max_side=side).memory_mib * 2**20 / 1e6 > measured_mb
+    assert deployment(calls=4, max_side=1024).memory_mib == 1024 + 4 * 3000
+    assert deployment(calls=4, max_side=512).memory_mib == 1024 + 4 * 750
+
+
+def test_memory_and_calls_go_to_the_server_together() -> None:
+    text = rendered(deployment(calls=2, max_side=512))["deployment.yaml"]
+    assert "--grpc_max_threads=3\n" in text
+    assert 'requests: {cpu: "4", memory: 2524Mi}\n            limits: {memory: 2524Mi}' in text
+
+
+# --- the command ---------------------------------------------------------------------------------------------------
+
+
+def run(*arguments: str) -> Any:
+    app = typer.Typer()
+    register(app)
+    return CliRunner().invoke(app, ["deploy", *arguments])
+
+
+KUBERNETES = ("kubernetes", "--model", "pvc://models/style_transfer")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_compose_needs_nothing_said(here: Path) -> None:
+    done = run("compose")
+    assert done.exit_code == 0, done.output
+    assert done.stdout == "docker compose -f deployments/compose/compose.yaml up -d\n"
+    assert "13024 MiB: 4 calls of up to 1024 x 1024 pixels" in done.stderr
+    values = (here / "deployments" / "compose" / ".env").read_text()
+    assert f"STYLESERVE_DEPLOY_MODEL_BASE_PATH='{here}/models/{DEFAULT_MODEL_NAME}'\n" in values
+    assert "COMPOSE_PROFILES=cpu\n" in values
+
+
+def test_compose_says_that_the_model_is_not_there_yet(here: Path) -> None:
+    assert f"Note: there is no directory models/{DEFAULT_MODEL_NAME} yet" in run("compose").stderr
+    (here / "models" / DEFAULT_MODEL_NAME).mkdir(parents=True)
+    assert "Note" not in run("compose").stderr
+
+
+def test_kubernetes_says_how_it_starts(here: Path) -> None:
+    done = run(*KUBERNETES, "-o", "k8s", "--namespace", "art")
+    assert done.stdout == "kubectl create namespace art; kubectl apply -k k8s\n"
+    assert (here / "k8s" / "kustomization.yaml").is_file()
+
+
+def test_a_dry_run_prints_what_would_be_written(here: Path) -> None:
+    done = run(*KUBERNETES, "-o", "k8s", "--dry-run")
+    assert list(here.iterdir()) == []
+    run(*KUBERNETES, "-o", "k8s")
+    written = {path for path in (here / "k8s").rglob("*") if path.is_file()}
+    assert len(written) == 8
+    for path in written:
+        assert f"# ----- {path.relative_to(here)}\n{path.read_text()}\n" in done.stdout
+
+
+def test_what_is_there_already_is_replaced_with_force_alone(here: Path) -> None:
+    own = here / "k8s" / "notes.txt"
+    own.parent.mkdir()
+    own.write_text("mine")
+    assert run(*KUBERNETES, "-o", "k8s").exit_code == 0
+    assert run(*KUBERNETES, "-o", "k8s").exit_code == 0  # the same again
+    before = {path: path.read_bytes() for path in own.parent.rglob("*") if path.is_file()}
+
+    refused = run(*KUBERNETES, "-o", "k8s", "--namespace", "art", "--calls", "1")
+    assert refused.exit_code == EXIT_DEPLOY_FAILED
+    assert "k8s/kustomization.yaml: there already, with something else inside; --force replaces it" in refused.stderr
+    assert {path: path.read_bytes() for path in own.parent.rglob("*") if path.is_file()} == before
+
+    assert run(*KUBERNETES, "-o", "k8s", "--namespace", "art", "--force").exit_code == 0
+    assert "namespace: art\n" in (here / "k8s" / "kustomization.yaml").read_text()
+    assert own.read_text() == "mine"
+    assert {path for path in own.parent.rglob("*") if path.is_file()} == set(before)
+
+
+@pytest.mark.parametrize("label", ["stable", "stable=x", "=1", "stable=" + "9" * 20])
+def test_a_label_that_is_none(label: str) -> None:
+    done = run(*KUBERNETES, "--dry-run", "--label", label)
+    assert done.exit_code == EXIT_DEPLOY_FAILED
+    assert f"error: the label is {label!r}; it must be NAME=VERSION, as in stable=1700000000" in done.stderr
+    assert "Traceback" not in done.output
+
+
+def test_a_folder_that_cannot_be(here: Path) -> None:
+    (here / "file").write_text("")
+    done = run("compose", "-o", "file")
+    assert done.exit_code == EXIT_DEPLOY_FAILED
+    assert "error: cannot write" in done.stderr
+
+
+def test_a_directory_in_the_place_of_a_file_stays(here: Path) -> None:
+    (here / "c" / "compose.yaml").mkdir(parents=True)
+    done = run("compose", "-o", "c")
+    assert "c/compose.yaml: there already" in done.stderr
+    assert list((here / "c").iterdir()) == [here / "c" / "compose.yaml"]
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_half(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_text("old")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DeploymentError, match=r"cannot write .*: No space left on device"):
+        write(tmp_path, {"a": "new"}, force=True)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "old")]
+
+
+def test_files_can_be_read_by_the_user_of_a_server(here: Path) -> None:
+    run("compose", "-o", "c")
+    assert {path.stat().st_mode & 0o777 for path in (here / "c").rglob("*") if path.is_file()} == {0o644}
+
+
+@pytest.mark.parametrize("path", ["a\nb", "a\\b"])
+def test_a_path_that_an_environment_file_cannot_hold(path: str) -> None:
+    done = run("compose", "--dry-run", "--model", path)
+    assert done.exit_code == EXIT_DEPLOY_FAILED
+    assert "which a .env file cannot hold" in done.stderr
+
+
+def test_the_command_imports_neither_tensorflow_nor_grpc() -> None:
+    code = (
+        "import sys, styleserve.serving.deploy_command as command;"
+        "command.deploy(command.Target.compose, dry_run=True);"
+        "sys.exit(any(name in sys.modules for name in ('tensorflow', 'grpc', 'numpy', 'google.protobuf')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=60, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "compose.yaml" in done.stdout

@@ -1,0 +1,296 @@
+"""What `styleserve deploy` writes for Kubernetes and KServe: of the schemas, and in agreement with itself."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate  # pyright: ignore[reportMissingTypeStubs] - it has none
+import pytest
+import yaml
+
+from styleserve.contract import DEFAULT_MODEL_NAME
+from styleserve.serving.deployment import Device
+
+from .deployments import FILES, check_query, files_of, flags, written
+
+VERSIONS = ("1.28", "1.37")
+"""Of Kubernetes: the oldest whose probes of gRPC are no longer new, and the newest whose schemas are here."""
+
+CASES: dict[str, dict[str, Any]] = {
+    "cpu": {},
+    "gpu": {"device": Device.gpu},
+    "image": {"model": None, "image": "registry.example.org/styleserve:1"},
+    "root of the volume": {"model": "pvc://models"},
+    "scaled": {"device": Device.gpu, "replicas": 2, "max_replicas": 6},
+    "envoy": {"envoy": True, "replicas": 3},
+    "everything": {"device": Device.gpu, "envoy": True, "max_replicas": 2, "labels": (("stable", 7), ("canary", 8))},
+}
+
+
+def built(folder: Path) -> list[dict[str, Any]]:
+    """What Kustomize makes of a folder; skips the test where there is none."""
+    if shutil.which("kubectl"):
+        command = ["kubectl", "kustomize"]
+    elif shutil.which("kustomize"):
+        command = ["kustomize", "build"]
+    else:
+        pytest.skip("there is neither kubectl nor kustomize here")
+    done = subprocess.run([*command, str(folder)], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return list(yaml.safe_load_all(done.stdout))
+
+
+@pytest.fixture(scope="module", params=list(CASES))
+def resources(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """Of each case, what is sent to Kubernetes, by kind and name."""
+    folder = written(tmp_path_factory.mktemp("kubernetes"), files_of("kubernetes", **CASES[request.param]))
+    return {f"{each['kind']}/{each['metadata']['name']}": each for each in built(folder)}
+
+
+def pod(resources: dict[str, dict[str, Any]], name: str = "styleserve") -> dict[str, Any]:
+    return resources[f"Deployment/{name}"]["spec"]["template"]
+
+
+def of_all_cases() -> list[tuple[str, dict[str, str]]]:
+    kubernetes = [(name, files_of("kubernetes", **fields)) for name, fields in CASES.items()]
+    return [*kubernetes, ("kserve", files_of("kserve"))]
+
+
+@pytest.mark.parametrize(("case", "files"), of_all_cases(), ids=lambda each: each if isinstance(each, str) else "")
+def test_kustomization_names_every_file_and_none_else(case: str, files: dict[str, str]) -> None:
+    """Also where there is no Kustomize."""
+    found = yaml.safe_load(files["kustomization.yaml"])
+    patches = [each["path"] for each in found["patches"]]
+    maps = [file for each in found["configMapGenerator"] for file in each["files"]]
+    assert sorted([*found["resources"], *patches, *maps, "kustomization.yaml"]) == sorted(files), case
+    assert found["resources"]
+    assert all(yaml.safe_load(files[name]) for name in (*found["resources"], *patches))
+
+
+def test_every_template_is_used() -> None:
+    used = {name for _, files in of_all_cases() for name in files}
+    here = {path.name for folder in ("kubernetes", "kserve") for path in (FILES / folder).glob("*.yaml")}
+    assert here <= used
+
+
+def test_nothing_is_left_open() -> None:
+    for case, files in of_all_cases():
+        texts = {name: text.replace("clusterIP: None", "") for name, text in files.items()}
+        assert [name for name, text in texts.items() if re.search(r"\$\w|None", text)] == [], case
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_resources_are_of_their_schemas(resources: dict[str, dict[str, Any]], version: str) -> None:
+    own = {name: each for name, each in resources.items() if not name.startswith("ScaledObject/")}
+    for each in own.values():
+        kubernetes_validate.validate(each, version, strict=True)
+    assert len(own) >= 5
+
+
+def test_a_misspelt_field_would_be_seen() -> None:
+    text = files_of("kubernetes")["deployment.yaml"].replace("readinessProbe", "readynessProbe")
+    with pytest.raises(kubernetes_validate.ValidationError, match="readynessProbe"):
+        kubernetes_validate.validate(yaml.safe_load(text), VERSIONS[-1], strict=True)
+
+
+def test_selectors_find_the_pods(resources: dict[str, dict[str, Any]]) -> None:
+    labels = pod(resources)["metadata"]["labels"]
+    selectors = [
+        resources["Deployment/styleserve"]["spec"]["selector"]["matchLabels"],
+        resources["Service/styleserve"]["spec"]["selector"],
+        resources["PodDisruptionBudget/styleserve"]["spec"]["selector"]["matchLabels"],
+        resources["NetworkPolicy/styleserve"]["spec"]["podSelector"]["matchLabels"],
+        *(each["labelSelector"]["matchLabels"] for each in pod(resources)["spec"]["topologySpreadConstraints"]),
+    ]
+    for selector in selectors:
+        assert selector
+        assert selector.items() <= labels.items()
+    if "Deployment/styleserve-envoy" in resources:
+        envoy = pod(resources, "styleserve-envoy")["metadata"]["labels"]
+        assert resources["Service/styleserve-envoy"]["spec"]["selector"].items() <= envoy.items()
+        # Envoy is no server, and is let in to those that are.
+        assert not resources["Service/styleserve"]["spec"]["selector"].items() <= envoy.items()
+        first, _ = resources["NetworkPolicy/styleserve"]["spec"]["ingress"]
+        assert first["from"][0]["podSelector"]["matchLabels"].items() <= envoy.items()
+
+
+def test_ports_agree(resources: dict[str, dict[str, Any]]) -> None:
+    (server,) = pod(resources)["spec"]["containers"]
+    ports = {port["name"]: port["containerPort"] for port in server["ports"]}
+    told = flags(server["args"])
+    assert ports == {"grpc": int(told["port"]), "http": int(told["rest_api_port"])}
+    assert {port["targetPort"] for port in resources["Service/styleserve"]["spec"]["ports"]} == set(ports)
+    assert {probe["grpc"]["port"] for name, probe in server.items() if name.endswith("Probe")} == {ports["grpc"]}
+    assert told["enable_grpc_healthcheck_service"] == "true"
+    assert pod(resources)["metadata"]["annotations"]["prometheus.io/port"] == str(ports["http"])
+    rules = resources["NetworkPolicy/styleserve"]["spec"]["ingress"]
+    assert [rule["ports"][0]["port"] for rule in rules] == ["grpc", "http"]
+    assert resources["Service/styleserve"]["spec"]["clusterIP"] == "None"
+
+
+def test_volumes_that_are_mounted_are_there(resources: dict[str, dict[str, Any]]) -> None:
+    for name, each in resources.items():
+        if each["kind"] != "Deployment":
+            continue
+        spec = each["spec"]["template"]["spec"]
+        volumes = {volume["name"]: volume for volume in spec["volumes"]}
+        mounts = {mount["name"] for container in spec["containers"] for mount in container["volumeMounts"]}
+        assert mounts == set(volumes), name
+        maps = {volume["configMap"]["name"] for volume in volumes.values() if "configMap" in volume}
+        assert {f"ConfigMap/{each}" for each in maps} <= set(resources)
+    mounted = {mount["name"]: mount for mount in pod(resources)["spec"]["containers"][0]["volumeMounts"]}
+    told = flags(pod(resources)["spec"]["containers"][0]["args"])
+    config = resources["ConfigMap/styleserve-config"]["data"]
+    for flag in ("model_config_file", "monitoring_config_file"):
+        folder, _, file = told[flag].rpartition("/")
+        assert folder == mounted["config"]["mountPath"]
+        assert file in config
+    assert f'base_path: "/models/{DEFAULT_MODEL_NAME}"' in config["models.config"]
+    if "models" in mounted:
+        assert mounted["models"]["mountPath"] == f"/models/{DEFAULT_MODEL_NAME}"
+
+
+def test_pods_may_do_nothing_that_they_need_not(resources: dict[str, dict[str, Any]]) -> None:
+    for name in ("styleserve", "styleserve-envoy"):
+        if f"Deployment/{name}" not in resources:
+            continue
+        spec = pod(resources, name)["spec"]
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in spec["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert container["resources"]["requests"]["memory"] and container["resources"]["limits"]["memory"]  # noqa: PT018
+    policy = resources["NetworkPolicy/styleserve"]["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert "egress" not in policy
+
+
+def test_a_pod_leaves_before_it_ends(resources: dict[str, dict[str, Any]]) -> None:
+    spec = pod(resources)["spec"]
+    (server,) = spec["containers"]
+    (program, seconds) = server["lifecycle"]["preStop"]["exec"]["command"]
+    assert program == "sleep"
+    assert int(seconds) < spec["terminationGracePeriodSeconds"]
+    arguments = dict(each.split("=") for each in flags(server["args"])["grpc_channel_arguments"].split(","))
+    # gRPC lets a connection live up to a tenth longer than it is told.
+    assert 1.1 * int(arguments["grpc.max_connection_age_ms"]) / 1000 < int(seconds)
+
+
+def test_the_server_is_started_as_compose_does(resources: dict[str, dict[str, Any]]) -> None:
+    own = flags(pod(resources)["spec"]["containers"][0]["args"])
+    text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", (FILES / "compose.yaml").read_text())
+    compose = flags(yaml.safe_load(text)["services"]["cpu"]["command"])
+    channel = compose.pop("grpc_channel_arguments")
+    assert own.pop("grpc_channel_arguments") == f"{channel},grpc.max_connection_age_ms=60000"
+    assert own == compose
+
+
+def test_one_gpu_for_each_pod(tmp_path: Path) -> None:
+    found = {each["kind"]: each for each in built(written(tmp_path, files_of("kubernetes", device=Device.gpu)))}
+    spec = found["Deployment"]["spec"]
+    (server,) = spec["template"]["spec"]["containers"]
+    assert server["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert server["resources"]["limits"]["memory"] == server["resources"]["requests"]["memory"]
+    assert server["image"].endswith("-gpu")
+    assert spec["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+    assert {each["name"]: each["value"] for each in server["env"]}["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
+
+
+def test_replicas_belong_to_keda_where_it_scales(tmp_path: Path) -> None:
+    files = files_of("kubernetes", replicas=2, max_replicas=6, calls=4, namespace="art", model_name="m")
+    found = {each["kind"]: each for each in built(written(tmp_path, files))}
+    assert "replicas" not in found["Deployment"]["spec"]
+    scaled = found["ScaledObject"]
+    spec = scaled["spec"]
+    assert set(spec) <= {
+        "scaleTargetRef",
+        "minReplicaCount",
+        "maxReplicaCount",
+        "cooldownPeriod",
+        "advanced",
+        "triggers",
+    }
+    assert spec["scaleTargetRef"] == {"name": found["Deployment"]["metadata"]["name"]}
+    assert (spec["minReplicaCount"], spec["maxReplicaCount"]) == (2, 6)
+    (trigger,) = spec["triggers"]
+    assert (trigger["type"], trigger["metricType"]) == ("prometheus", "AverageValue")
+    assert set(trigger["metadata"]) == {"serverAddress", "query", "threshold"}
+    # Below what a server takes: what it refuses is not in the sum.
+    assert 0 < float(trigger["metadata"]["threshold"]) < 4
+    check_query(trigger["metadata"]["query"])
+    assert 'namespace="art",model_name="m"' in trigger["metadata"]["query"]
+    # What scales down is an autoscaler of Kubernetes, whose schema is here.
+    behavior = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    autoscaler = {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "a"},
+        "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "a"}, "maxReplicas": 6, "behavior": behavior},
+    }
+    kubernetes_validate.validate(autoscaler, VERSIONS[-1], strict=True)
+
+
+def test_everything_is_in_the_namespace(tmp_path: Path) -> None:
+    fields = {"namespace": "art", "envoy": True, "max_replicas": 2}
+    found = built(written(tmp_path, files_of("kubernetes", **fields)))
+    assert {each["metadata"]["namespace"] for each in found} == {"art"}
+
+
+# --- KServe --------------------------------------------------------------------------------------------------------
+
+EXTENSIONS = {"minReplicas", "maxReplicas"}
+"""Fields of a predictor beside those of a pod."""
+
+
+@pytest.mark.parametrize(
+    ("fields", "storage", "base_path"),
+    [
+        ({}, "pvc://models/style_transfer", "/mnt/models"),
+        ({"model": "gs://bucket/style_transfer", "device": Device.gpu}, "gs://bucket/style_transfer", "/mnt/models"),
+        ({"model": None, "image": "own:1"}, None, f"/models/{DEFAULT_MODEL_NAME}"),
+    ],
+)
+def test_kserve_gets_a_predictor_that_is_a_pod(fields: dict[str, Any], storage: str | None, base_path: str) -> None:
+    files = files_of("kserve", replicas=3, **fields)
+    service = yaml.safe_load(files["inference-service.yaml"])
+    assert (service["apiVersion"], service["kind"]) == ("serving.kserve.io/v1beta1", "InferenceService")
+    assert set(service["spec"]) == {"predictor"}
+    predictor = service["spec"]["predictor"]
+    assert (predictor["minReplicas"], predictor["maxReplicas"]) == (3, 3)
+    spec = {name: value for name, value in predictor.items() if name not in EXTENSIONS}
+    as_pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": spec}
+    for version in VERSIONS:
+        kubernetes_validate.validate(as_pod, version, strict=True)
+    (server,) = spec["containers"]
+    assert server["name"] == "kserve-container"  # by which KServe finds it
+    (port,) = server["ports"]
+    assert port == {"name": "h2c", "containerPort": int(flags(server["args"])["port"]), "protocol": "TCP"}
+    assert {probe["grpc"]["port"] for name, probe in server.items() if name.endswith("Probe")} == {8500}
+    env = {each["name"]: each["value"] for each in server["env"]}
+    assert env.get("STORAGE_URI") == storage
+    assert f'base_path: "{base_path}"\n' in files["config/models.config"]
+    assert server["resources"]["limits"].get("nvidia.com/gpu", 0) == (fields.get("device") is Device.gpu)
+
+
+def test_kserve_starts_the_server_as_kubernetes_does() -> None:
+    kserve = yaml.safe_load(files_of("kserve")["inference-service.yaml"])["spec"]["predictor"]["containers"][0]
+    server = yaml.safe_load(files_of("kubernetes")["deployment.yaml"])["spec"]["template"]["spec"]["containers"][0]
+    own, other = flags(kserve["args"]), flags(server["args"])
+    del other["rest_api_port"], other["monitoring_config_file"]
+    assert own == other
+    assert kserve["resources"] == server["resources"]
+
+
+def test_kserve_is_built_by_kustomize(tmp_path: Path) -> None:
+    found = built(written(tmp_path, files_of("kserve", namespace="art")))
+    assert {each["kind"] for each in found} == {"ConfigMap", "InferenceService"}
+    assert {each["metadata"]["namespace"] for each in found} == {"art"}
