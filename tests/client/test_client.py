@@ -423,6 +423,24 @@ def test_replies_that_make_no_sense(
         client.stylize(content, content, steps=3)
 
 
+@pytest.mark.parametrize("steps", [0, 3, None])
+def test_rows_of_requests_that_were_joined_with_ours_are_cut_off(
+    stub: Any, client: StyleClient, content: Path, steps: int | None
+) -> None:
+    """TensorFlow Serving with batching sends as many as the longest one has."""
+    own = 100 if steps is None else steps
+    edited(stub, losses=rows(*[2.0] * own, *[np.nan] * 50))
+    result = client.stylize(content, content, **({} if steps is None else {"steps": steps}))
+    assert result.losses.tolist() == [[2.0] * 4] * own
+    assert result.steps == own
+
+
+def test_more_rows_than_steps_are_refused_where_they_are_losses(stub: Any, client: StyleClient, content: Path) -> None:
+    edited(stub, losses=rows(1.0, 2.0, np.nan, 3.0))
+    with pytest.raises(BadReply, match="4 rows of losses; 2 steps"):
+        client.stylize(content, content, steps=2)
+
+
 def test_adam_diverged(stub: Any, client: StyleClient, content: Path) -> None:
     edited(stub, losses=rows(1.0, np.inf))
     with pytest.raises(NonFiniteResult, match="before step 2 of 2, the total loss is inf\nGive a smaller learning"):
