@@ -35,12 +35,18 @@ def serve(
     ] = None,
     poll_s: Annotated[float, typer.Option(min=0.01, help="Seconds between two looks for new versions.")] = 1.0,
     grace_s: Annotated[float, typer.Option(min=0, help="Seconds that calls may go on after SIGTERM or Ctrl-C.")] = 5.0,
+    enable_batching: Annotated[
+        bool, typer.Option("--enable-batching", help="Join requests with numbers that wait at the same time.")
+    ] = False,
+    batching_parameters_file: Annotated[
+        Path | None, typer.Option(help="How they are joined: TensorFlow Serving's BatchingParameters.")
+    ] = None,
 ) -> None:
     """Serve an exported model over gRPC, as TensorFlow Serving does."""
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("styleserve").setLevel(logging.INFO)
     try:
-        from . import EmbeddedServer, ServerSettings, StartError  # noqa: PLC0415
+        from . import BatchingSettings, EmbeddedServer, ServerSettings, StartError  # noqa: PLC0415
     except ModuleNotFoundError as error:
         typer.echo(f"{error}. Serving needs TensorFlow: pip install 'styleserve[tensorflow]'", err=True)
         raise typer.Exit(EXIT_START_FAILED) from error
@@ -48,8 +54,9 @@ def serve(
     settings = ServerSettings(host=host, port=port, poll_s=poll_s, grace_s=grace_s)
     if max_calls is not None:
         settings = replace(settings, max_calls=max_calls)
-    server = EmbeddedServer(model_base_path, model_name=model_name, settings=settings)
     try:
+        settings = replace(settings, batching=BatchingSettings.chosen(enable_batching, batching_parameters_file))
+        server = EmbeddedServer(model_base_path, model_name=model_name, settings=settings)
         server.start()
     except StartError as error:
         typer.echo(str(error), err=True)

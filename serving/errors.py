@@ -7,6 +7,7 @@ What a client can get, and what only the command line says:
     ├── NotFoundError           NOT_FOUND            no such model or version
     ├── PreconditionError       FAILED_PRECONDITION  the request does not fit the model, or the server's state
     ├── OverloadedError         RESOURCE_EXHAUSTED   too many calls at once
+    ├── QueueFullError          UNAVAILABLE          too many batches wait
     ├── DeadlineError           DEADLINE_EXCEEDED    the client's time was up
     ├── CancelledError          CANCELLED            the client gave up
     ├── ModelsUnavailableError  UNKNOWN              a model of a new configuration did not load
@@ -65,6 +66,12 @@ class OverloadedError(ServingError):
     """Too many calls at once; a later try may succeed."""
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+class QueueFullError(ServingError):
+    """Too many batches of the signature wait; a later try may succeed."""
+
+    code = grpc.StatusCode.UNAVAILABLE
 
 
 class DeadlineError(ServingError):

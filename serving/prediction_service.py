@@ -10,6 +10,7 @@ import grpc
 from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2, predict_pb2, prediction_service_pb2_grpc
 
 from .answering import answering
+from .batching import Batcher
 from .call import Call
 from .errors import CancelledError, OverloadedError, RequestError
 from .manager import ModelManager
@@ -23,10 +24,12 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     Args:
         manager: where the models are.
         max_calls: Predict calls at a time; one more is refused at once.
+        batcher: that joins them; None runs each by itself.
     """
 
-    def __init__(self, manager: ModelManager, max_calls: int) -> None:
+    def __init__(self, manager: ModelManager, max_calls: int, batcher: Batcher | None = None) -> None:
         self._manager = manager
+        self._batcher = batcher
         self._slots: queue.SimpleQueue[int] = queue.SimpleQueue()
         for slot in range(max_calls):
             self._slots.put(slot)
@@ -41,6 +44,8 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             if not context.add_callback(call.give_up):
                 raise CancelledError("Cancelled")
             with self._slot() as slot, self._manager.use(_spec(request)) as servable:
+                if self._batcher is not None:
+                    return self._batcher.predict(servable, request, call, slot)
                 return servable.predict(request, call, slot)
 
     def GetModelMetadata(  # noqa: N802 - the name in the protocol

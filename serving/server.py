@@ -16,6 +16,8 @@ from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_p
 
 from styleserve.contract import DEFAULT_MODEL_NAME, DEFAULT_PORT, Limits
 
+from .batching import Batcher
+from .batching_settings import BatchingSettings
 from .errors import ServingError, StartError
 from .manager import ModelManager
 from .model_service import ModelService
@@ -47,6 +49,7 @@ class ServerSettings:
         poll_s: seconds between two looks for new versions.
         grace_s: seconds that calls may go on after the server was told to stop.
         max_request_bytes: largest request.
+        batching: how requests are joined; None runs each by itself.
 
     Raises:
         ValueError: a number is out of its range.
@@ -58,6 +61,7 @@ class ServerSettings:
     poll_s: float = 1.0
     grace_s: float = 5.0
     max_request_bytes: int = MAX_REQUEST_BYTES
+    batching: BatchingSettings | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
@@ -90,7 +94,10 @@ class EmbeddedServer:
         self._config = ModelConfig(model_name, Path(base_path).absolute())
         self._health = health.HealthServicer()
         self._report_health(serving=False)
-        self._manager = ModelManager(SessionSettings(self._settings.max_calls), self._models_changed)
+        batching = self._settings.batching
+        slots = self._settings.max_calls + (batching.num_batch_threads if batching else 0)
+        self._manager = ModelManager(SessionSettings(slots), self._models_changed)
+        self._batcher: Batcher | None = None
         self._server: grpc.Server | None = None
         self._workers: ThreadPoolExecutor | None = None
         self._stopping = False
@@ -126,6 +133,8 @@ class EmbeddedServer:
             self._server.stop(self._settings.grace_s if grace_s is None else grace_s).wait()
             self._workers.shutdown(wait=True)
             self._server = self._workers = None
+        if self._batcher is not None:
+            self._batcher.close()
         self._manager.close()
 
     def __enter__(self) -> EmbeddedServer:
@@ -169,7 +178,9 @@ class EmbeddedServer:
                 ("grpc.keepalive_permit_without_calls", 1),
             ],
         )
-        prediction = PredictionService(self._manager, self._settings.max_calls)
+        if self._settings.batching is not None:
+            self._batcher = Batcher(self._settings.batching, first_slot=self._settings.max_calls)
+        prediction = PredictionService(self._manager, self._settings.max_calls, self._batcher)
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, self._server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(self._manager), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
