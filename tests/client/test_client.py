@@ -289,6 +289,20 @@ TEXTS: list[tuple[grpc.StatusCode, str, type[StyleServeError], str]] = [
         RequestRefused,
         r"refused the request: steps must be from 0 to 5000; got 9000\nRequest \w{32}\.$",
     ),
+    (
+        STATUS.FAILED_PRECONDITION,
+        "Tensors with name 'serving_default_content_image:0' from different tasks have different shapes and padding is "
+        "turned off.Set pad_variable_length_inputs to true",
+        RequestRefused,
+        "cannot be joined with others.*\nSend files .no --signature., or bring all pictures",
+    ),
+    (
+        STATUS.INVALID_ARGUMENT,
+        "Batching Run() input tensors must have equal 0th-dimension size",
+        RequestRefused,
+        "cannot be joined with others.*\nGive every input, controls included, one value for each example",
+    ),
+    (STATUS.RESOURCE_EXHAUSTED, "Run() timeout exceeded while waiting in batching queue", Overloaded, "batching queue"),
     (STATUS.UNIMPLEMENTED, "Method not found!", WrongServer, "is not TensorFlow Serving"),
     (STATUS.INTERNAL, "XLA compilation disabled", ServiceError, "INTERNAL: XLA"),
     (STATUS.CANCELLED, "gone", ServiceError, "CANCELLED: gone"),

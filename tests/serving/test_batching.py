@@ -16,8 +16,9 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 from typer.testing import CliRunner
 
+import styleserve.serving
 from styleserve.__main__ import app
-from styleserve.contract import SERVING_DEFAULT, STYLIZE_ENCODED
+from styleserve.contract import SERVING_DEFAULT, STYLIZE_ENCODED, Limits
 from styleserve.serving.batching import Batcher, _joined
 from styleserve.serving.batching_settings import BatchingSettings
 from styleserve.serving.call import Call
@@ -377,3 +378,10 @@ def test_a_file_without_the_option_is_a_mistake(tmp_path: Path) -> None:
     ran = CliRunner().invoke(app, [*options, "--enable-batching"])
     assert ran.exit_code == 1
     assert "cannot read" in ran.output
+
+
+def test_the_file_that_comes_with_it_suits_the_model() -> None:
+    path = Path(styleserve.serving.__file__).resolve().parent / "batching.config"
+    settings = BatchingSettings.from_file(path)
+    assert settings.max_batch_size <= Limits().max_batch
+    assert settings.padded(1) == 1
