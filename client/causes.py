@@ -76,7 +76,9 @@ def _cause(  # noqa: PLR0911 - a table
         hint = one_size if "from different tasks" in low else rows
         return RequestRefused, f"the request cannot be joined with others, as {server} would: {text}", hint
     if code in (status.INVALID_ARGUMENT, status.FAILED_PRECONDITION, status.OUT_OF_RANGE):
-        return RequestRefused, f"the server refused the request: {text}", ""
+        limited = any(rule in text for rule in ("megapixel-steps", "must have at most", "must have sides"))
+        hint = "All limits of the model are shown by `styleserve metadata`." if limited else ""
+        return RequestRefused, f"the server refused the request: {text}", hint
     if code in (status.UNAUTHENTICATED, status.PERMISSION_DENIED):
         hint = "Give a token that it accepts (STYLESERVE_TOKEN), or a certificate (--cert, --key)."
         return RequestRefused, f"the server at {server} does not let this client in: {text}", hint

@@ -214,6 +214,18 @@ def metadata(reply: GetModelMetadataResponse) -> Metadata:
     )
 
 
+def limits(reply: PredictResponse) -> dict[str, float]:
+    """What the model takes; limits that are not in the contract of this client are left out.
+
+    Raises:
+        BadReply: one has another form than the contract says.
+    """
+    told = [field for field in contract.LIMIT_FIELDS if field.name in reply.outputs]
+    numbers = {field.name: output(reply, field) for field in told}
+    # By way of its text, a float32 stays the decimal number that it was made from.
+    return {name: float(str(number)) if number.dtype.kind == "f" else int(number) for name, number in numbers.items()}
+
+
 def _gram(reply: PredictResponse, layer: str) -> Floats | None:
     name = contract.gram_name(layer)
     if name not in reply.outputs:

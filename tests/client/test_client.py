@@ -214,6 +214,46 @@ def test_metadata(client: StyleClient) -> None:
     assert (steps.name, steps.dtype, steps.shape, steps.default) == ("steps", "int32", (None,), 100)
 
 
+def tells_limits(stub: Any, **numbers: Any) -> None:
+    """Has the stub declare the signature `limits`, and answer it."""
+    before = stub.metadata
+
+    def metadata(request: protos.GetModelMetadataRequest) -> Any:
+        reply = before(request)
+        signatures = protos.SignatureDefMap.FromString(reply.metadata["signature_def"].value)
+        signatures.signature_def[contract.LIMITS].CopyFrom(signatures.signature_def["serving_default"])
+        reply.metadata["signature_def"].value = signatures.SerializeToString()
+        return reply
+
+    def predict(request: protos.PredictRequest) -> Any:
+        assert request.model_spec.signature_name == contract.LIMITS
+        assert request.model_spec.version.value == 42
+        assert to_array(request.inputs["example"], "example").shape == (1,)
+        spec = protos.ModelSpec(name="style_transfer", version=protos.Int64Value(value=42))
+        outputs = {name: number_tensor(np.array([number])) for name, number in numbers.items()}
+        return protos.PredictResponse(model_spec=spec, outputs=outputs)
+
+    stub.metadata, stub.predict = metadata, predict
+
+
+def test_metadata_has_the_limits_of_a_model_that_tells_them(stub: Any, client: StyleClient) -> None:
+    assert client.metadata().limits is None
+    tells_limits(stub, max_side=np.int32(1024), max_work=np.float32(41943.04), of_the_future=np.int32(3))
+    found = client.metadata()
+    assert found.limits == {"max_side": 1024, "max_work": 41943.04}
+    assert [signature.name for signature in found.signatures] == ["limits", "serving_default"]
+
+
+def test_a_server_that_is_too_busy_for_limits_still_tells_its_signatures(
+    stub: Any, client: StyleClient, refusal: Any
+) -> None:
+    tells_limits(stub)
+    stub.predict = refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
+    found = client.metadata()
+    assert found.limits is None
+    assert len(found.signatures) == 2
+
+
 def test_status(client: StyleClient) -> None:
     (found,) = client.status()
     assert found.available
@@ -291,8 +331,7 @@ TEXTS: list[tuple[grpc.StatusCode, str, type[StyleServeError], str]] = [
     ),
     (
         STATUS.FAILED_PRECONDITION,
-        "Tensors with name 'serving_default_content_image:0' from different tasks have different shapes and padding is "
-        "turned off.Set pad_variable_length_inputs to true",
+        "Tensors with name 'serving_default_content_image:0' from different tasks have different shapes",
         RequestRefused,
         "cannot be joined with others.*\nSend files .no --signature., or bring all pictures",
     ),
@@ -303,6 +342,12 @@ TEXTS: list[tuple[grpc.StatusCode, str, type[StyleServeError], str]] = [
         "cannot be joined with others.*\nGive every input, controls included, one value for each example",
     ),
     (STATUS.RESOURCE_EXHAUSTED, "Run() timeout exceeded while waiting in batching queue", Overloaded, "batching queue"),
+    (
+        STATUS.INVALID_ARGUMENT,
+        "assertion failed: [steps must be fewer: one call may take 100 megapixel-steps; got] [262.144]",
+        RequestRefused,
+        "megapixel-steps; got 262.144\nAll limits of the model are shown by `styleserve metadata`",
+    ),
     (STATUS.UNIMPLEMENTED, "Method not found!", WrongServer, "is not TensorFlow Serving"),
     (STATUS.INTERNAL, "XLA compilation disabled", ServiceError, "INTERNAL: XLA"),
     (STATUS.CANCELLED, "gone", ServiceError, "CANCELLED: gone"),
