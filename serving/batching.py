@@ -62,6 +62,7 @@ class _Batch:
     servable: Servable
     queue: Hashable
     key: Hashable
+    most: int  # rows
     tasks: list[_Task] = field(default_factory=list[_Task])
     opened_at: float = field(default_factory=time.monotonic)
     closed: bool = False
@@ -135,7 +136,7 @@ class Batcher:
         key = (*queue, _likeness(task.work))
         with self._changed:
             batch = self._open.get(key)
-            if batch is None or batch.rows + task.rows > self._settings.max_batch_size:
+            if batch is None or batch.rows + task.rows > batch.most:
                 enqueued = sum(each.queue == queue for each in self._waiting)
                 if enqueued >= self._settings.max_enqueued_batches:
                     raise QueueFullError(
@@ -144,11 +145,16 @@ class Batcher:
                     )
                 if batch is not None:
                     batch.closed = True
-                batch = self._open[key] = _Batch(servable, queue, key)
+                batch = self._open[key] = _Batch(servable, queue, key, self._most(servable))
                 self._waiting.append(batch)
             batch.tasks.append(task)
             task.batch = batch
             self._changed.notify_all()
+
+    def _most(self, servable: Servable) -> int:
+        """Rows of a batch: no more than the model takes, or it would be refused, and run again request by request."""
+        limits = servable.limits
+        return min(self._settings.max_batch_size, self._settings.max_batch_size if limits is None else limits.max_batch)
 
     def _leave(self, task: _Task) -> None:
         """Takes a request out of what it waits in, or is part of. After this its servable may be unloaded."""
@@ -188,9 +194,8 @@ class Batcher:
 
     def _due(self) -> _Batch | None:
         latest = time.monotonic() - self._settings.batch_timeout_s
-        size = self._settings.max_batch_size
         return next(
-            (each for each in self._waiting if each.closed or each.rows >= size or each.opened_at <= latest), None
+            (each for each in self._waiting if each.closed or each.rows >= each.most or each.opened_at <= latest), None
         )
 
     def _seconds_until_due(self) -> float | None:
@@ -278,7 +283,8 @@ def _run_together(
     servable: Servable, tasks: Sequence[_Task], settings: BatchingSettings, call: Call, slot: int
 ) -> list[Outcome]:
     rows = sum(task.rows for task in tasks)
-    padding = settings.padded(rows) - rows
+    padded, limits = settings.padded(rows), servable.limits
+    padding = padded - rows if limits is None or padded <= limits.max_batch else 0
     first = tasks[0].work
     feeds = {name: _joined([task.work.feeds[name] for task in tasks], padding) for name in first.feeds}
     values = servable.run(Work(first.signature, feeds, first.fetches), call, slot)

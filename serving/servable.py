@@ -16,10 +16,11 @@ import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2
 
-from styleserve.contract import SERVING_DEFAULT
+from styleserve.contract import LIMIT_FIELDS, LIMITS, SERVING_DEFAULT
 
 from .call import Call
 from .errors import CancelledError, DeadlineError, GraphError, LoadError, PreconditionError
+from .limits import ModelLimits
 from .signature import Array, Signature
 from .stop_switch import DEVICE_COUNT, StopSwitch
 from .tensors import to_proto
@@ -110,6 +111,7 @@ class Servable:
             # The session prepares these ops at their first use; the first call to be stopped should not wait for that.
             self._switch.stop(self._session, [""], 0)
             self._switch.reset(self._session, 0)
+            self.limits = self._read_limits()
         except LoadError:
             self._session.close()
             raise
@@ -146,6 +148,8 @@ class Servable:
         if signature is None:
             raise PreconditionError(f'Serving signature key "{name}" not found.')
         signature.check_method()
+        if self.limits is not None:
+            self.limits.check(request.inputs, signature.defaults)
         return Work(signature, signature.feeds(request.inputs), signature.fetches(request.output_filter))
 
     def run(self, work: Work, call: Call, slot: int) -> list[Array]:
@@ -172,6 +176,17 @@ class Servable:
         for alias, value in zip(work.fetches, values, strict=True):
             response.outputs[alias].CopyFrom(to_proto(value))
         return response
+
+    def _read_limits(self) -> ModelLimits | None:
+        """What the model says that it takes; None for one that does not say, such as one of an older export."""
+        signature = self.signatures.get(LIMITS)
+        names = [field.name for field in LIMIT_FIELDS]
+        if signature is None or set(signature.inputs) != set(signature.defaults) or set(names) - set(signature.outputs):
+            return None
+        work = Work(signature, signature.feeds({}), signature.fetches(names))
+        return ModelLimits(
+            **{name: value[0].item() for name, value in zip(names, self.run(work, Call(), 0), strict=True)}
+        )
 
     def _run(self, outputs: list[str], feeds: dict[str, Any], call: Call, slot: int) -> list[Any]:
         clean = False

@@ -31,7 +31,10 @@ SPARE_THREADS = 16
 """Threads beyond those of Predict, so that status, metadata and health are answered while every Predict is busy."""
 
 MAX_REQUEST_BYTES = 2 * Limits().max_batch * Limits().max_side ** 2 * 3 * 4 + 2**20
-"""Two full batches of the largest images, 3 channels of 4 bytes (201 MB), and 1 MiB for all the rest."""
+"""Two full batches of the largest images, 3 channels of 4 bytes (201 MB), and 1 MiB for all the rest.
+
+Of a model that takes larger images or batches, two full batches of those.
+"""
 
 _SERVICES = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
 _SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -48,7 +51,7 @@ class ServerSettings:
         max_calls: Predict calls at a time; TensorFlow Serving's bound is 4 for each core, too.
         poll_s: seconds between two looks for new versions.
         grace_s: seconds that calls may go on after the server was told to stop.
-        max_request_bytes: largest request.
+        max_request_bytes: largest request; None for what suits the model that is there at the start.
         batching: how requests are joined; None runs each by itself.
 
     Raises:
@@ -60,7 +63,7 @@ class ServerSettings:
     max_calls: int = field(default_factory=lambda: 4 * (os.cpu_count() or 1))
     poll_s: float = 1.0
     grace_s: float = 5.0
-    max_request_bytes: int = MAX_REQUEST_BYTES
+    max_request_bytes: int | None = None
     batching: BatchingSettings | None = None
 
     def __post_init__(self) -> None:
@@ -171,7 +174,7 @@ class EmbeddedServer:
             options=[
                 # Else a second server shares the port, and each gets half of the calls.
                 ("grpc.so_reuseport", 0),
-                ("grpc.max_receive_message_length", self._settings.max_request_bytes),
+                ("grpc.max_receive_message_length", self._max_request_bytes()),
                 ("grpc.max_send_message_length", -1),
                 # A client that pings to keep a long, silent call alive is not "too many pings".
                 ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
@@ -189,6 +192,12 @@ class EmbeddedServer:
         except RuntimeError as error:
             raise StartError(_port_text(self._settings.host, self._settings.port, "it is in use")) from error
         self._server.start()
+
+    def _max_request_bytes(self) -> int:
+        if self._settings.max_request_bytes is not None:
+            return self._settings.max_request_bytes
+        # 2^31 - 1 is the most that gRPC can be told.
+        return min(max([MAX_REQUEST_BYTES, *(each.images_bytes + 2**20 for each in self._manager.limits())]), 2**31 - 1)
 
     def _models_changed(self) -> None:
         self._report_health(serving=not self._stopping and any(self._manager.serving().values()))

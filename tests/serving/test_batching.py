@@ -31,6 +31,7 @@ from styleserve.serving.errors import (
     RequestError,
     StartError,
 )
+from styleserve.serving.limits import ModelLimits
 from styleserve.serving.servable import Servable, SessionSettings
 
 CALLS = 6
@@ -220,6 +221,16 @@ def test_a_batch_is_filled_up_to_an_allowed_size(desk: Callable[..., Any]) -> No
 def test_padding_is_the_first_row_of_the_last_request() -> None:
     arrays = [np.array([[1], [2]]), np.array([[3], [4]])]
     assert _joined(arrays, 2).tolist() == [[1], [2], [3], [4], [3], [3]]
+
+
+def test_a_batch_is_no_larger_than_the_model_takes(
+    desk: Callable[..., Any], servable: Servable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = ModelLimits(min_side=1, **Limits(max_batch=2).numbers())
+    monkeypatch.setattr(servable, "limits", limits)
+    with desk(max_batch_size=4, allowed_batch_sizes=(1, 4)) as open_desk:
+        sent = [open_desk.paint() for _ in range(4)]
+        assert [each.result(PATIENCE_S)["rows"].tolist() for each in sent] == [[2]] * 4
 
 
 @pytest.mark.parametrize(
