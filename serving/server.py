@@ -123,7 +123,7 @@ class EmbeddedServer:
         try:
             self._open()
         except StartError:
-            self._manager.close()
+            self._close_models()
             raise
         self._models_changed()
         self._manager.watch(self._settings.poll_s)
@@ -136,9 +136,7 @@ class EmbeddedServer:
             self._server.stop(self._settings.grace_s if grace_s is None else grace_s).wait()
             self._workers.shutdown(wait=True)
             self._server = self._workers = None
-        if self._batcher is not None:
-            self._batcher.close()
-        self._manager.close()
+        self._close_models()
 
     def __enter__(self) -> EmbeddedServer:
         """Starts."""
@@ -192,6 +190,11 @@ class EmbeddedServer:
         except RuntimeError as error:
             raise StartError(_port_text(self._settings.host, self._settings.port, "it is in use")) from error
         self._server.start()
+
+    def _close_models(self) -> None:
+        if self._batcher is not None:
+            self._batcher.close()
+        self._manager.close()
 
     def _max_request_bytes(self) -> int:
         if self._settings.max_request_bytes is not None:
