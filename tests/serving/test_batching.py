@@ -111,7 +111,14 @@ class Desk:
 
     def __init__(self, servable: Servable, batcher: Batcher, pool: ThreadPoolExecutor) -> None:
         self._servable, self._batcher, self._pool = servable, batcher, pool
-        self._sent = 0
+        self._sent = self._entered = 0
+        enter = batcher._enter
+
+        def counted(servable: Servable, task: Any) -> None:
+            enter(servable, task)
+            self._entered += 1
+
+        batcher._enter = counted
 
     def send(self, call: Call | None = None, signature: str = "", **inputs: Any) -> Future[dict[str, Any]]:
         request = predict_pb2.PredictRequest()
@@ -134,6 +141,10 @@ class Desk:
 
     def waiting(self) -> int:
         return sum(len(batch.tasks) for batch in self._batcher._waiting)
+
+    def at_work(self, requests: int) -> bool:
+        """Whether so many requests came in, and none of them waits any more."""
+        return self._entered == requests and not self.waiting()
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
         ends_at = time.monotonic() + PATIENCE_S
@@ -176,7 +187,7 @@ def test_what_comes_while_all_threads_work_is_joined(desk: Callable[..., Any]) -
     with desk(max_batch_size=4, wait_s=0.0) as open_desk:
         call = Call()
         long = open_desk.paint(LONG, call=call, side=5)
-        open_desk.wait_for(lambda: not open_desk.waiting() and long.running())
+        open_desk.wait_for(lambda: open_desk.at_work(1))
         sent = [open_desk.paint(1), open_desk.paint(1)]
         open_desk.wait_for(lambda: open_desk.waiting() == 2 or any(each.done() for each in sent))
         call.give_up()
@@ -284,8 +295,8 @@ def test_no_rows_at_all_are_the_models_to_refuse(desk: Callable[..., Any]) -> No
 def test_a_full_queue_refuses_and_other_signatures_go_on(desk: Callable[..., Any]) -> None:
     with desk(max_batch_size=1, max_enqueued_batches=1) as open_desk:
         calls = [Call(), Call()]
-        running = open_desk.paint(LONG, call=calls[0])
-        open_desk.wait_for(lambda: not open_desk.waiting() and running.running())
+        open_desk.paint(LONG, call=calls[0])
+        open_desk.wait_for(lambda: open_desk.at_work(1))
         waiting = open_desk.paint(LONG, call=calls[1])
         open_desk.wait_for(lambda: open_desk.waiting() == 1)
         refused = open_desk.paint().exception(PATIENCE_S)
