@@ -68,8 +68,17 @@ def _cause(  # noqa: PLR0911 - a table
     if code is status.NOT_FOUND or "servable version label" in low or "serving signature" in low:
         hint = "See what there is with `styleserve status` and `styleserve metadata`."
         return ModelNotFound, f"the server at {server} has no such model, version or signature: {text}", hint
+    if "from different tasks" in low or "0th-dimension" in low:
+        one_size = (
+            "Send files (no --signature), or bring all pictures of one server to one size; or switch batching off."
+        )
+        rows = "Give every input, controls included, one value for each example; or switch server-side batching off."
+        hint = one_size if "from different tasks" in low else rows
+        return RequestRefused, f"the request cannot be joined with others, as {server} would: {text}", hint
     if code in (status.INVALID_ARGUMENT, status.FAILED_PRECONDITION, status.OUT_OF_RANGE):
-        return RequestRefused, f"the server refused the request: {text}", ""
+        limited = any(rule in text for rule in ("megapixel-steps", "must have at most", "must have sides"))
+        hint = "All limits of the model are shown by `styleserve metadata`." if limited else ""
+        return RequestRefused, f"the server refused the request: {text}", hint
     if code in (status.UNAUTHENTICATED, status.PERMISSION_DENIED):
         hint = "Give a token that it accepts (STYLESERVE_TOKEN), or a certificate (--cert, --key)."
         return RequestRefused, f"the server at {server} does not let this client in: {text}", hint

@@ -198,6 +198,11 @@ def versions_json(found: tuple[VersionStatus, ...]) -> list[dict[str, Any]]:
 def metadata_lines(found: Metadata) -> Iterator[str]:
     """A model's signatures, line by line."""
     yield f"{found.model_name} version {found.model_version}"
+    if found.limits is not None:
+        yield "\nlimits"
+        helps = {field.name: field.help for field in contract.LIMIT_FIELDS}
+        for name, limit in found.limits.items():
+            yield f"  {name}: {limit:{',' if isinstance(limit, int) else ',.6g'}}  {helps[name]}"
     for signature in found.signatures:
         yield f"\n{signature.name}"
         for title, tensors in (("inputs", signature.inputs), ("outputs", signature.outputs)):
@@ -211,6 +216,7 @@ def metadata_json(found: Metadata) -> dict[str, Any]:
     return {
         "model": found.model_name,
         "model_version": found.model_version,
+        "limits": None if found.limits is None else dict(found.limits),
         "signatures": {
             signature.name: {
                 "inputs": {tensor.name: _tensor_json(tensor) for tensor in signature.inputs},

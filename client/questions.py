@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Final
 
+from styleserve import contract
+
 from . import replies
-from .calling import GET_MODEL_METADATA, GET_MODEL_STATUS, Caller, checked_request_id
+from .calling import GET_MODEL_METADATA, GET_MODEL_STATUS, PREDICT, Caller, checked_request_id
 from .controls import checked_timeout_s
 from .defaults import ADMIN_TIMEOUT_S
 from .errors import DeadlineExceeded, ModelNotFound, ModelNotReady, Overloaded, ServerUnavailable
 from .flow import Flow, Sleep
 from .protos import GetModelMetadataRequest, GetModelStatusRequest
-from .requests import Target
+from .requests import Target, limits_request
 from .results import Metadata, VersionStatus
 from .retrying import RetryPolicy
 
@@ -48,7 +51,7 @@ class Questions:
         return (yield from self._status(timeout_s, request_id))
 
     def metadata(self, *, timeout_s: float = ADMIN_TIMEOUT_S, request_id: str | None = None) -> Flow[Metadata]:
-        """The signatures of the model, with the defaults of their inputs.
+        """The signatures of the model, with the defaults of their inputs, and its limits.
 
         Args:
             timeout_s: for all tries together.
@@ -57,10 +60,21 @@ class Questions:
         Raises:
             ServiceError: one of its subclasses says what went wrong.
         """
+        request_id = checked_request_id(request_id)
+        deadline = time.monotonic() + checked_timeout_s(timeout_s)
         request = GetModelMetadataRequest(model_spec=self.target.spec(), metadata_field=[replies.SIGNATURE_DEF])
-        return (
-            yield from self.caller.call(GET_MODEL_METADATA, request, replies.metadata, timeout_s, request_id=request_id)
+        found = yield from self.caller.call(
+            GET_MODEL_METADATA, request, replies.metadata, timeout_s, request_id=request_id
         )
+        left_s = deadline - time.monotonic()
+        if left_s <= 0 or contract.LIMITS not in [signature.name for signature in found.signatures]:
+            return found
+        request = limits_request(self.target.pinned(found.model_version))
+        try:
+            limits = yield from self.caller.call(PREDICT, request, replies.limits, left_s, request_id=request_id)
+        except (Overloaded, DeadlineExceeded):  # a busy server answers the one, and has no room for the other
+            return found
+        return replace(found, limits=limits)
 
     def wait_until_ready(self, timeout_s: float = 120.0, *, request_id: str | None = None) -> Flow[VersionStatus]:
         """The newest version that is available, as soon as there is one.

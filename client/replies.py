@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 
 from styleserve import contract
 
+from .controls import Controls
 from .errors import BadReply, ImageError, NonFiniteResult
 from .images import Picture, picture_of_file
 from .protos import (
@@ -81,7 +82,7 @@ def losses(
     """The losses of each step, `[steps, 4]` float32, finite.
 
     Args:
-        reply: to a request for one example, so that no row is padding.
+        reply: to a request for one example.
         steps: that were asked for; None where the server chose.
         signature: that was called.
         before: steps of the same run that were done before.
@@ -91,6 +92,10 @@ def losses(
         BadReply: there are not as many rows as steps.
     """
     table = output(reply, contract.LOSSES)
+    # A server that joins requests sends as many rows as the longest of them has, behind our own nothing but NaN.
+    own = Controls().expected_steps if steps is None else steps
+    if np.isnan(table[own:]).all():
+        table = table[:own]
     if steps is not None and len(table) != steps:
         raise BadReply(f"the reply has {len(table)} rows of losses; {steps} steps were asked for")
     rows, columns = np.nonzero(~np.isfinite(table))
@@ -207,6 +212,18 @@ def metadata(reply: GetModelMetadataResponse) -> Metadata:
             if not name.startswith("__")  # TensorFlow's own, as `__saved_model_init_op`
         ),
     )
+
+
+def limits(reply: PredictResponse) -> dict[str, float]:
+    """What the model takes; limits that are not in the contract of this client are left out.
+
+    Raises:
+        BadReply: one has another form than the contract says.
+    """
+    told = [field for field in contract.LIMIT_FIELDS if field.name in reply.outputs]
+    numbers = {field.name: output(reply, field) for field in told}
+    # By way of its text, a float32 stays the decimal number that it was made from.
+    return {name: float(str(number)) if number.dtype.kind == "f" else int(number) for name, number in numbers.items()}
 
 
 def _gram(reply: PredictResponse, layer: str) -> Floats | None:

@@ -84,6 +84,12 @@ def describe_request(target: Target, picture: Picture, size: tuple[int, int]) ->
     return PredictRequest(model_spec=target.spec(contract.DESCRIBE), inputs=inputs)
 
 
+def limits_request(target: Target) -> PredictRequest:
+    """A request for what the model takes."""
+    inputs = {contract.EXAMPLE.name: number_tensor(np.zeros(1, np.int32))}
+    return PredictRequest(model_spec=target.spec(contract.LIMITS), inputs=inputs)
+
+
 def control_tensors(signature: str, values: Mapping[str, float | int]) -> dict[str, TensorProto]:
     """The controls that the signature takes, each a vector of one value."""
     taken = {field.name: field.dtype for field in contract.SIGNATURES[signature].inputs if field.control is not None}

@@ -198,8 +198,17 @@ class SignatureDescription:
 
 @dataclass(frozen=True)
 class Metadata:
-    """What the model declares about itself."""
+    """What the model declares about itself.
+
+    Attributes:
+        model_name: of the model.
+        model_version: of the model.
+        signatures: by name.
+        limits: what the model takes, by the names of `contract.LIMIT_FIELDS`; None where it does not tell: it is of an
+            older version, or the server is too busy.
+    """
 
     model_name: str
     model_version: int
     signatures: tuple[SignatureDescription, ...]
+    limits: Mapping[str, float] | None = None

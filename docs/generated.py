@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final, get_args, get_type_hints
@@ -85,8 +85,11 @@ def defaults() -> str:
 def limits() -> str:
     """Limits that are exported with a model, and their defaults."""
     described = dict(re.findall(r"^\s+(max_\w+): (.+)$", inspect.getdoc(contract.Limits) or "", re.MULTILINE))
-    found = contract.Limits()
-    rows = [(f"`{each.name}`", f"{getattr(found, each.name):,}", described[each.name]) for each in fields(found)]
+    numbers = contract.Limits().numbers()
+    rows = [
+        (f"`{name}`", f"{value:,.9g}", described[name].replace("None for", "as it comes,"))
+        for name, value in numbers.items()
+    ]
     return _table(("limit", "default", "what"), rows)
 
 

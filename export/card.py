@@ -31,6 +31,7 @@ def write_card(version_dir: Path, weights: Weights, settings: ModelSettings) -> 
         "weights": {"source": weights.source, "sha256": weights.sha256, "licence": weights.licence},
         "network": "VGG-19",
         **dataclasses.asdict(settings),
+        "limits": settings.limits.numbers(),
         "defaults": {
             control.name: min(control.default(settings.loss_scale), control.limit(settings.limits))
             for control in contract.CONTROLS

@@ -50,6 +50,25 @@ def export(
         int, typer.Option(help="Longest side of an image that the model accepts, in pixels.", min=16)
     ] = _LIMITS.max_side,
     max_steps: Annotated[int, typer.Option(help="Most steps of one call.", min=1)] = _LIMITS.max_steps,
+    max_batch: Annotated[int, typer.Option(help="Most examples of one call.", min=1)] = _LIMITS.max_batch,
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(help="Most pixels of an image that is worked on.", min=1, show_default="square of --max-side"),
+    ] = None,
+    max_work: Annotated[
+        float | None,
+        typer.Option(
+            help="Most megapixel-steps of one call: millions of pixels x steps x examples.",
+            show_default="product of the other limits",
+        ),
+    ] = None,
+    max_encoded_pixels: Annotated[
+        int, typer.Option(help="Most pixels of a picture in a file, before it is resized.", min=1)
+    ] = _LIMITS.max_encoded_pixels,
+    max_encoded_bytes: Annotated[
+        int | None,
+        typer.Option(help="Most bytes of a picture in a file.", min=1, show_default="8 a pixel, and 16 MiB"),
+    ] = None,
     style_layers: Annotated[
         str, typer.Option(help="Layers whose Gram matrices are matched, separated by commas.")
     ] = ",".join(contract.STYLE_LAYERS),
@@ -68,6 +87,18 @@ def export(
 
     It is reloaded and run before it is published. Prints the directory of the version.
     """
+    try:
+        limits = Limits(
+            max_side=max_side,
+            max_steps=max_steps,
+            max_batch=max_batch,
+            max_encoded_pixels=max_encoded_pixels,
+            max_pixels=max_pixels,
+            max_encoded_bytes=max_encoded_bytes,
+            max_work=max_work,
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
     def say(line: str) -> None:
         typer.echo(line, err=True)
@@ -88,7 +119,7 @@ def export(
             style_layers=tuple(layer.strip() for layer in style_layers.split(",") if layer.strip()),
             content_layer=content_layer,
             loss_scale=None if loss_scale is _LossScale.auto else loss_scale.value,
-            limits=Limits(max_side=max_side, max_steps=max_steps),
+            limits=limits,
         )
         with redirect_stdout(sys.stderr):  # Keras tells of its downloads there, where only the path shall stand
             version = export_model(settings, say=say)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,7 +90,7 @@ def _sample(field: Field, model: StyleTransfer) -> tf.Tensor:
     if field.control is contract.STEPS:
         return tf.constant([min(2, model.settings.limits.max_steps)])
     if field.control is contract.MAX_SIDE:
-        return tf.constant([min(32, model.settings.limits.max_side)])
+        return tf.constant([min(32, math.isqrt(int(model.settings.limits.numbers()["max_pixels"])))])
     if not is_given(field):
         return model.default(field)
     seed = sum(field.name.encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +22,8 @@ _SIDE: Final = 64
 
 def warmup_requests(settings: ModelSettings) -> list[predict_pb2.PredictRequest]:
     """One request of one step for each signature."""
-    side = min(_SIDE, settings.limits.max_side)
+    numbers = settings.limits.numbers()
+    side = min(_SIDE, *(math.isqrt(int(numbers[name])) for name in ("max_pixels", "max_encoded_pixels")))
     requests: list[predict_pb2.PredictRequest] = []
     for signature in contract.SIGNATURES.values():
         request = predict_pb2.PredictRequest()
@@ -34,6 +36,8 @@ def warmup_requests(settings: ModelSettings) -> list[predict_pb2.PredictRequest]
                 request.inputs[field.name].CopyFrom(tf.make_tensor_proto([1], field.dtype))
             elif field.control is contract.MAX_SIDE:
                 request.inputs[field.name].CopyFrom(tf.make_tensor_proto([side], field.dtype))
+            elif field is contract.EXAMPLE:
+                request.inputs[field.name].CopyFrom(tf.make_tensor_proto([0], field.dtype))
         requests.append(request)
     return requests
 

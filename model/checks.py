@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from styleserve import contract
 from styleserve.contract import Control, Field, Limits
 
 
@@ -36,7 +37,7 @@ def checked_batch(tensor: tf.Tensor, field: Field, limits: Limits) -> tf.Tensor:
     return check(
         tensor,
         (batch >= 1) & (batch <= limits.max_batch),
-        f"{field.name} must have a batch size from 1 to {limits.max_batch}; got",
+        f"{field.name} {contract.batch_rule(limits.max_batch)}",
         batch,
     )
 
@@ -77,14 +78,34 @@ def checked_sides(
     tensor: tf.Tensor, sides: tf.Tensor, name: str | tf.Tensor, limits: Limits, min_side: int
 ) -> tf.Tensor:
     """`tensor`, once `sides` (height and width, int32) were found to be within the limits."""
-    return check(
+    tensor = check(
         tensor,
         tf.reduce_all((sides >= min_side) & (sides <= limits.max_side)),
-        tf.strings.join(
-            [name, f"must have sides from {min_side} to {limits.max_side} pixels; got height, width:"], separator=" "
-        ),
+        _text(name, contract.sides_rule(min_side, limits.max_side)),
         sides,
     )
+    if limits.max_pixels is None:  # follows from the sides
+        return tensor
+    pixels = tf.reduce_prod(tf.cast(sides, tf.int64))
+    return check(tensor, pixels <= limits.max_pixels, _text(name, contract.pixels_rule(limits.max_pixels)), sides)
+
+
+def checked_work(steps: tf.Tensor, image: tf.Tensor, batch: tf.Tensor, limits: Limits) -> tf.Tensor:
+    """`steps`, once the work of the call was found to be within the limits.
+
+    Args:
+        steps: of the examples that are worked on together, int32.
+        image: of them, `[..., height, width, 3]`.
+        batch: examples of the whole call: where they are worked on one after another, each has its share.
+        limits: of the model.
+    """
+    if limits.max_work is None:  # follows from the others
+        return steps
+    pixels, most, examples = (
+        tf.cast(number, tf.float64) for number in (tf.reduce_prod(tf.shape(image)[-3:-1]), tf.reduce_max(steps), batch)
+    )
+    work = pixels * most * examples / 1e6
+    return check(steps, work <= limits.max_work, _text(contract.STEPS.name, contract.work_rule(limits.max_work)), work)
 
 
 def checked_partner(tensor: tf.Tensor, name: str, batch: tf.Tensor, partner: str) -> tf.Tensor:
@@ -111,3 +132,7 @@ def checked_control(value: tf.Tensor, field: Field, control: Control, limits: Li
         value,
     )
     return tf.broadcast_to(value, [batch])
+
+
+def _text(name: str | tf.Tensor, rule: str) -> str | tf.Tensor:
+    return f"{name} {rule}" if isinstance(name, str) else tf.strings.join([name, rule], separator=" ")

@@ -14,7 +14,7 @@ from styleserve import contract
 from styleserve.contract import Field, Limits, LossScale
 
 from .architecture import CONV_LAYERS, layers_up_to, min_side
-from .checks import checked_batch, checked_control, checked_image, checked_partner
+from .checks import checked_batch, checked_control, checked_image, checked_partner, checked_work
 from .describe import describe
 from .interruptible import uninlined
 from .losses import Targets
@@ -122,6 +122,7 @@ class StyleTransfer(tf.Module):
                 )
             },
             contract.DESCRIBE: self._describe,
+            contract.LIMITS: self._limits,
         }
         # The tf.function itself, because a concrete function would lose the defaults.
         self.functions = {name: self._signature(name, method) for name, method in self.methods.items()}
@@ -131,7 +132,9 @@ class StyleTransfer(tf.Module):
         if field.required:
             return None
         if field.control is None:
-            return tf.fill([1], "") if field.dtype == "string" else tf.zeros([1, 0, 0, 3])
+            if field.dtype == "float32":
+                return tf.zeros([1, 0, 0, 3])
+            return tf.fill([1], "") if field.dtype == "string" else tf.zeros([1], tf.int32)
         value = min(field.control.default(self.settings.loss_scale), field.control.limit(self.settings.limits))
         return tf.constant([value], field.dtype)
 
@@ -142,7 +145,9 @@ class StyleTransfer(tf.Module):
         style = checked_image(inputs[contract.STYLE_IMAGE.name], contract.STYLE_IMAGE, limits, self.min_side)
         batch = tf.shape(content)[0]
         style = checked_partner(style, contract.STYLE_IMAGE.name, batch, contract.CONTENT_IMAGE.name)
-        image, losses = self._optimised(optimiser, content, style, self._controls(signature, inputs, batch))
+        controls = self._controls(signature, inputs, batch)
+        controls[contract.STEPS.name] = checked_work(controls[contract.STEPS.name], content, batch, limits)
+        image, losses = self._optimised(optimiser, content, style, controls)
         return {contract.STYLIZED_IMAGE.name: image, contract.LOSSES.name: losses}
 
     def _stylize_encoded(self, signature: str, optimiser: Optimiser[Any], inputs: dict[str, tf.Tensor]) -> Outputs:
@@ -166,6 +171,7 @@ class StyleTransfer(tf.Module):
                 self._decode(picture[i], max_side, tf.constant(field.name))
                 for picture, field in ((content_bytes, contract.CONTENT_BYTES), (style_bytes, contract.STYLE_BYTES))
             )
+            own[contract.STEPS.name] = checked_work(own[contract.STEPS.name], content, batch, limits)
             image, losses = self._optimised(optimiser, content, style, own)
             return encode_png(image[0]), _padded(losses[0], most)
 
@@ -179,7 +185,8 @@ class StyleTransfer(tf.Module):
         most = tf.reduce_max(controls[contract.STEPS.name])
 
         def one(i: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            state, losses = runs.chunk(i, given, {name: value[i][None] for name, value in controls.items()})
+            own = {name: value[i][None] for name, value in controls.items()}
+            state, losses = runs.chunk(i, given, own, batch)
             return state, _padded(losses, most)
 
         states, losses = _one_by_one(one, batch)
@@ -203,6 +210,14 @@ class StyleTransfer(tf.Module):
     def _describe(self, inputs: dict[str, tf.Tensor]) -> Outputs:
         image = checked_image(inputs[contract.IMAGE.name], contract.IMAGE, self.settings.limits, self.min_side)
         return describe(image, self.stylizer.features, style_layers=self.settings.style_layers)
+
+    def _limits(self, inputs: dict[str, tf.Tensor]) -> Outputs:
+        batch = tf.shape(checked_batch(inputs[contract.EXAMPLE.name], contract.EXAMPLE, self.settings.limits))[0]
+        numbers = {"min_side": self.min_side, **self.settings.limits.numbers()}
+        return {
+            field.name: tf.fill([batch], tf.constant(numbers[field.name], field.dtype))
+            for field in contract.LIMIT_FIELDS
+        }
 
     def _controls(self, signature: str, inputs: dict[str, tf.Tensor], batch: tf.Tensor) -> dict[str, tf.Tensor]:
         return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from styleserve import contract
 from styleserve.contract import Limits
 
 from .checks import check, checked_sides
@@ -71,20 +72,20 @@ def decode(picture: tf.Tensor, max_side: tf.Tensor, name: tf.Tensor, *, limits: 
     Returns:
         `[1, height, width, 3]` float32 RGB in [0, 1].
     """
+    length, most = tf.strings.length(picture), int(limits.numbers()["max_encoded_bytes"])
+    picture = check(picture, length <= most, tf.strings.join([name, contract.bytes_rule(most)], separator=" "), length)
     size = header_size(picture)
     picture = check(
         picture,
         tf.reduce_all(size <= limits.max_encoded_pixels) & (tf.reduce_prod(size) <= limits.max_encoded_pixels),
-        tf.strings.join([name, f" must have at most {limits.max_encoded_pixels} pixels; got height, width:"]),
+        tf.strings.join([name, contract.pixels_rule(limits.max_encoded_pixels)], separator=" "),
         size,
     )
     pixels = _decode(picture)
     sides = tf.cast(tf.shape(pixels)[:2], tf.float32)
     longest = tf.reduce_max(sides)
     sides = tf.cast(tf.round(sides * tf.cast(max_side, tf.float32) / longest), tf.int32)
-    pixels = checked_sides(
-        pixels, sides, tf.strings.join([name, ", resized to a longest side of max_side,"]), limits, min_side
-    )
+    pixels = checked_sides(pixels, sides, tf.strings.join([name, contract.RESIZED]), limits, min_side)
     image = tf.image.resize(tf.cast(pixels, tf.float32)[None] / 255.0, sides, antialias=True)
     return tf.clip_by_value(image, 0.0, 1.0)
 

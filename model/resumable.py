@@ -13,7 +13,7 @@ from styleserve import contract
 from styleserve.contract import Field, Limits
 
 from .architecture import layers_up_to
-from .checks import check, checked_batch, checked_pixels, checked_sides, checked_values
+from .checks import check, checked_batch, checked_pixels, checked_sides, checked_values, checked_work
 from .lbfgs import HISTORY
 from .losses import Targets
 from .optimisers import Optimiser
@@ -69,7 +69,7 @@ class Resumable(NamedTuple):
         return {name: check(tensor, agreed, message, sizes) for name, tensor in own.items()}, batch
 
     def chunk(
-        self, i: tf.Tensor, given: Mapping[str, tf.Tensor], controls: dict[str, tf.Tensor]
+        self, i: tf.Tensor, given: Mapping[str, tf.Tensor], controls: dict[str, tf.Tensor], batch: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """The state of example `i` after some more steps, a string scalar, and their losses `[steps, 4]`.
 
@@ -77,6 +77,7 @@ class Resumable(NamedTuple):
             i: int32 scalar.
             given: see `batch`.
             controls: `[1]` each.
+            batch: examples of the call.
         """
         own = {name: tensor[tf.minimum(i, tf.shape(tensor)[0] - 1)] for name, tensor in given.items()}
         max_side = controls.pop(contract.MAX_SIDE.name)[0]
@@ -96,7 +97,8 @@ class Resumable(NamedTuple):
             lambda: self._resume(state),
             lambda: self._begin(own, has_images[0], max_side),
         )
-        run, losses = self.optimiser.run(targets, run, controls)
+        steps = checked_work(controls[contract.STEPS.name], self.optimiser.image(run), batch, self.limits)
+        run, losses = self.optimiser.run(targets, run, {**controls, contract.STEPS.name: steps})
         sizes, tensors = self.optimiser.pack(run)
         return pack(self.fingerprint, sizes, [*tf.nest.flatten(targets), *tensors]), losses[0]
 

@@ -35,7 +35,11 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = DEFAULT_PORT,
     max_calls: Annotated[
         int | None,
-        typer.Option(min=1, help="Predict calls that run at a time.", show_default="cores, and at least 2"),
+        typer.Option(
+            min=1,
+            help="Predict calls that run at a time.",
+            show_default="cores, and at least 2; with batching 4 x cores",
+        ),
     ] = None,
     max_waiting: Annotated[
         int | None,
@@ -72,12 +76,18 @@ def serve(
         Path | None,
         typer.Option(help="TensorFlow Serving's MonitoringConfig as a text proto: the path of the metrics."),
     ] = None,
+    enable_batching: Annotated[
+        bool, typer.Option("--enable-batching", help="Join requests with numbers that wait at the same time.")
+    ] = False,
+    batching_parameters_file: Annotated[
+        Path | None, typer.Option(help="How they are joined: TensorFlow Serving's BatchingParameters.")
+    ] = None,
     log_format: Annotated[LogFormat, typer.Option(help="Of the log on stderr, a line for each call.")] = LogFormat.TEXT,
 ) -> None:
     """Serve an exported model over gRPC, as TensorFlow Serving does."""
     set_up_logging(log_format)
     try:
-        from . import EmbeddedServer, ServerSettings, StartError  # noqa: PLC0415
+        from . import BatchingSettings, EmbeddedServer, ServerSettings, StartError  # noqa: PLC0415
     except ModuleNotFoundError as error:
         typer.echo(f"{error}. Serving needs TensorFlow: pip install 'styleserve[tensorflow]'", err=True)
         raise typer.Exit(EXIT_START_FAILED) from error
@@ -85,6 +95,7 @@ def serve(
     settings = ServerSettings(
         host=host,
         port=port,
+        max_calls=max_calls,
         max_waiting=max_waiting,
         poll_s=poll_s,
         grace_s=grace_s,
@@ -95,10 +106,9 @@ def serve(
         rest_api_host=rest_api_host,
         monitoring_config_file=monitoring_config_file,
     )
-    if max_calls is not None:
-        settings = replace(settings, max_calls=max_calls)
-    server = EmbeddedServer(model_base_path, model_name=model_name, settings=settings)
     try:
+        settings = replace(settings, batching=BatchingSettings.chosen(enable_batching, batching_parameters_file))
+        server = EmbeddedServer(model_base_path, model_name=model_name, settings=settings)
         server.start()
     except StartError as error:
         typer.echo(str(error), err=True)

@@ -7,7 +7,7 @@ What a client can get, and what only the command line says:
     ├── NotFoundError           NOT_FOUND            no such model or version
     ├── PreconditionError       FAILED_PRECONDITION  the request does not fit the model, or the server's state
     ├── OverloadedError         RESOURCE_EXHAUSTED   too many calls at once
-    ├── UnavailableError        UNAVAILABLE          the server is stopping
+    ├── UnavailableError        UNAVAILABLE          the server is stopping, or too many batches wait
     ├── UnauthenticatedError    UNAUTHENTICATED      no token, or none that is accepted
     ├── DeadlineError           DEADLINE_EXCEEDED    the client's time was up
     ├── CancelledError          CANCELLED            the client gave up
@@ -70,7 +70,7 @@ class OverloadedError(ServingError):
 
 
 class UnavailableError(ServingError):
-    """The server is stopping; another one, or this one when it is back, may take the call."""
+    """The server is stopping, or too many batches wait; another one, or this one later, may take the call."""
 
     code = grpc.StatusCode.UNAVAILABLE
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 
 from .errors import LoadError, ModelsUnavailableError, NotFoundError, PreconditionError, RequestError
+from .limits import ModelLimits
 from .servable import Servable, SessionSettings
 from .versions import ModelConfig
 from .warmup import warm_up
@@ -156,6 +157,12 @@ class ModelManager:
                 model: sorted(number for number, version in versions.items() if version.state == _AVAILABLE)
                 for model, versions in self._table.items()
             }
+
+    def limits(self) -> list[ModelLimits]:
+        """Limits of the versions that take calls, as far as they tell."""
+        with self._lock:
+            servables = [version.servable for versions in self._table.values() for version in versions.values()]
+            return [servable.limits for servable in servables if servable is not None and servable.limits is not None]
 
     def failures(self) -> list[LoadError]:
         """Why versions that are wanted did not load."""

@@ -11,6 +11,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2, predict_p
 from styleserve.contract import SERVING_DEFAULT
 
 from .answering import Answering
+from .batching import Batcher
 from .call import Call, OpenCalls
 from .call_record import CallRecord
 from .effort import SHORT_PIXEL_STEPS
@@ -30,13 +31,17 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         turns: when a Predict call may run.
         calls: where the Predict calls that are not over are noted.
         desk: what surrounds each answer.
+        batcher: that joins calls; None runs each by itself.
     """
 
-    def __init__(self, manager: ModelManager, turns: Turns, calls: OpenCalls, desk: Answering) -> None:
+    def __init__(
+        self, manager: ModelManager, turns: Turns, calls: OpenCalls, desk: Answering, batcher: Batcher | None = None
+    ) -> None:
         self._manager = manager
         self._turns = turns
         self._calls = calls
         self._desk = desk
+        self._batcher = batcher
 
     def Predict(  # noqa: N802 - the name in the protocol
         self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
@@ -54,7 +59,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             try:
                 with self._turns.slot(call, short=short) as slot, self._manager.use(spec) as servable:
                     record.waited_s = time.monotonic() - came
-                    return _run(servable, request, call, slot, record)
+                    return self._run(servable, request, call, slot, record)
             finally:
                 if record.ran_s is None:
                     record.waited_s = time.monotonic() - came
@@ -91,20 +96,22 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         call.give_up()
         self._calls.closed(call)
 
-
-def _run(
-    servable: Servable, request: predict_pb2.PredictRequest, call: Call, slot: int, record: CallRecord
-) -> predict_pb2.PredictResponse:
-    record.version = servable.version
-    began = time.monotonic()
-    try:
-        response = servable.predict(request, call, slot)
-        record.steps = servable.steps(request, response)
-        return response
-    except CancelledError:
-        raise call.why() from None
-    finally:
-        record.ran_s = time.monotonic() - began
+    def _run(
+        self, servable: Servable, request: predict_pb2.PredictRequest, call: Call, slot: int, record: CallRecord
+    ) -> predict_pb2.PredictResponse:
+        record.version = servable.version
+        began = time.monotonic()
+        try:
+            if self._batcher is not None:
+                response = self._batcher.predict(servable, request, call, slot)
+            else:
+                response = servable.predict(request, call, slot)
+            record.steps = servable.steps(request, response)
+            return response
+        except CancelledError:
+            raise call.why() from None
+        finally:
+            record.ran_s = time.monotonic() - began
 
 
 def _spec(request: predict_pb2.PredictRequest | get_model_metadata_pb2.GetModelMetadataRequest) -> model_pb2.ModelSpec:

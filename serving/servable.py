@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,12 +16,13 @@ import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2
 
-from styleserve.contract import SERVING_DEFAULT
+from styleserve.contract import LIMIT_FIELDS, LIMITS, SERVING_DEFAULT
 
 from .call import Call
 from .effort import pixel_steps, steps_done
 from .errors import CancelledError, DeadlineError, GraphError, LoadError, PreconditionError
-from .signature import Signature
+from .limits import ModelLimits
+from .signature import Array, Signature
 from .stop_switch import DEVICE_COUNT, StopSwitch
 from .tensors import to_proto
 
@@ -33,7 +34,7 @@ class SessionSettings:
     """How sessions are made.
 
     Attributes:
-        max_calls: calls of one version at a time.
+        max_calls: calls of one version at a time, those of batches included.
         spare_threads: inter-op threads beyond one for each call. A long loop holds a thread to its end, so with fewer
             threads than loops a short request waits for seconds.
 
@@ -63,6 +64,21 @@ class SessionSettings:
         # Else the first session takes the whole card, and the next version finds no room.
         config.gpu_options.allow_growth = True
         return config
+
+
+@dataclass(frozen=True)
+class Work:
+    """A request that was found to fit its signature.
+
+    Attributes:
+        signature: that was called.
+        feeds: arrays by tensor name, defaults included.
+        fetches: tensor names of the outputs wanted, by alias.
+    """
+
+    signature: Signature
+    feeds: dict[str, Array]
+    fetches: dict[str, str]
 
 
 class Servable:
@@ -96,6 +112,7 @@ class Servable:
             # The session prepares these ops at their first use; the first call to be stopped should not wait for that.
             self._switch.stop(self._session, [""], 0)
             self._switch.reset(self._session, 0)
+            self.limits = self._read_limits()
         except LoadError:
             self._session.close()
             raise
@@ -130,17 +147,43 @@ class Servable:
         Raises:
             ServingError: the request is refused, the model failed, or the call was stopped.
         """
-        signature = self._signature(request)
-        feeds = signature.feeds(request.inputs)
-        fetches = signature.fetches(request.output_filter)
-        values = self._run(list(fetches.values()), feeds, call, slot)
+        work = self.prepare(request)
+        return self.answer(request, work, self.run(work, call, slot))
 
+    def prepare(self, request: predict_pb2.PredictRequest) -> Work:
+        """What a request asks for.
+
+        Raises:
+            ServingError: the request is refused.
+        """
+        signature = self._signature(request)
+        if self.limits is not None:
+            self.limits.check(request.inputs, signature.defaults)
+        return Work(signature, signature.feeds(request.inputs), signature.fetches(request.output_filter))
+
+    def run(self, work: Work, call: Call, slot: int) -> list[Array]:
+        """The outputs that are wanted, in their order.
+
+        Args:
+            work: see `prepare`.
+            call: when to stop.
+            slot: as in `predict`.
+
+        Raises:
+            ServingError: the model failed, or the call was stopped.
+        """
+        return [np.asarray(value) for value in self._run(list(work.fetches.values()), work.feeds, call, slot)]
+
+    def answer(
+        self, request: predict_pb2.PredictRequest, work: Work, values: Iterable[Array]
+    ) -> predict_pb2.PredictResponse:
+        """The outputs of a request as it gets them."""
         response = predict_pb2.PredictResponse()
         response.model_spec.name = request.model_spec.name
         response.model_spec.version.value = self.version
-        response.model_spec.signature_name = signature.name
-        for alias, value in zip(fetches, values, strict=True):
-            response.outputs[alias].CopyFrom(to_proto(np.asarray(value)))
+        response.model_spec.signature_name = work.signature.name
+        for alias, value in zip(work.fetches, values, strict=True):
+            response.outputs[alias].CopyFrom(to_proto(value))
         return response
 
     def _signature(self, request: predict_pb2.PredictRequest) -> Signature:
@@ -150,6 +193,17 @@ class Servable:
             raise PreconditionError(f'Serving signature key "{name}" not found.')
         signature.check_method()
         return signature
+
+    def _read_limits(self) -> ModelLimits | None:
+        """What the model says that it takes; None for one that does not say, such as one of an older export."""
+        signature = self.signatures.get(LIMITS)
+        names = [field.name for field in LIMIT_FIELDS]
+        if signature is None or set(signature.inputs) != set(signature.defaults) or set(names) - set(signature.outputs):
+            return None
+        work = Work(signature, signature.feeds({}), signature.fetches(names))
+        return ModelLimits(
+            **{name: value[0].item() for name, value in zip(names, self.run(work, Call(), 0), strict=True)}
+        )
 
     def _run(self, outputs: list[str], feeds: dict[str, Any], call: Call, slot: int) -> list[Any]:
         clean = False

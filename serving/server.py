@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -15,6 +15,8 @@ from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_p
 from styleserve.contract import DEFAULT_MODEL_NAME, DEFAULT_PORT, Limits
 
 from .answering import Answering
+from .batching import Batcher
+from .batching_settings import BatchingSettings
 from .call import OpenCalls
 from .errors import ServingError, StartError, UnavailableError
 from .listener import Listener, address_of, check_port
@@ -43,7 +45,10 @@ STOPPING = "The server is stopping; try again, here in a moment or at another on
 STOPPED = "The server stopped before the call had ended; try again, perhaps at another one."
 
 MAX_REQUEST_BYTES = 2 * Limits().max_batch * Limits().max_side ** 2 * 3 * 4 + 2**20
-"""Two full batches of the largest images, 3 channels of 4 bytes (201 MB), and 1 MiB for all the rest."""
+"""Two full batches of the largest images, 3 channels of 4 bytes (201 MB), and 1 MiB for all the rest.
+
+Of a model that takes larger images or batches, two full batches of those.
+"""
 
 _SERVICES = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
 _SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -57,14 +62,15 @@ class ServerSettings:
     Attributes:
         host: address to listen on.
         port: port to listen on; 0 takes a free one.
-        max_calls: Predict calls at a time, those that wait left out: one for each core, and no fewer than two, of which
-            one is kept for short calls. Each holds its pictures and activations in memory.
+        max_calls: Predict calls at a time, those that wait left out. None is one for each core, and no fewer than two,
+            of which one is kept for short calls; four for each core where calls are joined, because those that wait for
+            a batch count. Each holds its pictures and activations in memory.
         max_waiting: Predict calls that wait for those to end; the next one is refused. None is as many as make 4 for
             each core together with those that run: TensorFlow Serving's bound.
         poll_s: seconds between two looks for new versions.
         grace_s: seconds that running calls may go on after the server was told to stop. Whatever stops the process
             has to wait five more before it kills.
-        max_request_bytes: largest request.
+        max_request_bytes: largest request; None for what suits the model that is there at the start.
         ssl_config_file: TensorFlow Serving's SSLConfig as a text proto, for TLS; None is plain text.
         token_file: tokens, a line each, of which every call but those of health has to bring one; None asks for none.
         allow_plain_token: whether tokens may come unencrypted over other addresses than loopback.
@@ -73,6 +79,7 @@ class ServerSettings:
         rest_api_host: address for it. Whoever reaches it may read the metrics, without a token.
         monitoring_config_file: TensorFlow Serving's MonitoringConfig as a text proto, with the path of the metrics;
             None is the usual path.
+        batching: how requests are joined; None runs each by itself.
 
     Raises:
         ValueError: a number is out of its range.
@@ -80,23 +87,24 @@ class ServerSettings:
 
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
-    max_calls: int = field(default_factory=lambda: max(2, os.cpu_count() or 1))
+    max_calls: int | None = None
     max_waiting: int | None = None
     poll_s: float = 1.0
     grace_s: float = GRACE_S
-    max_request_bytes: int = MAX_REQUEST_BYTES
+    max_request_bytes: int | None = None
     ssl_config_file: Path | None = None
     token_file: Path | None = None
     allow_plain_token: bool = False
     rest_api_port: int = 0
     rest_api_host: str = "127.0.0.1"
     monitoring_config_file: Path | None = None
+    batching: BatchingSettings | None = None
 
     def __post_init__(self) -> None:
         for name in ("port", "rest_api_port"):
             if not 0 <= getattr(self, name) <= 65535:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be from 0 to 65535")
-        if self.max_calls < 1:
+        if self.max_calls is not None and self.max_calls < 1:
             raise ValueError(f"max_calls is {self.max_calls}; it must be at least 1")
         if self.max_waiting is not None and self.max_waiting < 0:
             raise ValueError(f"max_waiting is {self.max_waiting}; it must not be negative")
@@ -106,9 +114,17 @@ class ServerSettings:
             raise ValueError(f"grace_s is {self.grace_s}; it must not be negative, nor more than a day ({A_DAY_S:g})")
 
     @property
+    def slots(self) -> int:
+        """Predict calls that run at a time, or wait in a batch."""
+        if self.max_calls is not None:
+            return self.max_calls
+        cores = os.cpu_count() or 1
+        return max(2, cores) if self.batching is None else 4 * cores
+
+    @property
     def places(self) -> int:
         """Predict calls that wait at a time."""
-        return max(0, 4 * (os.cpu_count() or 1) - self.max_calls) if self.max_waiting is None else self.max_waiting
+        return max(0, 4 * (os.cpu_count() or 1) - self.slots) if self.max_waiting is None else self.max_waiting
 
 
 class EmbeddedServer:
@@ -131,11 +147,12 @@ class EmbeddedServer:
         self._config = ModelConfig(model_name, Path(base_path).absolute())
         self._health = health.HealthServicer()
         self._report_health(serving=False)
-        self._turns = Turns(self._settings.max_calls, self._settings.places)
+        self._turns = Turns(self._settings.slots, self._settings.places)
         self._metrics = Metrics(lambda: self._turns.running, lambda: self._turns.waiting)
-        self._manager = ModelManager(
-            SessionSettings(self._settings.max_calls), self._models_changed, self._metrics.loaded
-        )
+        batching = self._settings.batching
+        slots = self._settings.slots + (batching.num_batch_threads if batching else 0)
+        self._manager = ModelManager(SessionSettings(slots), self._models_changed, self._metrics.loaded)
+        self._batcher: Batcher | None = None
         self._calls = OpenCalls()
         self._credentials: grpc.ServerCredentials | None = None
         self._tokens: Tokens | None = None
@@ -245,13 +262,15 @@ class EmbeddedServer:
         desk = Answering([self._metrics.called, log_call])
         listener = Listener(
             self._settings.host,
-            most_calls=self._settings.max_calls + self._settings.places,
-            max_request_bytes=self._settings.max_request_bytes,
+            most_calls=self._settings.slots + self._settings.places,
+            max_request_bytes=self._max_request_bytes(),
             credentials=self._credentials,
             tokens=self._tokens,
             desk=desk,
         )
-        prediction = PredictionService(self._manager, self._turns, self._calls, desk)
+        if self._settings.batching is not None:
+            self._batcher = Batcher(self._settings.batching, first_slot=self._settings.slots)
+        prediction = PredictionService(self._manager, self._turns, self._calls, desk, self._batcher)
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, listener.server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(self._manager, desk), listener.server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, listener.server)
@@ -259,10 +278,19 @@ class EmbeddedServer:
         self._listener = listener
 
     def _close(self) -> None:
+        if self._batcher is not None:
+            self._batcher.close()
+            self._batcher = None
         self._manager.close()
         if self._endpoint is not None:
             self._endpoint.stop()
             self._endpoint = None
+
+    def _max_request_bytes(self) -> int:
+        if self._settings.max_request_bytes is not None:
+            return self._settings.max_request_bytes
+        # 2^31 - 1 is the most that gRPC can be told.
+        return min(max([MAX_REQUEST_BYTES, *(each.images_bytes + 2**20 for each in self._manager.limits())]), 2**31 - 1)
 
     def _models_changed(self) -> None:
         self._report_health(serving=not self._stopping and any(self._manager.serving().values()))

@@ -13,6 +13,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from .limits import RESIZED as RESIZED
+from .limits import Limits as Limits
+from .limits import batch_rule as batch_rule
+from .limits import bytes_rule as bytes_rule
+from .limits import pixels_rule as pixels_rule
+from .limits import sides_rule as sides_rule
+from .limits import work_rule as work_rule
+
 CONTRACT_VERSION: Final = 1
 """Raised when a request that was valid would be refused or would mean something else."""
 
@@ -27,6 +35,7 @@ STYLIZE_LBFGS_ENCODED: Final = "stylize_lbfgs_encoded"
 STYLIZE_RESUMABLE: Final = "stylize_resumable"
 STYLIZE_LBFGS_RESUMABLE: Final = "stylize_lbfgs_resumable"
 DESCRIBE: Final = "describe"
+LIMITS: Final = "limits"
 
 DType = Literal["float32", "int32", "string"]
 LossScale = Literal["tutorial", "relative"]
@@ -43,33 +52,6 @@ STYLE_LAYERS: Final = ("block1_conv1", "block2_conv1", "block3_conv1", "block4_c
 
 ENCODED_FORMATS: Final = ("JPEG", "PNG", "GIF", "BMP", "WebP")
 """What `stylize_encoded` decodes; of an animated picture, the first frame."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Bounds that the exporter writes into the graph, so that every server enforces them.
-
-    Attributes:
-        max_side: longest side of an image that is worked on, in pixels.
-        max_steps: most optimisation steps of one call.
-        max_batch: most examples of one call.
-        max_encoded_pixels: most pixels that an encoded picture may have before it is resized.
-
-    Raises:
-        ValueError: a limit is not positive, or `max_side` is below 16.
-    """
-
-    max_side: int = 1024
-    max_steps: int = 5000
-    max_batch: int = 8
-    max_encoded_pixels: int = 64_000_000
-
-    def __post_init__(self) -> None:
-        for name in ("max_side", "max_steps", "max_batch", "max_encoded_pixels"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if self.max_side < 16:
-            raise ValueError(f"max_side is {self.max_side}; the network needs at least 16 pixels")
 
 
 @dataclass(frozen=True)
@@ -209,6 +191,21 @@ HIGH_PASS_Y: Final = Field("high_pass_y", "float32", _IMAGE, "Differences along 
 SOBEL_EDGES: Final = Field("sobel_edges", "float32", (None, None, None, 3, 2), "Sobel edges; last is (dy, dx).")
 
 
+EXAMPLE: Final = Field(
+    "example", "int32", (None,), "Any number: there is a row of limits for each. Left out, there is one.", optional=True
+)
+LIMIT_FIELDS: Final = (
+    Field("min_side", "int32", (None,), "Shortest side of an image that is worked on, in pixels."),
+    Field("max_side", "int32", (None,), "Longest side of an image that is worked on, in pixels."),
+    Field("max_pixels", "int32", (None,), "Most pixels of an image that is worked on."),
+    Field("max_steps", "int32", (None,), "Most steps of one call."),
+    Field("max_batch", "int32", (None,), "Most examples of one call."),
+    Field("max_work", "float32", (None,), "Most megapixel-steps of one call: millions of pixels x steps x examples."),
+    Field("max_encoded_pixels", "int32", (None,), "Most pixels of a file, before it is resized."),
+    Field("max_encoded_bytes", "int32", (None,), "Most bytes of a file."),
+)
+
+
 STATE: Final = Field(
     "state",
     "string",
@@ -284,6 +281,7 @@ SIGNATURES: Final = {
             ),
             "What the network sees in a picture: layer and Gram statistics, high-frequency deltas, Sobel edges.",
         ),
+        Signature(LIMITS, (EXAMPLE,), LIMIT_FIELDS, "What the model takes, in numbers. Costs nothing to ask."),
     )
 }
 """Every signature by its name."""

@@ -145,7 +145,11 @@ def test_describe(client: StyleClient, content: Path) -> None:
 
 
 def test_metadata_is_the_contract(client: StyleClient) -> None:
-    found = {signature.name: signature for signature in client.metadata().signatures}
+    metadata = client.metadata()
+    assert metadata.limits is not None
+    assert list(metadata.limits) == [field.name for field in contract.LIMIT_FIELDS]
+    assert {**contract.Limits(max_side=64).numbers(), "min_side": 2} == metadata.limits
+    found = {signature.name: signature for signature in metadata.signatures}
     assert set(found) >= set(contract.SIGNATURES)
     for name, signature in contract.SIGNATURES.items():
         assert {(field.name, field.dtype, field.shape) for field in signature.inputs} == {

@@ -214,6 +214,46 @@ def test_metadata(client: StyleClient) -> None:
     assert (steps.name, steps.dtype, steps.shape, steps.default) == ("steps", "int32", (None,), 100)
 
 
+def tells_limits(stub: Any, **numbers: Any) -> None:
+    """Has the stub declare the signature `limits`, and answer it."""
+    before = stub.metadata
+
+    def metadata(request: protos.GetModelMetadataRequest) -> Any:
+        reply = before(request)
+        signatures = protos.SignatureDefMap.FromString(reply.metadata["signature_def"].value)
+        signatures.signature_def[contract.LIMITS].CopyFrom(signatures.signature_def["serving_default"])
+        reply.metadata["signature_def"].value = signatures.SerializeToString()
+        return reply
+
+    def predict(request: protos.PredictRequest) -> Any:
+        assert request.model_spec.signature_name == contract.LIMITS
+        assert request.model_spec.version.value == 42
+        assert to_array(request.inputs["example"], "example").shape == (1,)
+        spec = protos.ModelSpec(name="style_transfer", version=protos.Int64Value(value=42))
+        outputs = {name: number_tensor(np.array([number])) for name, number in numbers.items()}
+        return protos.PredictResponse(model_spec=spec, outputs=outputs)
+
+    stub.metadata, stub.predict = metadata, predict
+
+
+def test_metadata_has_the_limits_of_a_model_that_tells_them(stub: Any, client: StyleClient) -> None:
+    assert client.metadata().limits is None
+    tells_limits(stub, max_side=np.int32(1024), max_work=np.float32(41943.04), of_the_future=np.int32(3))
+    found = client.metadata()
+    assert found.limits == {"max_side": 1024, "max_work": 41943.04}
+    assert [signature.name for signature in found.signatures] == ["limits", "serving_default"]
+
+
+def test_a_server_that_is_too_busy_for_limits_still_tells_its_signatures(
+    stub: Any, client: StyleClient, refusal: Any
+) -> None:
+    tells_limits(stub)
+    stub.predict = refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
+    found = client.metadata()
+    assert found.limits is None
+    assert len(found.signatures) == 2
+
+
 def test_status(client: StyleClient) -> None:
     (found,) = client.status()
     assert found.available
@@ -288,6 +328,25 @@ TEXTS: list[tuple[grpc.StatusCode, str, type[StyleServeError], str]] = [
         "assertion failed: [steps must be from 0 to 5000; got] [9000]\n\t [[{{node Assert}}]]",
         RequestRefused,
         r"refused the request: steps must be from 0 to 5000; got 9000\nRequest \w{32}\.$",
+    ),
+    (
+        STATUS.FAILED_PRECONDITION,
+        "Tensors with name 'serving_default_content_image:0' from different tasks have different shapes",
+        RequestRefused,
+        "cannot be joined with others.*\nSend files .no --signature., or bring all pictures",
+    ),
+    (
+        STATUS.INVALID_ARGUMENT,
+        "Batching Run() input tensors must have equal 0th-dimension size",
+        RequestRefused,
+        "cannot be joined with others.*\nGive every input, controls included, one value for each example",
+    ),
+    (STATUS.RESOURCE_EXHAUSTED, "Run() timeout exceeded while waiting in batching queue", Overloaded, "batching queue"),
+    (
+        STATUS.INVALID_ARGUMENT,
+        "assertion failed: [steps must be fewer: one call may take 100 megapixel-steps; got] [262.144]",
+        RequestRefused,
+        "megapixel-steps; got 262.144\nAll limits of the model are shown by `styleserve metadata`",
     ),
     (STATUS.UNIMPLEMENTED, "Method not found!", WrongServer, "is not TensorFlow Serving"),
     (STATUS.INTERNAL, "XLA compilation disabled", ServiceError, "INTERNAL: XLA"),
@@ -421,6 +480,24 @@ def test_replies_that_make_no_sense(
     edited(stub, **outputs)
     with pytest.raises(kind, match=message):
         client.stylize(content, content, steps=3)
+
+
+@pytest.mark.parametrize("steps", [0, 3, None])
+def test_rows_of_requests_that_were_joined_with_ours_are_cut_off(
+    stub: Any, client: StyleClient, content: Path, steps: int | None
+) -> None:
+    """TensorFlow Serving with batching sends as many as the longest one has."""
+    own = 100 if steps is None else steps
+    edited(stub, losses=rows(*[2.0] * own, *[np.nan] * 50))
+    result = client.stylize(content, content, **({} if steps is None else {"steps": steps}))
+    assert result.losses.tolist() == [[2.0] * 4] * own
+    assert result.steps == own
+
+
+def test_more_rows_than_steps_are_refused_where_they_are_losses(stub: Any, client: StyleClient, content: Path) -> None:
+    edited(stub, losses=rows(1.0, 2.0, np.nan, 3.0))
+    with pytest.raises(BadReply, match="4 rows of losses; 2 steps"):
+        client.stylize(content, content, steps=2)
 
 
 def test_adam_diverged(stub: Any, client: StyleClient, content: Path) -> None:

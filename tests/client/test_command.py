@@ -194,6 +194,7 @@ def test_status_metadata_wait_and_version(stub: Any) -> None:
     assert run("status", server=stub).stdout == "style_transfer version 42: AVAILABLE\n"
     assert run("wait", server=stub).stdout == "style_transfer version 42: AVAILABLE\n"
     assert "    steps: int32 [?]  default 100\n" in run("metadata", server=stub).stdout
+    assert json.loads(run("metadata", "--json", server=stub).stdout)["limits"] is None
     assert run("version").stdout == f"styleserve {__version__}, wire contract {contract.CONTRACT_VERSION}\n"
     for command in ("status", "metadata", "wait"):
         assert json.loads(run(command, "--json", server=stub).stdout)["model"] == "style_transfer"

@@ -29,7 +29,7 @@ from tensorflow_serving.apis import (
 from tensorflow_serving.config import model_server_config_pb2
 
 from styleserve.contract import DEFAULT_MODEL_NAME, SERVING_DEFAULT
-from styleserve.serving import EmbeddedServer, ServerSettings
+from styleserve.serving import BatchingSettings, EmbeddedServer, ServerSettings
 
 REAL_SERVER = "STYLESERVE_MODEL_SERVER"
 EMBEDDED_CALLS = 4
@@ -132,8 +132,15 @@ class Target:
 
 
 @contextmanager
-def _embedded(base_path: Path, max_calls: int = EMBEDDED_CALLS, max_waiting: int | None = None) -> Generator[Target]:
-    settings = ServerSettings(port=0, max_calls=max_calls, max_waiting=max_waiting, poll_s=0.1, grace_s=0.0)
+def _embedded(
+    base_path: Path,
+    max_calls: int = EMBEDDED_CALLS,
+    max_waiting: int | None = None,
+    batching: BatchingSettings | None = None,
+) -> Generator[Target]:
+    settings = ServerSettings(
+        port=0, max_calls=max_calls, max_waiting=max_waiting, poll_s=0.1, grace_s=0.0, batching=batching
+    )
     with EmbeddedServer(base_path, settings=settings) as server:
         target = Target(server.address, base_path, embedded=True)
         with target.channel:
@@ -141,7 +148,7 @@ def _embedded(base_path: Path, max_calls: int = EMBEDDED_CALLS, max_waiting: int
 
 
 @contextmanager
-def _real(base_path: Path, log: Path) -> Generator[Target]:
+def _real(base_path: Path, log: Path, *flags: str) -> Generator[Target]:
     binary = os.environ.get(REAL_SERVER, "")
     if not binary:
         pytest.skip(f"{REAL_SERVER} does not name a tensorflow_model_server")
@@ -157,6 +164,7 @@ def _real(base_path: Path, log: Path) -> Generator[Target]:
         "--tensorflow_inter_op_parallelism=8",
         "--file_system_poll_wait_seconds=1",
         "--enable_profiler=false",
+        *flags,
     ]
     with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process:
         try:
@@ -207,6 +215,23 @@ def fresh(request: pytest.FixtureRequest, add_version: Callable[[int], Path], tm
     base_path = add_version(1).parent
     add_version(2)
     with _embedded(base_path) if request.param == "embedded" else _real(base_path, tmp_path / "log") as target:
+        yield target
+
+
+@pytest.fixture(params=["embedded", "real"])
+def joining(request: pytest.FixtureRequest, add_version: Callable[[int], Path], tmp_path: Path) -> Iterator[Target]:
+    """A server that joins two requests, and answers one that stays alone after a while."""
+    base_path = add_version(1).parent
+    file = tmp_path / "batching.config"
+    file.write_text(
+        "max_batch_size { value: 2 } batch_timeout_micros { value: 5000000 } num_batch_threads { value: 2 }"
+    )
+    flags = ("--enable_batching=true", f"--batching_parameters_file={file}")
+    with (
+        _embedded(base_path, batching=BatchingSettings.from_file(file))
+        if request.param == "embedded"
+        else _real(base_path, tmp_path / "log", *flags)
+    ) as target:
         yield target
 
 

@@ -22,7 +22,7 @@ from tensorflow_serving.apis import (
 from styleserve.client.causes import service_error
 from styleserve.client.retrying import may_be_retried
 from styleserve.contract import DEFAULT_MODEL_NAME
-from styleserve.serving import EmbeddedServer, ServerSettings
+from styleserve.serving import BatchingSettings, EmbeddedServer, ServerSettings
 from styleserve.serving.gate import PREDICT
 from styleserve.serving.listener import REFUSING_THREADS, Listener
 from styleserve.serving.model_service import MOST_RELOADS
@@ -232,8 +232,9 @@ def test_configurations_that_load_slowly_keep_nothing_from_being_answered(
 def test_bounds_as_they_come() -> None:
     cores = os.cpu_count() or 1
     settings = ServerSettings()
-    assert settings.max_calls >= 2
-    assert settings.max_calls + settings.places == max(4 * cores, 2)
+    assert settings.slots >= 2
+    assert settings.slots + settings.places == max(4 * cores, 2)
+    assert ServerSettings(batching=BatchingSettings()).slots == 4 * cores
     assert ServerSettings(max_calls=10 * cores).places == 0
     assert ServerSettings(max_waiting=7).places == 7
     with pytest.raises(ValueError, match="max_waiting is -1"):

@@ -1,0 +1,59 @@
+"""How large a picture in a file is, told from its first bytes: nothing is decoded, and no memory is taken."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_FRAME_MARKERS: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""Start of a frame in a JPEG file, whatever its coding; the three others in that range are tables."""
+
+
+def picture_size(data: bytes) -> tuple[int, int] | None:
+    """Height and width that a JPEG, PNG, GIF, BMP or WebP file claims; None where it is no such file, or cut short.
+
+    >>> picture_size(b"GIF89a" + bytes([2, 1, 3, 0]))
+    (3, 258)
+    >>> picture_size(b"no picture") is None
+    True
+    """
+    if data.startswith(b"\xff\xd8\xff"):
+        return _jpeg_size(data)
+    if data.startswith(b"\x89PNG\r\n\x1a\n") and len(data) >= 24:
+        return int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big")
+    if data.startswith(b"GIF8") and len(data) >= 10:
+        return _little(data, 8, 2), _little(data, 6, 2)
+    if data.startswith(b"BM") and len(data) >= 26:
+        # A negative height is that of a bitmap that begins with its top row.
+        return abs(int.from_bytes(data[22:26], "little", signed=True)), abs(_little(data, 18, 4))
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP" and len(data) >= 30:
+        return _webp_size(data)
+    return None
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    at = 2
+    while at + 9 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:  # fill bytes may stand before a marker
+            at += 1
+        elif marker in _FRAME_MARKERS:
+            return int.from_bytes(data[at + 5 : at + 7], "big"), int.from_bytes(data[at + 7 : at + 9], "big")
+        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:  # markers that nothing belongs to
+            at += 2
+        else:
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return None
+
+
+def _webp_size(data: bytes) -> tuple[int, int] | None:
+    kind = data[12:16]
+    if kind == b"VP8X":
+        return _little(data, 27, 3) + 1, _little(data, 24, 3) + 1
+    if kind == b"VP8L":
+        both = _little(data, 21, 4)  # 14 bits each
+        return both // 2**14 % 2**14 + 1, both % 2**14 + 1
+    return (_little(data, 28, 2) % 2**14, _little(data, 26, 2) % 2**14) if kind == b"VP8 " else None
+
+
+def _little(data: bytes, start: int, size: int) -> int:
+    return int.from_bytes(data[start : start + size], "little")

@@ -1,0 +1,91 @@
+"""What a model takes: told by it, and refused alike by the graph and by what stands in front of it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from styleserve import contract
+from styleserve.serving.call import Call
+from styleserve.serving.errors import GraphError, RequestError
+from styleserve.serving.servable import Servable, SessionSettings
+
+if TYPE_CHECKING:
+    from .conftest import Target
+
+
+def test_limits_are_told(server: Target) -> None:
+    request = server.request(contract.LIMITS, example=np.zeros(3, np.int32))
+    told = {name: tf.make_ndarray(proto) for name, proto in server.predict(request).outputs.items()}
+    wanted = {**contract.Limits(max_side=64).numbers(), "min_side": 2}
+    assert {name: value.tolist() for name, value in told.items()} == {
+        name: [pytest.approx(value)] * 3 for name, value in wanted.items()
+    }
+    assert server.predict(server.request(contract.LIMITS)).outputs["max_side"].int_val == [64]
+
+
+def png(height: int, width: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), "grey").save(file, "PNG")
+    return file.getvalue()
+
+
+def bomb(side: int) -> bytes:
+    data = bytearray(png(8, 8))
+    data[16:24] = side.to_bytes(4, "big") * 2
+    return bytes(data)
+
+
+IMAGES = (contract.SERVING_DEFAULT, contract.STYLIZE_LBFGS)
+REFUSED: list[tuple[str, dict[str, Any]]] = [
+    *((name, {"content_image": np.zeros((1, 65, 32, 3), np.float32)}) for name in IMAGES),
+    *((name, {"style_image": np.zeros((1, 32, 1, 3), np.float32)}) for name in IMAGES),
+    *((name, {"style_image": np.zeros((9, 8, 8, 3), np.float32)}) for name in IMAGES),
+    (contract.STYLIZE_ENCODED, {"content_bytes": [bomb(100_000)]}),
+    (contract.STYLIZE_LBFGS_ENCODED, {"style_bytes": [bomb(2**31 - 1)]}),
+    (contract.STYLIZE_LBFGS_ENCODED, {"content_bytes": [png(3, 300)]}),
+    (contract.STYLIZE_RESUMABLE, {"content_bytes": [png(3, 300)]}),
+    (contract.DESCRIBE, {"image": np.zeros((1, 65, 64, 3), np.float32)}),
+]
+
+
+def good(target: Target, signature: str) -> Any:
+    if signature == contract.DESCRIBE:
+        return target.request(signature)
+    return target.images(signature) if signature in IMAGES else target.files(signature, png(8, 8))
+
+
+@pytest.fixture(scope="module")
+def servable(tiny_model_base: Path) -> Iterator[Servable]:
+    path = next(path for path in tiny_model_base.iterdir() if path.name.isdigit())
+    servable = Servable(path, 1, SessionSettings(max_calls=1))
+    yield servable
+    servable.close()
+
+
+@pytest.mark.parametrize(("signature", "inputs"), REFUSED)
+def test_the_graph_and_what_stands_before_it_say_the_same(
+    server: Target, servable: Servable, monkeypatch: pytest.MonkeyPatch, signature: str, inputs: dict[str, Any]
+) -> None:
+    request = good(server, signature)
+    for name, proto in server.request(signature, **inputs).inputs.items():
+        request.inputs[name].CopyFrom(proto)
+    with pytest.raises(RequestError) as before:
+        servable.prepare(request)
+    with pytest.raises(grpc.RpcError) as served:
+        server.predict(request)
+    assert served.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    # A real server adds where in the graph it was.
+    assert before.value.message in (served.value.details() or "")
+    monkeypatch.setattr(servable, "limits", None)
+    with pytest.raises(GraphError) as graph:
+        servable.predict(request, Call(60.0), 0)
+    assert graph.value.message == before.value.message

@@ -1,0 +1,46 @@
+"""`styleserve export` on the command line: its limits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from styleserve.__main__ import app
+from styleserve.contract import Limits
+
+SMALL = (
+    *("--weights", "random", "--precision", "float32"),
+    *("--style-layers", "block1_conv1", "--content-layer", "block1_conv1"),
+)
+
+
+def test_limits_are_chosen_by_options(tmp_path: Path) -> None:
+    limits = {
+        "max_side": 48,
+        "max_steps": 20,
+        "max_batch": 2,
+        "max_pixels": 900,
+        "max_work": 0.03,
+        "max_encoded_pixels": 4000,
+        "max_encoded_bytes": 5000,
+    }
+    options = [f"--{name.replace('_', '-')}={limit}" for name, limit in limits.items()]
+    ran = CliRunner().invoke(app, ["export", "--output", str(tmp_path), *SMALL, *options])
+    assert ran.exit_code == 0, ran.output
+    (version,) = tmp_path.iterdir()
+    card = json.loads((version / "assets.extra" / "model_card.json").read_text())
+    assert card["limits"] == limits == Limits(**limits).numbers()  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [("--max-work=0", "max_work is 0.0; it must be over 0"), ("--max-encoded-bytes=3000000000", "at most 2147483647")],
+)
+def test_limits_that_make_no_sense(tmp_path: Path, option: str, text: str) -> None:
+    ran = CliRunner().invoke(app, ["export", "--output", str(tmp_path), *SMALL, option])
+    assert ran.exit_code == 2
+    assert text in " ".join(ran.output.replace("│", " ").split())
+    assert not list(tmp_path.iterdir())

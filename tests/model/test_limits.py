@@ -1,0 +1,151 @@
+"""What a model refuses, and what it says about itself."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from styleserve import contract
+from styleserve.contract import Limits
+from styleserve.model import ModelSettings, StyleTransfer, random_weights
+
+LIMITS = Limits(max_side=48, max_steps=50, max_batch=2, max_pixels=1000, max_encoded_bytes=9000, max_work=0.01)
+OF_IMAGES = pytest.mark.parametrize("signature", [contract.SERVING_DEFAULT, contract.STYLIZE_LBFGS])
+OF_FILES = pytest.mark.parametrize(
+    "signature",
+    [contract.STYLIZE_ENCODED, contract.STYLIZE_LBFGS_ENCODED, contract.STYLIZE_RESUMABLE],
+)
+
+
+@pytest.fixture(scope="module")
+def model() -> StyleTransfer:
+    settings = ModelSettings(style_layers=("block1_conv1",), content_layer="block1_conv1", limits=LIMITS)
+    return StyleTransfer(random_weights(seed=0), settings)
+
+
+def png(height: int, width: int, *, random: bool = False) -> bytes:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8) if random else None
+    file = io.BytesIO()
+    image = Image.new("RGB", (width, height), "grey") if pixels is None else Image.fromarray(pixels)
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def run(model: StyleTransfer, signature: str, **given: Any) -> Any:
+    inputs = {}
+    for field in contract.SIGNATURES[signature].inputs:
+        inputs[field.name] = tf.constant(given.pop(field.name), field.dtype) if field.name in given else None
+        if inputs[field.name] is None:
+            inputs[field.name] = model.default(field)
+    assert not given
+    return model.functions[signature](**inputs)
+
+
+def images(height: int, width: int, batch: int = 1) -> dict[str, Any]:
+    image = np.full((batch, height, width, 3), 0.5, np.float32)
+    return {"content_image": image, "style_image": image[:1, :16, :16]}
+
+
+def refusal(model: StyleTransfer, signature: str, **given: Any) -> str:
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        run(model, signature, **given)
+    return caught.value.message
+
+
+@OF_IMAGES
+def test_images_have_so_many_pixels_and_no_more(model: StyleTransfer, signature: str) -> None:
+    assert run(model, signature, steps=[0], **images(25, 40))["stylized_image"].shape == (1, 25, 40, 3)
+    text = refusal(model, signature, steps=[0], **images(26, 40))
+    assert "[content_image must have at most 1000 pixels; got height, width:] [26 40]" in text
+
+
+@OF_FILES
+def test_files_become_so_many_pixels_and_no_more(model: StyleTransfer, signature: str) -> None:
+    files = {"content_bytes": [png(26, 40)], "style_bytes": [png(8, 16)], "steps": [1]}
+    assert run(model, signature, max_side=[39], **files)["losses"].shape == (1, 1, 4)
+    text = refusal(model, signature, max_side=[40], **files)
+    assert "content_bytes, resized to a longest side of max_side, must have at most 1000 pixels" in text
+    assert "[26 40]" in text
+
+
+@OF_FILES
+def test_files_have_so_many_bytes_and_no_more(model: StyleTransfer, signature: str) -> None:
+    large = png(60, 60, random=True)
+    assert len(large) > 9000
+    text = refusal(model, signature, content_bytes=[png(16, 16)], style_bytes=[large], max_side=[16], steps=[1])
+    assert f"[style_bytes must have at most 9000 bytes; got] [{len(large)}]" in text
+
+
+@OF_IMAGES
+def test_the_work_of_a_call_is_bounded(model: StyleTransfer, signature: str) -> None:
+    assert run(model, signature, steps=[10], **images(25, 40))["losses"].shape == (1, 10, 4)
+    text = refusal(model, signature, steps=[11], **images(25, 40))
+    assert (
+        "[steps must be fewer, or pictures smaller, or examples fewer: one call may take 0.01 megapixel-steps "
+        "(pixels x steps x examples / 1000000); got] [0.011]"
+    ) in text
+    # All examples of a batch go on until the last one has its steps.
+    assert "got] [0.012]" in refusal(model, signature, steps=[1, 6], **images(25, 40, batch=2))
+
+
+@OF_FILES
+def test_the_work_of_a_call_with_files_is_bounded(model: StyleTransfer, signature: str) -> None:
+    files = {"content_bytes": [png(25, 40)], "style_bytes": [png(8, 16)], "max_side": [40]}
+    assert run(model, signature, steps=[10], **files)["losses"].shape == (1, 10, 4)
+    assert "got] [0.011]" in refusal(model, signature, steps=[11], **files)
+    # Each of two has its half.
+    files = {name: values * 2 for name, values in files.items()}
+    assert run(model, signature, steps=[5, 1], **files)["losses"].shape == (2, 5, 4)
+    assert "got] [0.012]" in refusal(model, signature, steps=[5, 6], **files)
+
+
+def test_the_work_of_a_call_that_goes_on_is_bounded(model: StyleTransfer) -> None:
+    name = contract.STYLIZE_RESUMABLE
+    begun = run(model, name, **images(25, 40), steps=[10])
+    assert run(model, name, state=begun["state"], steps=[10])["losses"].shape == (1, 10, 4)
+    assert "got] [0.011]" in refusal(model, name, state=begun["state"], steps=[11])
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_model_tells_its_limits(model: StyleTransfer, rows: int) -> None:
+    told = {name: value.numpy() for name, value in run(model, contract.LIMITS, example=[7] * rows).items()}
+    assert list(told) == [field.name for field in contract.LIMIT_FIELDS]
+    wanted = {"min_side": model.min_side, **LIMITS.numbers()}
+    assert {name: value.tolist() for name, value in told.items()} == {
+        name: [pytest.approx(value)] * rows for name, value in wanted.items()
+    }
+
+
+def test_limits_that_are_not_chosen_follow_from_the_others() -> None:
+    numbers = Limits(max_side=100, max_steps=10, max_batch=2, max_encoded_pixels=1000).numbers()
+    assert numbers["max_pixels"] == 10_000
+    assert numbers["max_work"] == 0.2
+    assert numbers["max_encoded_bytes"] == 8000 + 2**24
+    assert Limits(max_side=100, max_pixels=20_000, max_work=1e9).numbers()["max_pixels"] == 10_000
+    # Nothing that the model took before is refused by what is new.
+    usual = Limits()
+    assert usual.numbers()["max_work"] == usual.max_side**2 * usual.max_steps * usual.max_batch / 1e6
+
+
+@pytest.mark.parametrize(
+    ("limits", "text"),
+    [
+        ({"max_side": 15}, "max_side is 15; the network needs at least 16 pixels"),
+        ({"max_steps": 0}, "max_steps is 0; it must be at least 1"),
+        ({"max_pixels": -1}, "max_pixels is -1; it must be at least 1"),
+        (
+            {"max_encoded_bytes": 2**31},
+            "max_encoded_bytes is 2147483648; it must be at least 1, and at most 2147483647",
+        ),
+        ({"max_work": 0.0}, "max_work is 0.0; it must be over 0"),
+        ({"max_work": float("nan")}, "max_work is nan; it must be over 0"),
+    ],
+)
+def test_limits_that_make_no_sense(limits: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        Limits(**limits)

@@ -1,0 +1,168 @@
+"""What is refused before it is parsed or decoded: with which text, and from which bytes."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from styleserve import contract
+from styleserve.contract import Limits
+from styleserve.serving.errors import RequestError
+from styleserve.serving.limits import ModelLimits
+from styleserve.serving.picture_headers import picture_size
+from styleserve.serving.server import MAX_REQUEST_BYTES, EmbeddedServer, ServerSettings
+
+HEIGHT, WIDTH = 25, 300
+SAVED: dict[str, tuple[str, dict[str, Any]]] = {
+    "PNG": ("PNG", {}),
+    "GIF": ("GIF", {}),
+    "BMP": ("BMP", {}),
+    "JPEG": ("JPEG", {}),
+    "progressive JPEG": ("JPEG", {"progressive": True}),
+    "JPEG with EXIF and a comment": ("JPEG", {"exif": b"Exif\0\0" + bytes(5000), "comment": "x" * 1000}),
+    "WebP": ("WEBP", {}),
+    "lossless WebP": ("WEBP", {"lossless": True}),
+    "extended WebP": ("WEBP", {"exif": b"Exif\0\0" + bytes(100)}),
+}
+
+
+def saved(name: str, height: int = HEIGHT, width: int = WIDTH) -> bytes:
+    kind, options = SAVED[name]
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), "grey").save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_size_of_a_picture(name: str) -> None:
+    assert picture_size(saved(name)) == (HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_size_of_a_picture_that_is_cut_short(name: str) -> None:
+    data = saved(name)
+    assert {picture_size(data[:length]) for length in range(len(data))} <= {None, (HEIGHT, WIDTH)}
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\xd8\xff", b"\xff" * 100, b"\xff\xd8" + b"\xff\xe0\0\0" * 50, b"%PDF"])
+def test_size_of_something_else(data: bytes) -> None:
+    assert picture_size(data) is None
+
+
+LIMITS = ModelLimits(min_side=4, **Limits(max_side=48, max_batch=2, max_pixels=1000, max_work=0.01).numbers())
+DEFAULTS = {"steps": np.array([1], np.int32), "max_side": np.array([40], np.int32)}
+
+
+def check(limits: ModelLimits = LIMITS, defaults: Any = None, **inputs: Any) -> None:
+    protos = {name: tf.make_tensor_proto(value) for name, value in inputs.items()}
+    limits.check(protos, DEFAULTS if defaults is None else defaults)
+
+
+def grey(height: int, width: int, batch: int = 1) -> Any:
+    return np.full((batch, height, width, 3), 0.5, np.float32)
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"content_image": grey(25, 40), "style_image": grey(48, 4), "steps": np.array([10], np.int32)},
+        {"content_image": grey(25, 40, 2), "steps": np.array([5], np.int32)},
+        {"content_image": np.zeros((1, 0, 0, 3), np.float32), "content_bytes": [saved("PNG", 25, 40)]},
+        {"content_bytes": [saved("PNG", 25, 40)] * 2, "steps": np.array([5, 4], np.int32)},
+        {"image": grey(25, 40)},
+        # What follows is the graph's to refuse.
+        {"content_image": grey(25, 40)[0]},
+        {"content_bytes": [b"no picture"]},
+        {"content_image": grey(25, 40), "steps": np.array([10**6], np.int32)},
+        {"content_image": grey(25, 40), "steps": np.array([0.5])},
+        {"content_image": grey(25, 40), "steps": np.ones((1, 1), np.int32)},
+        {"content_image": grey(25, 40), "steps": np.ones(0, np.int32)},
+        {"content_bytes": [saved("PNG", 25, 40)], "max_side": np.array([-1], np.int32)},
+    ],
+)
+def test_what_is_let_through(inputs: dict[str, Any]) -> None:
+    check(**inputs)
+
+
+RESIZED = "[style_bytes, resized to a longest side of max_side,"
+WORK = (
+    "[steps must be fewer, or pictures smaller, or examples fewer: one call may take 0.01 megapixel-steps "
+    "(pixels x steps x examples / 1000000); got]"
+)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "text"),
+    [
+        ({"image": grey(3, 9)}, "[image must have sides from 4 to 48 pixels; got height, width:] [3 9]"),
+        ({"style_image": grey(49, 9)}, "[style_image must have sides from 4 to 48 pixels; got height, width:] [49 9]"),
+        ({"image": grey(26, 40)}, "[image must have at most 1000 pixels; got height, width:] [26 40]"),
+        ({"image": grey(4, 4, 3)}, "[image must have a batch size from 1 to 2; got] [3]"),
+        ({"image": grey(4, 4, 0)}, "[image must have a batch size from 1 to 2; got] [0]"),
+        ({"content_bytes": [b""] * 3}, "[content_bytes must have a batch size from 1 to 2; got] [3]"),
+        (
+            {"style_bytes": [saved("PNG", 26, 40)]},
+            f"{RESIZED} must have at most 1000 pixels; got height, width:] [26 40]",
+        ),
+        (
+            {"style_bytes": [saved("PNG", 10, 400)]},
+            f"{RESIZED} must have sides from 4 to 48 pixels; got height, width:] [1 40]",
+        ),
+        ({"content_image": grey(25, 40), "steps": np.array([11], np.int32)}, f"{WORK} [0.011]"),
+        ({"content_image": grey(25, 40, 2), "steps": np.array([1, 6], np.int32)}, f"{WORK} [0.012]"),
+        ({"content_bytes": [saved("PNG", 25, 40)] * 2, "steps": np.array([1, 6], np.int32)}, f"{WORK} [0.012]"),
+    ],
+)
+def test_refusals(inputs: dict[str, Any], text: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        check(**inputs)
+    assert str(caught.value) == f"assertion failed: {text}"
+
+
+def test_files_are_refused_from_their_bytes_and_headers() -> None:
+    limits = ModelLimits(min_side=4, **Limits(max_encoded_pixels=999, max_encoded_bytes=2000).numbers())
+    with pytest.raises(RequestError, match=r"\[content_bytes must have at most 2000 bytes; got\] \[2001\]"):
+        check(limits, content_bytes=[bytes(2001)])
+    with pytest.raises(
+        RequestError, match=r"\[content_bytes must have at most 999 pixels; got height, width:\] \[25 40\]"
+    ):
+        check(limits, content_bytes=[saved("PNG", 25, 40)])
+
+
+def test_shapes_are_enough_to_refuse() -> None:
+    """One value stands for all: the message is small, and what it claims is not."""
+    proto = tf.make_tensor_proto(0.5, tf.float32, [1, 4, 4, 3])
+    proto.tensor_shape.dim[1].size = 2**40
+    with pytest.raises(RequestError, match="1099511627776 4"):
+        LIMITS.check({"image": proto}, {})
+
+
+def test_a_limit_that_came_as_float32_lets_through_what_is_at_the_limit() -> None:
+    numbers = Limits(max_side=100, max_steps=7, max_batch=3, max_work=0.07).numbers()
+    limits = ModelLimits(min_side=4, **{**numbers, "max_work": float(np.float32(0.07))})
+    check(limits, content_image=grey(100, 100), steps=np.array([7], np.int32))
+
+
+def test_a_server_takes_requests_as_large_as_the_models(stand_in_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def limit(*limits: ModelLimits, **settings: Any) -> int:
+        server = EmbeddedServer(stand_in_base, settings=ServerSettings(port=0, **settings))
+        monkeypatch.setattr(server._manager, "limits", lambda: list(limits))
+        return server._max_request_bytes()
+
+    usual, large, huge = (
+        ModelLimits(min_side=16, **Limits(max_side=side, max_batch=8).numbers()) for side in (1024, 2048, 16384)
+    )
+    assert limit() == limit(usual) == MAX_REQUEST_BYTES
+    assert limit(usual, large) == 2 * 8 * 2048 * 2048 * 3 * 4 + 2**20
+    assert limit(huge) == 2**31 - 1
+    assert limit(large, max_request_bytes=1000) == 1000
+
+
+def test_every_limit_is_held_against_requests() -> None:
+    assert {field.name for field in contract.LIMIT_FIELDS} == set(vars(LIMITS))
