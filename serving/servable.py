@@ -24,7 +24,7 @@ from .errors import CancelledError, DeadlineError, GraphError, LoadError, Precon
 from .limits import ModelLimits
 from .signature import Array, Signature
 from .stop_switch import DEVICE_COUNT, StopSwitch
-from .tensors import to_proto
+from .tensors import fill_proto
 
 _SERVE_TAG = "serve"
 
@@ -183,7 +183,7 @@ class Servable:
         response.model_spec.version.value = self.version
         response.model_spec.signature_name = work.signature.name
         for alias, value in zip(work.fetches, values, strict=True):
-            response.outputs[alias].CopyFrom(to_proto(value))
+            fill_proto(response.outputs[alias], value)
         return response
 
     def _signature(self, request: predict_pb2.PredictRequest) -> Signature:

@@ -130,8 +130,8 @@ def _values(proto: tensor_pb2.TensorProto, kind: _Kind, count: int) -> np.ndarra
     return np.full(count, array[0]) if len(values) != count else array
 
 
-def to_proto(array: np.ndarray[Any, np.dtype[Any]]) -> tensor_pb2.TensorProto:
-    """The array as TensorFlow Serving sends it: values in their typed field, floats packed.
+def fill_proto(proto: tensor_pb2.TensorProto, array: np.ndarray[Any, np.dtype[Any]]) -> None:
+    """Makes an empty `proto` the array as TensorFlow Serving sends it: values in their typed field, floats packed.
 
     Raises:
         TensorError: the array has a type that does not travel.
@@ -140,7 +140,7 @@ def to_proto(array: np.ndarray[Any, np.dtype[Any]]) -> tensor_pb2.TensorProto:
     kind = _KINDS.get(dtype.as_datatype_enum)
     if kind is None:
         raise TensorError(f"output of type {dtype.name}")
-    proto = tensor_pb2.TensorProto(dtype=dtype.as_datatype_enum)
+    proto.dtype = dtype.as_datatype_enum
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
     flat = np.ascontiguousarray(array).reshape(-1)
@@ -151,7 +151,6 @@ def to_proto(array: np.ndarray[Any, np.dtype[Any]]) -> tensor_pb2.TensorProto:
         proto.MergeFromString(tag + _varint(len(raw)) + raw)
     else:
         getattr(proto, kind.field).extend((flat.view(kind.bits) if kind.bits else flat).tolist())
-    return proto
 
 
 def _varint(number: int) -> bytes:

@@ -7,6 +7,7 @@ import typer
 
 from styleserve.client.command import register as register_client
 from styleserve.export.command import register as register_export
+from styleserve.memory import keep_freed_memory
 from styleserve.serving.command import register as register_serving
 
 app = typer.Typer(
@@ -22,6 +23,7 @@ for register in (register_client, register_export, register_serving):
 def main() -> None:
     """Runs the command line."""
     quieten_tensorflow()
+    keep_freed_memory()
     app(prog_name="styleserve")
 
 

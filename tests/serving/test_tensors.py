@@ -10,9 +10,15 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
-from styleserve.serving.tensors import MAX_TENSOR_BYTES, TensorError, to_array, to_proto
+from styleserve.serving.tensors import MAX_TENSOR_BYTES, TensorError, fill_proto, to_array
 
 DTYPES = ["f4", "f8", "f2", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?"]
+
+
+def to_proto(array: np.ndarray[Any, np.dtype[Any]]) -> tensor_pb2.TensorProto:
+    proto = tensor_pb2.TensorProto()
+    fill_proto(proto, array)
+    return proto
 
 
 def _proto(dtype: int, shape: list[int], **fields: Any) -> tensor_pb2.TensorProto:
