@@ -67,6 +67,16 @@ def test_methods_that_are_not_there(server: EmbeddedServer) -> None:
         assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
+@pytest.mark.parametrize("char", ["a", "%", "\n", "ü", "\N{GRINNING FACE}"])
+def test_a_long_name_leaves_the_status_as_it_is(server: EmbeddedServer, request_of: Make, char: str) -> None:
+    request = request_of(name=char * 5000)
+    with grpc.insecure_channel(server.address, [("grpc.max_metadata_size", 8192)]) as channel:
+        for _ in range(10):  # a client takes or leaves headers of over 8 KiB by chance
+            with pytest.raises(grpc.RpcError, match=char * 100) as caught:
+                _predict(channel, request)
+            assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+
+
 def test_a_taken_port_is_told_before_the_model_is_loaded(server: EmbeddedServer, stand_in_base: Path) -> None:
     settings = ServerSettings(port=server.port)
     with pytest.raises(StartError, match=rf"cannot listen on 127\.0\.0\.1:{server.port}: .*Choose another"):
