@@ -67,6 +67,26 @@ def test_methods_that_are_not_there(server: EmbeddedServer) -> None:
         assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
+@pytest.mark.parametrize(
+    "method",
+    [
+        "tensorflow.serving.PredictionService/Predict",
+        "tensorflow.serving.PredictionService/GetModelMetadata",
+        "tensorflow.serving.ModelService/GetModelStatus",
+        "tensorflow.serving.ModelService/HandleReloadConfigRequest",
+        "grpc.health.v1.Health/Check",
+    ],
+)
+def test_bytes_that_are_no_request(server: EmbeddedServer, method: str) -> None:
+    with grpc.insecure_channel(server.address) as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(f"/{method}")(b"\xff" * 5, timeout=10.0)
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    name = method.partition("/")[2]
+    assert caught.value.details() == (
+        f"The 5 bytes that came are no request of {name}: they are damaged, cut short, or another message."
+    )
+
+
 @pytest.mark.parametrize("char", ["a", "%", "\n", "ü", "\N{GRINNING FACE}"])
 def test_a_long_name_leaves_the_status_as_it_is(server: EmbeddedServer, request_of: Make, char: str) -> None:
     request = request_of(name=char * 5000)
