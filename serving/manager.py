@@ -105,6 +105,7 @@ class ModelManager:
             PreconditionError: a label names a version that is not served.
         """
         with self._changing:
+            self._forget()
             staged = list(self._load_missing(configs.values()))
             try:
                 self._check(configs, staged)
@@ -232,7 +233,8 @@ class ModelManager:
             else:
                 servable.close()
             with self._lock:
-                version.error = error if isinstance(error, LoadError) else LoadError(str(error))
+                # A new one: the one that was raised holds the graph that was being loaded, by its traceback.
+                version.error = LoadError(str(error))
                 version.state = _END
             return False
         logger.info("%s is loaded; %d warm-up requests replayed", name, requests)
@@ -257,6 +259,16 @@ class ModelManager:
             with self._lock:
                 version.state = _UNLOADING
             self._unload_if_idle(version)
+
+    def _forget(self) -> None:
+        """Drops models that are not configured and have ended: any number of names may come in configurations."""
+        with self._lock:
+            for model in self._table.keys() - self._configs.keys():
+                versions = self._table[model]
+                for number in [number for number, version in versions.items() if version.state == _END]:
+                    del versions[number]
+                if not versions:
+                    del self._table[model]
 
     def _check(self, configs: Mapping[str, ModelConfig], staged: Iterable[_Version]) -> None:
         ready = {(version.model, version.number) for version in staged}

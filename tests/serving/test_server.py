@@ -16,7 +16,12 @@ import grpc
 import pytest
 import typer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from tensorflow_serving.apis import prediction_service_pb2_grpc
+from tensorflow_serving.apis import (
+    get_model_status_pb2,
+    model_management_pb2,
+    model_service_pb2_grpc,
+    prediction_service_pb2_grpc,
+)
 from typer.testing import CliRunner
 
 from styleserve.contract import DEFAULT_MODEL_NAME
@@ -114,6 +119,27 @@ def test_only_a_broken_version(tmp_path: Path) -> None:
     (tmp_path / "1").mkdir()
     with pytest.raises(StartError, match=r"no version of .* can be served: cannot load .*1"):
         EmbeddedServer(tmp_path, settings=SETTINGS).start()
+
+
+def test_models_that_did_not_load_are_forgotten(server: EmbeddedServer, tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    with grpc.insecure_channel(server.address) as channel:
+        stub = model_service_pb2_grpc.ModelServiceStub(channel)
+
+        def status(name: str) -> Any:
+            request = get_model_status_pb2.GetModelStatusRequest()
+            request.model_spec.name = name
+            return stub.GetModelStatus(request, timeout=10.0).model_version_status
+
+        for name in ("a", "b"):
+            request = model_management_pb2.ReloadConfigRequest()
+            request.config.model_config_list.config.add(name=name, base_path=str(tmp_path), model_platform="tensorflow")
+            with pytest.raises(grpc.RpcError, match="did not become available"):
+                stub.HandleReloadConfigRequest(request, timeout=60.0)
+        assert "cannot load" in status("b")[0].status.error_message
+        with pytest.raises(grpc.RpcError, match="Could not find any versions of model a"):
+            status("a")
+        assert status(DEFAULT_MODEL_NAME)
 
 
 def test_a_version_whose_warm_up_fails_does_not_take_over(
