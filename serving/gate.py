@@ -81,7 +81,7 @@ class Gate(grpc.ServerInterceptor):
     def _read(
         self, method: str, parse: Callable[[bytes], Any] | None, received: bytes, context: grpc.ServicerContext
     ) -> Any:  # noqa: ANN401 - any message
-        """The request in the bytes of one. Left to gRPC, it would end the call with INTERNAL, as if it were our fault."""
+        """The request in the bytes of one. gRPC itself would end the call with INTERNAL, as if it were our fault."""
         try:
             return received if parse is None else parse(received)
         except DecodeError:

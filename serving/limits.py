@@ -1,8 +1,8 @@
 """What a model takes, held against a request before anything in it is parsed or decoded.
 
 The graph makes the same checks, and says the same: these only come before memory is taken for what will be refused. One
-is made here alone: all frames of a GIF are counted, which a graph could not do in any good time. Whatever cannot be told
-from shapes, headers and controls is left to the graph.
+is made here alone: all frames of a GIF are counted, which a graph could not do in any good time. Whatever cannot be
+told from shapes, headers and controls is left to the graph.
 """
 
 from __future__ import annotations
