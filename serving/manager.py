@@ -18,6 +18,7 @@ from pathlib import Path
 from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 
 from .errors import LoadError, ModelsUnavailableError, NotFoundError, PreconditionError, RequestError
+from .freed_memory import give_back
 from .limits import ModelLimits
 from .servable import Servable, SessionSettings
 from .versions import ModelConfig
@@ -72,6 +73,7 @@ class ModelManager:
         self._configs: dict[str, ModelConfig] = {}
         self._table: _Table = {}
         self._closed = threading.Event()
+        self._unloaded = threading.Event()  # a version was, since memory was last given back
         self._poller: threading.Thread | None = None
 
     def watch(self, every_s: float) -> None:
@@ -175,6 +177,10 @@ class ModelManager:
     def _watch(self, every_s: float) -> None:
         while not self._closed.wait(every_s):
             self._poll_and_outlive()
+            # Here, and not where it is unloaded: that may be the thread of its last call, whose client waits.
+            if self._unloaded.is_set():
+                self._unloaded.clear()
+                give_back()
 
     def _poll_and_outlive(self) -> None:
         try:
@@ -313,6 +319,7 @@ class ModelManager:
             servable, version.servable = version.servable, None
         if servable is not None:
             servable.close()
+            self._unloaded.set()
             logger.info("model %s, version %d is unloaded", version.model, version.number)
 
 

@@ -25,10 +25,11 @@ from tensorflow_serving.apis import (
 from typer.testing import CliRunner
 
 from styleserve.contract import DEFAULT_MODEL_NAME
-from styleserve.serving import EmbeddedServer, ServerSettings, StartError
+from styleserve.serving import EmbeddedServer, ServerSettings, StartError, manager
 from styleserve.serving.command import EXIT_START_FAILED, register, serve
 
 Make = Callable[..., Any]
+ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = ServerSettings(port=0, max_calls=2, poll_s=0.05, grace_s=0.0)
 
 
@@ -256,6 +257,32 @@ def test_the_process_stops_cleanly(stand_in_base: Path, request_of: Make, number
             process.kill()
     assert process.returncode == 0
     assert "Traceback" not in errors
+
+
+def test_memory_of_an_unloaded_version_is_given_back(
+    add_stand_in: Make, tmp_path: Path, until: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_back: list[dict[str, list[int]]] = []
+    add_stand_in(tmp_path, 1)
+    with EmbeddedServer(tmp_path, settings=SETTINGS) as server:
+        monkeypatch.setattr(manager, "give_back", lambda: given_back.append(server.serving()))
+        add_stand_in(tmp_path, 2)
+        until(lambda: bool(given_back))
+    assert given_back == [{DEFAULT_MODEL_NAME: [2]}]
+
+
+def test_freed_memory_is_given_back() -> None:
+    """Pieces too small to be handed back one by one, with one at the end that is in the way."""
+    code = (
+        "from benchmarks.memory import resident_mb; from styleserve.serving.freed_memory import give_back;"
+        "import os; pid = os.getpid(); pieces = [bytes(1000) for _ in range(200_000)]; full = resident_mb(pid);"
+        "del pieces[:-1]; give_back(); print(full, resident_mb(pid))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60, cwd=ROOT
+    )
+    full, after = map(float, done.stdout.split())
+    assert after < full - 150
 
 
 def _wait(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
