@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup-done
 
-.PHONY: setup demo test check format bench docs lock clean
+.PHONY: setup demo test check format bench fuzz fuzz-images soak docs lock clean
 
 setup: $(SETUP)
 
@@ -32,6 +32,22 @@ format: $(SETUP)
 # About five minutes on two processors; ARGS=--full for the long form, ARGS="step --sides 256" for one part.
 bench: $(SETUP)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# Hostile requests to a server of its own; SEED repeats a run. About five minutes on two processors.
+CASES ?= 10000
+fuzz: $(SETUP)
+	$(BIN)/python -m tests.fuzz --cases $(CASES) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+# Hostile pictures to the client, guided by coverage. Linux, Python 3.11 and later.
+fuzz-images: SECONDS ?= 300
+fuzz-images: $(SETUP)
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[fuzz]'
+	$(BIN)/python -m tests.fuzz.images -max_total_time=$(SECONDS) $(ARGS)
+
+# Mixed load on a server whose versions come and go: half an hour; SECONDS=120 for two minutes.
+soak: SECONDS ?= 1800
+soak: $(SETUP)
+	$(BIN)/python -m tests.soak --seconds $(SECONDS) $(ARGS)
 
 # The site, in docs/_build: open docs/_build/index.html.
 docs: $(SETUP)

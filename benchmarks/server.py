@@ -26,13 +26,27 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def served(base_path: Path) -> Generator[Server]:
+def served(base_path: Path, *options: str) -> Generator[Server]:
     """A server of the newest version below `base_path`; it ends with the context.
+
+    Args:
+        base_path: of the model.
+        *options: more, of `styleserve serve`.
 
     Raises:
         RuntimeError: it ended, or did not serve in time; the message holds what it printed.
     """
-    command = [sys.executable, "-m", "styleserve", "serve", "--model-base-path", str(base_path), "--port", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "styleserve",
+        "serve",
+        "--model-base-path",
+        str(base_path),
+        "--port",
+        "0",
+        *options,
+    ]
     start = time.perf_counter()
     with subprocess.Popen(  # noqa: S603
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

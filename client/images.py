@@ -175,7 +175,7 @@ def _prepared(opened: Image.Image, name: str, file: bytes | None = None) -> Pict
     frames = 1 if file is None or opened.format == "MPO" else getattr(opened, "n_frames", 1)
     opened.load()
     notes = [f"only the first of {frames} frames is used"] if frames > 1 else []
-    orientation = opened.getexif().get(_ORIENTATION_TAG, 1)  # after loading: Pillow turns TIFF files by itself
+    orientation = _orientation(opened)  # after loading: Pillow turns TIFF files by itself
     colour, alpha = _eight_bit(opened, name)
     if colour.mode == "CMYK" and "icc_profile" not in opened.info:
         notes.append("CMYK without a colour profile: its colours are a guess")
@@ -190,6 +190,14 @@ def _prepared(opened: Image.Image, name: str, file: bytes | None = None) -> Pict
     rgb.info.clear()  # the old profile and transparency no longer describe these pixels
     encoded = file if file is not None and fit and _is_whole_8_bit_file(file) else _png(rgb)
     return Picture(name, rgb, encoded, tuple(notes))
+
+
+def _orientation(image: Image.Image) -> int:
+    """What EXIF says of how the picture was held; 1, upright, where there is none, or none that can be read."""
+    try:
+        return image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # Pillow raises many types; the pixels are none the worse for damaged notes beside them
+        return 1
 
 
 def _is_whole_8_bit_file(data: bytes) -> bool:

@@ -24,7 +24,11 @@ import re
 import grpc
 
 MAX_MESSAGE_CHARS = 1024
-"""Longest status text: TensorFlow Serving cuts there, and gRPC sends it in a header of at most 8 KiB."""
+"""Longest status text: TensorFlow Serving cuts there."""
+
+MAX_MESSAGE_BYTES = 4096
+"""Longest status text on its way. gRPC sends it in a header, three bytes for each that is not plain ASCII, and a client
+may take headers of over 8 KiB in all for RESOURCE_EXHAUSTED, whatever the status was."""
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _ROOT_ERRORS = re.compile(
@@ -41,8 +45,8 @@ class ServingError(Exception):
 
     @property
     def message(self) -> str:
-        """The text for the client, at most `MAX_MESSAGE_CHARS` long."""
-        return str(self)[:MAX_MESSAGE_CHARS]
+        """The text for the client, at most `MAX_MESSAGE_CHARS` and `MAX_MESSAGE_BYTES` long."""
+        return _cut(str(self)[:MAX_MESSAGE_CHARS])
 
 
 class RequestError(ServingError):
@@ -120,6 +124,16 @@ class LoadError(ServingError):
 
 class StartError(Exception):
     """The server cannot start; the text says what to do."""
+
+
+def _cut(text: str) -> str:
+    """As much of a text as has `MAX_MESSAGE_BYTES` when it is percent-encoded."""
+    size = 0
+    for at, char in enumerate(text):
+        size += 1 if " " <= char <= "~" and char != "%" else 3 * len(char.encode(errors="replace"))
+        if size > MAX_MESSAGE_BYTES:
+            return text[:at]
+    return text
 
 
 def graph_message(text: str) -> str:

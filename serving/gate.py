@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from .answering import Answering
 from .call_record import MAX_NAME_CHARS, clean
-from .errors import UnauthenticatedError
+from .errors import RequestError, UnauthenticatedError
 from .security import Tokens
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
@@ -68,25 +70,42 @@ class Gate(grpc.ServerInterceptor):
                 return self._turned_away(method, refusal)
         handler = continuation(handler_call_details)
         if handler is not None and handler.unary_unary is not None:
+            read = partial(self._read, method, handler.request_deserializer)
             if method == PREDICT:
-                return _received_in_time(handler, self._predict_timeout_s, self._predict_pool)
-            return _received_in_time(handler, OTHERS_TIMEOUT_S, None)
+                return _received_in_time(handler, read, self._predict_timeout_s, self._predict_pool)
+            return _received_in_time(handler, read, OTHERS_TIMEOUT_S, None)
         if handler is not None and handler.unary_stream is not None:
             return _watched(handler, self._watch_pool)
         return handler
 
-    def _turned_away(self, method: str, refusal: str) -> Handler:
-        name = clean(method.rpartition("/")[2], MAX_NAME_CHARS)
+    def _read(
+        self, method: str, parse: Callable[[bytes], Any] | None, received: bytes, context: grpc.ServicerContext
+    ) -> Any:  # noqa: ANN401 - any message
+        """The request in the bytes of one. gRPC itself would end the call with INTERNAL, as if it were our fault."""
+        try:
+            return received if parse is None else parse(received)
+        except DecodeError:
+            with self._desk.answering(context, _name(method)):
+                raise RequestError(
+                    f"The {len(received)} bytes that came are no request of {_name(method)}: they are damaged, cut "
+                    "short, or another message."
+                ) from None
 
+    def _turned_away(self, method: str, refusal: str) -> Handler:
         def refuse(_requests: object, context: grpc.ServicerContext) -> None:
-            with self._desk.answering(context, name):
+            with self._desk.answering(context, _name(method)):
                 raise UnauthenticatedError(refusal)
 
         # As a method of many requests, none of which is read: no memory is taken for a stranger's pictures.
         return grpc.stream_unary_rpc_method_handler(refuse)
 
 
-def _received_in_time(handler: Handler, timeout_s: float, pool: ThreadPoolExecutor | None) -> Handler:
+def _received_in_time(
+    handler: Handler,
+    read: Callable[[bytes, grpc.ServicerContext], Any],
+    timeout_s: float,
+    pool: ThreadPoolExecutor | None,
+) -> Handler:
     """The same, for gRPC a method of many requests: only of such a one it hands over the waiting for the first."""
     behaviour: Any = handler.unary_unary
 
@@ -95,16 +114,18 @@ def _received_in_time(handler: Handler, timeout_s: float, pool: ThreadPoolExecut
         too_late.daemon = True
         too_late.start()
         try:
-            request = next(requests, None)
+            received = next(requests, None)
         finally:
             too_late.cancel()
-        if request is None:
+        if received is None:
             context.abort(grpc.StatusCode.UNIMPLEMENTED, "The method requires exactly one request message.")
+        request = read(received, context)
+        del received  # as large as the request, and not needed while that is worked on
         return behaviour(request, context)
 
     if pool is not None:
         vars(answer)["experimental_thread_pool"] = pool  # gRPC looks for it there
-    return grpc.stream_unary_rpc_method_handler(answer, handler.request_deserializer, handler.response_serializer)
+    return grpc.stream_unary_rpc_method_handler(answer, None, handler.response_serializer)
 
 
 def _watched(handler: Handler, pool: ThreadPoolExecutor) -> Handler:
@@ -116,6 +137,10 @@ def _watched(handler: Handler, pool: ThreadPoolExecutor) -> Handler:
     non_blocking = getattr(behaviour, "experimental_non_blocking", False)
     vars(watch).update(experimental_thread_pool=pool, experimental_non_blocking=non_blocking)
     return grpc.unary_stream_rpc_method_handler(watch, handler.request_deserializer, handler.response_serializer)
+
+
+def _name(method: str) -> str:
+    return clean(method.rpartition("/")[2], MAX_NAME_CHARS)
 
 
 def _text(value: str | bytes) -> str:

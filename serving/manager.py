@@ -18,6 +18,7 @@ from pathlib import Path
 from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 
 from .errors import LoadError, ModelsUnavailableError, NotFoundError, PreconditionError, RequestError
+from .freed_memory import give_back
 from .limits import ModelLimits
 from .servable import Servable, SessionSettings
 from .versions import ModelConfig
@@ -72,6 +73,7 @@ class ModelManager:
         self._configs: dict[str, ModelConfig] = {}
         self._table: _Table = {}
         self._closed = threading.Event()
+        self._unloaded = threading.Event()  # a version was, since memory was last given back
         self._poller: threading.Thread | None = None
 
     def watch(self, every_s: float) -> None:
@@ -105,6 +107,7 @@ class ModelManager:
             PreconditionError: a label names a version that is not served.
         """
         with self._changing:
+            self._forget()
             staged = list(self._load_missing(configs.values()))
             try:
                 self._check(configs, staged)
@@ -174,6 +177,10 @@ class ModelManager:
     def _watch(self, every_s: float) -> None:
         while not self._closed.wait(every_s):
             self._poll_and_outlive()
+            # Here, and not where it is unloaded: that may be the thread of its last call, whose client waits.
+            if self._unloaded.is_set():
+                self._unloaded.clear()
+                give_back()
 
     def _poll_and_outlive(self) -> None:
         try:
@@ -232,7 +239,8 @@ class ModelManager:
             else:
                 servable.close()
             with self._lock:
-                version.error = error if isinstance(error, LoadError) else LoadError(str(error))
+                # A new one: the one that was raised holds the graph that was being loaded, by its traceback.
+                version.error = LoadError(str(error))
                 version.state = _END
             return False
         logger.info("%s is loaded; %d warm-up requests replayed", name, requests)
@@ -257,6 +265,16 @@ class ModelManager:
             with self._lock:
                 version.state = _UNLOADING
             self._unload_if_idle(version)
+
+    def _forget(self) -> None:
+        """Drops models that are not configured and have ended: any number of names may come in configurations."""
+        with self._lock:
+            for model in self._table.keys() - self._configs.keys():
+                versions = self._table[model]
+                for number in [number for number, version in versions.items() if version.state == _END]:
+                    del versions[number]
+                if not versions:
+                    del self._table[model]
 
     def _check(self, configs: Mapping[str, ModelConfig], staged: Iterable[_Version]) -> None:
         ready = {(version.model, version.number) for version in staged}
@@ -301,6 +319,7 @@ class ModelManager:
             servable, version.servable = version.servable, None
         if servable is not None:
             servable.close()
+            self._unloaded.set()
             logger.info("model %s, version %d is unloaded", version.model, version.number)
 
 

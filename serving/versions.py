@@ -70,7 +70,8 @@ class ModelConfig:
         """
         if not proto.name:
             raise RequestError("A model in the config list has no name.")
-        if not Path(proto.base_path).is_absolute():
+        # No path has a NUL in it, and Python says so with an error of its own kind.
+        if not Path(proto.base_path).is_absolute() or "\0" in proto.base_path:
             raise RequestError(
                 f"Expected model {proto.name} to have an absolute path or URI; got base_path()={proto.base_path}"
             )

@@ -96,6 +96,14 @@ def test_other_formats_are_sent_as_png(picture: Image.Image, file_format: str, o
     assert_sent_losslessly(loaded)
 
 
+@pytest.mark.parametrize("exif", [b"Exif\0\0" + bytes(60), b"MM\0*\xff\xff\xff\xff", b"\xff" * 20], ids=repr)
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
+def test_damaged_exif_data_is_left_out(picture: Image.Image, file_format: str, exif: bytes) -> None:
+    file = io.BytesIO()
+    picture.save(file, file_format, exif=exif)
+    assert load_picture(file.getvalue()).image.size == picture.size
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "TIFF", "WEBP"])
 def test_pictures_stand_upright(picture: Image.Image, orientation: int, file_format: str) -> None:

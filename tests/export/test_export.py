@@ -20,6 +20,8 @@ from styleserve.export.validation import ValidationError, validate
 from styleserve.export.warmup import WARMUP_NAME, read_warmup_requests
 from styleserve.model import ModelSettings, StyleTransfer, random_weights
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 def tiny(output: Path, **options: object) -> ExportSettings:
     arguments = {
@@ -179,6 +181,46 @@ def test_killed_leaves_no_version(tmp_path: Path) -> None:
     process.stderr.close()
     assert process.returncode == -signal.SIGKILL
     assert [path.name for path in (tmp_path / "m").iterdir() if path.name.isdigit()] == []
+
+
+_KILLED_WHILE_PUBLISHING = """
+import os, signal, sys
+from pathlib import Path
+from styleserve.export import exporter
+from tests.export.test_export import tiny
+
+number, really = 0, exporter._fsync
+
+def fsync(path):
+    global number
+    number += 1
+    really(path)
+    if (path.name == "model" if sys.argv[2] == "after" else number == 2):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+exporter._fsync = fsync
+exporter.export_model(tiny(Path(sys.argv[1])))
+"""
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_killed_while_publishing_leaves_a_whole_version_or_none(
+    tmp_path: Path, exported: tuple[Path, StyleTransfer], moment: str
+) -> None:
+    """Before and after the rename; the next export is none the worse."""
+    output = tmp_path / "model"
+    command = [sys.executable, "-c", _KILLED_WHILE_PUBLISHING, str(output), moment]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600, cwd=ROOT)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    versions = [path for path in output.iterdir() if path.name.isdigit()]
+    assert len(versions) == (moment == "after")
+    for version in versions:
+        validate(version, exported[1])
+    newest = export_model(tiny(output))
+    assert {path.name for path in output.iterdir() if path.name.isdigit()} == {
+        newest.name,
+        *(version.name for version in versions),
+    }
 
 
 @pytest.fixture(scope="module")

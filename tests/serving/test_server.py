@@ -16,14 +16,20 @@ import grpc
 import pytest
 import typer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from tensorflow_serving.apis import prediction_service_pb2_grpc
+from tensorflow_serving.apis import (
+    get_model_status_pb2,
+    model_management_pb2,
+    model_service_pb2_grpc,
+    prediction_service_pb2_grpc,
+)
 from typer.testing import CliRunner
 
 from styleserve.contract import DEFAULT_MODEL_NAME
-from styleserve.serving import EmbeddedServer, ServerSettings, StartError
+from styleserve.serving import EmbeddedServer, ServerSettings, StartError, manager
 from styleserve.serving.command import EXIT_START_FAILED, register, serve
 
 Make = Callable[..., Any]
+ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = ServerSettings(port=0, max_calls=2, poll_s=0.05, grace_s=0.0)
 
 
@@ -67,6 +73,36 @@ def test_methods_that_are_not_there(server: EmbeddedServer) -> None:
         assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
+@pytest.mark.parametrize(
+    "method",
+    [
+        "tensorflow.serving.PredictionService/Predict",
+        "tensorflow.serving.PredictionService/GetModelMetadata",
+        "tensorflow.serving.ModelService/GetModelStatus",
+        "tensorflow.serving.ModelService/HandleReloadConfigRequest",
+        "grpc.health.v1.Health/Check",
+    ],
+)
+def test_bytes_that_are_no_request(server: EmbeddedServer, method: str) -> None:
+    with grpc.insecure_channel(server.address) as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(f"/{method}")(b"\xff" * 5, timeout=10.0)
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    name = method.partition("/")[2]
+    assert caught.value.details() == (
+        f"The 5 bytes that came are no request of {name}: they are damaged, cut short, or another message."
+    )
+
+
+@pytest.mark.parametrize("char", ["a", "%", "\n", "ü", "\N{GRINNING FACE}"])
+def test_a_long_name_leaves_the_status_as_it_is(server: EmbeddedServer, request_of: Make, char: str) -> None:
+    request = request_of(name=char * 5000)
+    with grpc.insecure_channel(server.address, [("grpc.max_metadata_size", 8192)]) as channel:
+        for _ in range(10):  # a client takes or leaves headers of over 8 KiB by chance
+            with pytest.raises(grpc.RpcError, match=char * 100) as caught:
+                _predict(channel, request)
+            assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+
+
 def test_a_taken_port_is_told_before_the_model_is_loaded(server: EmbeddedServer, stand_in_base: Path) -> None:
     settings = ServerSettings(port=server.port)
     with pytest.raises(StartError, match=rf"cannot listen on 127\.0\.0\.1:{server.port}: .*Choose another"):
@@ -84,6 +120,27 @@ def test_only_a_broken_version(tmp_path: Path) -> None:
     (tmp_path / "1").mkdir()
     with pytest.raises(StartError, match=r"no version of .* can be served: cannot load .*1"):
         EmbeddedServer(tmp_path, settings=SETTINGS).start()
+
+
+def test_models_that_did_not_load_are_forgotten(server: EmbeddedServer, tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    with grpc.insecure_channel(server.address) as channel:
+        stub = model_service_pb2_grpc.ModelServiceStub(channel)
+
+        def status(name: str) -> Any:
+            request = get_model_status_pb2.GetModelStatusRequest()
+            request.model_spec.name = name
+            return stub.GetModelStatus(request, timeout=10.0).model_version_status
+
+        for name in ("a", "b"):
+            request = model_management_pb2.ReloadConfigRequest()
+            request.config.model_config_list.config.add(name=name, base_path=str(tmp_path), model_platform="tensorflow")
+            with pytest.raises(grpc.RpcError, match="did not become available"):
+                stub.HandleReloadConfigRequest(request, timeout=60.0)
+        assert "cannot load" in status("b")[0].status.error_message
+        with pytest.raises(grpc.RpcError, match="Could not find any versions of model a"):
+            status("a")
+        assert status(DEFAULT_MODEL_NAME)
 
 
 def test_a_version_whose_warm_up_fails_does_not_take_over(
@@ -200,6 +257,32 @@ def test_the_process_stops_cleanly(stand_in_base: Path, request_of: Make, number
             process.kill()
     assert process.returncode == 0
     assert "Traceback" not in errors
+
+
+def test_memory_of_an_unloaded_version_is_given_back(
+    add_stand_in: Make, tmp_path: Path, until: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_back: list[dict[str, list[int]]] = []
+    add_stand_in(tmp_path, 1)
+    with EmbeddedServer(tmp_path, settings=SETTINGS) as server:
+        monkeypatch.setattr(manager, "give_back", lambda: given_back.append(server.serving()))
+        add_stand_in(tmp_path, 2)
+        until(lambda: bool(given_back))
+    assert given_back == [{DEFAULT_MODEL_NAME: [2]}]
+
+
+def test_freed_memory_is_given_back() -> None:
+    """Pieces too small to be handed back one by one, with one at the end that is in the way."""
+    code = (
+        "from benchmarks.memory import resident_mb; from styleserve.serving.freed_memory import give_back;"
+        "import os; pid = os.getpid(); pieces = [bytes(1000) for _ in range(200_000)]; full = resident_mb(pid);"
+        "del pieces[:-1]; give_back(); print(full, resident_mb(pid))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60, cwd=ROOT
+    )
+    full, after = map(float, done.stdout.split())
+    assert after < full - 150
 
 
 def _wait(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:

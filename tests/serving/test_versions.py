@@ -40,6 +40,7 @@ def test_policies(policy: VersionPolicy, want: set[int]) -> None:
     [
         ({"name": ""}, "has no name"),
         ({"base_path": "models"}, "absolute path"),
+        ({"base_path": "/models\0"}, "absolute path"),
         ({"model_platform": ""}, "neither"),
         ({"model_platform": "pytorch"}, "unsupported platform pytorch"),
     ],

@@ -1,0 +1,204 @@
+"""Sends hostile requests to a server of its own, and looks at its answers, at its life and at its memory."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import hypothesis
+import numpy as np
+from hypothesis import HealthCheck, Phase
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+from benchmarks.memory import resident_mb
+from benchmarks.server import Server, served
+from styleserve import contract
+from styleserve.contract import Limits
+
+from .requests import Aim, Case, cases
+
+TOKEN = "a-token-that-is-accepted"  # noqa: S105 - of a server that lives for a test
+DEADLINE_S = 120.0
+"""Of every call. Nothing that is sent takes a second on a usual machine."""
+
+SLACK_MB = 150.0
+"""What the server's memory may grow after the warm-up. In 15,000 calls it was seen to grow by 90 MB, which the
+allocator keeps, and then to stay. In 10,000 a leak of 25 kB a call shows."""
+
+LIMITS = Limits(max_side=64, max_steps=20, max_batch=4, max_encoded_pixels=1_000_000)
+"""Small, so that what is within them takes milliseconds, and what is over them is met often."""
+
+
+@dataclass
+class Outcome:
+    """What was seen.
+
+    Attributes:
+        answers: by method and status.
+        resident_mb: of the server: before, after the warm-up, then after each sixth of the cases.
+        took_s: for everything.
+    """
+
+    answers: Counter[tuple[str, str]] = field(default_factory=Counter)
+    resident_mb: list[float] = field(default_factory=list)
+    took_s: float = 0.0
+
+    def __str__(self) -> str:
+        lines = [f"{sum(self.answers.values())} calls in {self.took_s:.0f} s"]
+        lines += [f"  {method:26} {status:20} {count}" for (method, status), count in sorted(self.answers.items())]
+        return "\n".join([*lines, "resident MB: " + ", ".join(f"{size:.0f}" for size in self.resident_mb)])
+
+
+class Attack:
+    """Calls of one server.
+
+    Args:
+        server: its address and process.
+        base_path: of its model.
+    """
+
+    def __init__(self, server: Server, base_path: Path) -> None:
+        self._server = server
+        self._base_path = base_path
+        self._channel = grpc.insecure_channel(server.address, [("grpc.max_receive_message_length", -1)])
+        self.outcome = Outcome()
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._channel.close()
+
+    def run(self, count: int, seed: int) -> None:
+        """Sends this many cases, and raises AssertionError with the first that is answered wrongly, made small.
+
+        Args:
+            count: of cases.
+            seed: of the choice.
+        """
+        aim = Aim(str(self._base_path), self._good().model_spec.version.value, TOKEN, self._states())
+
+        @hypothesis.settings(
+            max_examples=count,
+            database=None,
+            deadline=None,
+            phases=[Phase.generate, Phase.shrink],
+            suppress_health_check=list(HealthCheck),
+            print_blob=True,
+        )
+        @hypothesis.given(cases(aim))
+        def send(case: Case) -> None:
+            self.send(case)
+
+        began = time.monotonic()
+        hypothesis.seed(seed)(send)()
+        self.outcome.took_s += time.monotonic() - began
+
+    def send(self, case: Case) -> None:
+        """Sends a case, and raises AssertionError if it is answered wrongly."""
+        call = self._channel.unary_unary(case.method)
+        try:
+            call(case.message, timeout=DEADLINE_S, metadata=case.metadata)
+            code, text = grpc.StatusCode.OK, ""
+        except grpc.RpcError as error:
+            code, text = error.code(), error.details() or ""
+        self.outcome.answers[case.method.rpartition("/")[2], code.name] += 1
+        fault = case.fault(code, text)
+        assert fault is None, fault
+
+    def look(self) -> None:
+        """Notes how much memory the server holds; it is alive, and serves."""
+        self._good()
+        self.outcome.resident_mb.append(resident_mb(self._server.pid) or 0.0)
+
+    def _good(self, signature: str = contract.SERVING_DEFAULT) -> predict_pb2.PredictResponse:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        metadata = [("authorization", f"Bearer {TOKEN}")]
+        return stub.Predict(good_request(signature, steps=3), timeout=DEADLINE_S, metadata=metadata)
+
+    def _states(self) -> list[bytes]:
+        """A state of each optimiser."""
+        replies = (
+            self._good(signature) for signature in (contract.STYLIZE_RESUMABLE, contract.STYLIZE_LBFGS_RESUMABLE)
+        )
+        return [reply.outputs[contract.STATE.name].string_val[0] for reply in replies]
+
+
+def good_request(signature: str = contract.SERVING_DEFAULT, *, steps: int = 1) -> predict_pb2.PredictRequest:
+    """A request of images that the model takes."""
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = contract.DEFAULT_MODEL_NAME, signature
+    for number, name in enumerate((contract.CONTENT_IMAGE.name, contract.STYLE_IMAGE.name)):
+        image = np.random.default_rng(number).random((1, 16, 20, 3), np.float32)
+        proto = request.inputs[name]
+        proto.dtype, proto.tensor_content = 1, image.tobytes()
+        for size in image.shape:
+            proto.tensor_shape.dim.add(size=size)
+    proto = request.inputs[contract.STEPS.name]
+    proto.dtype = 3
+    proto.tensor_shape.dim.add(size=1)
+    proto.int_val.append(steps)
+    return request
+
+
+def export_target(output: Path) -> None:
+    """Exports the model that is attacked: two blocks of the network, and small limits."""
+    from styleserve.export import ExportSettings, export_model  # noqa: PLC0415 - imports TensorFlow
+
+    export_model(
+        ExportSettings(
+            output=output,
+            weights="random",
+            precision="float32",
+            style_layers=("block1_conv1", "block2_conv1"),
+            content_layer="block2_conv2",
+            limits=LIMITS,
+        )
+    )
+
+
+@contextmanager
+def attacked(base_path: Path, folder: Path, options: Sequence[str] = ()) -> Generator[Attack]:
+    """A server that asks for a token, in a process of its own, and the attack on it.
+
+    Args:
+        base_path: of a model that `export_target` exported.
+        folder: for the file of tokens.
+        options: more, of `styleserve serve`.
+    """
+    tokens = folder / "tokens"
+    tokens.write_text(TOKEN + "\n")
+    with served(base_path, "--token-file", str(tokens), *options) as server:
+        attack = Attack(server, base_path)
+        try:
+            yield attack
+        finally:
+            attack.close()
+
+
+def run_attack(base_path: Path, folder: Path, *, count: int, seed: int) -> Outcome:
+    """A third of the cases for the server to warm up, the others, and what was seen.
+
+    Args:
+        base_path: of a model that `export_target` exported.
+        folder: for the file of tokens.
+        count: of cases.
+        seed: of the choice; the same seed is the same cases.
+
+    Raises:
+        AssertionError: a case was answered wrongly, the server died, or its memory grew.
+    """
+    with attacked(base_path, folder) as attack:
+        attack.look()
+        for part in (count // 3, *[count // 6] * 3, count - count // 3 - count // 6 * 3):
+            # Other cases in each part, or nothing new would be seen after the first.
+            attack.run(part, seed)
+            attack.look()
+            seed += 1
+        outcome = attack.outcome
+    _, warm_mb, *_, end_mb = outcome.resident_mb
+    assert end_mb <= warm_mb + SLACK_MB, f"the server's memory grew\n{outcome}"
+    return outcome

@@ -1,0 +1,94 @@
+"""The client's reading of pictures: whatever the file, there is a Picture or an ImageError, and memory has a bound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from benchmarks.memory import own_peak_mb
+from styleserve.client import Picture, load_picture
+from styleserve.client import images as images_module
+from styleserve.client.errors import ImageError
+
+from .files import READ, SIDES, good_file, hostile_files, resized
+
+CASES = 1500
+"""About five seconds on two processors."""
+
+
+MAX_PIXELS = 4_000_000
+"""Fewer than as it comes, so that a picture that is just allowed takes little time."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def fewer_pixels() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(images_module, "MAX_PIXELS", MAX_PIXELS)
+        yield
+
+
+def look(data: bytes) -> Picture | None:
+    """The picture in a file, and None for one that is refused; AssertionError for a picture that is none."""
+    try:
+        picture = load_picture(data)
+    except ImageError:
+        return None
+    width, height = picture.image.size
+    assert picture.image.mode == "RGB"
+    assert min(width, height) >= 2
+    assert width * height <= MAX_PIXELS
+    # What is sent shows what was read. (JPEG and WebP decoders differ in what they make of damage, so sizes alone.)
+    again = load_picture(picture.encoded)
+    assert again.image.size == picture.image.size
+    if picture.encoded.startswith(b"\x89PNG"):
+        assert np.array_equal(np.asarray(again.image), np.asarray(picture.image))
+    return picture
+
+
+@pytest.mark.parametrize("kind", READ)
+def test_good_files_are_read(kind: str) -> None:
+    data = good_file(kind)
+    if not data:
+        pytest.skip(f"this build of Pillow does not write {kind}")
+    picture = look(data)
+    assert picture is not None
+    assert sorted(picture.image.size) == sorted(SIDES)
+
+
+@settings(max_examples=CASES, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+@given(hostile_files(READ))
+def test_hostile_files_are_read_or_refused(data: bytes) -> None:
+    look(data)
+
+
+@settings(max_examples=200, derandomize=True, database=None, deadline=None)
+@given(
+    st.sampled_from([kind for kind in READ if good_file(kind)]), st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1)
+)
+def test_sizes_that_are_only_claimed_take_no_memory(kind: str, width: int, height: int) -> None:
+    data = resized(good_file(kind), width, height)
+    forget_peak()
+    before = own_peak_mb()
+    look(data)
+    # Half a dozen times what the most pixels that are allowed here take in RGB.
+    assert own_peak_mb() < before + 6 * 3 * MAX_PIXELS / 1e6
+
+
+def test_the_peak_is_seen() -> None:
+    forget_peak()
+    before = own_peak_mb()
+    assert bytearray(200_000_000).count(1) == 0
+    assert own_peak_mb() > before + 150
+
+
+def forget_peak() -> None:
+    """Has the process' peak of memory begin anew."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError as error:
+        pytest.skip(f"this system does not tell the peak of a part: {error}")
