@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -73,9 +74,11 @@ class Pace:
     seconds: float
 
     def steps_in(self, seconds: float) -> int:
-        """Evaluations of a chunk that is to take so long: at least one, and not many times as many as the last.
+        """Evaluations of a chunk that is to take so long, or a little longer; not many times as many as the last.
 
-        >>> Pace(2, 1.0).steps_in(3.0), Pace(2, 0.001).steps_in(3.0), Pace(2, 60.0).steps_in(3.0)
-        (6, 8, 1)
+        Rounded up, because each chunk carries the state there and back, which is the less of it the longer it takes.
+
+        >>> [Pace(2, seconds).steps_in(3.0) for seconds in (1.0, 1.1, 0.001, 60.0)]
+        [6, 6, 8, 1]
         """
-        return max(1, min(int(seconds * self.steps / max(self.seconds, 1e-9)), self.steps * _GROWTH))
+        return min(math.ceil(seconds * self.steps / max(self.seconds, 1e-9)), self.steps * _GROWTH)
