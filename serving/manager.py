@@ -17,8 +17,9 @@ from pathlib import Path
 
 from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 
+from styleserve.memory import give_back_freed_memory
+
 from .errors import LoadError, ModelsUnavailableError, NotFoundError, PreconditionError, RequestError
-from .freed_memory import give_back
 from .limits import ModelLimits
 from .servable import Servable, SessionSettings
 from .versions import ModelConfig
@@ -180,7 +181,7 @@ class ModelManager:
             # Here, and not where it is unloaded: that may be the thread of its last call, whose client waits.
             if self._unloaded.is_set():
                 self._unloaded.clear()
-                give_back()
+                give_back_freed_memory()
 
     def _poll_and_outlive(self) -> None:
         try:

@@ -1,9 +1,10 @@
-"""How a process of ours keeps its memory."""
+"""How a process of ours keeps its memory: what glibc's `malloc` is told. With another C library nothing happens."""
 
 from __future__ import annotations
 
 import ctypes
-from typing import Final
+import gc
+from typing import Any, Final
 
 # Of glibc's malloc.h.
 _M_TRIM_THRESHOLD: Final = -1
@@ -18,12 +19,29 @@ def keep_freed_memory() -> None:
 
     As it comes, glibc gives each back to the system and takes the next one from it, page by page. The state of a run at
     512 x 512 pixels is 27 MB, copied several times on its way: on a virtual machine, where pages are dear, carrying it
-    took three times as long. Without glibc nothing happens. For processes that are ours alone: not for a library.
+    took three times as long. For processes that are ours alone: not for a library.
     """
+    mallopt = _from_glibc("mallopt")
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _LARGEST)
+        mallopt(_M_TRIM_THRESHOLD, _LARGEST)
+        mallopt(_M_TOP_PAD, _PAD)
+
+
+def give_back_freed_memory() -> None:
+    """Frees what only a cycle keeps, and hands what is free to the system: once, when something large is gone for good.
+
+    What a version of a model took to load, about 180 MB of a small one, is kept for the next one otherwise. And since
+    each session has threads of its own, and each thread a heap, the next one often takes it elsewhere.
+    """
+    gc.collect()
+    malloc_trim = _from_glibc("malloc_trim")
+    if malloc_trim is not None:
+        malloc_trim(0)
+
+
+def _from_glibc(name: str) -> Any | None:  # noqa: ANN401 - a foreign function
     try:
-        mallopt = ctypes.CDLL(None).mallopt
+        return getattr(ctypes.CDLL(None), name)
     except (AttributeError, OSError, TypeError):  # another C library, or Windows
-        return
-    mallopt(_M_MMAP_THRESHOLD, _LARGEST)
-    mallopt(_M_TRIM_THRESHOLD, _LARGEST)
-    mallopt(_M_TOP_PAD, _PAD)
+        return None

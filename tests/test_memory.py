@@ -5,9 +5,12 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[1]
+NEEDS_GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc that is told")
 FAULTS = """
 import resource
 from styleserve.memory import keep_freed_memory
@@ -26,7 +29,22 @@ def faults(call: str) -> int:
     return int(done.stdout)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc that is told")
+@NEEDS_GLIBC
 def test_a_block_that_was_freed_is_used_again() -> None:
     assert faults("keep_freed_memory()") < 10
     assert faults("") > 100, "there is nothing to be told any more"
+
+
+@NEEDS_GLIBC
+def test_freed_memory_is_given_back() -> None:
+    """Pieces too small to be handed back one by one, with one at the end that is in the way."""
+    code = (
+        "from benchmarks.memory import resident_mb; from styleserve.memory import give_back_freed_memory;"
+        "import os; pid = os.getpid(); pieces = [bytes(1000) for _ in range(200_000)]; full = resident_mb(pid);"
+        "del pieces[:-1]; give_back_freed_memory(); print(full, resident_mb(pid))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60, cwd=ROOT
+    )
+    full, after = map(float, done.stdout.split())
+    assert after < full - 150
