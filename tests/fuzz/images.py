@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-import atheris
+import atheris  # pyright: ignore[reportMissingModuleSource] - an extra of its own
 
 with atheris.instrument_imports(include=["PIL", "styleserve.client"]):
     from styleserve.client import images, load_picture
