@@ -22,6 +22,8 @@ from typing import Any, Final, cast, get_args, get_type_hints
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if Path("/dev/nvidiactl").exists() else "3")
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 
+from styleserve.memory import keep_freed_memory
+
 from .bench import Bench
 from .machine import machine_facts
 from .results import Table, write_json
@@ -135,4 +137,5 @@ def _facts_text(facts: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()  # as the command line does, whose calls stand for those of users
     sys.exit(main())

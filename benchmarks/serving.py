@@ -14,7 +14,6 @@ import tensorflow as tf
 
 from styleserve import contract
 from styleserve.client import Picture, StyleClient, load_picture
-from styleserve.memory import keep_freed_memory
 
 from .bench import Bench
 from .results import Row, Table
@@ -35,7 +34,6 @@ WANTED_STATUS_MS: Final = "< 50 ms"
 
 def measure(settings: ServingSettings, bench: Bench) -> list[Table]:
     """One table, a row for each question."""
-    keep_freed_memory()  # as the command line does, whose calls these stand for
     content, style = load_picture(DEMO / "content.jpg"), load_picture(DEMO / "style.jpg")
     signature, images_signature = contract.STYLIZE_LBFGS_ENCODED, contract.STYLIZE_LBFGS
     base_path = bench.model(settings.side)
