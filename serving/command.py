@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -92,22 +91,22 @@ def serve(
         typer.echo(f"{error}. Serving needs TensorFlow: pip install 'styleserve[tensorflow]'", err=True)
         raise typer.Exit(EXIT_START_FAILED) from error
 
-    settings = ServerSettings(
-        host=host,
-        port=port,
-        max_calls=max_calls,
-        max_waiting=max_waiting,
-        poll_s=poll_s,
-        grace_s=grace_s,
-        ssl_config_file=ssl_config_file,
-        token_file=token_file,
-        allow_plain_token=allow_plain_token,
-        rest_api_port=rest_api_port,
-        rest_api_host=rest_api_host,
-        monitoring_config_file=monitoring_config_file,
-    )
     try:
-        settings = replace(settings, batching=BatchingSettings.chosen(enable_batching, batching_parameters_file))
+        settings = ServerSettings(
+            host=host,
+            port=port,
+            max_calls=max_calls,
+            max_waiting=max_waiting,
+            poll_s=poll_s,
+            grace_s=grace_s,
+            ssl_config_file=ssl_config_file,
+            token_file=token_file,
+            allow_plain_token=allow_plain_token,
+            rest_api_port=rest_api_port,
+            rest_api_host=rest_api_host,
+            monitoring_config_file=monitoring_config_file,
+            batching=BatchingSettings.chosen(enable_batching, batching_parameters_file),
+        )
         server = EmbeddedServer(model_base_path, model_name=model_name, settings=settings)
         server.start()
     except StartError as error:
