@@ -69,6 +69,23 @@ class ExportSettings:
         return file_weights(Path(self.weights))
 
 
+@contextmanager
+def _plain_calls() -> Generator[None]:
+    """Whatever is traced inside has its calls of functions marked as not to be rewritten; nor is what runs inside.
+
+    A server rewrites a whole signature before it runs it first. Without the mark it would do so a second time for each
+    function that is called, when it is called first: a third of the time until it is ready, for nothing. For the runs of
+    the check rewriting is a fifth of an export, and the results are the same.
+    """
+    before = tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer", False)
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": before})
+
+
+@_plain_calls()
 def export_model(settings: ExportSettings, *, say: Callable[[str], None] = lambda _: None) -> Path:
     """Exports one version and returns its directory.
 
@@ -94,22 +111,19 @@ def export_model(settings: ExportSettings, *, say: Callable[[str], None] = lambd
         )
         weights = settings.load_weights()
         say(f"weights: {weights.source}, {len(weights.layers)} layers; loss scale: {model_settings.loss_scale}")
-        with _plain_calls():
-            model = StyleTransfer(weights, model_settings)
+        model = StyleTransfer(weights, model_settings)
         settings.output.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=settings.output))
     except (OSError, ValueError) as error:
         raise ExportError(str(error)) from error
     try:
         say("saving")
-        with _plain_calls():
-            tf.saved_model.save(model, str(staging), signatures=model.functions, options=_SAVE_OPTIONS)
+        tf.saved_model.save(model, str(staging), signatures=model.functions, options=_SAVE_OPTIONS)
         (staging / "assets.extra").mkdir()
         write_warmup_requests(staging, model_settings)
         write_card(staging, weights, model_settings)
         say("checking: reload, run each signature, replay the warm-up requests")
-        with _plain_calls():  # nor are the runs of the check rewritten: a fifth of an export, and the same results
-            validate(staging, model)
+        validate(staging, model)
         staging.chmod(0o755)  # mkdtemp's 0700 would hide it from a server that runs as another user
         return _publish(staging, settings.output)
     except ValidationError as error:
@@ -118,21 +132,6 @@ def export_model(settings: ExportSettings, *, say: Callable[[str], None] = lambd
         raise ExportError(f"cannot write below {settings.output}: {error}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-
-
-@contextmanager
-def _plain_calls() -> Generator[None]:
-    """Whatever is traced inside has its calls of functions marked as not to be rewritten.
-
-    A server rewrites a whole signature before it runs it first. Without the mark it would do so a second time for each
-    function that is called, when it is called first: a third of the time until it is ready, for nothing.
-    """
-    before = tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer", False)
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    try:
-        yield
-    finally:
-        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": before})
 
 
 def _publish(staging: Path, output: Path) -> Path:
