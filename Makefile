@@ -17,8 +17,9 @@ $(SETUP): pyproject.toml requirements.lock
 demo: $(SETUP)
 	$(BIN)/python demo/run.py
 
+# In one process a processor, up to four, each with the fixtures of whole files; ARGS="-n 0" for one process.
 test: $(SETUP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: $(SETUP)
 	$(BIN)/ruff check .
