@@ -8,6 +8,7 @@ from styleserve import contract
 from styleserve.contract import Limits
 
 from .checks import check, checked_sides
+from .gif import first_frame
 
 # As far as the fields that are read reach, for every format.
 _HEADER_BYTES = 32
@@ -74,7 +75,12 @@ def decode(picture: tf.Tensor, max_side: tf.Tensor, name: tf.Tensor, *, limits: 
     """
     length, most = tf.strings.length(picture), int(limits.numbers()["max_encoded_bytes"])
     picture = check(picture, length <= most, tf.strings.join([name, contract.bytes_rule(most)], separator=" "), length)
-    size = header_size(picture)
+    picture, frame = tf.cond(
+        tf.strings.substr(picture, 0, 4) == b"GIF8",
+        lambda: first_frame(picture),
+        lambda: (picture, tf.zeros([2], tf.int64)),
+    )
+    size = tf.maximum(header_size(picture), frame)
     picture = check(
         picture,
         tf.reduce_all(size <= limits.max_encoded_pixels) & (tf.reduce_prod(size) <= limits.max_encoded_pixels),

@@ -1,8 +1,7 @@
 """What a model takes, held against a request before anything in it is parsed or decoded.
 
-The graph makes the same checks, and says the same: these only come before memory is taken for what will be refused. One
-is made here alone: all frames of a GIF are counted, which a graph could not do in any good time. Whatever cannot be
-told from shapes, headers and controls is left to the graph.
+The graph makes the same checks, and says the same: these only come before memory is taken for what will be refused.
+Whatever cannot be told from shapes, headers and controls is left to the graph.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from tensorflow.core.framework import tensor_pb2
 from styleserve import contract
 
 from .errors import RequestError
-from .picture_headers import gif_pixels, picture_size
+from .picture_headers import picture_size
 from .tensors import TensorError, to_array
 
 _IMAGES = (contract.CONTENT_IMAGE, contract.STYLE_IMAGE, contract.IMAGE)
@@ -102,9 +101,6 @@ class ModelLimits:
                 continue
             if size[0] * size[1] > self.max_encoded_pixels:
                 raise _refusal(name, contract.pixels_rule(self.max_encoded_pixels), *size)
-            frames = gif_pixels(data) if data.startswith(b"GIF8") else 0
-            if frames is None or frames > self.max_encoded_pixels:
-                raise _refusal(name, contract.frames_rule(self.max_encoded_pixels), *([frames] if frames else []))
             max_side = max_sides[min(i, len(max_sides) - 1)]
             # In the graph's own precision, and with its rounding: half to even.
             height, width = (

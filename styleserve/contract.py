@@ -17,7 +17,6 @@ from .limits import RESIZED as RESIZED
 from .limits import Limits as Limits
 from .limits import batch_rule as batch_rule
 from .limits import bytes_rule as bytes_rule
-from .limits import frames_rule as frames_rule
 from .limits import pixels_rule as pixels_rule
 from .limits import sides_rule as sides_rule
 from .limits import work_rule as work_rule

@@ -85,11 +85,6 @@ def pixels_rule(max_pixels: int) -> str:
     return f"must have at most {max_pixels} pixels; got height, width:"
 
 
-def frames_rule(max_encoded_pixels: int) -> str:
-    """For an animated GIF, of which all frames are decoded though one is used."""
-    return f"must have at most {max_encoded_pixels} pixels in all its frames together; got"
-
-
 def bytes_rule(max_encoded_bytes: int) -> str:
     """For the size of a file."""
     return f"must have at most {max_encoded_bytes} bytes; got"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import struct
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +11,7 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 from tensorflow_serving.apis import get_model_metadata_pb2, prediction_service_pb2_grpc
 
 from styleserve.contract import (
@@ -53,6 +56,19 @@ def test_predict(server: Target, signature: str) -> None:
 
 def test_an_empty_signature_name_is_the_default(server: Target) -> None:
     assert server.predict(server.images("", steps=0)).model_spec.signature_name == SERVING_DEFAULT
+
+
+@OF_FILES
+def test_an_animated_gif_is_its_first_frame(server: Target, signature: str) -> None:
+    """The other frames take nothing, though each claims four billion pixels."""
+    still = io.BytesIO()
+    Image.linear_gradient("L").resize((32, 24)).save(still, "GIF")
+    bomb = b"," + struct.pack("<HHHH", 0, 0, 65535, 65535) + b"\0\x02\x02\x4c\x01\0"
+    answers = [
+        server.predict(server.files(signature, file)).outputs["png_bytes"].string_val[0]
+        for file in (still.getvalue(), still.getvalue()[:-1] + 1000 * bomb + b";")
+    ]
+    assert answers[0] == answers[1]
 
 
 @OF_IMAGES

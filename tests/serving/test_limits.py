@@ -15,7 +15,7 @@ from styleserve import contract
 from styleserve.contract import Limits
 from styleserve.serving.errors import RequestError
 from styleserve.serving.limits import ModelLimits
-from styleserve.serving.picture_headers import gif_pixels, picture_size
+from styleserve.serving.picture_headers import picture_size
 from styleserve.serving.server import MAX_REQUEST_BYTES, EmbeddedServer, ServerSettings
 
 HEIGHT, WIDTH = 25, 300
@@ -53,35 +53,6 @@ def test_size_of_a_picture_that_is_cut_short(name: str) -> None:
 @pytest.mark.parametrize("data", [b"", b"\xff\xd8\xff", b"\xff" * 100, b"\xff\xd8" + b"\xff\xe0\0\0" * 50, b"%PDF"])
 def test_size_of_something_else(data: bytes) -> None:
     assert picture_size(data) is None
-
-
-def animated(frames: int, **options: Any) -> bytes:
-    first, *others = [Image.new("RGB", (WIDTH, HEIGHT), (10 * number, 0, 0)) for number in range(frames)]
-    file = io.BytesIO()
-    first.save(file, "GIF", save_all=True, append_images=others, **options)
-    return file.getvalue()
-
-
-@pytest.mark.parametrize("options", [{}, {"duration": 20, "loop": 0}, {"comment": b"x" * 600}])
-def test_pixels_of_all_frames(options: dict[str, Any]) -> None:
-    assert gif_pixels(animated(1)) == HEIGHT * WIDTH
-    whole = animated(5, **options)
-    assert gif_pixels(whole) == 5 * HEIGHT * WIDTH
-    lengths = [gif_pixels(whole[:length]) for length in range(13, len(whole))]
-    assert lengths == sorted(lengths)
-    assert lengths[-1] == 5 * HEIGHT * WIDTH
-
-
-def test_a_gif_in_too_many_parts_is_given_up() -> None:
-    assert gif_pixels(b"GIF89a" + bytes(7) + b"!\xfe" + b"\1x" * 2**20 + b"\0;") is None
-
-
-def test_a_gif_whose_frames_are_too_much_together_is_refused() -> None:
-    limits = ModelLimits(min_side=2, **Limits(max_side=48, max_encoded_pixels=4 * HEIGHT * WIDTH).numbers())
-    proto = tf.make_tensor_proto([animated(4)])
-    limits.check({"content_bytes": proto}, DEFAULTS)
-    with pytest.raises(RequestError, match=r"content_bytes must have at most 30000 pixels in all .*got\] \[37500\]"):
-        limits.check({"content_bytes": tf.make_tensor_proto([animated(5)])}, DEFAULTS)
 
 
 LIMITS = ModelLimits(min_side=4, **Limits(max_side=48, max_batch=2, max_pixels=1000, max_work=0.01).numbers())
