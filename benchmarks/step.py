@@ -20,11 +20,12 @@ from .timing import median_in_turn, seconds, seconds_a_step
 from .tutorial import Tutorial
 
 TUTORIAL: Final = "tutorial, Keras float32"
+SIGNATURES: Final = (contract.SERVING_DEFAULT, contract.STYLIZE_LBFGS)
 PRECISIONS: Final[tuple[Precision, ...]] = ("float32", "bfloat16")
 
 _NOTES: Final = (
     "convolutions alone: forward and gradient by input of every layer, eagerly, in the precision of the row",
-    "ours: a call of so many steps less a call of none, both with the targets; serving_default, which is Adam",
+    "ours: a call of so many steps less a call of none, both with the targets; serving_default is Adam",
 )
 
 
@@ -41,7 +42,9 @@ def _side(side: int, weights: Weights, settings: StepSettings, bench: Bench) -> 
     layers = (*settings.style_layers, settings.content_layer)
     contestants: dict[str, Callable[[], float]] = {TUTORIAL: _tutorial(weights, content, style, settings)}
     for precision in PRECISIONS:
-        contestants[_ours(precision)] = _our_loop(weights, content, style, settings, precision)
+        model = _model(weights, settings, precision)
+        for signature in SIGNATURES:
+            contestants[_ours(signature, precision)] = _our_loop(model, signature, content, style, settings.steps)
         contestants[_alone(precision)] = convolutions(side, layers, precision)
         if pytorch.available():
             contestants[_pytorch(precision)] = _pytorch_loop(weights, content, style, settings, precision)
@@ -49,7 +52,7 @@ def _side(side: int, weights: Weights, settings: StepSettings, bench: Bench) -> 
         contestant()  # traces, and prepares what is prepared once
     found = median_in_turn(contestants, settings.rounds)
     rows: list[Row] = [_row(side, TUTORIAL, found, "float32")]
-    for name in (_ours, _pytorch):
+    for name in (*(partial(_ours, signature) for signature in SIGNATURES), _pytorch):
         rows += [_row(side, name(precision), found, precision) for precision in PRECISIONS]
     return rows
 
@@ -66,8 +69,8 @@ def _row(side: int, loop: str, found: dict[str, float], precision: Precision) ->
     }
 
 
-def _ours(precision: Precision) -> str:
-    return f"ours, {precision}"
+def _ours(signature: str, precision: Precision) -> str:
+    return f"ours, {signature}, {precision}"
 
 
 def _alone(precision: Precision) -> str:
@@ -85,10 +88,8 @@ def _tutorial(weights: Weights, content: tf.Tensor, style: tf.Tensor, settings: 
     return lambda: seconds(partial(tutorial.steps, settings.steps)) / settings.steps
 
 
-def _our_loop(
-    weights: Weights, content: tf.Tensor, style: tf.Tensor, settings: StepSettings, precision: Precision
-) -> Callable[[], float]:
-    model = StyleTransfer(
+def _model(weights: Weights, settings: StepSettings, precision: Precision) -> StyleTransfer:
+    return StyleTransfer(
         weights,
         ModelSettings(
             style_layers=settings.style_layers,
@@ -97,12 +98,17 @@ def _our_loop(
             limits=contract.Limits(max_side=8192),
         ),
     )
-    function = model.functions[contract.SERVING_DEFAULT]
+
+
+def _our_loop(
+    model: StyleTransfer, signature: str, content: tf.Tensor, style: tf.Tensor, steps: int
+) -> Callable[[], float]:
+    function = model.functions[signature]
 
     def call(count: int) -> None:
         function(content, style, steps=[count])[contract.STYLIZED_IMAGE.name].numpy()
 
-    return lambda: seconds_a_step(call, settings.steps)
+    return lambda: seconds_a_step(call, steps)
 
 
 def _pytorch_loop(

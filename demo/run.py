@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from styleserve.client import Picture, StyleClient, StyleServeError, StylizedResult, load_picture
@@ -58,7 +59,7 @@ def main() -> int:
                 step("Picture", shown(result.save(STYLIZED)))
                 step("Report", shown(report(client, content, style, result)))
     except (DemoError, StyleServeError) as error:
-        console.print(f"[red]The demo failed:[/] {error}", markup=True)
+        console.print(f"[red]The demo failed:[/] {escape(str(error))}")
         return 1
     except KeyboardInterrupt:
         console.print("Stopped.")
@@ -69,7 +70,7 @@ def main() -> int:
 
 def step(name: str, text: str) -> None:
     """Says what happens."""
-    console.print(f"[bold]{name:<10}[/] {text}")
+    console.print(f"[bold]{name:<10}[/] {escape(text)}")
 
 
 def choose_weights() -> str:

@@ -74,8 +74,8 @@ def _plain_calls() -> Generator[None]:
     """Whatever is traced inside has its calls of functions marked as not to be rewritten; nor is what runs inside.
 
     A server rewrites a whole signature before it runs it first. Without the mark it would do so a second time for each
-    function that is called, when it is called first: a third of the time until it is ready, for nothing. For the runs of
-    the check rewriting is a fifth of an export, and the results are the same.
+    function that is called, when it is called first: a third of the time until it is ready, for nothing. For the runs
+    of the check rewriting is a fifth of an export, and the results are the same.
     """
     before = tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer", False)
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
@@ -128,20 +128,20 @@ def export_model(settings: ExportSettings, *, say: Callable[[str], None] = lambd
         return _publish(staging, settings.output)
     except ValidationError as error:
         raise ExportError(f"the exported model did not pass its check, so it was not published: {error}") from error
-    except OSError as error:
+    except (OSError, tf.errors.OpError) as error:  # TensorFlow has errors of its own for a full disk
         raise ExportError(f"cannot write below {settings.output}: {error}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
 def _publish(staging: Path, output: Path) -> Path:
-    for path in staging.rglob("*"):
-        if path.is_file():
-            _fsync(path)
-    version = int(time.time())
+    for path in (staging, *staging.rglob("*")):
+        _fsync(path)
+    # Servers take the highest number, so one below those of a clock that was ahead would never be served.
+    version = max([int(time.time()), *(int(path.name) + 1 for path in output.iterdir() if path.name.isdecimal())])
     while True:
         target = output / str(version)
-        # rename() would replace an empty directory, and a version number that was seen once is spent.
+        # Another export may have been as quick, and rename() would replace an empty directory.
         if not target.exists():
             try:
                 staging.rename(target)

@@ -94,7 +94,10 @@ def _sample(field: Field, model: StyleTransfer) -> tf.Tensor:
     if not is_given(field):
         return model.default(field)
     seed = sum(field.name.encode())
-    image = tf.random.stateless_uniform([2 * model.min_side, model.min_side + 5, 3], seed=[0, seed])
+    numbers = model.settings.limits.numbers()
+    most = min(int(numbers["max_side"]), math.isqrt(int(min(numbers["max_pixels"], numbers["max_encoded_pixels"]))))
+    sides = (min(2 * model.min_side, most), min(model.min_side + 5, most))
+    image = tf.random.stateless_uniform([*sides, 3], seed=[0, seed])
     if field.dtype == "string":
         return tf.io.encode_png(tf.cast(image * 255.0, tf.uint8))[None]
     return image[None]

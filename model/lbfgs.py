@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 import tensorflow as tf
 
-from .rounding import dequantise, quantise
+from .rounding import Rounded
 
 HISTORY: Final = 10
 """Pairs of steps and gradient differences that are remembered."""
@@ -39,8 +39,7 @@ Preconditioner = Callable[[tf.Tensor], tf.Tensor]
 class Memory(NamedTuple):
     """What the pairs of the last accepted steps tell of the curvature; everything per example of the batch.
 
-    Pairs are rounded as `rounding.quantise` does, so that a run that is carried from call to call in a quarter of the
-    bytes goes on as if nothing had been.
+    Pairs are kept in 8 bits a number: a quarter of the memory, and of what a run carries from call to call.
 
     Attributes:
         s: accepted steps, newest first, `[HISTORY, *image.shape]`.
@@ -49,10 +48,14 @@ class Memory(NamedTuple):
         scale: of the preconditioner, from the newest pair, `[batch]`; 0 where there is none.
     """
 
-    s: tf.Tensor
-    y: tf.Tensor
+    s: Rounded
+    y: Rounded
     rho: tf.Tensor
     scale: tf.Tensor
+
+    def pairs(self) -> tf.Tensor:
+        """Pairs of the example that has most of them, int32 scalar. They stand in front."""
+        return tf.reduce_max(tf.math.count_nonzero(self.rho, axis=0, dtype=tf.int32))
 
 
 class LbfgsState(NamedTuple):
@@ -83,7 +86,7 @@ def init(image: tf.Tensor, *, columns: int) -> LbfgsState:
         columns: losses per example that evaluations give.
     """
     batch = tf.shape(image)[0]
-    pairs = tf.zeros(tf.concat([[HISTORY], tf.shape(image)], axis=0))
+    pairs = Rounded.zeros(tf.concat([[HISTORY], tf.shape(image)], axis=0))
     return LbfgsState(
         image=image,
         losses=tf.fill([batch, columns], float("inf")),
@@ -95,7 +98,7 @@ def init(image: tf.Tensor, *, columns: int) -> LbfgsState:
 
 
 def padded(pairs: tf.Tensor) -> tf.Tensor:
-    """`[pairs, ...]` as a tensor of `Memory`, with zeros for the pairs that are missing."""
+    """`[pairs, ...]` as `[HISTORY, ...]`, with zeros for the pairs that are missing."""
     missing = HISTORY - tf.shape(pairs)[0]
     all_of_them = tf.pad(pairs, [[0, missing], *([[0, 0]] * (len(pairs.shape) - 1))])
     return tf.ensure_shape(all_of_them, [HISTORY, *pairs.shape[1:]])
@@ -140,14 +143,15 @@ def update(
     # A descent that projection has turned into an ascent, or into nothing, is no descent; a NaN is not enough.
     accepted = running & (first & tf.math.is_finite(losses[:, 0]) | enough & (slope < 0.0))
 
-    s, y = dequantise(*quantise(s)), dequantise(*quantise(y))
+    newest_s, newest_y = Rounded.of(s), Rounded.of(y)
+    s, y = newest_s.exact(), newest_y.exact()
     sy = _dot(s, y)
     curved = accepted & ~first & (sy > _CURVATURE * tf.sqrt(_dot(s, s) * _dot(y, y)))
     shrinks = tf.where(accepted, 0, state.shrinks + 1)
     lost = ~accepted & (shrinks > _MAX_SHRINKS)
     memory = Memory(
-        s=_push(state.memory.s, s, curved),
-        y=_push(state.memory.y, y, curved),
+        s=Rounded(*(_push(old, new, curved) for old, new in zip(state.memory.s, newest_s, strict=True))),
+        y=Rounded(*(_push(old, new, curved) for old, new in zip(state.memory.y, newest_y, strict=True))),
         rho=tf.where(lost, 0.0, _push(state.memory.rho, tf.math.reciprocal_no_nan(sy), curved)),
         scale=tf.where(
             lost, 0.0, tf.where(curved, tf.math.divide_no_nan(sy, _dot(y, precondition(y))), state.memory.scale)
@@ -168,25 +172,26 @@ def _direction(gradient: tf.Tensor, memory: Memory, precondition: Preconditioner
 
     # Loops, because a graph with every pair written out takes a server seconds more to prepare.
     def backward(i: tf.Tensor, q: tf.Tensor, alphas: tf.TensorArray) -> tuple[tf.Tensor, tf.Tensor, tf.TensorArray]:
-        alpha = memory.rho[i] * _dot(memory.s[i], q)
-        return i + 1, q - _wide(alpha) * memory.y[i], alphas.write(i, alpha)
+        alpha = memory.rho[i] * _dot(memory.s.exact(i), q)
+        return i + 1, q - _wide(alpha) * memory.y.exact(i), alphas.write(i, alpha)
 
     def forward(i: tf.Tensor, r: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        beta = memory.rho[i] * _dot(memory.y[i], r)
-        return i - 1, r + _wide(alphas.read(i) - beta) * memory.s[i]
+        beta = memory.rho[i] * _dot(memory.y.exact(i), r)
+        return i - 1, r + _wide(alphas.read(i) - beta) * memory.s.exact(i)
 
     def older(i: tf.Tensor, *_: object) -> tf.Tensor:
-        return i < HISTORY
+        return i < count
 
     def newer(i: tf.Tensor, *_: object) -> tf.Tensor:
         return i >= 0
 
-    alphas = tf.TensorArray(tf.float32, size=HISTORY, element_shape=[None], clear_after_read=False)
+    count = memory.pairs()
+    alphas = tf.TensorArray(tf.float32, size=count, element_shape=[None], clear_after_read=False)
     _, q, alphas = tf.while_loop(older, backward, (tf.constant(0), gradient, alphas), parallel_iterations=1)
     r = precondition(q)
     unknown = tf.math.divide_no_nan(FIRST_STEP, tf.reduce_mean(tf.abs(r), axis=[1, 2, 3]))
     r *= _wide(tf.where(memory.scale > 0.0, memory.scale, unknown))
-    _, r = tf.while_loop(newer, forward, (tf.constant(HISTORY - 1), r), parallel_iterations=1)
+    _, r = tf.while_loop(newer, forward, (count - 1, r), parallel_iterations=1)
     return -r
 
 

@@ -40,8 +40,7 @@ class ModelSettings:
         limits: bounds on requests.
 
     Raises:
-        ValueError: a layer that VGG-19 does not have, no or repeated style layers, or `limits.max_side` too small for
-            the layers.
+        ValueError: a layer that VGG-19 does not have, or no or repeated style layers.
     """
 
     style_layers: tuple[str, ...] = contract.STYLE_LAYERS

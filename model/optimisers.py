@@ -15,7 +15,7 @@ from . import adam, lbfgs
 from .checks import check
 from .interruptible import uninlined
 from .losses import LossWeights, Targets
-from .rounding import dequantise, quantise
+from .rounding import Rounded
 from .state import Part, Sizes
 from .stylize import AdamRun, Stylizer
 
@@ -40,7 +40,8 @@ class Optimiser(ABC, Generic[_State]):
         image = tf.TensorSpec(contract.CONTENT_IMAGE.shape, tf.float32)
         # Called, not inlined: signatures share it, and the calls inside it (`interruptible`) may then stand in a loop.
         # In a loop within the loop over examples TensorFlow's inlining ties them to the wrong one.
-        state = tf.nest.map_structure(_spec, tf.function(self.init).get_concrete_function(image).structured_outputs)
+        begin = tf.function(self.init, autograph=False).get_concrete_function(image)
+        state = tf.nest.map_structure(_spec, begin.structured_outputs)
         self.run: Callable[[Targets, _State, Controls], tuple[_State, tf.Tensor]] = uninlined(
             self._run, [targets, state, controls]
         )
@@ -135,10 +136,10 @@ class Lbfgs(Optimiser[lbfgs.LbfgsState]):
     def pack(self, state: lbfgs.LbfgsState) -> tuple[Sizes, list[tf.Tensor]]:
         """See `Optimiser`."""
         memory = state.memory
-        pairs = tf.math.count_nonzero(memory.rho[:, 0], dtype=tf.int32)  # the newest ones, all in front
-        quantised = [*quantise(memory.s[:pairs]), *quantise(memory.y[:pairs]), memory.rho[:pairs]]
+        pairs = memory.pairs()
+        remembered = [tensor[:pairs] for tensor in (*memory.s, *memory.y, memory.rho)]
         own = [state.image, state.gradient, state.losses, state.step, state.shrinks, memory.scale]
-        return _sizes(state.image, tf.constant(0), pairs), [*own, *quantised]
+        return _sizes(state.image, tf.constant(0), pairs), [*own, *remembered]
 
     def parts(self, sizes: Sizes) -> list[Part]:
         """See `Optimiser`."""
@@ -150,13 +151,9 @@ class Lbfgs(Optimiser[lbfgs.LbfgsState]):
 
     def unpack(self, sizes: Sizes, tensors: Sequence[tf.Tensor]) -> lbfgs.LbfgsState:  # noqa: ARG002 - all is in them
         """See `Optimiser`."""
-        image, gradient, losses, step, shrinks, scale, s, s_level, y, y_level, rho = tensors
-        memory = lbfgs.Memory(
-            s=lbfgs.padded(dequantise(s, s_level)),
-            y=lbfgs.padded(dequantise(y, y_level)),
-            rho=lbfgs.padded(rho),
-            scale=scale,
-        )
+        image, gradient, losses, step, shrinks, scale, *remembered = tensors
+        s, s_level, y, y_level, rho = (lbfgs.padded(tensor) for tensor in remembered)
+        memory = lbfgs.Memory(Rounded(s, s_level), Rounded(y, y_level), rho, scale)
         return lbfgs.LbfgsState(image, losses, gradient, step, shrinks, memory)
 
 

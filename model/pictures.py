@@ -14,6 +14,13 @@ from .gif import first_frame
 _HEADER_BYTES = 32
 
 
+# A size that is not told could be any.
+_FILE_RULE = (
+    f"must be a file of one of the formats {', '.join(contract.ENCODED_FORMATS)} with its size in its header; "
+    "got height, width:"
+)
+
+
 def header_size(picture: tf.Tensor) -> tf.Tensor:
     """Height and width that a file claims, read without decoding it.
 
@@ -23,7 +30,7 @@ def header_size(picture: tf.Tensor) -> tf.Tensor:
         picture: string scalar, the file.
 
     Returns:
-        `[2]` int64; zeros where the format is not one that `tf.io.decode_image` knows.
+        `[2]` int64; zeros where it is not told, or the format is none of JPEG, PNG, BMP and WebP.
     """
     padded = tf.strings.join([tf.strings.substr(picture, 0, _HEADER_BYTES), tf.constant(b"\0" * _HEADER_BYTES)])
     header = tf.cast(tf.io.decode_raw(tf.strings.substr(padded, 0, _HEADER_BYTES), tf.uint8), tf.int64)
@@ -46,8 +53,8 @@ def header_size(picture: tf.Tensor) -> tf.Tensor:
     webp = starts(b"RIFF") & starts(b"WEBP", 8)
     lossless = little(21, 4)  # two fields of 14 bits
     found = [
-        (starts(b"\x89PNG\r\n\x1a\n"), big(20, 4), big(16, 4)),
-        (starts(b"GIF8"), little(8, 2), little(6, 2)),
+        # libpng skips other chunks before this one, which could tell of another size.
+        (starts(b"\x89PNG\r\n\x1a\n") & starts(b"IHDR", 12), big(20, 4), big(16, 4)),
         (starts(b"BM"), signed(little(22, 4)), signed(little(18, 4))),
         (webp & starts(b"VP8X", 12), little(27, 3) + 1, little(24, 3) + 1),
         (webp & starts(b"VP8L", 12), lossless // 2**14 % 2**14 + 1, lossless % 2**14 + 1),
@@ -64,7 +71,7 @@ def decode(picture: tf.Tensor, max_side: tf.Tensor, name: tf.Tensor, *, limits: 
     Resized with antialiasing (the tutorial does not, and aliases large photographs), larger or smaller.
 
     Args:
-        picture: string scalar; JPEG, PNG, GIF (first frame), BMP or WebP.
+        picture: string scalar; one of `contract.ENCODED_FORMATS`.
         max_side: int32 scalar, pixels.
         name: of the input, for refusals; string scalar.
         limits: of the model.
@@ -75,12 +82,12 @@ def decode(picture: tf.Tensor, max_side: tf.Tensor, name: tf.Tensor, *, limits: 
     """
     length, most = tf.strings.length(picture), int(limits.numbers()["max_encoded_bytes"])
     picture = check(picture, length <= most, tf.strings.join([name, contract.bytes_rule(most)], separator=" "), length)
-    picture, frame = tf.cond(
+    picture, size = tf.cond(
         tf.strings.substr(picture, 0, 4) == b"GIF8",
         lambda: first_frame(picture),
-        lambda: (picture, tf.zeros([2], tf.int64)),
+        lambda: (picture, header_size(picture)),
     )
-    size = tf.maximum(header_size(picture), frame)
+    picture = check(picture, tf.reduce_all(size > 0), tf.strings.join([name, _FILE_RULE], separator=" "), size)
     picture = check(
         picture,
         tf.reduce_all(size <= limits.max_encoded_pixels) & (tf.reduce_prod(size) <= limits.max_encoded_pixels),
@@ -92,8 +99,9 @@ def decode(picture: tf.Tensor, max_side: tf.Tensor, name: tf.Tensor, *, limits: 
     longest = tf.reduce_max(sides)
     sides = tf.cast(tf.round(sides * tf.cast(max_side, tf.float32) / longest), tf.int32)
     pixels = checked_sides(pixels, sides, tf.strings.join([name, contract.RESIZED]), limits, min_side)
-    image = tf.image.resize(tf.cast(pixels, tf.float32)[None] / 255.0, sides, antialias=True)
-    return tf.clip_by_value(image, 0.0, 1.0)
+    # From the bytes as they are: as floats a photograph takes several times the memory.
+    image = tf.cast(tf.image.resize(pixels[None], sides, antialias=True), tf.float32)
+    return tf.clip_by_value(image / 255.0, 0.0, 1.0)
 
 
 def _decode(picture: tf.Tensor) -> tf.Tensor:

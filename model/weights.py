@@ -6,6 +6,7 @@ import hashlib
 import io
 import re
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -111,6 +112,10 @@ def imagenet_weights() -> Weights:
     return Weights(layers, "imagenet (Keras Applications)", VGG_LICENCE)
 
 
+# What NumPy, zipfile and h5py raise for files that are damaged, encrypted, or something else.
+_UNREADABLE = (OSError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, ValueError, TypeError, RuntimeError)
+
+
 def file_weights(path: Path) -> Weights:
     """The weights in a file.
 
@@ -132,7 +137,7 @@ def file_weights(path: Path) -> Weights:
         with path.open("rb") as file:
             for layer, kind, array in readers[path.suffix](file):
                 arrays.setdefault(layer, {})[kind] = array.astype(np.float32)
-    except (OSError, KeyError, EOFError, zipfile.BadZipFile, ValueError) as error:
+    except _UNREADABLE as error:
         raise ValueError(f"weights in {path.name} cannot be read: {error}") from error
     order = [layer.name for layer in CONV_LAYERS]
     layers: dict[str, LayerWeights] = {}

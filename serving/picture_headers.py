@@ -9,19 +9,19 @@ _FRAME_MARKERS: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 def picture_size(data: bytes) -> tuple[int, int] | None:
-    """Height and width that a JPEG, PNG, GIF, BMP or WebP file claims; None where it is no such file, or cut short.
+    """Height and width that a JPEG, PNG, BMP or WebP file claims; None where it is no such file, or cut short.
 
-    >>> picture_size(b"GIF89a" + bytes([2, 1, 3, 0]))
+    In the header of a GIF there is that of a canvas, and not of its frames.
+
+    >>> picture_size(b"BM" + bytes(16) + bytes([2, 1, 0, 0, 3, 0, 0, 0]))
     (3, 258)
     >>> picture_size(b"no picture") is None
     True
     """
     if data.startswith(b"\xff\xd8\xff"):
         return _jpeg_size(data)
-    if data.startswith(b"\x89PNG\r\n\x1a\n") and len(data) >= 24:
+    if data.startswith(b"\x89PNG\r\n\x1a\n") and data[12:16] == b"IHDR" and len(data) >= 24:
         return int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big")
-    if data.startswith(b"GIF8") and len(data) >= 10:
-        return _little(data, 8, 2), _little(data, 6, 2)
     if data.startswith(b"BM") and len(data) >= 26:
         # A negative height is that of a bitmap that begins with its top row.
         height, width = (int.from_bytes(data[at : at + 4], "little", signed=True) for at in (22, 18))

@@ -51,7 +51,7 @@ CONTENT_LAYER: Final = "block5_conv2"
 STYLE_LAYERS: Final = ("block1_conv1", "block2_conv1", "block3_conv1", "block4_conv1", "block5_conv1")
 
 ENCODED_FORMATS: Final = ("JPEG", "PNG", "GIF", "BMP", "WebP")
-"""What `stylize_encoded` decodes; of an animated picture, the first frame."""
+"""What `stylize_encoded` decodes: of an animated GIF the first frame; WebP only still, and without transparency."""
 
 
 @dataclass(frozen=True)

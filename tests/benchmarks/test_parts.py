@@ -81,13 +81,15 @@ def test_step(bench: Bench) -> None:
     (table,) = step.measure(settings, bench)
     assert [str(row["loop"]).split(":")[0] for row in table.rows] == [
         "tutorial, Keras float32",
-        "ours, float32",
-        "ours, bfloat16",
+        "ours, serving_default, float32",
+        "ours, serving_default, bfloat16",
+        "ours, stylize_lbfgs, float32",
+        "ours, stylize_lbfgs, bfloat16",
         "PyTorch, float32",
         "PyTorch, bfloat16 channels-last",
     ]
     assert_finite(table, "convolutions alone s")
-    assert_finite(Table("", table.rows[:3]), "times as fast as the tutorial", "their share of the step")
+    assert_finite(Table("", table.rows[:5]), "times as fast as the tutorial", "their share of the step")
 
 
 def test_quality(bench: Bench, tmp_path: Path) -> None:

@@ -184,8 +184,8 @@ def test_predict_refuses(server: Target, row: str) -> None:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        (lambda _: b"this is text, and not a picture", r"Unknown image file format\. One of JPEG, .* required"),
-        (lambda _: b"", r"Input is empty"),
+        (lambda _: b"this is text, and not a picture", r"content_bytes must be a file of one of the formats JPEG, PNG"),
+        (lambda _: b"", r"content_bytes must be a file of one of the formats JPEG, PNG"),
         (lambda png: png[:200], r"Invalid PNG data, size 200"),
     ],
     ids=["not an image", "empty", "cut short"],

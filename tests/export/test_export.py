@@ -111,10 +111,12 @@ def publish(output: Path, content: str) -> Path:
     return exporter._publish(staging, output)
 
 
-def test_numbers_in_use_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numbers_are_higher_than_all_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporter.time, "time", lambda: 100.5)
+    assert publish(tmp_path / "empty", "a").name == "100"
     (tmp_path / "100").mkdir(parents=True)
     (tmp_path / "101").touch()
+    (tmp_path / "1e9").touch()
     assert [publish(tmp_path, content).name for content in "ab"] == ["102", "103"]
     assert list((tmp_path / "100").iterdir()) == []
     assert (tmp_path / "102" / "file").read_text() == "a"
@@ -138,6 +140,12 @@ def test_bad_settings_publish_nothing(tmp_path: Path, options: dict[str, object]
     assert not (tmp_path / "m").exists()
 
 
+def test_the_smallest_limits_pass_the_check(tmp_path: Path) -> None:
+    """What the check itself asks of the model is within them."""
+    smallest = Limits(max_side=16, max_pixels=100, max_encoded_pixels=90, max_batch=1, max_steps=1)
+    assert export_model(tiny(tmp_path / "m", limits=smallest)).is_dir()
+
+
 def test_weights_that_end_too_early_are_refused_by_name(tmp_path: Path) -> None:
     kernel, bias = random_weights(0).layers["block1_conv1"]
     np.savez(tmp_path / "w.npz", **{"block1_conv1/kernel": kernel, "block1_conv1/bias": bias})
@@ -158,6 +166,7 @@ DISK_FULL = OSError(28, "No space left on device")
     ("step", "failure"),
     [
         ("write_warmup_requests", DISK_FULL),
+        ("write_warmup_requests", tf.errors.ResourceExhaustedError(None, None, "No space left on device")),
         ("write_card", KeyboardInterrupt()),
         ("validate", KeyboardInterrupt()),
         ("_publish", DISK_FULL),

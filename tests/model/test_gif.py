@@ -29,7 +29,8 @@ def with_frame_of(data: bytes, height: int, width: int) -> bytes:
 
 def decoded(data: bytes) -> np.ndarray:
     limits = Limits(max_encoded_pixels=20_000)
-    return decode(tf.constant(data), tf.constant(WIDTH), tf.constant("content_bytes"), limits=limits, min_side=4).numpy()
+    name = tf.constant("content_bytes")
+    return decode(tf.constant(data), tf.constant(WIDTH), name, limits=limits, min_side=4).numpy()
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,8 @@ def test_colours_of_its_own_are_part_of_the_frame() -> None:
     colours = 3 * 2 ** (data[10] % 8 + 1)
     at = data.index(b"," + struct.pack("<HHHH", 0, 0, WIDTH, HEIGHT))
     header = data[:10] + bytes([data[10] & 0x7F]) + data[11:13]
-    own = header + data[13 + colours : at + 9] + bytes([data[10] & 0x87]) + data[13 : 13 + colours] + data[at + 10 :]
+    flags = bytes([data[at + 9] | data[10] & 0x87])  # whether it is interlaced stays
+    own = header + data[13 + colours : at + 9] + flags + data[13 : 13 + colours] + data[at + 10 :]
     still, size = first_frame(own)
     assert still.numpy() == own
     assert size.numpy().tolist() == [HEIGHT, WIDTH]
@@ -68,8 +70,28 @@ def test_further_frames_are_not_decoded_whatever_they_claim() -> None:
 
 
 def test_a_frame_larger_than_its_picture_counts() -> None:
-    with pytest.raises(tf.errors.InvalidArgumentError, match="at most 20000 pixels; got height, width:.*60000 40000"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"at most 20000 pixels; got height, width:.*60000 40000"):
         decoded(with_frame_of(animated(), 60_000, 40_000))
+
+
+def test_where_the_frame_stands_on_its_canvas_is_forgotten() -> None:
+    """Decoders that cut it off there would show half of it, or nothing."""
+    data = animated(1)
+    at = data.index(b"," + struct.pack("<HHHH", 0, 0, WIDTH, HEIGHT))
+    moved = data[: at + 1] + struct.pack("<HH", 200, 20) + data[at + 5 :]
+    np.testing.assert_array_equal(decoded(moved), decoded(data))
+
+
+def test_an_empty_extension_hides_no_frame() -> None:
+    """To decoders an empty first part is not the last one: what looks like a small frame is another part to them."""
+    data = animated(1)
+    at = data.index(b"," + struct.pack("<HHHH", 0, 0, WIDTH, HEIGHT))
+    small = b"," + struct.pack("<HHHH", 0, 0, 1, 1)
+    hidden = data[:at] + b"!\xfe\0" + small.ljust(45, b"x") + b"\0" + data[at:]
+    assert tf.io.decode_gif(hidden).shape == (1, HEIGHT, WIDTH, 3)
+    still, size = first_frame(hidden)
+    assert size.numpy().tolist() == [HEIGHT, WIDTH]
+    np.testing.assert_array_equal(tf.io.decode_gif(still), tf.io.decode_gif(data))
 
 
 @pytest.mark.parametrize("length", [6, 10, 13, 20, 790, 1000])
@@ -78,9 +100,14 @@ def test_a_file_that_is_cut_short_is_the_decoder_s_to_refuse(length: int) -> Non
         decoded(animated(1)[:length])
 
 
-def test_a_file_in_too_many_parts_is_cut_off() -> None:
+@pytest.mark.parametrize("part", [b"\xff" + 255 * b"x", b"\1x", b"\2xx\1x"], ids=len)
+def test_parts_before_the_frame(part: bytes) -> None:
+    """Of one size they are passed in long runs; in ever changing sizes only so many are."""
     data = animated(1)
-    parts = b"!\xfe" + b"\1x" * 2**18 + b"\0"
-    still, size = first_frame(data[:-1].replace(b",", parts + b",", 1))
-    assert size.numpy().tolist() == [0, 0]
-    assert len(still.numpy()) < 2 * 2**18 + 1000
+    at = data.index(b"," + struct.pack("<HHHH", 0, 0, WIDTH, HEIGHT))
+    long = data[:at] + b"!\xfe" + part * 10_000 + b"\0" + data[at:]
+    if len(part) == 5:
+        with pytest.raises(tf.errors.InvalidArgumentError, match="with its size in its header; got height, width:"):
+            decoded(long)
+    else:
+        np.testing.assert_array_equal(decoded(long), decoded(data))

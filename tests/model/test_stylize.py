@@ -144,7 +144,7 @@ def test_refused(model: StyleTransfer, inputs: dict[str, np.ndarray], message: s
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        ({"content_bytes": [b"not an image"]}, "Unknown image file format"),
+        ({"content_bytes": [b"not an image"]}, "content_bytes must be a file of one of the formats JPEG, PNG"),
         ({"content_bytes": [b""]}, "Input is empty"),
         ({"style_bytes": [png(GOOD[0])[:-20]]}, "Invalid PNG data, size"),
         ({"max_side": [97]}, "max_side must be from 16 to 96; got"),

@@ -108,6 +108,18 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, name: str) -> None:
         file_weights(tmp_path / name)
 
 
+def test_damaged_files_are_refused(tmp_path: Path, rng: np.random.Generator) -> None:
+    np.savez_compressed(tmp_path / "whole.npz", **arrays(rng))
+    whole = (tmp_path / "whole.npz").read_bytes()
+    middle = len(whole) // 2
+    (tmp_path / "damaged.npz").write_bytes(whole[:middle] + b"\xff" * 64 + whole[middle + 64 :])
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    (tmp_path / "array.npy").rename(tmp_path / "array.npz")
+    for name in ("damaged.npz", "array.npz"):
+        with pytest.raises(ValueError, match=f"weights in {name} cannot be read"):
+            file_weights(tmp_path / name)
+
+
 def test_pickles_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", **{"block1_conv1/kernel": np.array([{"a": 1}], dtype=object)})
     with pytest.raises(ValueError, match="allow_pickle=False"):

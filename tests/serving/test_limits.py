@@ -21,7 +21,6 @@ from styleserve.serving.server import MAX_REQUEST_BYTES, EmbeddedServer, ServerS
 HEIGHT, WIDTH = 25, 300
 SAVED: dict[str, tuple[str, dict[str, Any]]] = {
     "PNG": ("PNG", {}),
-    "GIF": ("GIF", {}),
     "BMP": ("BMP", {}),
     "JPEG": ("JPEG", {}),
     "progressive JPEG": ("JPEG", {"progressive": True}),
@@ -50,7 +49,13 @@ def test_size_of_a_picture_that_is_cut_short(name: str) -> None:
     assert {picture_size(data[:length]) for length in range(len(data))} <= {None, (HEIGHT, WIDTH)}
 
 
-@pytest.mark.parametrize("data", [b"", b"\xff\xd8\xff", b"\xff" * 100, b"\xff\xd8" + b"\xff\xe0\0\0" * 50, b"%PDF"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(b"", b"\xff\xd8\xff", b"\xff" * 100, b"\xff\xd8" + b"\xff\xe0\0\0" * 50, b"%PDF", b"GIF89a" + b"\1" * 99),
+        b"\x89PNG\r\n\x1a\n\0\0\0\x08teSt" + b"\0\0\0\1" * 9,
+    ],
+)
 def test_size_of_something_else(data: bytes) -> None:
     assert picture_size(data) is None
 
