@@ -23,7 +23,8 @@ _SIDE: Final = 64
 def warmup_requests(settings: ModelSettings) -> list[predict_pb2.PredictRequest]:
     """One request of one step for each signature."""
     numbers = settings.limits.numbers()
-    side = min(_SIDE, *(math.isqrt(int(numbers[name])) for name in ("max_pixels", "max_encoded_pixels")))
+    max_side = min(_SIDE, math.isqrt(int(numbers["max_pixels"])))
+    side = min(max_side, math.isqrt(int(numbers["max_encoded_pixels"])))
     requests: list[predict_pb2.PredictRequest] = []
     for signature in contract.SIGNATURES.values():
         request = predict_pb2.PredictRequest()
@@ -35,7 +36,7 @@ def warmup_requests(settings: ModelSettings) -> list[predict_pb2.PredictRequest]
             elif field.control is contract.STEPS:
                 request.inputs[field.name].CopyFrom(tf.make_tensor_proto([1], field.dtype))
             elif field.control is contract.MAX_SIDE:
-                request.inputs[field.name].CopyFrom(tf.make_tensor_proto([side], field.dtype))
+                request.inputs[field.name].CopyFrom(tf.make_tensor_proto([max_side], field.dtype))
             elif field is contract.EXAMPLE:
                 request.inputs[field.name].CopyFrom(tf.make_tensor_proto([0], field.dtype))
         requests.append(request)

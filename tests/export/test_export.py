@@ -142,7 +142,7 @@ def test_bad_settings_publish_nothing(tmp_path: Path, options: dict[str, object]
 
 def test_the_smallest_limits_pass_the_check(tmp_path: Path) -> None:
     """What the check itself asks of the model is within them."""
-    smallest = Limits(max_side=16, max_pixels=100, max_encoded_pixels=90, max_batch=1, max_steps=1)
+    smallest = Limits(max_side=16, max_pixels=256, max_encoded_pixels=90, max_batch=1, max_steps=1)
     assert export_model(tiny(tmp_path / "m", limits=smallest)).is_dir()
 
 

@@ -172,7 +172,9 @@ def test_one_way_to_begin(
     for wrong in ({}, {"state": state, **files}, {"state": state, **pictures}, {**files, **pictures}):
         assert advice in refused(model, signature, **wrong)
     assert "style_image must have sides" in refused(model, signature, content_image=pictures["content_image"])
-    assert "style_bytes must be a file of one of the formats" in refused(model, signature, content_bytes=files["content_bytes"])
+    assert "style_bytes must be a file of one of the formats" in refused(
+        model, signature, content_bytes=files["content_bytes"]
+    )
     assert "content_image must have sides from 2 to 96" in refused(
         model, signature, content_image=np.zeros((1, 97, 30, 3), np.float32), style_image=pictures["style_image"]
     )

@@ -145,7 +145,7 @@ def test_refused(model: StyleTransfer, inputs: dict[str, np.ndarray], message: s
     ("inputs", "message"),
     [
         ({"content_bytes": [b"not an image"]}, "content_bytes must be a file of one of the formats JPEG, PNG"),
-        ({"content_bytes": [b""]}, "Input is empty"),
+        ({"content_bytes": [b""]}, "content_bytes must be a file of one of the formats"),
         ({"style_bytes": [png(GOOD[0])[:-20]]}, "Invalid PNG data, size"),
         ({"max_side": [97]}, "max_side must be from 16 to 96; got"),
         ({"max_side": [15]}, "max_side must be from 16 to 96; got"),
