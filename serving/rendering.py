@@ -14,6 +14,7 @@ from string import Template
 from typing import Final
 
 from .deployment import Deployment, DeploymentError, Device, Target
+from .deployment_note import note_of
 
 _FILES: Final = Path(__file__).parent
 _POLICY_OF_THE_NEWEST: Final = """\
@@ -77,8 +78,9 @@ def _compose(deployment: Deployment) -> dict[str, str]:
         "STYLESERVE_DEPLOY_GRPC_MAX_THREADS": str(deployment.grpc_max_threads),
         "STYLESERVE_DEPLOY_MEMORY": f"{deployment.memory_mib}m",
     }
-    files[".env"] = "# Written by `styleserve deploy compose`; compose.yaml says what each of these is.\n" + "".join(
-        f"{name}={value}\n" for name, value in values.items()
+    files[".env"] = (
+        "# Written by `styleserve deploy compose`; compose.yaml says what each of these is.\n"
+        f"{note_of(deployment)}\n" + "".join(f"{name}={value}\n" for name, value in values.items())
     )
     files["compose.yaml"] = _text("compose.yaml")
     return files
@@ -139,7 +141,8 @@ def _kustomization(
         ],
     }
     more = {name: "\n".join(each or ["  []"]) for name, each in lines.items()}
-    return _filled("kubernetes/kustomization.yaml", deployment, {**more, "target": deployment.target.value})
+    more |= {"target": deployment.target.value, "note": note_of(deployment)}
+    return _filled("kubernetes/kustomization.yaml", deployment, more)
 
 
 def _filled(path: str, deployment: Deployment, more: Mapping[str, str] | None = None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -122,6 +123,10 @@ def run(*arguments: str) -> Any:
 KUBERNETES = ("kubernetes", "--model", "pvc://models/style_transfer")
 
 
+def texts(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
@@ -213,6 +218,116 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_half(
     with pytest.raises(DeploymentError, match=r"cannot write .*: No space left on device"):
         write(tmp_path, {"a": "new"}, force=True)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "old")]
+
+
+# --- the command, over a folder that it wrote ----------------------------------------------------------------------
+
+GPUS = (*KUBERNETES, "--device", "gpu", "--replicas", "3", "--calls", "2")
+
+
+def test_a_label_is_moved_and_all_else_stays(here: Path) -> None:
+    assert run(*GPUS, "--envoy", "-o", "k8s").exit_code == 0
+    before = texts(here / "k8s")
+    done = run("kubernetes", "--label", "stable=7", "--label", "canary=8", "-o", "k8s", "--force")
+    assert done.exit_code == 0, done.output
+    assert (
+        "Kept from before: --model pvc://models/style_transfer --device gpu --replicas 3 --calls 2 --envoy "
+        "(--fresh forgets it).\n"
+    ) in done.stderr
+    after = texts(here / "k8s")
+    assert {name for name in before if before[name] != after[name]} == {"config/models.config", "kustomization.yaml"}
+    assert 'version_labels { key: "canary" value: 8 }' in after["config/models.config"]
+
+    again = run("kubernetes", "--label", "stable=8", "-o", "k8s", "--force")
+    assert "--label" not in again.stderr
+    assert "canary" not in texts(here / "k8s")["config/models.config"]
+    assert "--label stable=8" in run("kubernetes", "-o", "k8s").stderr
+
+    assert run("kubernetes", "--newest", "-o", "k8s", "--force").exit_code == 0
+    assert texts(here / "k8s") == before
+
+
+def test_every_option_stays(here: Path) -> None:
+    options = ("--port", "8600", "--monitoring", "--envoy", "--model-name", "art", "--label", "stable=7")
+    more = ("--calls", "3", "--max-side", "512", "--device", "gpu", "--image", "tensorflow/serving:2.19.1-gpu")
+    assert run("compose", "--model", "it's a model", *options, *more).exit_code == 0
+    before = texts(here / "deployments" / "compose")
+    assert run("compose").exit_code == 0
+    assert texts(here / "deployments" / "compose") == before
+
+
+def test_the_model_stays_where_it_is_in_whatever_folder_one_is(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("compose", "-o", str(here / "c"))
+    (here / "elsewhere").mkdir()
+    monkeypatch.chdir(here / "elsewhere")
+    done = run("compose", "--calls", "2", "--force", "-o", str(here / "c"))
+    assert f"Kept from before: --model {here}/models/{DEFAULT_MODEL_NAME} " in done.stderr
+    assert f"STYLESERVE_DEPLOY_MODEL_BASE_PATH='{here}/models/{DEFAULT_MODEL_NAME}'\n" in texts(here / "c")[".env"]
+
+
+def test_what_was_switched_on_is_switched_off(here: Path) -> None:
+    run("compose", "--envoy", "--monitoring")
+    done = run("compose", "--no-envoy", "--no-monitoring", "--force")
+    assert done.exit_code == 0, done.output
+    written = texts(here / "deployments" / "compose")[".env"]
+    assert "COMPOSE_PROFILES=cpu\n" in written
+
+
+def test_a_fresh_start_forgets_what_was_there(here: Path) -> None:
+    run(*KUBERNETES, "-o", "new")
+    run(*GPUS, "-o", "k8s")
+    refused = run(*KUBERNETES, "-o", "k8s", "--fresh")
+    assert refused.exit_code == EXIT_DEPLOY_FAILED
+    assert "--force replaces it" in refused.stderr
+    done = run(*KUBERNETES, "-o", "k8s", "--fresh", "--force")
+    assert "Kept" not in done.stderr
+    new = texts(here / "new")
+    assert {name: text for name, text in texts(here / "k8s").items() if name in new} == new
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        "",
+        "# Made with: {",
+        "# Made with: []",
+        '# Made with: {"model": "pvc://models/a"}',
+        '# Made with: {"target": "kubernetes", "model": "pvc://models/a", "nodes": 3}',
+        '# Made with: {"target": "kubernetes", "model": "pvc://models/a", "replicas": "3"}',
+        '# Made with: {"target": "kubernetes", "model": "pvc://models/a", "replicas": 0}',
+        '# Made with: {"target": "kubernetes", "model": "pvc://models/a", "labels": ["stable"]}',
+    ],
+)
+def test_options_that_are_not_known_do_not_go_back_in_silence(here: Path, note: str) -> None:
+    run(*GPUS, "-o", "k8s")
+    path = here / "k8s" / "kustomization.yaml"
+    path.write_text(re.sub("# Made with: .*", note, path.read_text()))
+    before = texts(here / "k8s")
+    done = run(*KUBERNETES, "--label", "stable=7", "-o", "k8s", "--force")
+    assert done.exit_code == EXIT_DEPLOY_FAILED
+    assert "kustomization.yaml does not say with which options it was made" in done.stderr
+    assert "name them all, with --fresh" in done.stderr
+    assert "Traceback" not in done.output
+    assert texts(here / "k8s") == before
+    assert run(*KUBERNETES, "-o", "k8s", "--force", "--fresh").exit_code == 0
+
+
+@pytest.mark.usefixtures("here")
+def test_a_folder_is_of_one_target() -> None:
+    run(*KUBERNETES, "-o", "k8s")
+    done = run("kserve", "--model", "gs://bucket/model", "-o", "k8s", "--force")
+    assert done.exit_code == EXIT_DEPLOY_FAILED
+    assert "the files in k8s are for kubernetes, not for kserve; -o names another folder" in done.stderr
+
+
+@pytest.mark.usefixtures("here")
+def test_the_newest_version_or_labels() -> None:
+    done = run("compose", "--newest", "--label", "stable=7")
+    assert done.exit_code == EXIT_DEPLOY_FAILED
+    assert "leave one of them out" in done.stderr
+
+
+# --- files ---------------------------------------------------------------------------------------------------------
 
 
 def test_files_can_be_read_by_the_user_of_a_server(here: Path) -> None:
