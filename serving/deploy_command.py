@@ -16,7 +16,7 @@ from styleserve.contract import DEFAULT_MODEL_NAME
 
 from .deployment import Deployment, DeploymentError, Device, Target
 from .deployment_note import kept, noted
-from .rendering import rendered
+from .rendering import BATCHING_CONFIG, rendered
 
 EXIT_DEPLOY_FAILED = 1
 """The deployment cannot be as it was asked for, or cannot be written."""
@@ -68,6 +68,9 @@ def deploy(
         str | None,
         typer.Option(help="Image of TensorFlow Serving, NAME:TAG.", show_default="the published one for the device"),
     ] = None,
+    batching: Annotated[
+        bool | None, _option("batching", "Let the server join requests with numbers; config/batching.config says how.")
+    ] = None,
     calls: Annotated[int | None, _option("calls", "Predict calls that a server takes at a time.", _SIZES)] = None,
     max_side: Annotated[
         int | None,
@@ -118,6 +121,7 @@ def deploy(
         "model_name": model_name,
         "device": device,
         "image": image,
+        "batching": batching,
         "calls": calls,
         "max_side": max_side,
         "replicas": replicas,
@@ -143,6 +147,8 @@ def deploy(
             if stays := kept(before, named):
                 typer.echo(f"Kept from before: {stays} (--fresh forgets it).", err=True)
         files = rendered(deployment)
+        if not fresh and (folder / BATCHING_CONFIG).is_file():
+            files.pop(BATCHING_CONFIG, None)  # is there to be changed, and so is handed out once
         if dry_run:
             for name, text in files.items():
                 typer.echo(f"# ----- {folder / name}\n{text}")
@@ -219,7 +225,10 @@ def _notes(deployment: Deployment) -> Iterator[str]:
         if not model.is_dir():
             yield f"Note: there is no directory {model} yet; `styleserve export` makes it."
     side = deployment.max_side
-    yield f"A server may take {deployment.memory_mib} MiB: {deployment.calls} calls of up to {side} x {side} pixels."
+    yield (
+        f"A server may take {deployment.memory_mib} MiB: {deployment.calls} calls of up to {side} x {side} pixels"
+        f"{', joined into batches' if deployment.batching else ''}."
+    )
 
 
 def _next_step(deployment: Deployment, folder: Path) -> str:

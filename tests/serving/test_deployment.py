@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import subprocess
@@ -14,10 +15,13 @@ import typer
 from typer.testing import CliRunner
 
 from styleserve.contract import DEFAULT_MODEL_NAME
+from styleserve.serving.batching_settings import BatchingSettings
 from styleserve.serving.command import register
 from styleserve.serving.deploy_command import EXIT_DEPLOY_FAILED, write
 from styleserve.serving.deployment import Deployment, DeploymentError, Device, Target
 from styleserve.serving.rendering import rendered
+
+from .deployments import FILES
 
 
 def deployment(target: str = "kubernetes", **fields: Any) -> Deployment:
@@ -41,6 +45,7 @@ def deployment(target: str = "kubernetes", **fields: Any) -> Deployment:
         ({"prometheus": "http://a:9090\nb: c"}, "the address of Prometheus"),
         ({"replicas": 0}, "replicas is 0; it must be from 1 to 1000"),
         ({"calls": 0}, "calls is 0"),
+        ({"calls": 1, "batching": True}, "calls is 1; it must be at least 2 with batching, which joins calls"),
         ({"max_side": 15}, "max_side is 15; it must be from 16"),
         ({"cpus": 0}, "cpus is 0"),
         ({"drain_s": -1}, "drain_s is -1"),
@@ -103,6 +108,20 @@ def test_memory_holds_what_was_measured() -> None:
         assert deployment(calls=1, max_side=side).memory_mib * 2**20 / 1e6 > measured_mb
     assert deployment(calls=4, max_side=1024).memory_mib == 1024 + 4 * 3000
     assert deployment(calls=4, max_side=512).memory_mib == 1024 + 4 * 750
+
+
+def test_memory_holds_the_copies_that_fill_batches() -> None:
+    """However the calls that are under way at a time fall into batches."""
+    settings = BatchingSettings.from_file(FILES / "config" / "batching.config")
+
+    @functools.cache
+    def most(calls: int) -> int:
+        sizes = range(1, min(calls, settings.max_batch_size) + 1)
+        return max((settings.padded(size) + most(calls - size) for size in sizes), default=0)
+
+    for calls in range(2, 20):
+        assert deployment(calls=calls, batching=True).pictures == most(calls)
+    assert deployment(calls=4, max_side=512, batching=True).memory_mib == 1024 + 5 * 750
 
 
 def test_memory_and_calls_go_to_the_server_together() -> None:
@@ -248,7 +267,7 @@ def test_a_label_is_moved_and_all_else_stays(here: Path) -> None:
 
 
 def test_every_option_stays(here: Path) -> None:
-    options = ("--port", "8600", "--monitoring", "--envoy", "--model-name", "art", "--label", "stable=7")
+    options = ("--port", "8600", "--monitoring", "--envoy", "--batching", "--model-name", "art", "--label", "stable=7")
     more = ("--calls", "3", "--max-side", "512", "--device", "gpu", "--image", "tensorflow/serving:2.19.1-gpu")
     assert run("compose", "--model", "it's a model", *options, *more).exit_code == 0
     before = texts(here / "deployments" / "compose")
@@ -266,11 +285,12 @@ def test_the_model_stays_where_it_is_in_whatever_folder_one_is(here: Path, monke
 
 
 def test_what_was_switched_on_is_switched_off(here: Path) -> None:
-    run("compose", "--envoy", "--monitoring")
-    done = run("compose", "--no-envoy", "--no-monitoring", "--force")
+    run("compose", "--envoy", "--monitoring", "--batching")
+    done = run("compose", "--no-envoy", "--no-monitoring", "--no-batching", "--force")
     assert done.exit_code == 0, done.output
     written = texts(here / "deployments" / "compose")[".env"]
     assert "COMPOSE_PROFILES=cpu\n" in written
+    assert "STYLESERVE_DEPLOY_ENABLE_BATCHING=false\n" in written
 
 
 def test_a_fresh_start_forgets_what_was_there(here: Path) -> None:
@@ -325,6 +345,17 @@ def test_the_newest_version_or_labels() -> None:
     done = run("compose", "--newest", "--label", "stable=7")
     assert done.exit_code == EXIT_DEPLOY_FAILED
     assert "leave one of them out" in done.stderr
+
+
+def test_how_calls_are_joined_is_written_once(here: Path) -> None:
+    run("compose", "--batching")
+    path = here / "deployments" / "compose" / "config" / "batching.config"
+    shipped = path.read_text()
+    path.write_text("max_batch_size { value: 2 }\n")
+    assert run("compose", "--calls", "2", "--force").exit_code == 0
+    assert path.read_text() == "max_batch_size { value: 2 }\n"
+    assert run("compose", "--batching", "--force", "--fresh").exit_code == 0
+    assert path.read_text() == shipped
 
 
 # --- files ---------------------------------------------------------------------------------------------------------

@@ -111,6 +111,8 @@ def test_the_image_and_compose_start_the_server_alike() -> None:
     assert compose.pop("model_config_file") == "/config/models.config"
     assert image.pop("monitoring_config_file") == "/models/monitoring.config"
     assert compose.pop("monitoring_config_file") == "/config/monitoring.config"
+    # As good as not there: the image has no such flags.
+    assert (compose.pop("enable_batching"), compose.pop("batching_parameters_file")) == ("false", "")
     assert image == compose
     assert image["port"] == str(DEFAULT_PORT)
     assert image["enable_profiler"] == "false"
@@ -225,6 +227,15 @@ def test_what_the_command_writes_by_default_is_what_compose_does_without_it() ->
     )
     assert values == {name: defaults[name] for name in values}
     assert files_of("compose")["compose.yaml"] == (FILES / "compose.yaml").read_text()
+
+
+def test_batching_is_switched_on_with_both_flags_and_the_file() -> None:
+    files = files_of("compose", batching=True)
+    text = DEFAULT.sub(lambda found: values_of(files).get(found[1], found[2]), files["compose.yaml"])
+    told = flags(yaml.safe_load(text)["services"]["cpu"]["command"])
+    assert told["enable_batching"] == "true"
+    assert told["batching_parameters_file"] == "/config/batching.config"
+    assert files["config/batching.config"] == (FILES / "config" / "batching.config").read_text()
 
 
 def compose(*arguments: str) -> subprocess.CompletedProcess[str]:
