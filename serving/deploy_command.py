@@ -16,6 +16,7 @@ from styleserve.contract import DEFAULT_MODEL_NAME
 
 from .deployment import Deployment, DeploymentError, Device, Target
 from .deployment_note import kept, noted
+from .exported_with import newer_than_the_server
 from .rendering import BATCHING_CONFIG, rendered
 
 EXIT_DEPLOY_FAILED = 1
@@ -224,6 +225,8 @@ def _notes(deployment: Deployment) -> Iterator[str]:
         model = Path(deployment.model or "")
         if not model.is_dir():
             yield f"Note: there is no directory {model} yet; `styleserve export` makes it."
+        if newer := newer_than_the_server(model, deployment):
+            yield f"Warning: {newer}"
     side = deployment.max_side
     yield (
         f"A server may take {deployment.memory_mib} MiB: {deployment.calls} calls of up to {side} x {side} pixels"

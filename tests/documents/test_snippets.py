@@ -23,10 +23,10 @@ from styleserve.client import StyleServeError, protos
 from styleserve.client import errors as client_errors
 from styleserve.client.causes import service_error
 from styleserve.client.job_files import read_jobs
-from styleserve.serving.deployment import Device, Target
+from styleserve.serving.deployment import SERVING_VERSION, Device, Target
 from styleserve.serving.deployment_note import noted
 
-from .blocks import README, ROOT, Block, Call, blocks, calls
+from .blocks import PAGES, README, ROOT, Block, Call, blocks, calls
 
 TRIED = {"sh", "python", "json", "csv", "textproto", "nginx", "text"}
 SHOWN = {"{toctree}", "{image}", "{eval-rst}", "{literalinclude}"}
@@ -75,6 +75,17 @@ def test_commands_that_stop_and_go_on_work() -> None:
     done = [CliRunner().invoke(app, list(call.words[1:])) for call in ran]
     assert [each.exit_code for each in done] == [0, 0]
     assert "80 steps" in done[-1].output
+
+
+def test_what_is_installed_to_export_is_no_newer_than_what_serves() -> None:
+    """A server may not load what a newer TensorFlow wrote: whoever installs one to export gets that of the lock."""
+    text = "".join(page.read_text() for page in PAGES)
+    installed = re.findall(r"pip install [^`\n]*\[tensorflow\]", text)
+    assert len(installed) >= 4
+    assert [each for each in installed if "--constraint requirements.lock" not in each] == []
+    (locked,) = re.findall(r"^tensorflow==(.+)$", (ROOT / "requirements.lock").read_text(), re.M)
+    exporter, server = ([int(part) for part in version.split(".")[:2]] for version in (locked, SERVING_VERSION))
+    assert exporter <= server
 
 
 @pytest.mark.parametrize("target", sorted({call.words[1] for call in calls("make")}))

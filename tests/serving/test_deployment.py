@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import re
 import subprocess
@@ -19,6 +20,7 @@ from styleserve.serving.batching_settings import BatchingSettings
 from styleserve.serving.command import register
 from styleserve.serving.deploy_command import EXIT_DEPLOY_FAILED, write
 from styleserve.serving.deployment import Deployment, DeploymentError, Device, Target
+from styleserve.serving.exported_with import CARD_NAME, exporter_of
 from styleserve.serving.rendering import rendered
 
 from .deployments import FILES
@@ -356,6 +358,53 @@ def test_how_calls_are_joined_is_written_once(here: Path) -> None:
     assert path.read_text() == "max_batch_size { value: 2 }\n"
     assert run("compose", "--batching", "--force", "--fresh").exit_code == 0
     assert path.read_text() == shipped
+
+
+# --- a model of a newer TensorFlow than the server's ---------------------------------------------------------------
+
+
+def exported(model: Path, version: int, tensorflow: str | None) -> None:
+    path = model / str(version) / CARD_NAME
+    path.parent.mkdir(parents=True)
+    if tensorflow is not None:
+        path.write_text(json.dumps({"versions": {"styleserve": "0.1.0", "tensorflow": tensorflow}}))
+
+
+@pytest.mark.parametrize(
+    ("tensorflow", "options", "warned"),
+    [
+        ("2.21.0", (), True),
+        ("3.0.0", ("--device", "gpu"), True),
+        ("2.20.1", (), False),
+        ("2.9.1", (), False),
+        ("2.21.0", ("--image", "tensorflow/serving:2.21.0"), False),
+        ("2.21.0", ("--image", "registry.example.org/tensorflow/serving:2.20.0-gpu"), True),
+        ("2.21.0", ("--image", "registry.example.org/own:2.20.0"), False),
+        ("2.21.0", ("--label", "stable=7"), False),
+        ("2.21.0", ("--label", "stable=7", "--label", "canary=8"), True),
+        (None, (), False),
+        ("new", (), False),
+    ],
+)
+def test_a_model_that_the_server_may_not_read(
+    here: Path, tensorflow: str | None, options: tuple[str, ...], warned: bool
+) -> None:
+    model = here / "models" / DEFAULT_MODEL_NAME
+    exported(model, 7, "2.20.0")
+    exported(model, 8, tensorflow)
+    (model / ".9-staging").mkdir()
+    done = run("compose", *options)
+    assert done.exit_code == 0, done.output
+    assert (
+        f"version 8 of the model was exported with TensorFlow {tensorflow}, which is newer" in done.stderr
+    ) is warned
+    assert ("Export it with TensorFlow 2.20 (" in done.stderr) is warned
+
+
+def test_the_card_of_an_export_tells_its_tensorflow(tiny_model_base: Path) -> None:
+    tensorflow = pytest.importorskip("tensorflow")
+    (version,) = [path for path in tiny_model_base.iterdir() if path.name.isdigit()]
+    assert exporter_of(version) == tensorflow.__version__
 
 
 # --- files ---------------------------------------------------------------------------------------------------------
