@@ -21,8 +21,11 @@ EXIT_START_FAILED = 1
 
 def register(app: typer.Typer) -> None:
     """Adds `serve` and `deploy` to the command line."""
-    for command in (serve, deploy):
-        app.command(rich_help_panel="Server")(command)
+    for command, failure in (
+        (serve, "No model, a broken model, a setting that cannot be used, or a port that is taken."),
+        (deploy, "The deployment cannot be as it was asked for, or cannot be written."),
+    ):
+        app.command(rich_help_panel="Server", epilog=f"Exit codes: 0: Success. 1: {failure} 2: Wrong usage.")(command)
 
 
 def serve(

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
 from styleserve.contract import DEFAULT_MODEL_NAME
 
 from .deployment import Deployment, DeploymentError, Device, Target
-from .rendering import rendered
+from .deployment_note import kept, noted
+from .exported_with import newer_than_the_server
+from .rendering import BATCHING_CONFIG, rendered
 
 EXIT_DEPLOY_FAILED = 1
 """The deployment cannot be as it was asked for, or cannot be written."""
@@ -22,6 +25,18 @@ EXIT_DEPLOY_FAILED = 1
 _SIZES: Final = "Sizes"
 _KUBERNETES: Final = "Kubernetes"
 _LABEL: Final = re.compile(r"([^=]+)=([0-9]{1,19})")
+
+
+def _option(field: str, text: str, panel: str | None = None) -> Any:  # noqa: ANN401 - as Typer has it
+    """An option for a field of a deployment. Without it comes None, for which what was there before can stand."""
+    usual = getattr(Deployment, field)
+    flag = f"--{field.replace('_', '-')}"
+    return typer.Option(
+        f"{flag}/--no-{field}" if usual is False else flag,
+        help=text,
+        show_default=False if usual is False else str(getattr(usual, "value", usual)),
+        rich_help_panel=panel,
+    )
 
 
 def deploy(
@@ -39,92 +54,102 @@ def deploy(
             show_default=f"for compose, models/{DEFAULT_MODEL_NAME}",
         ),
     ] = None,
-    model_name: Annotated[str, typer.Option(help="What requests call the model.")] = Deployment.model_name,
+    model_name: Annotated[str | None, _option("model_name", "What requests call the model.")] = None,
     label: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=VERSION",
-            help="Serve this version under a label, as in stable=1700000000; several times for several. Without, the "
-            "newest version is served.",
+            help="Serve this version under a label, as in stable=1700000000; several times for several, and these "
+            "alone. Without any, the newest version is served.",
         ),
     ] = None,
-    device: Annotated[Device, typer.Option(help="What computes.")] = Deployment.device,
+    newest: Annotated[bool, typer.Option("--newest", help="Take all labels away; serve the newest version.")] = False,
+    device: Annotated[Device | None, _option("device", "What computes.")] = None,
     image: Annotated[
         str | None,
         typer.Option(help="Image of TensorFlow Serving, NAME:TAG.", show_default="the published one for the device"),
     ] = None,
-    calls: Annotated[
-        int, typer.Option(help="Predict calls that a server takes at a time.", rich_help_panel=_SIZES)
-    ] = Deployment.calls,
+    batching: Annotated[
+        bool | None, _option("batching", "Let the server join requests with numbers; config/batching.config says how.")
+    ] = None,
+    calls: Annotated[int | None, _option("calls", "Predict calls that a server takes at a time.", _SIZES)] = None,
     max_side: Annotated[
-        int,
-        typer.Option(
-            help="Longest side, in pixels, that memory is asked for: that of `styleserve export --max-side`.",
-            rich_help_panel=_SIZES,
+        int | None,
+        _option(
+            "max_side",
+            "Longest side, in pixels, that memory is asked for: that of `styleserve export --max-side`.",
+            _SIZES,
         ),
-    ] = Deployment.max_side,
+    ] = None,
     replicas: Annotated[
-        int, typer.Option(help="Servers; with --max-replicas, the fewest.", rich_help_panel=_KUBERNETES)
-    ] = Deployment.replicas,
+        int | None, _option("replicas", "Servers; with --max-replicas, the fewest.", _KUBERNETES)
+    ] = None,
     max_replicas: Annotated[
         int | None,
         typer.Option(help="Most servers, by load, with KEDA.", show_default="--replicas", rich_help_panel=_KUBERNETES),
     ] = None,
-    cpus: Annotated[
-        int, typer.Option(help="Processors to ask for, for each server.", rich_help_panel=_KUBERNETES)
-    ] = Deployment.cpus,
+    cpus: Annotated[int | None, _option("cpus", "Processors to ask for, for each server.", _KUBERNETES)] = None,
     drain_s: Annotated[
-        int,
-        typer.Option(help="Seconds that a server goes on with its calls while it leaves.", rich_help_panel=_KUBERNETES),
-    ] = Deployment.drain_s,
-    namespace: Annotated[
-        str, typer.Option(help="Namespace of all that is made.", rich_help_panel=_KUBERNETES)
-    ] = Deployment.namespace,
+        int | None, _option("drain_s", "Seconds that a server goes on with its calls while it leaves.", _KUBERNETES)
+    ] = None,
+    namespace: Annotated[str | None, _option("namespace", "Namespace of all that is made.", _KUBERNETES)] = None,
     prometheus: Annotated[
-        str, typer.Option(help="Prometheus that KEDA asks for the load.", rich_help_panel=_KUBERNETES)
-    ] = Deployment.prometheus,
+        str | None, _option("prometheus", "Prometheus that KEDA asks for the load.", _KUBERNETES)
+    ] = None,
     prometheus_namespace: Annotated[
-        str, typer.Option(help="Namespace that may read the metrics.", rich_help_panel=_KUBERNETES)
-    ] = Deployment.prometheus_namespace,
-    port: Annotated[int, typer.Option(help="Port of this machine, for compose.")] = Deployment.port,
+        str | None, _option("prometheus_namespace", "Namespace that may read the metrics.", _KUBERNETES)
+    ] = None,
+    port: Annotated[int | None, _option("port", "Port of this machine, for compose.")] = None,
     envoy: Annotated[
-        bool, typer.Option("--envoy", help="Put Envoy in front: TLS, certificates of clients, balancing.")
-    ] = False,
+        bool | None, _option("envoy", "Put Envoy in front: TLS, certificates of clients, balancing.")
+    ] = None,
     monitoring: Annotated[
-        bool, typer.Option("--monitoring", help="Run Prometheus and Grafana beside it, for compose.")
-    ] = False,
+        bool | None, _option("monitoring", "Run Prometheus and Grafana beside it, for compose.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the files, and write none.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there already.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Begin with the defaults, and not with what the folder was made with.")
+    ] = False,
 ) -> None:
     """Write the files that run an exported model on TensorFlow Serving, for Docker Compose, Kubernetes or KServe.
 
-    Prints the command that starts it.
+    Prints the command that starts it. In a folder that it wrote before it changes what it is told, and keeps the rest.
     """
-    if model is None and target is Target.compose:
-        model = f"models/{DEFAULT_MODEL_NAME}"
     folder = output or Path("deployments") / target.value
+    given: dict[str, Any] = {
+        "model": model,
+        "model_name": model_name,
+        "device": device,
+        "image": image,
+        "batching": batching,
+        "calls": calls,
+        "max_side": max_side,
+        "replicas": replicas,
+        "max_replicas": max_replicas,
+        "cpus": cpus,
+        "drain_s": drain_s,
+        "namespace": namespace,
+        "prometheus": prometheus,
+        "prometheus_namespace": prometheus_namespace,
+        "port": port,
+        "envoy": envoy,
+        "monitoring": monitoring,
+    }
     try:
-        deployment = Deployment(
-            target=target,
-            model=model,
-            model_name=model_name,
-            labels=tuple(_label(each) for each in label or ()),
-            device=device,
-            image=image,
-            replicas=replicas,
-            max_replicas=max_replicas,
-            calls=calls,
-            max_side=max_side,
-            cpus=cpus,
-            drain_s=drain_s,
-            namespace=namespace,
-            prometheus=prometheus,
-            prometheus_namespace=prometheus_namespace,
-            port=port,
-            envoy=envoy,
-            monitoring=monitoring,
-        )
+        named = {name: value for name, value in given.items() if value is not None} | _labels(label or [], newest)
+        before = None if fresh else noted(folder, target)
+        if before is None:
+            if target is Target.compose:
+                named.setdefault("model", f"models/{DEFAULT_MODEL_NAME}")
+            deployment = Deployment(target=target, **named)
+        else:
+            deployment = replace(before, **named)
+            if stays := kept(before, named):
+                typer.echo(f"Kept from before: {stays} (--fresh forgets it).", err=True)
         files = rendered(deployment)
+        if not fresh and (folder / BATCHING_CONFIG).is_file():
+            files.pop(BATCHING_CONFIG, None)  # is there to be changed, and so is handed out once
         if dry_run:
             for name, text in files.items():
                 typer.echo(f"# ----- {folder / name}\n{text}")
@@ -134,12 +159,8 @@ def deploy(
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(EXIT_DEPLOY_FAILED) from error
     typer.echo(_next_step(deployment, folder))
-    if target is Target.compose and not Path(deployment.model or "").is_dir():
-        typer.echo(f"Note: there is no directory {deployment.model} yet; `styleserve export` makes it.", err=True)
-    typer.echo(
-        f"A server may take {deployment.memory_mib} MiB: {calls} calls of up to {max_side} x {max_side} pixels.",
-        err=True,
-    )
+    for note in _notes(deployment):
+        typer.echo(note, err=True)
 
 
 def write(folder: Path, files: Mapping[str, str], *, force: bool = False) -> None:
@@ -184,11 +205,33 @@ def _write(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def _labels(given: Iterable[str], newest: bool) -> dict[str, Any]:
+    labels = tuple(_label(each) for each in given)
+    if labels and newest:
+        raise DeploymentError("--newest takes all labels away, and --label gives some; leave one of them out")
+    return {"labels": labels} if labels or newest else {}
+
+
 def _label(given: str) -> tuple[str, int]:
     found = _LABEL.fullmatch(given)
     if found is None:
         raise DeploymentError(f"the label is {given!r}; it must be NAME=VERSION, as in stable=1700000000")
     return found[1], int(found[2])
+
+
+def _notes(deployment: Deployment) -> Iterator[str]:
+    """What to know of a deployment that was written."""
+    if deployment.target is Target.compose:
+        model = Path(deployment.model or "")
+        if not model.is_dir():
+            yield f"Note: there is no directory {model} yet; `styleserve export` makes it."
+        if newer := newer_than_the_server(model, deployment):
+            yield f"Warning: {newer}"
+    side = deployment.max_side
+    yield (
+        f"A server may take {deployment.memory_mib} MiB: {deployment.calls} calls of up to {side} x {side} pixels"
+        f"{', joined into batches' if deployment.batching else ''}."
+    )
 
 
 def _next_step(deployment: Deployment, folder: Path) -> str:

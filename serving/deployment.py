@@ -103,6 +103,7 @@ class Deployment:
         port: of this machine.
         envoy: whether Envoy is put in front.
         monitoring: whether Prometheus and Grafana run beside it.
+        batching: whether the server joins requests.
 
     Raises:
         DeploymentError: a value cannot be used, or two contradict each other.
@@ -126,6 +127,7 @@ class Deployment:
     port: int = DEFAULT_PORT
     envoy: bool = False
     monitoring: bool = False
+    batching: bool = False
 
     def __post_init__(self) -> None:
         _check(_MODEL_NAME, self.model_name, "the model's name", "letters, digits, '_', '.' and '-'")
@@ -142,6 +144,8 @@ class Deployment:
         ):
             if not least <= value <= most:
                 raise DeploymentError(f"{name} is {value}; it must be from {least} to {most}")
+        if self.batching and self.calls < 2:
+            raise DeploymentError(f"calls is {self.calls}; it must be at least 2 with batching, which joins calls")
         self._check_labels()
         self._check_image()
         self._check_model()
@@ -150,7 +154,15 @@ class Deployment:
     @property
     def memory_mib(self) -> int:
         """Memory of a server, in MiB."""
-        return BASE_MIB + self.calls * -(-BYTES_PER_PIXEL * self.max_side**2 // MIB)
+        return BASE_MIB + self.pictures * -(-BYTES_PER_PIXEL * self.max_side**2 // MIB)
+
+    @property
+    def pictures(self) -> int:
+        """Pictures that a server works on at a time: one for each call, and with batching the copies that fill batches.
+
+        By `config/batching.config`, a batch of three is filled up to four, and no other is.
+        """
+        return self.calls + self.calls // 3 if self.batching else self.calls
 
     @property
     def grpc_max_threads(self) -> int:

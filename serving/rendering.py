@@ -14,12 +14,15 @@ from string import Template
 from typing import Final
 
 from .deployment import Deployment, DeploymentError, Device, Target
+from .deployment_note import note_of
 
 _FILES: Final = Path(__file__).parent
 _POLICY_OF_THE_NEWEST: Final = """\
     # The newest version alone. While it changes both are loaded: budget twice the memory.
     model_version_policy { latest { num_versions: 1 } }
 """
+BATCHING_CONFIG: Final = "config/batching.config"
+_BATCHING_FLAGS: Final = ("--enable_batching=true", f"--batching_parameters_file=/{BATCHING_CONFIG}")
 _MONITORING: Final = ("prometheus.yaml", "datasources.yaml", "dashboards.yaml", "styleserve.json")
 
 
@@ -51,11 +54,12 @@ def _versions(labels: Iterable[tuple[str, int]]) -> str:
     return "".join(f"    {line}\n" for line in lines)
 
 
-def _config(deployment: Deployment, base_path: str | None = None) -> dict[str, str]:
-    return {
-        "config/models.config": models_config(deployment, base_path),
+def _config(deployment: Deployment) -> dict[str, str]:
+    files = {
+        "config/models.config": models_config(deployment),
         "config/monitoring.config": _text("config/monitoring.config"),
     }
+    return files | ({BATCHING_CONFIG: _text(BATCHING_CONFIG)} if deployment.batching else {})
 
 
 def _compose(deployment: Deployment) -> dict[str, str]:
@@ -68,6 +72,7 @@ def _compose(deployment: Deployment) -> dict[str, str]:
     # Also without their profile: somebody may switch it on later.
     files |= {f"monitoring/{name}": _text(f"monitoring/{name}") for name in _MONITORING}
     files["envoy.yaml"] = _text("envoy.yaml")
+    files[BATCHING_CONFIG] = _text(BATCHING_CONFIG)
     values = {
         "COMPOSE_PROFILES": ",".join(profiles),
         "STYLESERVE_DEPLOY_IMAGE": deployment.image_name,
@@ -76,9 +81,12 @@ def _compose(deployment: Deployment) -> dict[str, str]:
         "STYLESERVE_DEPLOY_PORT": str(deployment.port),
         "STYLESERVE_DEPLOY_GRPC_MAX_THREADS": str(deployment.grpc_max_threads),
         "STYLESERVE_DEPLOY_MEMORY": f"{deployment.memory_mib}m",
+        "STYLESERVE_DEPLOY_ENABLE_BATCHING": "true" if deployment.batching else "false",
+        "STYLESERVE_DEPLOY_BATCHING_FILE": f"/{BATCHING_CONFIG}" if deployment.batching else "",
     }
-    files[".env"] = "# Written by `styleserve deploy compose`; compose.yaml says what each of these is.\n" + "".join(
-        f"{name}={value}\n" for name, value in values.items()
+    files[".env"] = (
+        "# Written by `styleserve deploy compose`; compose.yaml says what each of these is.\n"
+        f"{note_of(deployment)}\n" + "".join(f"{name}={value}\n" for name, value in values.items())
     )
     files["compose.yaml"] = _text("compose.yaml")
     return files
@@ -96,9 +104,10 @@ def _kubernetes(deployment: Deployment) -> dict[str, str]:
     if deployment.max_replicas is not None:
         resources.append("scaled-object.yaml")
         patches.append("no-replicas.yaml")
-    files = {name: _filled(f"kubernetes/{name}", deployment) for name in (*resources, *patches)}
-    files |= _config(deployment)
-    maps = {"styleserve-config": ["config/models.config", "config/monitoring.config"]}
+    more = {"batching": _batching(deployment, indent=12)}
+    files = {name: _filled(f"kubernetes/{name}", deployment, more) for name in (*resources, *patches)}
+    files |= (config := _config(deployment))
+    maps = {"styleserve-config": list(config)}
     if deployment.envoy:
         maps["styleserve-envoy"] = ["envoy.yaml"]
         files["envoy.yaml"] = _text("envoy.yaml")
@@ -116,10 +125,13 @@ def _kserve(deployment: Deployment) -> dict[str, str]:
         limits += ", nvidia.com/gpu: 1"
     lines = ["        env:", *(f'          - {{name: {name}, value: "{value}"}}' for name, value in env.items())]
     more = {"env": "\n".join(lines if env else ["        env: []"]), "limits": limits}
+    more["batching"] = _batching(deployment, indent=10)
     files = {"inference-service.yaml": _filled("kserve/inference-service.yaml", deployment, more)}
     base_path = None if deployment.model is None else "/mnt/models"
-    files["config/models.config"] = models_config(deployment, base_path)
-    maps = {"styleserve-config": ["config/models.config"]}
+    config = {**_config(deployment), "config/models.config": models_config(deployment, base_path)}
+    del config["config/monitoring.config"]  # of the port for metrics, which is not opened there
+    files |= config
+    maps = {"styleserve-config": list(config)}
     files["kustomization.yaml"] = _kustomization(deployment, ["inference-service.yaml"], [], maps)
     return files
 
@@ -139,7 +151,13 @@ def _kustomization(
         ],
     }
     more = {name: "\n".join(each or ["  []"]) for name, each in lines.items()}
-    return _filled("kubernetes/kustomization.yaml", deployment, {**more, "target": deployment.target.value})
+    more |= {"target": deployment.target.value, "note": note_of(deployment)}
+    return _filled("kubernetes/kustomization.yaml", deployment, more)
+
+
+def _batching(deployment: Deployment, *, indent: int) -> str:
+    """Further arguments of the server, as lines of YAML."""
+    return "".join(f"\n{' ' * indent}- {flag}" for flag in _BATCHING_FLAGS) if deployment.batching else ""
 
 
 def _filled(path: str, deployment: Deployment, more: Mapping[str, str] | None = None) -> str:

@@ -4,10 +4,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from styleserve import __version__
@@ -24,6 +26,15 @@ def test_every_command_is_in_the_readme() -> None:
     listed = re.findall(r"^│ ([a-z]+) ", shown, re.MULTILINE)
     assert {"stylize", "export", "serve"} <= set(listed)
     assert [name for name in listed if f"`{name}" not in README and name != "version"] == []
+
+
+def test_every_command_lists_its_exit_codes() -> None:
+    commands: dict[str, Any] = vars(get_command(app))["commands"]
+    assert len(commands) > 9
+    for name in commands:
+        shown = re.sub(r"\s+", " ", CliRunner().invoke(app, [name, "--help"]).output)
+        listed = re.findall(r" (\d+): [A-Z]", shown.partition("Exit codes:")[2])
+        assert {"0", "1", "2"} <= set(listed), name
 
 
 def test_python_of_the_readme_runs(

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ from styleserve.client import StyleServeError, protos
 from styleserve.client import errors as client_errors
 from styleserve.client.causes import service_error
 from styleserve.client.job_files import read_jobs
+from styleserve.serving.deployment import SERVING_VERSION, Device, Target
+from styleserve.serving.deployment_note import noted
 
-from .blocks import README, ROOT, Block, Call, blocks, calls
+from .blocks import PAGES, README, ROOT, Block, Call, blocks, calls
 
 TRIED = {"sh", "python", "json", "csv", "textproto", "nginx", "text"}
 SHOWN = {"{toctree}", "{image}", "{eval-rst}", "{literalinclude}"}
@@ -74,6 +77,17 @@ def test_commands_that_stop_and_go_on_work() -> None:
     assert "80 steps" in done[-1].output
 
 
+def test_what_is_installed_to_export_is_no_newer_than_what_serves() -> None:
+    """A server may not load what a newer TensorFlow wrote: whoever installs one to export gets that of the lock."""
+    text = "".join(page.read_text() for page in PAGES)
+    installed = re.findall(r"pip install [^`\n]*\[tensorflow\]", text)
+    assert len(installed) >= 4
+    assert [each for each in installed if "--constraint requirements.lock" not in each] == []
+    (locked,) = re.findall(r"^tensorflow==(.+)$", (ROOT / "requirements.lock").read_text(), re.M)
+    exporter, server = ([int(part) for part in version.split(".")[:2]] for version in (locked, SERVING_VERSION))
+    assert exporter <= server
+
+
 @pytest.mark.parametrize("target", sorted({call.words[1] for call in calls("make")}))
 def test_make_targets_exist(target: str) -> None:
     done = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, check=False)  # noqa: S607
@@ -81,17 +95,41 @@ def test_make_targets_exist(target: str) -> None:
 
 
 DEPLOYMENTS = [call for call in calls("styleserve") if call.words[1] == "deploy"]
+PRODUCTION = {
+    "compose": ("--device", "gpu", "--calls", "3", "--model-name", "art"),
+    "kubernetes": ("--model", "pvc://models/style_transfer", "--device", "gpu", "--replicas", "3", "--calls", "3"),
+}
+"""What stands in a folder before a command of the documents changes it."""
 
 
-@pytest.mark.parametrize("call", DEPLOYMENTS, ids=str)
+@pytest.mark.parametrize("call", [call for call in DEPLOYMENTS if "--force" not in call.words], ids=str)
 @pytest.mark.usefixtures("desk")
 def test_deployments_are_written(call: Call) -> None:
     done = CliRunner().invoke(app, list(call.words[1:]))
     assert done.exit_code == 0, done.output
 
 
+@pytest.mark.parametrize("call", [call for call in DEPLOYMENTS if "--force" in call.words], ids=str)
+def test_deployments_that_are_changed_are_so_in_what_is_named_alone(call: Call, desk: Path) -> None:
+    target = call.words[2]
+    assert "-o" not in call.words
+    assert CliRunner().invoke(app, ["deploy", target, *PRODUCTION[target]]).exit_code == 0
+    before = noted(desk / "deployments" / target, Target(target))
+    done = CliRunner().invoke(app, list(call.words[1:]))
+    assert done.exit_code == 0, done.output
+    after = noted(desk / "deployments" / target, Target(target))
+    assert before is not None
+    assert after is not None
+    changed = {each.name for each in fields(before) if getattr(before, each.name) != getattr(after, each.name)}
+    named = {word.removeprefix("--").replace("-", "_") for word in call.words if word.startswith("--")}
+    assert changed <= named | ({"labels"} if {"label", "newest"} & named else set())
+    assert after.device is Device.gpu
+
+
 def test_files_that_commands_name_exist(desk: Path) -> None:
     """In the repository, or where a command of the documents writes them."""
+    for target, options in PRODUCTION.items():
+        CliRunner().invoke(app, ["deploy", target, *options])
     for call in DEPLOYMENTS:
         CliRunner().invoke(app, [*call.words[1:], "--force"])
     found = [call.words[i + 1] for call in calls("docker") for i, word in enumerate(call.words) if word == "-f"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,16 @@ METRICS = {
 }
 """Of TensorFlow Serving, from its util.cc and prometheus_exporter.cc, and TensorFlow's loader, with their labels."""
 
+OWN_METRICS = {
+    "styleserve_calls_running": (),
+    "styleserve_calls_waiting": (),
+    "styleserve_refused_total": ("reason",),
+    "styleserve_cancelled_total": ("where",),
+    "styleserve_steps_total": ("model_name",),
+    **{f"styleserve_wait_seconds{end}": ("le",) for end in _HISTOGRAM},
+}
+"""Of the embedded server, beside those, with their labels."""
+
 FROM_PROMETHEUS = {"job", "instance", "namespace"}
 """Labels that Prometheus adds when it asks."""
 
@@ -100,20 +110,20 @@ def flags(arguments: Iterable[str]) -> dict[str, str]:
     return dict(found)
 
 
-def check_query(query: str) -> None:
+def check_query(query: str, metrics: Mapping[str, tuple[str, ...]] = METRICS) -> None:
     """Holds a PromQL expression against the metrics and labels that there are."""
     text = query.replace("$__rate_interval", "5m")
     parsed = promql_parser.parse(text)
     selectors = list(_selectors(parsed))
     assert selectors
     for selector in selectors:
-        assert selector.name in METRICS, query
-        known = set(METRICS[selector.name]) | FROM_PROMETHEUS
+        assert selector.name in metrics, query
+        known = set(metrics[selector.name]) | FROM_PROMETHEUS
         assert {matcher.name for matcher in selector.matchers.matchers} <= known, query
     grouped = {label.strip() for group in re.findall(r"by \(([^)]*)\)", text) for label in group.split(",")}
-    assert grouped <= {label for selector in selectors for label in METRICS[selector.name]} | FROM_PROMETHEUS, query
+    assert grouped <= {label for selector in selectors for label in metrics[selector.name]} | FROM_PROMETHEUS, query
     for counter in re.findall(r"(?:rate)\(([^{\[]+)", text):
-        assert counter.endswith((*_HISTOGRAM, "_count", "_runs")), query
+        assert counter.endswith((*_HISTOGRAM, "_count", "_runs", "_total")), query
 
 
 def _selectors(node: Any) -> Iterator[Any]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +16,14 @@ import typer
 from typer.testing import CliRunner
 
 from styleserve.contract import DEFAULT_MODEL_NAME
+from styleserve.serving.batching_settings import BatchingSettings
 from styleserve.serving.command import register
 from styleserve.serving.deploy_command import EXIT_DEPLOY_FAILED, write
 from styleserve.serving.deployment import Deployment, DeploymentError, Device, Target
+from styleserve.serving.exported_with import CARD_NAME, exporter_of
 from styleserve.serving.rendering import rendered
+
+from .deployments import FILES
 
 
 def deployment(target: str = "kubernetes", **fields: Any) -> Deployment:
@@ -40,6 +47,7 @@ def deployment(target: str = "kubernetes", **fields: Any) -> Deployment:
         ({"prometheus": "http://a:9090\nb: c"}, "the address of Prometheus"),
         ({"replicas": 0}, "replicas is 0; it must be from 1 to 1000"),
         ({"calls": 0}, "calls is 0"),
+        ({"calls": 1, "batching": True}, "calls is 1; it must be at least 2 with batching, which joins calls"),
         ({"max_side": 15}, "max_side is 15; it must be from 16"),
         ({"cpus": 0}, "cpus is 0"),
         ({"drain_s": -1}, "drain_s is -1"),
@@ -104,6 +112,20 @@ def test_memory_holds_what_was_measured() -> None:
     assert deployment(calls=4, max_side=512).memory_mib == 1024 + 4 * 750
 
 
+def test_memory_holds_the_copies_that_fill_batches() -> None:
+    """However the calls that are under way at a time fall into batches."""
+    settings = BatchingSettings.from_file(FILES / "config" / "batching.config")
+
+    @functools.cache
+    def most(calls: int) -> int:
+        sizes = range(1, min(calls, settings.max_batch_size) + 1)
+        return max((settings.padded(size) + most(calls - size) for size in sizes), default=0)
+
+    for calls in range(2, 20):
+        assert deployment(calls=calls, batching=True).pictures == most(calls)
+    assert deployment(calls=4, max_side=512, batching=True).memory_mib == 1024 + 5 * 750
+
+
 def test_memory_and_calls_go_to_the_server_together() -> None:
     text = rendered(deployment(calls=2, max_side=512))["deployment.yaml"]
     assert "--grpc_max_threads=3\n" in text
@@ -120,6 +142,10 @@ def run(*arguments: str) -> Any:
 
 
 KUBERNETES = ("kubernetes", "--model", "pvc://models/style_transfer")
+
+
+def texts(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
@@ -213,6 +239,175 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_half(
     with pytest.raises(DeploymentError, match=r"cannot write .*: No space left on device"):
         write(tmp_path, {"a": "new"}, force=True)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "old")]
+
+
+# --- the command, over a folder that it wrote ----------------------------------------------------------------------
+
+GPUS = (*KUBERNETES, "--device", "gpu", "--replicas", "3", "--calls", "2")
+
+
+def test_a_label_is_moved_and_all_else_stays(here: Path) -> None:
+    assert run(*GPUS, "--envoy", "-o", "k8s").exit_code == 0
+    before = texts(here / "k8s")
+    done = run("kubernetes", "--label", "stable=7", "--label", "canary=8", "-o", "k8s", "--force")
+    assert done.exit_code == 0, done.output
+    assert (
+        "Kept from before: --model pvc://models/style_transfer --device gpu --replicas 3 --calls 2 --envoy "
+        "(--fresh forgets it).\n"
+    ) in done.stderr
+    after = texts(here / "k8s")
+    assert {name for name in before if before[name] != after[name]} == {"config/models.config", "kustomization.yaml"}
+    assert 'version_labels { key: "canary" value: 8 }' in after["config/models.config"]
+
+    again = run("kubernetes", "--label", "stable=8", "-o", "k8s", "--force")
+    assert "--label" not in again.stderr
+    assert "canary" not in texts(here / "k8s")["config/models.config"]
+    assert "--label stable=8" in run("kubernetes", "-o", "k8s").stderr
+
+    assert run("kubernetes", "--newest", "-o", "k8s", "--force").exit_code == 0
+    assert texts(here / "k8s") == before
+
+
+def test_every_option_stays(here: Path) -> None:
+    options = ("--port", "8600", "--monitoring", "--envoy", "--batching", "--model-name", "art", "--label", "stable=7")
+    more = ("--calls", "3", "--max-side", "512", "--device", "gpu", "--image", "tensorflow/serving:2.19.1-gpu")
+    assert run("compose", "--model", "it's a model", *options, *more).exit_code == 0
+    before = texts(here / "deployments" / "compose")
+    assert run("compose").exit_code == 0
+    assert texts(here / "deployments" / "compose") == before
+
+
+def test_the_model_stays_where_it_is_in_whatever_folder_one_is(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("compose", "-o", str(here / "c"))
+    (here / "elsewhere").mkdir()
+    monkeypatch.chdir(here / "elsewhere")
+    done = run("compose", "--calls", "2", "--force", "-o", str(here / "c"))
+    assert f"Kept from before: --model {here}/models/{DEFAULT_MODEL_NAME} " in done.stderr
+    assert f"STYLESERVE_DEPLOY_MODEL_BASE_PATH='{here}/models/{DEFAULT_MODEL_NAME}'\n" in texts(here / "c")[".env"]
+
+
+def test_what_was_switched_on_is_switched_off(here: Path) -> None:
+    run("compose", "--envoy", "--monitoring", "--batching")
+    done = run("compose", "--no-envoy", "--no-monitoring", "--no-batching", "--force")
+    assert done.exit_code == 0, done.output
+    written = texts(here / "deployments" / "compose")[".env"]
+    assert "COMPOSE_PROFILES=cpu\n" in written
+    assert "STYLESERVE_DEPLOY_ENABLE_BATCHING=false\n" in written
+
+
+def test_a_fresh_start_forgets_what_was_there(here: Path) -> None:
+    run(*KUBERNETES, "-o", "new")
+    run(*GPUS, "-o", "k8s")
+    refused = run(*KUBERNETES, "-o", "k8s", "--fresh")
+    assert refused.exit_code == EXIT_DEPLOY_FAILED
+    assert "--force replaces it" in refused.stderr
+    done = run(*KUBERNETES, "-o", "k8s", "--fresh", "--force")
+    assert "Kept" not in done.stderr
+    new = texts(here / "new")
+    assert {name: text for name, text in texts(here / "k8s").items() if name in new} == new
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        "",
+        "# Made with: {",
+        "# Made with: []",
+        '# Made with: {"model": "pvc://models/a"}',
+        '# Made with: {"target": "kubernetes", "model": "pvc://models/a", "nodes": 3}',
+        '# Made with: {"target": "kubernetes", "model": "pvc://models/a", "replicas": "3"}',
+        '# Made with: {"target": "kubernetes", "model": "pvc://models/a", "replicas": 0}',
+        '# Made with: {"target": "kubernetes", "model": "pvc://models/a", "labels": ["stable"]}',
+    ],
+)
+def test_options_that_are_not_known_do_not_go_back_in_silence(here: Path, note: str) -> None:
+    run(*GPUS, "-o", "k8s")
+    path = here / "k8s" / "kustomization.yaml"
+    path.write_text(re.sub("# Made with: .*", note, path.read_text()))
+    before = texts(here / "k8s")
+    done = run(*KUBERNETES, "--label", "stable=7", "-o", "k8s", "--force")
+    assert done.exit_code == EXIT_DEPLOY_FAILED
+    assert "kustomization.yaml does not say with which options it was made" in done.stderr
+    assert "name them all, with --fresh" in done.stderr
+    assert "Traceback" not in done.output
+    assert texts(here / "k8s") == before
+    assert run(*KUBERNETES, "-o", "k8s", "--force", "--fresh").exit_code == 0
+
+
+@pytest.mark.usefixtures("here")
+def test_a_folder_is_of_one_target() -> None:
+    run(*KUBERNETES, "-o", "k8s")
+    done = run("kserve", "--model", "gs://bucket/model", "-o", "k8s", "--force")
+    assert done.exit_code == EXIT_DEPLOY_FAILED
+    assert "the files in k8s are for kubernetes, not for kserve; -o names another folder" in done.stderr
+
+
+@pytest.mark.usefixtures("here")
+def test_the_newest_version_or_labels() -> None:
+    done = run("compose", "--newest", "--label", "stable=7")
+    assert done.exit_code == EXIT_DEPLOY_FAILED
+    assert "leave one of them out" in done.stderr
+
+
+def test_how_calls_are_joined_is_written_once(here: Path) -> None:
+    run("compose", "--batching")
+    path = here / "deployments" / "compose" / "config" / "batching.config"
+    shipped = path.read_text()
+    path.write_text("max_batch_size { value: 2 }\n")
+    assert run("compose", "--calls", "2", "--force").exit_code == 0
+    assert path.read_text() == "max_batch_size { value: 2 }\n"
+    assert run("compose", "--batching", "--force", "--fresh").exit_code == 0
+    assert path.read_text() == shipped
+
+
+# --- a model of a newer TensorFlow than the server's ---------------------------------------------------------------
+
+
+def exported(model: Path, version: int, tensorflow: str | None) -> None:
+    path = model / str(version) / CARD_NAME
+    path.parent.mkdir(parents=True)
+    if tensorflow is not None:
+        path.write_text(json.dumps({"versions": {"styleserve": "0.1.0", "tensorflow": tensorflow}}))
+
+
+@pytest.mark.parametrize(
+    ("tensorflow", "options", "warned"),
+    [
+        ("2.21.0", (), True),
+        ("3.0.0", ("--device", "gpu"), True),
+        ("2.20.1", (), False),
+        ("2.9.1", (), False),
+        ("2.21.0", ("--image", "tensorflow/serving:2.21.0"), False),
+        ("2.21.0", ("--image", "registry.example.org/tensorflow/serving:2.20.0-gpu"), True),
+        ("2.21.0", ("--image", "registry.example.org/own:2.20.0"), False),
+        ("2.21.0", ("--label", "stable=7"), False),
+        ("2.21.0", ("--label", "stable=7", "--label", "canary=8"), True),
+        (None, (), False),
+        ("new", (), False),
+    ],
+)
+def test_a_model_that_the_server_may_not_read(
+    here: Path, tensorflow: str | None, options: tuple[str, ...], warned: bool
+) -> None:
+    model = here / "models" / DEFAULT_MODEL_NAME
+    exported(model, 7, "2.20.0")
+    exported(model, 8, tensorflow)
+    (model / ".9-staging").mkdir()
+    done = run("compose", *options)
+    assert done.exit_code == 0, done.output
+    assert (
+        f"version 8 of the model was exported with TensorFlow {tensorflow}, which is newer" in done.stderr
+    ) is warned
+    assert ("Export it with TensorFlow 2.20 (" in done.stderr) is warned
+
+
+def test_the_card_of_an_export_tells_its_tensorflow(tiny_model_base: Path) -> None:
+    tensorflow = pytest.importorskip("tensorflow")
+    (version,) = [path for path in tiny_model_base.iterdir() if path.name.isdigit()]
+    assert exporter_of(version) == tensorflow.__version__
+
+
+# --- files ---------------------------------------------------------------------------------------------------------
 
 
 def test_files_can_be_read_by_the_user_of_a_server(here: Path) -> None:

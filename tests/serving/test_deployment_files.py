@@ -23,14 +23,17 @@ from tensorflow_serving.config import model_server_config_pb2
 from styleserve.contract import DEFAULT_MODEL_NAME, DEFAULT_PORT
 from styleserve.serving.config_files import MonitoringConfig, read_config
 from styleserve.serving.deployment import Deployment, Device, Target
+from styleserve.serving.metrics import Metrics
 from styleserve.serving.rendering import models_config
 from styleserve.serving.versions import configs_from_proto
 
-from .deployments import FILES, METRICS, check_query, files_of, flags, written
+from .deployments import FILES, METRICS, OWN_METRICS, check_query, files_of, flags, written
 
 DEFAULT = re.compile(r"\$\{(\w+):-([^}]*)\}")
 LABELS = (("stable", 1700000000), ("canary", 1700000001))
 DASHBOARD: dict[str, Any] = json.loads((FILES / "monitoring" / "styleserve.json").read_text())
+(ROW,) = [panel for panel in DASHBOARD["panels"] if panel["type"] == "row"]
+PANELS = [*(panel for panel in DASHBOARD["panels"] if panel is not ROW), *ROW["panels"]]
 
 
 def models_of(text: str) -> dict[str, Any]:
@@ -111,6 +114,8 @@ def test_the_image_and_compose_start_the_server_alike() -> None:
     assert compose.pop("model_config_file") == "/config/models.config"
     assert image.pop("monitoring_config_file") == "/models/monitoring.config"
     assert compose.pop("monitoring_config_file") == "/config/monitoring.config"
+    # As good as not there: the image has no such flags.
+    assert (compose.pop("enable_batching"), compose.pop("batching_parameters_file")) == ("false", "")
     assert image == compose
     assert image["port"] == str(DEFAULT_PORT)
     assert image["enable_profiler"] == "false"
@@ -227,6 +232,15 @@ def test_what_the_command_writes_by_default_is_what_compose_does_without_it() ->
     assert files_of("compose")["compose.yaml"] == (FILES / "compose.yaml").read_text()
 
 
+def test_batching_is_switched_on_with_both_flags_and_the_file() -> None:
+    files = files_of("compose", batching=True)
+    text = DEFAULT.sub(lambda found: values_of(files).get(found[1], found[2]), files["compose.yaml"])
+    told = flags(yaml.safe_load(text)["services"]["cpu"]["command"])
+    assert told["enable_batching"] == "true"
+    assert told["batching_parameters_file"] == "/config/batching.config"
+    assert files["config/batching.config"] == (FILES / "config" / "batching.config").read_text()
+
+
 def compose(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs Docker Compose, as a plugin or by itself; skips the test where there is none."""
     for command in (["docker", "compose"], ["docker-compose"]):
@@ -279,16 +293,28 @@ def test_the_dashboard_asks_the_source_that_is_provisioned() -> None:
     assert services["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"] in mounts
     named = re.findall(r'"uid": "([^"]+)"', json.dumps(DASHBOARD["panels"]) + json.dumps(DASHBOARD["templating"]))
     assert set(named) == {source["uid"]}
-    assert len(named) > len(DASHBOARD["panels"])
+    assert len(named) > len(PANELS)
 
 
-QUERIES = [(panel["title"], target["expr"]) for panel in DASHBOARD["panels"] for target in panel["targets"]]
+QUERIES = [(panel["title"], target["expr"]) for panel in PANELS for target in panel["targets"]]
 
 
 @pytest.mark.parametrize(("panel", "query"), QUERIES)
 def test_the_dashboard_asks_for_metrics_that_there_are(panel: str, query: str) -> None:
-    assert panel
-    check_query(query)
+    own = panel in [each["title"] for each in ROW["panels"]]
+    check_query(query, OWN_METRICS if own else METRICS)
+
+
+def test_the_row_of_the_embedded_server_has_all_that_it_alone_tells() -> None:
+    """In the dashboard, in the documents, and in the server itself."""
+    page = Metrics(running=lambda: 1, waiting=lambda: 2).page().decode()
+    families = {name for name in re.findall(r"^# TYPE (\S+) ", page, re.M) if name.startswith("styleserve_")}
+    asked = " ".join(target["expr"] for panel in ROW["panels"] for target in panel["targets"])
+    own = {family: {name for name in OWN_METRICS if name.startswith(family)} for family in families}
+    assert set().union(*own.values()) == set(OWN_METRICS)
+    assert [family for family, names in own.items() if not any(name in asked for name in names)] == []
+    listed = (FILES.parent / "docs" / "deploy" / "metrics.md").read_text()
+    assert [family for family in families if f"`{family}`" not in listed] == []
 
 
 @pytest.mark.parametrize(
@@ -325,13 +351,13 @@ def test_the_documents_list_the_metrics_with_their_labels() -> None:
 
 def test_panels_lie_beside_each_other() -> None:
     taken: set[tuple[int, int]] = set()
-    for panel in DASHBOARD["panels"]:
+    for panel in (*PANELS, ROW):
         place = panel["gridPos"]
         cells = {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}
         assert not cells & taken, panel["title"]
         assert place["x"] + place["w"] <= 24
         taken |= cells
-    assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
+    assert len({panel["id"] for panel in (*PANELS, ROW)}) == len(PANELS) + 1
 
 
 def test_prometheus_takes_its_configuration() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import subprocess
@@ -15,7 +16,10 @@ import pytest
 from google.protobuf import text_format
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import prediction_service_pb2_grpc
+from typer.testing import CliRunner
 
+import styleserve.serving
+from styleserve.__main__ import app
 from styleserve.client import ConnectionSettings, RequestRefused, RetryPolicy, ServerUnavailable, StyleClient
 from styleserve.serving import EmbeddedServer, ServerSettings, StartError
 from styleserve.serving.config_files import SSLConfig
@@ -41,7 +45,7 @@ class Authority:
     def sign(self, name: str) -> tuple[Path, Path]:
         """Certificate and key."""
         cert, request, extension = (self.folder / f"{name}.{suffix}" for suffix in ("pem", "csr", "ext"))
-        extension.write_text("subjectAltName=IP:127.0.0.1\n")
+        extension.write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
         self._openssl("req", *self._new(name), "-out", request)
         by = ("-CA", self.ca, "-CAkey", self.folder / "ca.key", "-CAcreateserial", "-days", 2)
         self._openssl("x509", "-req", "-in", request, *by, "-extfile", extension, "-out", cert)
@@ -223,6 +227,26 @@ def test_tls_and_a_token(
             client.status()
         with client_of(server) as client, pytest.raises(ServerUnavailable):  # not encrypted
             client.status()
+
+
+@needs_openssl
+def test_the_probe_of_the_documents(
+    stand_in_base: Path, tmp_path: Path, authority: Authority, own_pair: Any, token_file: Path
+) -> None:
+    page = (Path(styleserve.serving.__file__).resolve().parents[1] / "docs" / "deploy" / "security.md").read_text()
+    (line,) = re.findall(r"^styleserve (wait .+)$", page, re.M)
+    config = ssl_config(tmp_path / "ssl.config", server_cert=own_pair[0], server_key=own_pair[1])
+    settings = ServerSettings(port=0, grace_s=0.0, ssl_config_file=config, token_file=token_file)
+
+    def probe(server: EmbeddedServer, token: str) -> int:
+        address = server.address.replace("127.0.0.1", "localhost")
+        said = {"localhost:8500": address, "ca.pem": str(authority.ca), "5": "60"}
+        words = [said.get(word, word) for word in line.split()]
+        return CliRunner().invoke(app, words, env={"STYLESERVE_TOKEN": token}).exit_code
+
+    with EmbeddedServer(stand_in_base, settings=settings) as server:
+        assert probe(server, TOKEN) == 0
+        assert probe(server, "") == RequestRefused.exit_code
 
 
 @needs_openssl
