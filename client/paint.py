@@ -119,17 +119,17 @@ def stylize(
     if result is None:
         with printing.spinner(f"Painting, on {client.server}", quiet=quiet):
             result = client.stylize(*pictures, **asked, signature=None if signature is None else signature.value)
-    saved = result.save(output)  # first: whatever becomes of the report, the picture is there
+        result.save(output)  # first: whatever becomes of the report, the picture is there
     for note in result.notes:
         printing.say(f"Note: {note}.")
     if not as_json:
-        typer.echo(printing.stylized_line(result, saved))
+        typer.echo(printing.stylized_line(result, output))
     if report is not None:
         with printing.spinner("Drawing the report", quiet=quiet):
             drawing = client.report(*pictures, result, timeout_s=timeout)
         save_image(drawing, report, text=result.facts())
     if as_json:
-        printing.print_json(printing.stylized_json(result, saved, report))
+        printing.print_json(printing.stylized_json(result, output, report))
     elif report is not None:
         typer.echo(f"{report}: the report")
 
