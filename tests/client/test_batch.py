@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -29,6 +30,7 @@ from styleserve.client import (
     StyleClient,
     run_batch,
 )
+from styleserve.client import batch as module
 from styleserve.client.manifest import MANIFEST_NAME, Manifest
 from tests.client.proxy import Proxy
 
@@ -327,6 +329,37 @@ def test_nobody_there_for_too_long(jobs: list[Job], out: Path) -> None:
     assert [type(result.error).__name__ for result in results] == ["ServerUnavailable"] * 3
     assert "given up, as no job came to an end for 0.5 s: no server answers at 127.0.0.1:1" in str(results[0].error)
     assert len(records(out)) == 3
+
+
+def shifted(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Moves the batch's clock on."""
+    offset = 0.0
+
+    def move(seconds: float) -> None:
+        nonlocal offset
+        offset += seconds
+
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + offset))
+    return move
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL], ids=lambda code: code.name)
+def test_patience_is_not_used_up_while_a_server_works(
+    stub: Any, jobs: list[Job], out: Path, monkeypatch: pytest.MonkeyPatch, code: grpc.StatusCode
+) -> None:
+    """One server was never there; the other works on a job for longer than that, and then loses it."""
+    good, move = stub.predict, shifted(monkeypatch)
+
+    def predict(request: Any, context: grpc.ServicerContext) -> Any:
+        if len(stub.requests) == 1:
+            move(10_000)
+            context.abort(code, "lost")
+        return good(request)
+
+    stub.predict_in_context = predict
+    (result,) = run(jobs[:1], "127.0.0.1:1", stub.address, out=out, patience_s=5000)
+    assert result.error is None
+    assert len(stub.requests) == 2
 
 
 def test_one_of_two_servers_dies_for_good(
