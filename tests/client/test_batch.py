@@ -433,19 +433,25 @@ def test_results_that_have_no_place(stub: Any, jobs: list[Job], out: Path, tmp_p
     def job(output: str) -> Job:
         return Job(content=jobs[0].content, style=jobs[0].style, output=output)
 
-    out.mkdir()
+    (out / "there").mkdir(parents=True)
+    (out / "link").symlink_to("there")
+    (out / "a-link.png").symlink_to("a.png")
     (out / "away").symlink_to(tmp_path)
     (out / "file.png").write_bytes(b"")
     cases: list[tuple[list[Job], type[Exception], str]] = [
         ([job("a.png"), job("./a.png")], JobListError, "two jobs would both be saved as a.png"),
+        ([job("a.png"), job("A.png")], JobListError, "be saved as a.png and as A.png, which may be one file"),
+        ([job("a.png"), job("a-link.png")], JobListError, "be saved as a.png and as a-link.png, which may be one file"),
+        ([job("there/b.png"), job("link/B.png")], JobListError, "be saved as there/b.png and as link/B.png"),
         ([job("away/b.png")], OutputError, "leads out of"),
         ([job("file.png/a.png")], OutputError, "cannot make the folder"),
     ]
     for wrong, kind, message in cases:
         with pytest.raises(kind, match=message):
             run([*jobs[:2], *wrong], stub.address, out=out)
-    with pytest.raises(JobListError, match=r"would be saved over .*0\.png, which is to be read"):
-        run([job("0.png")], stub.address, out=tmp_path)
+    for over in ("0.png", "0.PNG", "out/away/0.png"):
+        with pytest.raises(JobListError, match=r"would be saved over .*0\.png, which is to be read"):
+            run([job(over)], stub.address, out=tmp_path)
     assert stub.requests == []
 
 
