@@ -92,27 +92,28 @@ def run_batch(
 
     Args:
         jobs: to do.
-        clients: one for each server that is to work, all for models of one name; without retries of their own, which
-            would hide from the batch how much a server takes.
+        clients: one for each server that is to work, all for one model: its name, and its version or label if one is
+            named; without retries of their own, which would hide from the batch how much a server takes.
         folder: for the results and the manifest; it is made if need be.
         settings: how to go about it.
         on_progress: is told whenever calls were started or came back, in the iterating thread.
 
     Raises:
-        ValueError: there is no client, or they are for models of different names.
+        ValueError: there is no client, or they are not for one model.
         JobListError: two jobs have one output, or one's output is a picture that another reads.
         OutputError: another run is at work in the folder, or it cannot be written to. Jobs that are left are not begun:
             they would be painted for nothing.
     """
     settings = BatchSettings() if settings is None else settings
-    if len({client.model_name for client in clients}) != 1:
-        raise ValueError("a batch needs clients, all for models of one name")
-    model_name = clients[0].model_name
+    models = {(client.model_name, client.version) for client in clients}
+    if len(models) != 1:
+        raise ValueError("a batch needs clients, all for models of one name and of one version or label, if any")
+    ((model_name, version),) = models
     tasks = place(jobs, folder)
     with Manifest(folder) as manifest:
         remove_leftovers({task.target.parent for task in tasks})
         waiting: list[Task] = []
-        for task, record in find_painted(tasks, manifest, model_name):
+        for task, record in find_painted(tasks, manifest, model_name, version):
             if record is None:
                 waiting.append(task)
             else:

@@ -23,7 +23,7 @@ from .defaults import DEFAULT_SERVER
 from .errors import JobListError
 from .job_files import COLUMNS, read_jobs
 from .jobs import Job, JobDefaults, folder_jobs
-from .options import Json, OptimizerName, Timeout, control, or_unset
+from .options import Json, OptimizerName, Timeout, VersionLabel, control, or_unset
 from .retrying import RetryPolicy
 from .settings import ENVIRONMENT, ConnectionSettings
 from .signatures import DEFAULT_OPTIMIZER
@@ -71,6 +71,7 @@ def batch(
             show_default=DEFAULT_SERVER,
         ),
     ] = None,
+    version_label: VersionLabel = None,
     optimizer: Annotated[OptimizerName, typer.Option(help="Of jobs that do not say.")] = _DEFAULT_OPTIMIZER,
     steps: Annotated[int | None, control("--steps", contract.STEPS)] = None,
     content_weight: Annotated[float | None, control("--content-weight", contract.CONTENT_WEIGHT)] = None,
@@ -127,7 +128,9 @@ def batch(
 
     with contextlib.ExitStack() as stack:
         clients = [
-            stack.enter_context(StyleClient(settings=replace(connection, server=each, retry=_NO_RETRIES)))
+            stack.enter_context(
+                StyleClient(settings=replace(connection, server=each, retry=_NO_RETRIES), version_label=version_label)
+            )
             for each in server or [DEFAULT_SERVER]
         ]
         display = stack.enter_context(shown(len(found)))

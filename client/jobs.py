@@ -48,15 +48,16 @@ class Job:
         object.__setattr__(self, "output", _checked_name(self.output))
         refuse_foreign_controls(choose_signature(self.optimizer, None), self.controls)
 
-    def key(self, content_digest: str, style_digest: str, model_name: str) -> str:
+    def key(self, content_digest: str, style_digest: str, model_name: str, version: str | int | None = None) -> str:
         """What makes the picture the one it is, as a SHA-256: the same key, the same picture under the same name.
 
         Args:
             content_digest: SHA-256 of the content's file; where it lies does not matter.
             style_digest: SHA-256 of the style's file.
             model_name: of the model that paints.
+            version: of the model, by number or by label; None is the newest one, whichever that is.
         """
-        made_of = {
+        made_of: dict[str, object] = {
             "content": content_digest,
             "style": style_digest,
             "model": model_name,
@@ -65,6 +66,8 @@ class Job:
             "controls": {name: float(value) for name, value in self.controls.sent().items()},
             "output": self.output,
         }
+        if version is not None:
+            made_of["version"] = version
         return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
 
 

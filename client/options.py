@@ -29,7 +29,15 @@ Timeout = Annotated[
     typer.Option("--timeout", metavar="SECONDS", help="Deadline of each request; by default it grows with the work."),
 ]
 AdminTimeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", help="Deadline of the request.")]
-
+VersionLabel = Annotated[
+    str | None,
+    typer.Option(
+        "--version-label",
+        metavar="LABEL",
+        help="Ask the version that has this label on the server, as in canary; without, the newest.",
+        rich_help_panel="Connection",
+    ),
+]
 
 _LATE_NAMES: Final = {"StyleClient": object}
 """In annotations of commands, and not imported when those are read."""
@@ -66,18 +74,7 @@ _CONNECTION: Final = (
 )
 
 _VERSION_LABEL: Final = inspect.Parameter(
-    "version_label",
-    inspect.Parameter.KEYWORD_ONLY,
-    default=None,
-    annotation=Annotated[
-        str | None,
-        typer.Option(
-            "--version-label",
-            metavar="LABEL",
-            help="Ask the version that has this label on the server, as in canary; without, the newest.",
-            rich_help_panel="Connection",
-        ),
-    ],
+    "version_label", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=VersionLabel
 )
 
 

@@ -88,7 +88,9 @@ def place(jobs: Sequence[Job], folder: Path) -> list[Task]:
     return tasks
 
 
-def find_painted(tasks: Iterable[Task], manifest: Manifest, model_name: str) -> Iterator[tuple[Task, Record | None]]:
+def find_painted(
+    tasks: Iterable[Task], manifest: Manifest, model_name: str, version: str | int | None
+) -> Iterator[tuple[Task, Record | None]]:
     """Each task with the record of its picture, where the very picture that it asks for is in its place."""
 
     @functools.cache  # a style is read once, not for every content
@@ -99,7 +101,7 @@ def find_painted(tasks: Iterable[Task], manifest: Manifest, model_name: str) -> 
         record = None
         if manifest.mentions(task.job.output):
             with contextlib.suppress(ImageError):  # is said when the task's turn comes
-                key = task.job.key(digest(task.job.content), digest(task.job.style), model_name)
+                key = task.job.key(digest(task.job.content), digest(task.job.style), model_name, version)
                 record = manifest.painted(key)
         if record is not None and record.sha256 != file_digest(task.target):
             record = None
@@ -121,7 +123,7 @@ def paint(task: Task, client: StyleClient, timeout_s: float | None) -> Record:
     started = time.perf_counter()
     try:
         content, style = read_file(job.content), read_file(job.style)
-        task.key = job.key(_digest(content), _digest(style), client.model_name)
+        task.key = job.key(_digest(content), _digest(style), client.model_name, client.version)
         result = client.stylize(
             load_picture(content, name=str(job.content)),
             load_picture(style, name=str(job.style)),

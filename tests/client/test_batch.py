@@ -461,6 +461,8 @@ def test_what_makes_no_batch(stub: Any, jobs: list[Job], out: Path) -> None:
     with StyleClient(stub.address) as one, StyleClient(stub.address, model_name="other") as another:
         with pytest.raises(ValueError, match="models of one name"):
             list(run_batch(jobs, [one, another], out))
+        with StyleClient(stub.address, version=7) as old, pytest.raises(ValueError, match="one version or label"):
+            list(run_batch(jobs, [one, old], out))
         # The same pictures by another model are other pictures.
         list(run_batch(jobs[:1], [one], out))
         assert [result.was_there for result in run_batch(jobs[:1], [another], out)] == [False]

@@ -132,6 +132,17 @@ def test_a_list_of_jobs(stub: Any, contents: Path, style: Path, out: Path) -> No
     assert {request.model_spec.name for request in stub.requests} == {"m"}
 
 
+def test_a_version_is_asked_for_by_its_label(stub: Any, contents: Path, style: Path, out: Path) -> None:
+    """The same pictures by the version of another label are other pictures."""
+    arguments = (contents, "-o", out, "--style", style, "--server", stub.address)
+    for label, painted in (("stable", 3), ("stable", 0), ("canary", 3)):
+        stub.requests.clear()
+        result = run(*arguments, "--version-label", label)
+        assert result.exit_code == 0, result.output
+        assert [request.model_spec.version_label for request in stub.requests] == [label] * painted
+        assert f"{painted} painted, {3 - painted} already there" in result.stdout
+
+
 def test_a_system_without_locks_of_posix(stub: Any, contents: Path, content: Path, style: Path, out: Path) -> None:
     """Single pictures are painted there; a batch says why not."""
     program = f"import sys\nsys.modules['fcntl'] = None\n{PROGRAM}"

@@ -274,7 +274,13 @@ def test_the_key_is_of_everything_that_makes_the_picture() -> None:
         key()
         == key(content="1", where="jobs.csv:3")
         == Job(content=Path("elsewhere/a"), style=Path("t"), output="./o.png").key("1", "2", "m")
+        == Job(content=Path("a"), style=Path("s"), output="o.png").key("1", "2", "m", None)
     )
+    versions = [
+        Job(content=Path("a"), style=Path("s"), output="o.png").key("1", "2", "m", version)
+        for version in (None, 42, "42", "canary")
+    ]
+    assert len(set(versions)) == 4
     # A table has 5.0 where JSON may have 5.
     assert key(controls=Controls(style_weight=5)) == key(controls=Controls(style_weight=5.0))
 
