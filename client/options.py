@@ -142,6 +142,13 @@ def control(option: str, control: contract.Control, remark: str = "") -> Any:  #
     return typer.Option(option, help=text, metavar="N" if control.dtype == "int32" else "X", show_default=False)
 
 
+Steps = Annotated[int | None, control("--steps", contract.STEPS)]
+ContentWeight = Annotated[float | None, control("--content-weight", contract.CONTENT_WEIGHT)]
+StyleWeight = Annotated[float | None, control("--style-weight", contract.STYLE_WEIGHT)]
+TvWeight = Annotated[float | None, control("--tv-weight", contract.TOTAL_VARIATION_WEIGHT)]
+MaxSide = Annotated[int | None, control("--max-side", contract.MAX_SIDE)]
+
+
 def or_unset(value: _T | None) -> _T | Unset:
     """What an option that is not given means: the model's own default."""
     return UNSET if value is None else value

@@ -13,7 +13,19 @@ from styleserve import contract
 
 from . import printing
 from .errors import ControlError, OutputError
-from .options import Json, OptimizerName, Timeout, control, loaded, or_unset
+from .options import (
+    ContentWeight,
+    Json,
+    MaxSide,
+    OptimizerName,
+    Steps,
+    StyleWeight,
+    Timeout,
+    TvWeight,
+    control,
+    loaded,
+    or_unset,
+)
 from .outputs import EXTENSIONS, check_output, save_image
 from .signatures import DEFAULT_OPTIMIZER
 from .watch import OnTheWay, painted
@@ -51,14 +63,14 @@ def stylize(
             help="L-BFGS comes to the same loss in fewer steps; Adam is the tutorial's.", show_default=DEFAULT_OPTIMIZER
         ),
     ] = None,
-    steps: Annotated[int | None, control("--steps", contract.STEPS)] = None,
-    content_weight: Annotated[float | None, control("--content-weight", contract.CONTENT_WEIGHT)] = None,
-    style_weight: Annotated[float | None, control("--style-weight", contract.STYLE_WEIGHT)] = None,
-    tv_weight: Annotated[float | None, control("--tv-weight", contract.TOTAL_VARIATION_WEIGHT)] = None,
+    steps: Steps = None,
+    content_weight: ContentWeight = None,
+    style_weight: StyleWeight = None,
+    tv_weight: TvWeight = None,
     learning_rate: Annotated[
         float | None, control("--learning-rate", contract.LEARNING_RATE, " Needs --optimizer adam.")
     ] = None,
-    max_side: Annotated[int | None, control("--max-side", contract.MAX_SIDE)] = None,
+    max_side: MaxSide = None,
     timeout: Timeout = None,
     signature: Annotated[
         _Signature | None,
