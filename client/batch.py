@@ -34,6 +34,7 @@ from .errors import (
 from .jobs import Job
 from .manifest import Manifest, Record, remove_leftovers
 from .painting import Task, find_painted, paint, place
+from .patience import Patience
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class BatchProgress:
         running: calls under way.
         limit: calls at once that the servers are given now, together.
         waiting: jobs that were not begun, or have to be begun again.
-        trouble: what a server said last, if that was a refusal and no job has come to an end since.
+        trouble: what a server said last, if that was a refusal.
     """
 
     running: int
@@ -91,27 +92,28 @@ def run_batch(
 
     Args:
         jobs: to do.
-        clients: one for each server that is to work, all for models of one name; without retries of their own, which
-            would hide from the batch how much a server takes.
+        clients: one for each server that is to work, all for one model: its name, and its version or label if one is
+            named; without retries of their own, which would hide from the batch how much a server takes.
         folder: for the results and the manifest; it is made if need be.
         settings: how to go about it.
         on_progress: is told whenever calls were started or came back, in the iterating thread.
 
     Raises:
-        ValueError: there is no client, or they are for models of different names.
+        ValueError: there is no client, or they are not for one model.
         JobListError: two jobs have one output, or one's output is a picture that another reads.
         OutputError: another run is at work in the folder, or it cannot be written to. Jobs that are left are not begun:
             they would be painted for nothing.
     """
     settings = BatchSettings() if settings is None else settings
-    if len({client.model_name for client in clients}) != 1:
-        raise ValueError("a batch needs clients, all for models of one name")
-    model_name = clients[0].model_name
+    models = {(client.model_name, client.version) for client in clients}
+    if len(models) != 1:
+        raise ValueError("a batch needs clients, all for models of one name and of one version or label, if any")
+    ((model_name, version),) = models
     tasks = place(jobs, folder)
     with Manifest(folder) as manifest:
         remove_leftovers({task.target.parent for task in tasks})
         waiting: list[Task] = []
-        for task, record in find_painted(tasks, manifest, model_name):
+        for task, record in find_painted(tasks, manifest, model_name, version):
             if record is None:
                 waiting.append(task)
             else:
@@ -148,7 +150,7 @@ class _Run:
         self.settings: Final = settings
         self.on_progress: Final = on_progress
         self.trouble: StyleServeError | None = None
-        self.stuck_since_s = 0.0  # where there is trouble
+        self.patience: Final = Patience(settings.patience_s)  # runs out only where there is trouble
         self.left: Final = threading.Event()
         # To the one that iterates; in the end, what went wrong or None. A `SimpleQueue` takes Ctrl-C well.
         self.told: Final[SimpleQueue[JobResult | BatchProgress | Exception | None]] = SimpleQueue()
@@ -193,7 +195,7 @@ class _Run:
         self._tell()
         for future in self._finished():
             self._settle(future)
-        if not self.running and self._patience_left_s() <= 0:
+        if not self.running and self.patience.left_s(time.monotonic()) <= 0:
             self._give_up()
 
     def _close_clients(self) -> None:
@@ -227,38 +229,42 @@ class _Run:
             wake_s = max(0.0, min(paused) - time.monotonic()) if paused else None
         if self.running:
             return wait(self.running, wake_s, FIRST_COMPLETED).done
-        self.left.wait(min(wake_s or 0.0, max(0.0, self._patience_left_s())))
+        self.left.wait(min(wake_s or 0.0, max(0.0, self.patience.left_s(time.monotonic()))))
         return ()
 
     def _settle(self, future: Future[Record]) -> None:
         """Tells what became of a job whose call came back, unless it has to be sent again."""
         task, server, started_s = self.running.pop(future)
         server.running -= 1
+        now_s = time.monotonic()
         try:
             record = future.result()
         except StyleServeError as error:
             if _turned_away(error) or isinstance(error, DeadlineExceeded):
-                server.limit.refused(started_s, time.monotonic())
+                server.limit.refused(started_s, now_s)
             if _turned_away(error):
                 self.waiting.appendleft(task)
-                if self.trouble is None:
-                    self.stuck_since_s = time.monotonic()
                 self.trouble = error
+                self.patience.turned_away(started_s, now_s)
                 return
             if isinstance(error, OutputError):
                 raise
+            self._went_on()
             if _may_be_an_accident(error) and task.accidents < self.settings.retries:
                 task.accidents += 1
                 self.waiting.append(task)
                 return
             self._fail(task, error)
             return
-        server.limit.succeeded(time.monotonic(), task.work)
-        self.trouble = None
+        server.limit.succeeded(now_s, task.work)
+        self._went_on()
         self.told.put(JobResult(task.job, record))
 
-    def _fail(self, task: Task, error: StyleServeError) -> None:
+    def _went_on(self) -> None:
         self.trouble = None
+        self.patience.renew()
+
+    def _fail(self, task: Task, error: StyleServeError) -> None:
         record = task.failed(error, self.servers[0].client.model_name)
         self.manifest.append(record)
         self.told.put(JobResult(task.job, record, error))
@@ -270,11 +276,6 @@ class _Run:
         error = type(trouble)(message, hint=trouble.hint)
         while self.waiting:
             self._fail(self.waiting.popleft(), error)
-
-    def _patience_left_s(self) -> float:
-        if self.trouble is None:
-            return float("inf")
-        return self.stuck_since_s + self.settings.patience_s - time.monotonic()
 
     def _tell(self) -> None:
         limit = sum(server.limit.limit for server in self.servers)

@@ -23,7 +23,19 @@ from .defaults import DEFAULT_SERVER
 from .errors import JobListError
 from .job_files import COLUMNS, read_jobs
 from .jobs import Job, JobDefaults, folder_jobs
-from .options import Json, OptimizerName, Timeout, control, or_unset
+from .options import (
+    ContentWeight,
+    Json,
+    MaxSide,
+    OptimizerName,
+    Steps,
+    StyleWeight,
+    Timeout,
+    TvWeight,
+    VersionLabel,
+    control,
+    or_unset,
+)
 from .retrying import RetryPolicy
 from .settings import ENVIRONMENT, ConnectionSettings
 from .signatures import DEFAULT_OPTIMIZER
@@ -71,15 +83,16 @@ def batch(
             show_default=DEFAULT_SERVER,
         ),
     ] = None,
+    version_label: VersionLabel = None,
     optimizer: Annotated[OptimizerName, typer.Option(help="Of jobs that do not say.")] = _DEFAULT_OPTIMIZER,
-    steps: Annotated[int | None, control("--steps", contract.STEPS)] = None,
-    content_weight: Annotated[float | None, control("--content-weight", contract.CONTENT_WEIGHT)] = None,
-    style_weight: Annotated[float | None, control("--style-weight", contract.STYLE_WEIGHT)] = None,
-    tv_weight: Annotated[float | None, control("--tv-weight", contract.TOTAL_VARIATION_WEIGHT)] = None,
+    steps: Steps = None,
+    content_weight: ContentWeight = None,
+    style_weight: StyleWeight = None,
+    tv_weight: TvWeight = None,
     learning_rate: Annotated[
         float | None, control("--learning-rate", contract.LEARNING_RATE, " Of jobs that Adam does.")
     ] = None,
-    max_side: Annotated[int | None, control("--max-side", contract.MAX_SIDE)] = None,
+    max_side: MaxSide = None,
     file_format: Annotated[
         _Format, typer.Option("--format", help="Of results that are not named, or named without an extension.")
     ] = _Format.PNG,
@@ -127,7 +140,9 @@ def batch(
 
     with contextlib.ExitStack() as stack:
         clients = [
-            stack.enter_context(StyleClient(settings=replace(connection, server=each, retry=_NO_RETRIES)))
+            stack.enter_context(
+                StyleClient(settings=replace(connection, server=each, retry=_NO_RETRIES), version_label=version_label)
+            )
             for each in server or [DEFAULT_SERVER]
         ]
         display = stack.enter_context(shown(len(found)))

@@ -17,7 +17,8 @@ class BatchSettings:
         timeout_s: of each call; if None, `default_timeout_s` of its work.
         retries: how often a job is sent again after an answer that may be an accident: none in time, a damaged one,
             an internal error. One that a busy or absent server turned away is sent again for as long as `patience_s`.
-        patience_s: how long no job may come to an end while servers are busy or absent, before all that are left fail.
+        patience_s: how long servers may be busy or absent, with none at work and no job coming to an end, before all
+            that are left fail.
 
     Raises:
         ControlError: a value is out of its range.

@@ -66,6 +66,12 @@ class _Client(Generic[_C]):
         """Under which the server has the model."""
         return self.settings.model_name
 
+    @property
+    def version(self) -> str | int | None:
+        """Which version of the model is asked, by number or by label; None is the newest."""
+        target = self._operations.target
+        return target.version if target.version_label is None else target.version_label
+
     def _connect(self) -> _C:
         raise NotImplementedError
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from enum import Enum
+from numbers import Integral, Real
 from typing import Final
 
 from styleserve import contract
@@ -31,6 +33,8 @@ UNSET: Final = Unset.UNSET
 class Controls:
     """The controls of one request; each field is the `contract.Control` of its name.
 
+    Numbers of other types, such as NumPy's, become Python's own.
+
     >>> Controls(steps=50).sent()
     {'steps': 50}
 
@@ -50,7 +54,7 @@ class Controls:
         for control in contract.CONTROLS:
             value: object = getattr(self, control.name)
             if value is not UNSET:
-                _check(control, value)
+                object.__setattr__(self, control.name, _checked(control, value))
 
     def sent(self) -> dict[str, float | int]:
         """The controls that are set, by their names on the wire."""
@@ -94,12 +98,24 @@ def checked_timeout_s(timeout_s: float) -> float:
     return timeout_s
 
 
-def _check(control: contract.Control, value: object) -> None:
+def _checked(control: contract.Control, value: object) -> int | float:
     maximum = _INT32_MAX if control.maximum is None else control.maximum
-    kinds = (int,) if control.dtype == "int32" else (int, float)
-    number = value if isinstance(value, kinds) and not isinstance(value, bool) else None
+    number = _plain(value, whole=control.dtype == "int32")
     if number is None or not control.minimum <= number <= maximum:  # NaN is in no range
         raise ControlError(
             f"{control.name} is {value!r}; it must be {allowed_range(control)}",
             hint=f"{control.help} Leave it out for the model's own default.",
         )
+    return number
+
+
+def _plain(value: object, *, whole: bool) -> int | float | None:
+    """The number as an int or a float, which every encoder takes; None where it is none."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real) and not whole:
+        with contextlib.suppress(OverflowError):  # of a fraction over all floats
+            return float(value)
+    return None

@@ -6,7 +6,6 @@ A file that is so already is sent byte by byte, with whatever its metadata says;
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from styleserve.contract import Limits
 
 from .colour import to_srgb
 from .errors import ImageError
+from .silence import silenced
 
 MAX_PIXELS: Final = Limits().max_encoded_pixels
 """Most pixels of a picture: what the service decodes, unless its exporter chose otherwise."""
@@ -145,8 +145,7 @@ def _too_large(name: str, pixels: str) -> ImageError:
 
 @contextmanager
 def _pillows_errors(name: str) -> Generator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of damaged metadata, and of sizes that are refused below
+    with silenced():  # Pillow warns of damaged metadata, and of sizes that are refused below
         try:
             yield
         except ImageError:

@@ -48,15 +48,16 @@ class Job:
         object.__setattr__(self, "output", _checked_name(self.output))
         refuse_foreign_controls(choose_signature(self.optimizer, None), self.controls)
 
-    def key(self, content_digest: str, style_digest: str, model_name: str) -> str:
+    def key(self, content_digest: str, style_digest: str, model_name: str, version: str | int | None = None) -> str:
         """What makes the picture the one it is, as a SHA-256: the same key, the same picture under the same name.
 
         Args:
             content_digest: SHA-256 of the content's file; where it lies does not matter.
             style_digest: SHA-256 of the style's file.
             model_name: of the model that paints.
+            version: of the model, by number or by label; None is the newest one, whichever that is.
         """
-        made_of = {
+        made_of: dict[str, object] = {
             "content": content_digest,
             "style": style_digest,
             "model": model_name,
@@ -65,6 +66,8 @@ class Job:
             "controls": {name: float(value) for name, value in self.controls.sent().items()},
             "output": self.output,
         }
+        if version is not None:
+            made_of["version"] = version
         return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
 
 
@@ -134,20 +137,36 @@ def folder_jobs(contents: Path, styles: Iterable[Path], defaults: JobDefaults | 
     return jobs
 
 
-def refuse_doubles(jobs: Sequence[Job]) -> None:
-    """Refuses jobs of which one would write over the other's result.
+def refuse_doubles(jobs: Sequence[Job], files: Iterable[Path] | None = None) -> None:
+    """Refuses jobs of which one would write over the other's result, here or where the folder is copied to.
+
+    Args:
+        jobs: of one batch.
+        files: that their outputs lead to, links followed; if None, the outputs themselves are looked at.
 
     Raises:
         JobListError: with both of them.
     """
     first: dict[str, Job] = {}
-    for job in jobs:
-        other = first.setdefault(job.output, job)
+    for job, file in zip(jobs, [job.output for job in jobs] if files is None else files, strict=True):
+        other = first.setdefault(folded(file), job)
         if other is not job:
+            same = job.output == other.output
+            names = f"both be saved as {job.output}" if same else f"be saved as {other.output} and as {job.output}"
+            why = "" if same else ", which may be one file (a link, or upper and lower case)"
             raise JobListError(
-                f"two jobs would both be saved as {job.output}: {other.where or 'one'}, and {job.where or 'another'}",
+                f"two jobs would {names}{why}: {other.where or 'one'}, and {job.where or 'another'}",
                 hint="Give them different names: in the column output of a list, or by renaming a picture.",
             )
+
+
+def folded(file: str | Path) -> str:
+    """The name of a file, the same for all names that are one to a file system of macOS or Windows.
+
+    >>> folded("Lake.png") == folded("lake.PNG")
+    True
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", str(file)).casefold())
 
 
 def _pictures_in(folder: Path) -> list[Path]:

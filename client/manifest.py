@@ -8,13 +8,12 @@ picture without its line, that the process died in between; both are painted aga
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import re
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
@@ -96,10 +95,12 @@ class Manifest:
         folder: of the batch; it exists.
 
     Raises:
-        OutputError: another run is at work in the folder, the file cannot be opened, or it is no manifest.
+        OutputError: another run is at work in the folder, the file cannot be opened, it is no manifest, or the system
+            has no locks of POSIX.
     """
 
     def __init__(self, folder: Path) -> None:
+        lock = _lock()
         self._path: Final = folder / MANIFEST_NAME
         self._appending: Final = threading.Lock()
         self._painted: Final[dict[str, Record]] = {}
@@ -110,8 +111,7 @@ class Manifest:
         except OSError as error:
             raise OutputError(f"cannot open {self._path}: {error.strerror}") from error
         try:
-            # The lock goes with the process, however it ends.
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(self._file)
             self._read(self._mended())
         except BlockingIOError as error:
             os.close(self._file)
@@ -194,6 +194,22 @@ class Manifest:
         if record.key is not None and record.error is None:
             self._painted[record.key] = record
             self._outputs.add(record.output)
+
+
+def _lock() -> Callable[[int], None]:
+    """What locks a file, until the process ends, however it ends.
+
+    Raises:
+        OutputError: the system has no such lock.
+    """
+    try:
+        import fcntl  # noqa: PLC0415 - Windows has none, and single calls need none
+    except ImportError as error:
+        raise OutputError(
+            "a batch locks its folder in the way of POSIX, which this system does not know",
+            hint="Run it on Linux or macOS, or in WSL. Single pictures are painted here too: styleserve stylize.",
+        ) from error
+    return lambda file: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def file_digest(path: Path) -> str | None:

@@ -142,8 +142,9 @@ class Operations(Questions):
             optimizer: "lbfgs" or "adam"; if None, that of `resume_from`, or else L-BFGS.
             images: whether to fetch the picture with every chunk, and not with the last alone.
             chunk_s: how long a chunk is to take, in seconds; the first is short.
-            resume_from: run to go on with. The pictures may be left out then, and so may the controls; what is given
-                must be what the run was begun with.
+            resume_from: run to go on with, by the version that it was begun with unless the client names another. The
+                pictures may be left out then, and so may the controls; what is given must be what the run was begun
+                with.
             timeout_s: for each chunk, with all its tries; `default_timeout_s` if None.
             request_id: goes with each call, and into errors; a random one if None.
 

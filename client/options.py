@@ -29,7 +29,15 @@ Timeout = Annotated[
     typer.Option("--timeout", metavar="SECONDS", help="Deadline of each request; by default it grows with the work."),
 ]
 AdminTimeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", help="Deadline of the request.")]
-
+VersionLabel = Annotated[
+    str | None,
+    typer.Option(
+        "--version-label",
+        metavar="LABEL",
+        help="Ask the version that has this label on the server, as in canary; without, the newest.",
+        rich_help_panel="Connection",
+    ),
+]
 
 _LATE_NAMES: Final = {"StyleClient": object}
 """In annotations of commands, and not imported when those are read."""
@@ -66,18 +74,7 @@ _CONNECTION: Final = (
 )
 
 _VERSION_LABEL: Final = inspect.Parameter(
-    "version_label",
-    inspect.Parameter.KEYWORD_ONLY,
-    default=None,
-    annotation=Annotated[
-        str | None,
-        typer.Option(
-            "--version-label",
-            metavar="LABEL",
-            help="Ask the version that has this label on the server, as in canary; without, the newest.",
-            rich_help_panel="Connection",
-        ),
-    ],
+    "version_label", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=VersionLabel
 )
 
 
@@ -143,6 +140,13 @@ def control(option: str, control: contract.Control, remark: str = "") -> Any:  #
         f"{control.help}{remark} Allowed: {allowed_range(control)}. The default is the model's own, usually {defaults}."
     )
     return typer.Option(option, help=text, metavar="N" if control.dtype == "int32" else "X", show_default=False)
+
+
+Steps = Annotated[int | None, control("--steps", contract.STEPS)]
+ContentWeight = Annotated[float | None, control("--content-weight", contract.CONTENT_WEIGHT)]
+StyleWeight = Annotated[float | None, control("--style-weight", contract.STYLE_WEIGHT)]
+TvWeight = Annotated[float | None, control("--tv-weight", contract.TOTAL_VARIATION_WEIGHT)]
+MaxSide = Annotated[int | None, control("--max-side", contract.MAX_SIDE)]
 
 
 def or_unset(value: _T | None) -> _T | Unset:

@@ -25,9 +25,6 @@ _FORMATS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
 EXTENSIONS: Final = tuple(_FORMATS)
 """What a result can be saved as."""
 
-_FRAME_MS: Final = 150
-_LAST_FRAME_MS: Final = 2000
-
 _IMAGE_DESCRIPTION: Final = 0x010E  # EXIF and TIFF tags
 _SOFTWARE: Final = 0x0131
 
@@ -112,20 +109,4 @@ def save_image(image: Image.Image, path: str | os.PathLike[str], *, text: Mappin
             exif[_SOFTWARE] = text["Software"]
         extra["exif"] = exif.tobytes()
     write_atomically(path, lambda file: image.save(file, file_format, **extra))
-    return path
-
-
-def save_animation(frames: Sequence[Image.Image], path: str | os.PathLike[str]) -> Path:
-    """Saves pictures of one size, one after the other, as a GIF that repeats, and returns its path.
-
-    Raises:
-        OutputError: it cannot be written there.
-    """
-    path = check_output(path, extensions=(".gif",))
-    first, *others = frames
-    durations = [*[_FRAME_MS] * len(others), _LAST_FRAME_MS]
-    write_atomically(
-        path,
-        lambda file: first.save(file, "GIF", save_all=True, append_images=others, duration=durations, loop=0),
-    )
     return path

@@ -13,7 +13,19 @@ from styleserve import contract
 
 from . import printing
 from .errors import ControlError, OutputError
-from .options import Json, OptimizerName, Timeout, control, loaded, or_unset
+from .options import (
+    ContentWeight,
+    Json,
+    MaxSide,
+    OptimizerName,
+    Steps,
+    StyleWeight,
+    Timeout,
+    TvWeight,
+    control,
+    loaded,
+    or_unset,
+)
 from .outputs import EXTENSIONS, check_output, save_image
 from .signatures import DEFAULT_OPTIMIZER
 from .watch import OnTheWay, painted
@@ -51,14 +63,14 @@ def stylize(
             help="L-BFGS comes to the same loss in fewer steps; Adam is the tutorial's.", show_default=DEFAULT_OPTIMIZER
         ),
     ] = None,
-    steps: Annotated[int | None, control("--steps", contract.STEPS)] = None,
-    content_weight: Annotated[float | None, control("--content-weight", contract.CONTENT_WEIGHT)] = None,
-    style_weight: Annotated[float | None, control("--style-weight", contract.STYLE_WEIGHT)] = None,
-    tv_weight: Annotated[float | None, control("--tv-weight", contract.TOTAL_VARIATION_WEIGHT)] = None,
+    steps: Steps = None,
+    content_weight: ContentWeight = None,
+    style_weight: StyleWeight = None,
+    tv_weight: TvWeight = None,
     learning_rate: Annotated[
         float | None, control("--learning-rate", contract.LEARNING_RATE, " Needs --optimizer adam.")
     ] = None,
-    max_side: Annotated[int | None, control("--max-side", contract.MAX_SIDE)] = None,
+    max_side: MaxSide = None,
     timeout: Timeout = None,
     signature: Annotated[
         _Signature | None,
@@ -119,17 +131,17 @@ def stylize(
     if result is None:
         with printing.spinner(f"Painting, on {client.server}", quiet=quiet):
             result = client.stylize(*pictures, **asked, signature=None if signature is None else signature.value)
-    saved = result.save(output)  # first: whatever becomes of the report, the picture is there
+        result.save(output)  # first: whatever becomes of the report, the picture is there
     for note in result.notes:
         printing.say(f"Note: {note}.")
     if not as_json:
-        typer.echo(printing.stylized_line(result, saved))
+        typer.echo(printing.stylized_line(result, output))
     if report is not None:
         with printing.spinner("Drawing the report", quiet=quiet):
             drawing = client.report(*pictures, result, timeout_s=timeout)
         save_image(drawing, report, text=result.facts())
     if as_json:
-        printing.print_json(printing.stylized_json(result, saved, report))
+        printing.print_json(printing.stylized_json(result, output, report))
     elif report is not None:
         typer.echo(f"{report}: the report")
 

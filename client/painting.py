@@ -13,7 +13,7 @@ from pathlib import Path
 from .client import StyleClient
 from .errors import ImageError, JobListError, OutputError, StyleServeError
 from .images import read_file
-from .jobs import Job, refuse_doubles
+from .jobs import Job, folded, refuse_doubles
 from .manifest import Manifest, Record, file_digest
 from .outputs import check_output
 from .sources import load_picture
@@ -64,20 +64,20 @@ def place(jobs: Sequence[Job], folder: Path) -> list[Task]:
         JobListError: two jobs have one output, or one's output is a picture that another reads.
         OutputError: a result would be outside the folder, or cannot be saved where it should.
     """
-    refuse_doubles(jobs)
     root = folder.resolve()
-    read = {path.resolve(): path for job in jobs for path in (job.content, job.style)}
+    read = {folded(path.resolve()): path for job in jobs for path in (job.content, job.style)}
     tasks: list[Task] = []
     for job in jobs:
         target = (root / job.output).resolve()  # a link in the folder may lead out of it, or to another result
         if not target.is_relative_to(root):
             raise OutputError(f"{folder / job.output} leads out of {folder}, to {target}")
-        if target in read:
+        if folded(target) in read:
             raise JobListError(
-                f"{job.where or 'a job'} would be saved over {read[target]}, which is to be read",
+                f"{job.where or 'a job'} would be saved over {read[folded(target)]}, which is to be read",
                 hint="Save the results in a folder of their own.",
             )
         tasks.append(Task(job, target))
+    refuse_doubles(jobs, [task.target for task in tasks])
     try:
         for parent in {root} | {task.target.parent for task in tasks}:
             parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,9 @@ def place(jobs: Sequence[Job], folder: Path) -> list[Task]:
     return tasks
 
 
-def find_painted(tasks: Iterable[Task], manifest: Manifest, model_name: str) -> Iterator[tuple[Task, Record | None]]:
+def find_painted(
+    tasks: Iterable[Task], manifest: Manifest, model_name: str, version: str | int | None
+) -> Iterator[tuple[Task, Record | None]]:
     """Each task with the record of its picture, where the very picture that it asks for is in its place."""
 
     @functools.cache  # a style is read once, not for every content
@@ -99,7 +101,7 @@ def find_painted(tasks: Iterable[Task], manifest: Manifest, model_name: str) -> 
         record = None
         if manifest.mentions(task.job.output):
             with contextlib.suppress(ImageError):  # is said when the task's turn comes
-                key = task.job.key(digest(task.job.content), digest(task.job.style), model_name)
+                key = task.job.key(digest(task.job.content), digest(task.job.style), model_name, version)
                 record = manifest.painted(key)
         if record is not None and record.sha256 != file_digest(task.target):
             record = None
@@ -121,7 +123,7 @@ def paint(task: Task, client: StyleClient, timeout_s: float | None) -> Record:
     started = time.perf_counter()
     try:
         content, style = read_file(job.content), read_file(job.style)
-        task.key = job.key(_digest(content), _digest(style), client.model_name)
+        task.key = job.key(_digest(content), _digest(style), client.model_name, client.version)
         result = client.stylize(
             load_picture(content, name=str(job.content)),
             load_picture(style, name=str(job.style)),

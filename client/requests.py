@@ -38,6 +38,11 @@ class Target:
         if self.version is not None and self.version_label is not None:
             raise ValueError("give version or version_label, not both")
 
+    @property
+    def names_version(self) -> bool:
+        """Whether it is one version that is meant, by number or by label, and not the newest."""
+        return self.version is not None or self.version_label is not None
+
     def pinned(self, version: int) -> Target:
         """The same model, in just this version."""
         return Target(self.model_name, version)

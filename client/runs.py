@@ -45,8 +45,8 @@ class Run:
 
     Args:
         caller: makes the requests.
-        target: the model as the caller named it. The version of the first reply holds for the whole run, unless it
-            goes away.
+        target: the model as the caller named it. Where a run is gone on with and no version is named, it is that of
+            `saved`. The version of the first reply holds for all later ones, unless it goes away.
         pictures: content and style; may be None where `saved` is given.
         saved: to go on with.
         controls: of a new run; of one that is gone on with, its steps alone may differ.
@@ -92,7 +92,8 @@ class Run:
         self._request_id: Final = checked_request_id(request_id)
         self._pair: Pair | None = None
         self._saved = saved
-        self._version = None if saved is None else saved.model_version
+        self._version = None if saved is None or target.names_version else saved.model_version
+        self._version_went_away = False
         self._pace: Pace | None = None
         self._timings = Timings(0.0, 0.0, 0.0)
         self.done = False
@@ -115,8 +116,7 @@ class Run:
         except ModelNotFound as error:
             if not self._may_leave_version(error):
                 raise
-            note = f"version {self._version} of the model went away after {saved.steps_done} steps; the newest went on"
-            self._saved, self._version = replace(saved, notes=(*saved.notes, note)), None
+            self._version, self._version_went_away = None, True
             return (yield from self.advance())
         except RequestRefused as error:
             if saved.state and "state" in error.server_text.lower():
@@ -191,8 +191,9 @@ class Run:
             state=chunk.state,
             losses=np.concatenate([saved.losses, chunk.losses]),
             model_version=chunk.version,
+            notes=(*saved.notes, *self._changed(saved, chunk.version)),
         )
-        self._version, self._pace = chunk.version, pace
+        self._version, self._version_went_away, self._pace = chunk.version, False, pace
         self._timings = Timings(
             self._timings.prepare_s,
             self._timings.call_s + pace.seconds - chunk.decode_s,
@@ -207,6 +208,15 @@ class Run:
             seconds_left=remaining * pace.seconds / pace.steps,
             result=self._result(saved, chunk.picture) if self.done and chunk.picture is not None else None,
         )
+
+    def _changed(self, saved: SavedRun, version: int) -> tuple[str, ...]:
+        """A note, where another version went on than the one before."""
+        if not saved.state or version == saved.model_version:
+            return ()
+        left = f"version {saved.model_version} of the model {{}} after {saved.steps_done} steps"
+        if self._version_went_away:
+            return (left.format("went away") + "; the newest went on",)
+        return (left.format("was left") + f"; version {version}, which was asked for, went on",)
 
     def _result(self, saved: SavedRun, picture: Picture) -> StylizedResult:
         return StylizedResult(

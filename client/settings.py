@@ -160,11 +160,22 @@ def is_this_machine(server: str) -> bool:
     [True, True, True, True]
     >>> is_this_machine("127.0.0.1.example.org:8500"), is_this_machine("10.0.0.1:8500"), is_this_machine("::1:8500")
     (False, False, False)
+    >>> is_this_machine("ipv4:127.0.0.1:8500,127.0.0.2:8500"), is_this_machine("ipv4:127.0.0.1:8500,10.0.0.5:8500")
+    (True, False)
     """
     if server.startswith(("unix:", "unix-abstract:")):
         return True
-    host = re.sub(r"^(dns|ipv4|ipv6):(///?)?", "", server)
-    host = host.partition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
+    # Not where an authority stands after two slashes: that is who is asked for the name that comes then.
+    addresses = re.sub(r"^(dns|ipv4|ipv6):(///)?", "", server)
+    return all(map(_is_loopback, addresses.split(",")))
+
+
+def _is_loopback(address: str) -> bool:
+    """Whether an address, with a port or without, is this machine's own; what is not understood is not."""
+    parts = re.fullmatch(r"(\[.+\]|[^:]+)(:\w+)?", address)
+    if parts is None:
+        return False
+    host = parts[1].strip("[]")
     if host.lower() == "localhost":
         return True
     try:

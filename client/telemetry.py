@@ -40,7 +40,7 @@ class RequestSpan:
 
         carrier: dict[str, str] = {}
         propagate.inject(carrier, context=trace.set_span_in_context(self._span))
-        return tuple(carrier.items())
+        return tuple((key.lower(), value) for key, value in carrier.items())  # gRPC refuses X-Amzn-Trace-Id
 
 
 @contextmanager

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import printing
+from .animation import Animation
 from .errors import ModelNotFound, OutputError, StyleServeError
-from .outputs import check_output, save_animation, save_image
+from .outputs import check_output, save_image
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from .client import StyleClient
     from .images import Picture
     from .progress import Progress
@@ -37,7 +36,7 @@ class OnTheWay:
     gif: Path | None = None
     state: Path | None = None
     partial: bool = True
-    _animation: list[Image.Image] = field(default_factory=list["Image.Image"], init=False, repr=False)
+    _animation: Animation = field(default_factory=Animation, init=False, repr=False)
 
     @property
     def named(self) -> Mapping[str, Path]:
@@ -85,20 +84,20 @@ class OnTheWay:
         if self.frames is not None:
             save_image(progress.image, self._frame(self.frames, progress.steps_done), text=text)
         if self.gif is not None:
-            self._animation.append(progress.image)
+            self._animation.add(progress.image)
 
     @staticmethod
     def _frame(folder: Path, steps: int) -> Path:
         return folder / f"{steps:06d}.png"
 
-    def finish(self) -> None:
-        """Writes the animation.
-
-        Raises:
-            OutputError: it cannot be written.
-        """
-        if self.gif is not None and self._animation:
-            save_animation(self._animation, self.gif)
+    def finish(self) -> OutputError | None:
+        """Writes the animation; returns why it cannot be written, which is not to hide what ended the run."""
+        if self.gif is not None:
+            try:
+                self._animation.save(self.gif)
+            except OutputError as error:
+                return error
+        return None
 
 
 def painted(
@@ -111,14 +110,14 @@ def painted(
     resume: Path | None,
     bar: bool,
 ) -> StylizedResult | None:
-    """The result of a run in chunks; None where the model has none.
+    """The result of a run in chunks, which is saved; None where the model has none.
 
     Args:
         client: paints.
         pictures: content and style.
         asked: more arguments of `StyleClient.stylize_iter`.
         kept: what is wanted on the way.
-        output: where the picture so far goes if Ctrl-C is pressed.
+        output: where the result goes, and the picture so far if Ctrl-C is pressed.
         resume: file of a run to go on with.
         bar: whether to show how far it is.
 
@@ -130,22 +129,28 @@ def painted(
 
     saved = None if resume is None else SavedRun.load(resume)
     run = client.stylize_iter(*pictures, **asked, images=kept.needs_images, resume_from=saved)
-    last = None
+    last = there = failure = None
     try:
         with printing.progress_bar(f"Painting, on {client.server}", shown=bar) as show:
             for last in run:
+                if last.result is not None:
+                    there = last.result.save(output)  # first: whatever becomes of the rest, the picture is there
                 kept.keep(last)
                 show(last)
-    except ModelNotFound as error:
-        if last is None and resume is None and "_resumable" in error.server_text:
-            return None
-        raise
     except KeyboardInterrupt as stop:
         if last is None:
             raise
         raise KeyboardInterrupt(_left(client, last, kept, output)) from stop
-    finally:
-        kept.finish()
+    except StyleServeError as error:
+        if isinstance(error, ModelNotFound) and last is None and resume is None and "_resumable" in error.server_text:
+            return None
+        failure = error
+    unwritten = kept.finish()
+    if failure is not None and unwritten is not None:
+        printing.say(f"Note: {unwritten.message}.")
+    failure = failure or unwritten
+    if failure is not None:
+        raise failure if there is None else OutputError(failure.message, hint=f"The picture itself is saved: {there}")
     return None if last is None else last.result
 
 
@@ -154,9 +159,12 @@ def _left(client: StyleClient, last: Progress, kept: OnTheWay, output: Path) -> 
     text = f"stopped with Ctrl-C after {last.steps_done} of {last.steps_total} steps"
     if kept.partial:
         try:
-            (last,) = client.stylize_iter(resume_from=last.saved, steps=last.steps_done)
+            if last.result is None:
+                (last,) = client.stylize_iter(resume_from=last.saved, steps=last.steps_done)
             assert last.result is not None  # noqa: S101 - not a step is left
             text += f"; the picture so far is {last.result.save(output)}"
         except StyleServeError as error:
             text += f"; the picture so far could not be saved: {error.message}"
+    if (unwritten := kept.finish()) is not None:
+        text += f"; {unwritten.message}"
     return text + (f"\nGo on with --resume {kept.state}" if kept.state is not None else "")

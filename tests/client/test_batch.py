@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -29,6 +30,7 @@ from styleserve.client import (
     StyleClient,
     run_batch,
 )
+from styleserve.client import batch as module
 from styleserve.client.manifest import MANIFEST_NAME, Manifest
 from tests.client.proxy import Proxy
 
@@ -329,6 +331,37 @@ def test_nobody_there_for_too_long(jobs: list[Job], out: Path) -> None:
     assert len(records(out)) == 3
 
 
+def shifted(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Moves the batch's clock on."""
+    offset = 0.0
+
+    def move(seconds: float) -> None:
+        nonlocal offset
+        offset += seconds
+
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + offset))
+    return move
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL], ids=lambda code: code.name)
+def test_patience_is_not_used_up_while_a_server_works(
+    stub: Any, jobs: list[Job], out: Path, monkeypatch: pytest.MonkeyPatch, code: grpc.StatusCode
+) -> None:
+    """One server was never there; the other works on a job for longer than that, and then loses it."""
+    good, move = stub.predict, shifted(monkeypatch)
+
+    def predict(request: Any, context: grpc.ServicerContext) -> Any:
+        if len(stub.requests) == 1:
+            move(10_000)
+            context.abort(code, "lost")
+        return good(request)
+
+    stub.predict_in_context = predict
+    (result,) = run(jobs[:1], "127.0.0.1:1", stub.address, out=out, patience_s=5000)
+    assert result.error is None
+    assert len(stub.requests) == 2
+
+
 def test_one_of_two_servers_dies_for_good(
     stub: Any, server: Restartable, jobs: list[Job], out: Path, expected: dict[str, bytes]
 ) -> None:
@@ -400,19 +433,25 @@ def test_results_that_have_no_place(stub: Any, jobs: list[Job], out: Path, tmp_p
     def job(output: str) -> Job:
         return Job(content=jobs[0].content, style=jobs[0].style, output=output)
 
-    out.mkdir()
+    (out / "there").mkdir(parents=True)
+    (out / "link").symlink_to("there")
+    (out / "a-link.png").symlink_to("a.png")
     (out / "away").symlink_to(tmp_path)
     (out / "file.png").write_bytes(b"")
     cases: list[tuple[list[Job], type[Exception], str]] = [
         ([job("a.png"), job("./a.png")], JobListError, "two jobs would both be saved as a.png"),
+        ([job("a.png"), job("A.png")], JobListError, "be saved as a.png and as A.png, which may be one file"),
+        ([job("a.png"), job("a-link.png")], JobListError, "be saved as a.png and as a-link.png, which may be one file"),
+        ([job("there/b.png"), job("link/B.png")], JobListError, "be saved as there/b.png and as link/B.png"),
         ([job("away/b.png")], OutputError, "leads out of"),
         ([job("file.png/a.png")], OutputError, "cannot make the folder"),
     ]
     for wrong, kind, message in cases:
         with pytest.raises(kind, match=message):
             run([*jobs[:2], *wrong], stub.address, out=out)
-    with pytest.raises(JobListError, match=r"would be saved over .*0\.png, which is to be read"):
-        run([job("0.png")], stub.address, out=tmp_path)
+    for over in ("0.png", "0.PNG", "out/away/0.png"):
+        with pytest.raises(JobListError, match=r"would be saved over .*0\.png, which is to be read"):
+            run([job(over)], stub.address, out=tmp_path)
     assert stub.requests == []
 
 
@@ -422,6 +461,8 @@ def test_what_makes_no_batch(stub: Any, jobs: list[Job], out: Path) -> None:
     with StyleClient(stub.address) as one, StyleClient(stub.address, model_name="other") as another:
         with pytest.raises(ValueError, match="models of one name"):
             list(run_batch(jobs, [one, another], out))
+        with StyleClient(stub.address, version=7) as old, pytest.raises(ValueError, match="one version or label"):
+            list(run_batch(jobs, [one, old], out))
         # The same pictures by another model are other pictures.
         list(run_batch(jobs[:1], [one], out))
         assert [result.was_there for result in run_batch(jobs[:1], [another], out)] == [False]

@@ -132,6 +132,35 @@ def test_a_list_of_jobs(stub: Any, contents: Path, style: Path, out: Path) -> No
     assert {request.model_spec.name for request in stub.requests} == {"m"}
 
 
+def test_a_version_is_asked_for_by_its_label(stub: Any, contents: Path, style: Path, out: Path) -> None:
+    """The same pictures by the version of another label are other pictures."""
+    arguments = (contents, "-o", out, "--style", style, "--server", stub.address)
+    for label, painted in (("stable", 3), ("stable", 0), ("canary", 3)):
+        stub.requests.clear()
+        result = run(*arguments, "--version-label", label)
+        assert result.exit_code == 0, result.output
+        assert [request.model_spec.version_label for request in stub.requests] == [label] * painted
+        assert f"{painted} painted, {3 - painted} already there" in result.stdout
+
+
+def test_a_system_without_locks_of_posix(stub: Any, contents: Path, content: Path, style: Path, out: Path) -> None:
+    """Single pictures are painted there; a batch says why not."""
+    program = f"import sys\nsys.modules['fcntl'] = None\n{PROGRAM}"
+    where = ("--server", stub.address)
+
+    def ran(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-W", "error", "-c", program, *map(str, [*arguments, *where])]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+    single = ran("stylize", content, style, "-o", out.with_suffix(".png"))
+    assert single.returncode == 0, single.stderr
+    many = ran("batch", contents, "-o", out, "--style", style)
+    assert many.returncode == 5, many.stderr
+    assert "locks its folder in the way of POSIX" in many.stderr
+    assert "styleserve stylize" in many.stderr
+    assert len(stub.requests) == 1
+
+
 def test_several_servers_and_a_token_from_the_environment(
     stub: Any, serve: Any, contents: Path, style: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, get_args
 
@@ -594,3 +595,42 @@ def test_the_report_shows_everything(client: StyleClient, content: Path, style: 
         colours = {colour for _, colour in drawing.getcolors(2**24) or []}
         for curve in ((31, 35, 40), (209, 73, 91), (40, 120, 181), (224, 160, 48)):
             assert (curve in colours) == (steps > 0) or curve == (31, 35, 40)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "plain"),
+    [
+        ("steps", np.int64(50), 50),
+        ("max_side", np.uint16(256), 256),
+        ("style_weight", np.float32(0.5), 0.5),
+        ("style_weight", np.float64(1), 1.0),
+        ("content_weight", np.int32(3), 3),
+        ("learning_rate", np.float16(0.25), 0.25),
+        ("total_variation_weight", Fraction(1, 4), 0.25),
+    ],
+    ids=repr,
+)
+def test_numbers_of_other_types_become_pythons_own(name: str, value: Any, plain: float) -> None:
+    sent = Controls(**{name: value}).sent()[name]
+    assert (sent, type(sent)) == (plain, type(plain))
+    assert Controls(**{name: value}) == Controls(**{name: plain})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("steps", np.float64(50)),
+        ("steps", np.bool_(True)),
+        ("steps", np.int64(-1)),
+        ("steps", np.array([50])),
+        ("style_weight", np.float32("nan")),
+        ("style_weight", Fraction(10**400)),
+        ("style_weight", 10**400),
+        ("style_weight", 1j),
+        ("style_weight", "1"),
+    ],
+    ids=str,
+)
+def test_what_is_no_number_in_the_range_stays_refused(name: str, value: Any) -> None:
+    with pytest.raises(ControlError, match=f"^{name} is .*; it must be .*from"):
+        Controls(**{name: value})

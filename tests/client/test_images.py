@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import struct
+import threading
+import warnings
 import zlib
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from PIL import Image, ImageCms
 from styleserve import contract
 from styleserve.client import ImageError, Picture, load_picture
 from styleserve.client import images as module
+from styleserve.client.silence import silenced
 
 
 def encoded(image: Image.Image, file_format: str, **options: Any) -> bytes:
@@ -102,6 +106,47 @@ def test_damaged_exif_data_is_left_out(picture: Image.Image, file_format: str, e
     file = io.BytesIO()
     picture.save(file, file_format, exif=exif)
     assert load_picture(file.getvalue()).image.size == picture.size
+
+
+def test_pictures_read_at_once_leave_the_warnings_of_the_process_alone(
+    picture: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two threads, of which the first to begin is the first to end."""
+    good, began, may_end = module._prepared, dict[str, threading.Event](), dict[str, threading.Event]()
+
+    def prepared(opened: Image.Image, name: str, file: bytes | None = None) -> Picture:
+        began[name].set()
+        assert may_end[name].wait(60)
+        warnings.warn("damaged metadata", UserWarning, stacklevel=1)
+        return good(opened, name, file)
+
+    monkeypatch.setattr(module, "_prepared", prepared)
+    names = ("first", "second")
+    before = warnings.filters
+    with ThreadPoolExecutor(2) as executor:
+        reading: list[Future[Picture]] = []
+        for name in names:
+            began[name], may_end[name] = threading.Event(), threading.Event()
+            reading.append(executor.submit(load_picture, picture, name=name))
+            assert began[name].wait(60)
+        with pytest.raises(UserWarning, match="of somebody else"):  # pytest makes errors of them, here as before
+            warnings.warn("of somebody else", UserWarning, stacklevel=1)
+        for name, future in zip(names, reading, strict=True):
+            may_end[name].set()
+            assert_close(future.result(60).image, picture)
+    assert warnings.filters is before
+    with pytest.raises(UserWarning, match="afterwards"):
+        warnings.warn("afterwards", UserWarning, stacklevel=1)
+
+
+def test_filters_that_come_later_are_put_behind() -> None:
+    for _ in range(3):
+        warnings.simplefilter("error", RuntimeWarning)
+        with silenced():
+            warnings.warn("unheard", RuntimeWarning, stacklevel=1)
+        with pytest.raises(RuntimeWarning):
+            warnings.warn("heard", RuntimeWarning, stacklevel=1)
+    assert sum(each[1].__class__.__name__ == "_SilencedThread" for each in warnings.filters) == 1
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

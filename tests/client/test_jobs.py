@@ -187,6 +187,14 @@ def test_one_output_for_two_jobs(tmp_path: Path) -> None:
     assert message == "two jobs would both be saved as x/o.png: 2, and 4"
 
 
+@pytest.mark.parametrize(("one", "other"), [("Lake.png", "lake.PNG"), ("\u00fc.png", "u\u0308.png")], ids=repr)
+def test_names_that_are_one_on_some_systems(tmp_path: Path, one: str, other: str) -> None:
+    path = write(tmp_path, "jobs.csv", "content,style,output", f"a,s,{one}", f"b,s,{other}")
+    (message,) = problems(path)
+    assert message.startswith(f"two jobs would be saved as {one} and as {other}, which may be one file")
+    assert message.endswith(": 2, and 3")
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for name in ("in/b.JPG", "in/a.png", "in/.hidden.png", "in/notes.txt", "in/more/c.png", "styles/t.webp", "s.gif"):
@@ -266,7 +274,13 @@ def test_the_key_is_of_everything_that_makes_the_picture() -> None:
         key()
         == key(content="1", where="jobs.csv:3")
         == Job(content=Path("elsewhere/a"), style=Path("t"), output="./o.png").key("1", "2", "m")
+        == Job(content=Path("a"), style=Path("s"), output="o.png").key("1", "2", "m", None)
     )
+    versions = [
+        Job(content=Path("a"), style=Path("s"), output="o.png").key("1", "2", "m", version)
+        for version in (None, 42, "42", "canary")
+    ]
+    assert len(set(versions)) == 4
     # A table has 5.0 where JSON may have 5.
     assert key(controls=Controls(style_weight=5)) == key(controls=Controls(style_weight=5.0))
 

@@ -324,6 +324,44 @@ def test_a_saved_run_of_a_version_that_is_gone(stub: Any, client: StyleClient, s
     assert last.notes == ("version 42 of the model went away after 10 steps; the newest went on",)
 
 
+def versions_asked(stub: Any) -> list[tuple[int, str]]:
+    specs = [request.model_spec for request in stub.requests]
+    return [(spec.version.value, spec.version_label) for spec in specs]
+
+
+def test_a_version_that_is_named_goes_on(stub: Any, saved: SavedRun) -> None:
+    stub.version = 43
+    stub.requests.clear()
+    with StyleClient(stub.address, version=43) as client:
+        *_, last = client.stylize_iter(resume_from=saved, chunk_s=LONG_S)
+    assert versions_asked(stub) == [(43, "")] * 3
+    assert last.model_version == 43
+    expected = "version 42 of the model was left after 10 steps; version 43, which was asked for, went on"
+    assert last.notes == (expected,)
+    np.testing.assert_array_equal(last.losses[:, 0], expected_losses(50))
+
+
+def test_a_label_that_is_named_goes_on(stub: Any, saved: SavedRun) -> None:
+    """Whatever version it is then stays, also if the label moves on."""
+    stub.version = 43
+    stub.requests.clear()
+    with StyleClient(stub.address, version_label="canary") as client:
+        *_, last = client.stylize_iter(resume_from=saved, chunk_s=LONG_S)
+    assert versions_asked(stub) == [(0, "canary"), (43, ""), (43, "")]
+    assert len(last.notes) == 1
+
+
+def test_to_name_the_version_that_began_it_changes_nothing(stub: Any, saved: SavedRun) -> None:
+    stub.requests.clear()
+    with StyleClient(stub.address, version=42) as client:
+        *_, last = client.stylize_iter(resume_from=saved, chunk_s=LONG_S)
+        assert versions_asked(stub) == [(42, "")] * 3
+        assert last.notes == ()
+        stub.gone = {42}
+        with pytest.raises(ModelNotFound):
+            next(client.stylize_iter(resume_from=saved))
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [

@@ -67,3 +67,19 @@ def test_a_failure_is_in_its_span(stub: Any, refusal: Any, spans: Any) -> None:
     assert span.status.status_code == trace.StatusCode.ERROR
     assert "Could not find" in span.status.description
     assert span.attributes["error.type"] == "NOT_FOUND"
+
+
+def test_other_ways_of_propagation_are_sent_in_lower_case(
+    stub: Any, spans: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AWS X-Ray's key has capitals, which gRPC refuses."""
+    from opentelemetry import propagate  # noqa: PLC0415 - where it is installed
+
+    def inject(carrier: dict[str, str], **_: Any) -> None:
+        carrier["X-Amzn-Trace-Id"] = "Root=1-5759e988-bd862e3fe1be46a994272793"
+
+    monkeypatch.setattr(propagate, "inject", inject)
+    with StyleClient(stub.address) as client:
+        client.status()
+    assert len(spans()) == 1
+    assert stub.headers[0]["x-amzn-trace-id"] == "Root=1-5759e988-bd862e3fe1be46a994272793"

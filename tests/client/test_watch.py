@@ -168,6 +168,51 @@ def test_a_failure_leaves_what_there_is(stub: Any, content: Path, tmp_path: Path
     assert run(stub, content, content, "-o", tmp_path / "out.png", "--resume", state).exit_code == 0
 
 
+@pytest.mark.parametrize(
+    ("option", "name", "blocked"),
+    [
+        ("--preview", "p.png", "p.png"),
+        ("--frames", "f", "f/000002.png"),
+        ("--gif", "a.gif", "a.gif"),
+        ("--save-state", "run.state", "run.state"),
+    ],
+)
+def test_the_picture_is_saved_whatever_becomes_of_the_rest(
+    stub: Any, content: Path, tmp_path: Path, option: str, name: str, blocked: str
+) -> None:
+    good, out = stub.predict, tmp_path / "out.png"
+
+    def predict(request: Any) -> Any:
+        (tmp_path / blocked).mkdir()  # after everything was found to be in order
+        return good(request)
+
+    stub.predict = predict
+    result = run(stub, content, content, "-o", out, "--steps", 2, option, tmp_path / name)
+    assert result.exit_code == 5
+    assert str(tmp_path / blocked) in result.stderr
+    assert result.stderr.endswith(f"\nThe picture itself is saved: {out}\n")
+    with Image.open(out) as image:
+        assert json.loads(image.info["Parameters"])["steps"] == 2
+
+
+def test_an_animation_that_cannot_be_written_hides_no_failure(
+    stub: Any, content: Path, tmp_path: Path, refusal: Any
+) -> None:
+    good, gif = stub.predict, tmp_path / "a.gif"
+
+    def predict(request: Any) -> Any:
+        if "state" not in request.inputs:
+            return good(request)
+        gif.mkdir()
+        return refusal(grpc.StatusCode.INTERNAL, "lost")
+
+    stub.predict = predict
+    result = run(stub, content, content, "-o", tmp_path / "out.png", "--gif", gif)
+    assert result.exit_code == 10
+    assert result.stderr.startswith(f"Note: {gif} is a folder.\nError: ")
+    assert "lost" in result.stderr
+
+
 class HangsLater:
     """Answers a first chunk and what takes no steps; hangs in all others."""
 
@@ -211,6 +256,25 @@ def test_ctrl_c_leaves_the_picture_so_far(
     if partial:
         with Image.open(out) as image:
             assert json.loads(image.info["Parameters"])["steps"] == 2
+
+
+@NEEDS_A_TERMINAL
+def test_ctrl_c_is_told_also_where_the_animation_cannot_be_written(
+    stub: Any, start: Any, content: Path, tmp_path: Path
+) -> None:
+    server = HangsLater(stub)
+    state, out, gif = (tmp_path / name for name in ("run.state", "out.png", "a.gif"))
+    kept = ("--save-state", state, "--gif", gif)
+    process = start("stylize", content, content, "-o", out, "--server", stub.address, *kept)
+    assert server.arrived.wait(120)
+    gif.mkdir()
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130
+    message = f"stopped with Ctrl-C after 2 of 100 steps; the picture so far is {out}; {gif} is a folder"
+    assert stderr == f"Error: {message}\nGo on with --resume {state}\n"
+    assert out.exists()
+    assert SavedRun.load(state).steps_done == 2
 
 
 def on_a_terminal(start: Any, *arguments: object) -> tuple[Any, Any]:
