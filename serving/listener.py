@@ -25,8 +25,8 @@ wait by itself, so it must not be lower: whoever sends too much is to be told.""
 MAX_CONNECTIONS = 1000
 """One more is closed at once. Each costs a file descriptor, of which a process often has 1024, and some memory."""
 
-WATCHING_THREADS = 2
-"""They begin to watch health, which takes no time, and are free again."""
+WATCHING_THREADS = 4
+"""They begin to watch health, and are free again: at once, but for requests that do not come."""
 
 RECEIVE_TIMEOUT_S = 300.0
 """For the request of a Predict call to come: the largest, 202 MB, needs it at 5 Mbit/s."""

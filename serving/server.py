@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
+import time
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from styleserve.contract import DEFAULT_MODEL_NAME, DEFAULT_PORT, Limits
@@ -19,6 +22,7 @@ from .batching import Batcher
 from .batching_settings import BatchingSettings
 from .call import OpenCalls
 from .errors import ServingError, StartError, UnavailableError
+from .health import Health
 from .listener import Listener, address_of, check_port
 from .log_format import log_call
 from .manager import ModelManager
@@ -39,7 +43,7 @@ GRACE_S = 25.0
 A_DAY_S = 86_400.0
 
 FAREWELL_S = 3.0
-"""After the grace: to stop what still runs, milliseconds, and to tell its clients, over lines that may be slow."""
+"""After the grace: to stop what still runs, milliseconds, and to tell clients and watchers, whose lines may be slow."""
 
 STOPPING = "The server is stopping; try again, here in a moment or at another one."
 STOPPED = "The server stopped before the call had ended; try again, perhaps at another one."
@@ -51,8 +55,6 @@ Of a model that takes larger images or batches, two full batches of those.
 """
 
 _SERVICES = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
-_SERVING = health_pb2.HealthCheckResponse.SERVING
-_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 @dataclass(frozen=True)
@@ -145,8 +147,8 @@ class EmbeddedServer:
     ) -> None:
         self._settings = settings or ServerSettings()
         self._config = ModelConfig(model_name, Path(base_path).absolute())
-        self._health = health.HealthServicer()
-        self._report_health(serving=False)
+        self._health = Health(_SERVICES)
+        self._reporting = threading.Lock()
         self._turns = Turns(self._settings.slots, self._settings.places)
         self._metrics = Metrics(lambda: self._turns.running, lambda: self._turns.waiting)
         batching = self._settings.batching
@@ -191,12 +193,14 @@ class EmbeddedServer:
         Until then the port stays open, so that health says NOT_SERVING and a new call is told to go elsewhere.
         """
         self._stopping = True
-        self._report_health(serving=False)
+        told = self._report_health()
         self._turns.close(UnavailableError(STOPPING))
         if self._listener is not None:
             if not self._calls.wait_until_none(self._settings.grace_s if grace_s is None else grace_s):
                 self._calls.give_up(UnavailableError(STOPPED))
-                self._calls.wait_until_none(FAREWELL_S)
+            ends_at = time.monotonic() + FAREWELL_S
+            self._calls.wait_until_none(FAREWELL_S)
+            wait(told, max(0.0, ends_at - time.monotonic()))
             self._listener.stop()
             self._listener = None
         self._close()
@@ -285,6 +289,7 @@ class EmbeddedServer:
         if self._endpoint is not None:
             self._endpoint.stop()
             self._endpoint = None
+        self._health.close()
 
     def _max_request_bytes(self) -> int:
         if self._settings.max_request_bytes is not None:
@@ -293,8 +298,8 @@ class EmbeddedServer:
         return min(max([MAX_REQUEST_BYTES, *(each.images_bytes + 2**20 for each in self._manager.limits())]), 2**31 - 1)
 
     def _models_changed(self) -> None:
-        self._report_health(serving=not self._stopping and any(self._manager.serving().values()))
+        self._report_health()
 
-    def _report_health(self, *, serving: bool) -> None:
-        for service in _SERVICES:
-            self._health.set(service, _SERVING if serving else _NOT_SERVING)
+    def _report_health(self) -> list[Future[None]]:
+        with self._reporting:  # else what was found before a stop could be said after it
+            return self._health.report(serving=not self._stopping and any(self._manager.serving().values()))
