@@ -23,7 +23,7 @@ from .batching_settings import BatchingSettings
 from .call import OpenCalls
 from .errors import ServingError, StartError, UnavailableError
 from .health import Health
-from .listener import Listener, address_of, check_port
+from .listener import Listener, address_of, check_port, most_connections
 from .log_format import log_call
 from .manager import ModelManager
 from .metrics import Metrics
@@ -172,15 +172,17 @@ class EmbeddedServer:
         """Loads the model, then opens the port. When this returns, the server answers.
 
         Raises:
-            StartError: the port is taken, TLS or tokens cannot be used, or no version can be served.
+            StartError: the port is taken, TLS or tokens cannot be used, the process may open too few files, or no
+                version can be served.
         """
         self._read_security()
         # A look before the load, so that a taken port is told at once; opened after it, as TensorFlow Serving does.
         check_port(self._settings.host, self._settings.port)
+        max_connections = most_connections()
         self._open_endpoint()
         try:
             self._load()
-            self._open()
+            self._open(max_connections)
         except StartError:
             self._close()
             raise
@@ -262,7 +264,7 @@ class EmbeddedServer:
         elif config_file is not None and path is not None:
             raise StartError(f"{config_file} asks for metrics; --rest-api-port has to say where, as in 8501.")
 
-    def _open(self) -> None:
+    def _open(self, max_connections: int) -> None:
         desk = Answering([self._metrics.called, log_call])
         listener = Listener(
             self._settings.host,
@@ -271,6 +273,7 @@ class EmbeddedServer:
             credentials=self._credentials,
             tokens=self._tokens,
             desk=desk,
+            max_connections=max_connections,
         )
         if self._settings.batching is not None:
             self._batcher = Batcher(self._settings.batching, first_slot=self._settings.slots)
