@@ -246,9 +246,14 @@ class EmbeddedServer:
 
     def _load(self) -> None:
         base_path = self._config.base_path
-        if not versions_on_disk(base_path):
-            what = "has no version in it" if base_path.is_dir() else "is not a directory"
-            raise StartError(f"{base_path} {what}. Export a model first: styleserve export --output {base_path}")
+        try:
+            fault = "" if versions_on_disk(base_path) else "has no version in it"
+        except (FileNotFoundError, NotADirectoryError):
+            fault = "is not a directory"
+        except OSError as error:
+            raise StartError(f"cannot read {base_path}: {error.strerror or error}. May this user?") from error
+        if fault:
+            raise StartError(f"{base_path} {fault}. Export a model first: styleserve export --output {base_path}")
         try:
             self._manager.reload({self._config.name: self._config})
         except ServingError as error:
