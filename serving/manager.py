@@ -20,6 +20,7 @@ from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 
 from styleserve.memory import give_back_freed_memory
 
+from .call import OpenCalls
 from .errors import LoadError, NotFoundError, PreconditionError, RequestError, ServingError
 from .limits import ModelLimits
 from .servable import Servable, SessionSettings
@@ -77,6 +78,8 @@ class ModelManager:
         self._table: _Table = {}
         self._looks = Looks()
         self._closed = threading.Event()
+        self._refusal: ServingError | None = None  # of whoever wants something loaded
+        self._warm_ups = OpenCalls()
         self._unloaded = threading.Event()  # a version was, since memory was last given back
         self._poller: threading.Thread | None = None
 
@@ -84,6 +87,16 @@ class ModelManager:
         """Looks for new versions from now on, every so many seconds."""
         self._poller = threading.Thread(target=self._watch, args=(every_s,), name="version-poller", daemon=True)
         self._poller.start()
+
+    def stop_loading(self, why: ServingError) -> None:
+        """Gives up what is being loaded, as soon as TensorFlow lets go of it; what serves goes on.
+
+        Args:
+            why: what is told to those who wait for it, and to those who still come.
+        """
+        self._refusal = why
+        self._closed.set()
+        self._warm_ups.give_up(why)
 
     def close(self) -> None:
         """Stops watching and unloads everything; calls still inside end first."""
@@ -110,12 +123,15 @@ class ModelManager:
         Raises:
             ModelsUnavailableError: a model has no version that can be loaded, of those that are asked for.
             PreconditionError: a label names a version that would not be served.
+            ServingError: loading was stopped; what was said then.
         """
         with self._changing:
+            self._go_on_loading()
             self._forget()
             wanted = wanted_anew(configs.values())
             staged = list(self._load_missing(wanted))
             try:
+                self._go_on_loading()
                 self._check(configs, wanted, staged)
             except ServingError:
                 self._discard(staged)
@@ -213,6 +229,10 @@ class ModelManager:
             return labels[spec.version_label]
         return spec.version.value if spec.HasField("version") else None
 
+    def _go_on_loading(self) -> None:
+        if self._refusal is not None:
+            raise self._refusal
+
     def _serving(self, model: str) -> list[_Version]:
         return [version for version in self._table.get(model, {}).values() if version.state == _AVAILABLE]
 
@@ -223,6 +243,8 @@ class ModelManager:
     def _load_missing(self, wanted: Wanted) -> Iterator[_Version]:
         for name, paths in wanted.items():
             for number, path in paths.items():
+                if self._closed.is_set():
+                    return
                 with self._lock:
                     known = self._table.setdefault(name, {}).get(number)
                     if known and known.path == path and (known.error or known.state == _AVAILABLE):
@@ -241,9 +263,14 @@ class ModelManager:
         try:
             servable = Servable(version.path, version.number, self._settings)
             self._on_load(version.path, time.monotonic() - began, True)
-            requests = warm_up(servable, at_once=min(self._settings.max_calls, os.cpu_count() or 1))
+            at_once = min(self._settings.max_calls, os.cpu_count() or 1)
+            requests = warm_up(servable, at_once=at_once, calls=self._warm_ups)
+            self._go_on_loading()
         except Exception as error:  # a broken version must not stop the poller, whatever TensorFlow makes of it
-            logger.error("%s does not load: %s", name, error)
+            if error is self._refusal:
+                logger.info("%s is given up while it loads: %s", name, error)
+            else:
+                logger.error("%s does not load: %s", name, error)
             if servable is None:
                 self._on_load(version.path, time.monotonic() - began, False)
             else:

@@ -192,11 +192,13 @@ class EmbeddedServer:
     def stop(self, grace_s: float | None = None) -> None:
         """Takes no more calls, lets those that run end within the grace, stops the rest, unloads the model.
 
-        Until then the port stays open, so that health says NOT_SERVING and a new call is told to go elsewhere.
+        Until then the port stays open, so that health says NOT_SERVING and a new call is told to go elsewhere. What is
+        being loaded is given up at once.
         """
         self._stopping = True
         told = self._report_health()
         self._turns.close(UnavailableError(STOPPING))
+        self._manager.stop_loading(UnavailableError(STOPPING))
         if self._listener is not None:
             if not self._calls.wait_until_none(self._settings.grace_s if grace_s is None else grace_s):
                 self._calls.give_up(UnavailableError(STOPPED))
