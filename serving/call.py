@@ -100,11 +100,15 @@ class OpenCalls:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._calls: set[Call] = set()
+        self._why: ServingError | None = None
 
     def opened(self, call: Call) -> None:
-        """Notes that a call came."""
+        """Notes that a call came; one that comes after the others were given up is so, too."""
         with self._changed:
             self._calls.add(call)
+            why = self._why
+        if why is not None:
+            call.give_up(why)
 
     def closed(self, call: Call) -> None:
         """Notes that a call is over."""
@@ -123,8 +127,9 @@ class OpenCalls:
             return self._changed.wait_for(lambda: not self._calls, timeout_s)
 
     def give_up(self, why: ServingError) -> None:
-        """Stops the work of them all."""
+        """Stops the work of them all, and of those that still come."""
         with self._changed:
+            self._why = why
             calls = list(self._calls)
         for call in calls:
             call.give_up(why)

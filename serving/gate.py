@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -22,6 +23,9 @@ OPEN_TO_ALL = "/grpc.health.v1.Health/"
 
 OTHERS_TIMEOUT_S = 10.0
 """How long any other request may take to come; none has more than a few hundred bytes, but configurations."""
+
+MAX_HEALTH_BYTES = 1024
+"""Of a request for health, which strangers may send: the name of a service."""
 
 if TYPE_CHECKING:
     Handler: TypeAlias = grpc.RpcMethodHandler[Any, Any]
@@ -69,19 +73,24 @@ class Gate(grpc.ServerInterceptor):
             if refusal is not None:
                 return self._turned_away(method, refusal)
         handler = continuation(handler_call_details)
-        if handler is not None and handler.unary_unary is not None:
-            read = partial(self._read, method, handler.request_deserializer)
-            if method == PREDICT:
-                return _received_in_time(handler, read, self._predict_timeout_s, self._predict_pool)
-            return _received_in_time(handler, read, OTHERS_TIMEOUT_S, None)
-        if handler is not None and handler.unary_stream is not None:
-            return _watched(handler, self._watch_pool)
-        return handler
+        if handler is None or handler.request_streaming:
+            return handler
+        read = partial(self._read, method, handler.request_deserializer)
+        if method == PREDICT:
+            return _received_in_time(handler, read, self._predict_timeout_s, self._predict_pool)
+        pool = self._watch_pool if handler.response_streaming else None
+        return _received_in_time(handler, read, OTHERS_TIMEOUT_S, pool)
 
     def _read(
         self, method: str, parse: Callable[[bytes], Any] | None, received: bytes, context: grpc.ServicerContext
     ) -> Any:  # noqa: ANN401 - any message
         """The request in the bytes of one. gRPC itself would end the call with INTERNAL, as if it were our fault."""
+        if method.startswith(OPEN_TO_ALL) and len(received) > MAX_HEALTH_BYTES:
+            with self._desk.answering(context, _name(method)):
+                raise RequestError(
+                    f"{len(received)} bytes came as a request of {_name(method)}, which may have {MAX_HEALTH_BYTES}: "
+                    "it holds the name of a service and nothing else."
+                )
         try:
             return received if parse is None else parse(received)
         except DecodeError:
@@ -100,6 +109,18 @@ class Gate(grpc.ServerInterceptor):
         return grpc.stream_unary_rpc_method_handler(refuse)
 
 
+@contextmanager
+def ended_after(context: grpc.ServicerContext, timeout_s: float) -> Generator[None]:
+    """Ends the call if what is inside takes longer."""
+    too_late = threading.Timer(timeout_s, context.cancel)
+    too_late.daemon = True
+    too_late.start()
+    try:
+        yield
+    finally:
+        too_late.cancel()
+
+
 def _received_in_time(
     handler: Handler,
     read: Callable[[bytes, grpc.ServicerContext], Any],
@@ -107,36 +128,23 @@ def _received_in_time(
     pool: ThreadPoolExecutor | None,
 ) -> Handler:
     """The same, for gRPC a method of many requests: only of such a one it hands over the waiting for the first."""
-    behaviour: Any = handler.unary_unary
+    behaviour: Any = handler.unary_stream if handler.response_streaming else handler.unary_unary
 
-    def answer(requests: Iterator[Any], context: grpc.ServicerContext) -> Any:  # noqa: ANN401 - any message
-        too_late = threading.Timer(timeout_s, context.cancel)
-        too_late.daemon = True
-        too_late.start()
-        try:
+    def answer(requests: Iterator[Any], context: grpc.ServicerContext, *send: object) -> Any:  # noqa: ANN401 - any message
+        with ended_after(context, timeout_s):
             received = next(requests, None)
-        finally:
-            too_late.cancel()
         if received is None:
             context.abort(grpc.StatusCode.UNIMPLEMENTED, "The method requires exactly one request message.")
         request = read(received, context)
         del received  # as large as the request, and not needed while that is worked on
-        return behaviour(request, context)
-
-    if pool is not None:
-        vars(answer)["experimental_thread_pool"] = pool  # gRPC looks for it there
-    return grpc.stream_unary_rpc_method_handler(answer, None, handler.response_serializer)
-
-
-def _watched(handler: Handler, pool: ThreadPoolExecutor) -> Handler:
-    behaviour: Any = handler.unary_stream
-
-    def watch(request: object, context: grpc.ServicerContext, *send: object) -> Any:  # noqa: ANN401 - gRPC's own form
         return behaviour(request, context, *send)
 
-    non_blocking = getattr(behaviour, "experimental_non_blocking", False)
-    vars(watch).update(experimental_thread_pool=pool, experimental_non_blocking=non_blocking)
-    return grpc.unary_stream_rpc_method_handler(watch, handler.request_deserializer, handler.response_serializer)
+    # gRPC looks for them there.
+    vars(answer)["experimental_thread_pool"] = pool
+    vars(answer)["experimental_non_blocking"] = getattr(behaviour, "experimental_non_blocking", False)
+    if handler.response_streaming:
+        return grpc.stream_stream_rpc_method_handler(answer, None, handler.response_serializer)
+    return grpc.stream_unary_rpc_method_handler(answer, None, handler.response_serializer)
 
 
 def _name(method: str) -> str:

@@ -12,6 +12,11 @@ from .errors import StartError
 from .gate import Gate
 from .security import Tokens
 
+try:
+    import resource
+except ModuleNotFoundError:  # on Windows, where sockets are no files
+    resource = None
+
 SPARE_THREADS = 16
 """Threads for status, metadata and health, so that they are answered while every Predict is busy."""
 
@@ -23,10 +28,13 @@ SPARE_STREAMS = 100
 wait by itself, so it must not be lower: whoever sends too much is to be told."""
 
 MAX_CONNECTIONS = 1000
-"""One more is closed at once. Each costs a file descriptor, of which a process often has 1024, and some memory."""
+"""One more is closed at once. Each costs some memory, and a file descriptor, of which a process may have fewer."""
 
-WATCHING_THREADS = 2
-"""They begin to watch health, which takes no time, and are free again."""
+SPARE_FILES = 100
+"""File descriptors for all else: models, devices, the log, the metrics."""
+
+WATCHING_THREADS = 4
+"""They begin to watch health, and are free again: at once, but for requests that do not come."""
 
 RECEIVE_TIMEOUT_S = 300.0
 """For the request of a Predict call to come: the largest, 202 MB, needs it at 5 Mbit/s."""
@@ -116,6 +124,27 @@ def address_of(host: str, port: int) -> str:
     ('127.0.0.1:8500', '[::1]:8500')
     """
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def most_connections() -> int:
+    """How many connections the process has files for, `MAX_CONNECTIONS` at most.
+
+    With a descriptor for each and none to spare, the server could list no directory and load no version any more.
+
+    Raises:
+        StartError: it has files for none.
+    """
+    if resource is None:
+        return MAX_CONNECTIONS
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    if files <= SPARE_FILES:
+        raise StartError(
+            f"the process may have {files} files open, and needs {SPARE_FILES} beside one for each connection. "
+            "Allow more: ulimit -n 1024."
+        )
+    return min(MAX_CONNECTIONS, files - SPARE_FILES)
 
 
 def check_port(host: str, port: int) -> None:

@@ -1,7 +1,8 @@
 """Loads, swaps and unloads versions: what is on disk and in the configuration becomes what is served.
 
 A version is loaded and warmed up before it takes a call. The one before it is unloaded when its last call has ended. A
-version that fails to load stays dead until its number changes, and the old one goes on serving.
+version that fails to load stays dead until its number changes, and the old one goes on serving; so it does while the
+disk cannot be read.
 """
 
 from __future__ import annotations
@@ -12,17 +13,19 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 
 from styleserve.memory import give_back_freed_memory
 
-from .errors import LoadError, ModelsUnavailableError, NotFoundError, PreconditionError, RequestError
+from .call import OpenCalls
+from .errors import LoadError, NotFoundError, PreconditionError, RequestError, ServingError
 from .limits import ModelLimits
 from .servable import Servable, SessionSettings
 from .versions import ModelConfig
+from .wanted import Looks, Wanted, unavailable, wanted_anew
 from .warmup import warm_up
 
 logger = logging.getLogger(__name__)
@@ -73,7 +76,10 @@ class ModelManager:
         self._changing = threading.Lock()  # one poll or reload at a time
         self._configs: dict[str, ModelConfig] = {}
         self._table: _Table = {}
+        self._looks = Looks()
         self._closed = threading.Event()
+        self._refusal: ServingError | None = None  # of whoever wants something loaded
+        self._warm_ups = OpenCalls()
         self._unloaded = threading.Event()  # a version was, since memory was last given back
         self._poller: threading.Thread | None = None
 
@@ -81,6 +87,16 @@ class ModelManager:
         """Looks for new versions from now on, every so many seconds."""
         self._poller = threading.Thread(target=self._watch, args=(every_s,), name="version-poller", daemon=True)
         self._poller.start()
+
+    def stop_loading(self, why: ServingError) -> None:
+        """Gives up what is being loaded, as soon as TensorFlow lets go of it; what serves goes on.
+
+        Args:
+            why: what is told to those who wait for it, and to those who still come.
+        """
+        self._refusal = why
+        self._closed.set()
+        self._warm_ups.give_up(why)
 
     def close(self) -> None:
         """Stops watching and unloads everything; calls still inside end first."""
@@ -96,28 +112,33 @@ class ModelManager:
         with self._changing:
             if self._closed.is_set():
                 return
-            for version in self._load_missing(self._configs.values()):
+            wanted = self._looks.wanted(self._configs.values(), self._paths_serving)
+            for version in self._load_missing(wanted):
                 self._publish([version])
-            self._retire(self._configs)
+            self._retire(wanted)
 
     def reload(self, configs: Mapping[str, ModelConfig]) -> None:
         """Changes to a new configuration when all of it is ready, or leaves the old one as it is.
 
         Raises:
-            ModelsUnavailableError: a model has no version that can be loaded.
-            PreconditionError: a label names a version that is not served.
+            ModelsUnavailableError: a model has no version that can be loaded, of those that are asked for.
+            PreconditionError: a label names a version that would not be served.
+            ServingError: loading was stopped; what was said then.
         """
         with self._changing:
+            self._go_on_loading()
             self._forget()
-            staged = list(self._load_missing(configs.values()))
+            wanted = wanted_anew(configs.values())
+            staged = list(self._load_missing(wanted))
             try:
-                self._check(configs, staged)
-            except (ModelsUnavailableError, PreconditionError):
+                self._go_on_loading()
+                self._check(configs, wanted, staged)
+            except ServingError:
                 self._discard(staged)
                 raise
-            self._configs = dict(configs)
             self._publish(staged)
-            self._retire(configs)
+            self._configs = dict(configs)  # after that, so that a label never names what does not serve yet
+            self._retire(wanted)
 
     @contextmanager
     def use(self, spec: model_pb2.ModelSpec) -> Generator[Servable]:
@@ -157,10 +178,7 @@ class ModelManager:
     def serving(self) -> dict[str, list[int]]:
         """Versions of each model that take calls."""
         with self._lock:
-            return {
-                model: sorted(number for number, version in versions.items() if version.state == _AVAILABLE)
-                for model, versions in self._table.items()
-            }
+            return {model: sorted(version.number for version in self._serving(model)) for model in self._table}
 
     def limits(self) -> list[ModelLimits]:
         """Limits of the versions that take calls, as far as they tell."""
@@ -211,16 +229,29 @@ class ModelManager:
             return labels[spec.version_label]
         return spec.version.value if spec.HasField("version") else None
 
-    def _load_missing(self, configs: Iterable[ModelConfig]) -> Iterator[_Version]:
-        for config in configs:
-            for number, path in config.wanted().items():
+    def _go_on_loading(self) -> None:
+        if self._refusal is not None:
+            raise self._refusal
+
+    def _serving(self, model: str) -> list[_Version]:
+        return [version for version in self._table.get(model, {}).values() if version.state == _AVAILABLE]
+
+    def _paths_serving(self, model: str) -> dict[int, Path]:
+        with self._lock:
+            return {version.number: version.path for version in self._serving(model)}
+
+    def _load_missing(self, wanted: Wanted) -> Iterator[_Version]:
+        for name, paths in wanted.items():
+            for number, path in paths.items():
+                if self._closed.is_set():
+                    return
                 with self._lock:
-                    known = self._table.setdefault(config.name, {}).get(number)
+                    known = self._table.setdefault(name, {}).get(number)
                     if known and known.path == path and (known.error or known.state == _AVAILABLE):
                         continue
-                    version = _Version(config.name, number, path)
+                    version = _Version(name, number, path)
                     if known is None or known.state == _END:
-                        self._table[config.name][number] = version
+                        self._table[name][number] = version
                 if self._load(version):
                     yield version
 
@@ -232,9 +263,14 @@ class ModelManager:
         try:
             servable = Servable(version.path, version.number, self._settings)
             self._on_load(version.path, time.monotonic() - began, True)
-            requests = warm_up(servable, at_once=min(self._settings.max_calls, os.cpu_count() or 1))
+            at_once = min(self._settings.max_calls, os.cpu_count() or 1)
+            requests = warm_up(servable, at_once=at_once, calls=self._warm_ups)
+            self._go_on_loading()
         except Exception as error:  # a broken version must not stop the poller, whatever TensorFlow makes of it
-            logger.error("%s does not load: %s", name, error)
+            if error is self._refusal:
+                logger.info("%s is given up while it loads: %s", name, error)
+            else:
+                logger.error("%s does not load: %s", name, error)
             if servable is None:
                 self._on_load(version.path, time.monotonic() - began, False)
             else:
@@ -277,31 +313,44 @@ class ModelManager:
                 if not versions:
                     del self._table[model]
 
-    def _check(self, configs: Mapping[str, ModelConfig], staged: Iterable[_Version]) -> None:
-        ready = {(version.model, version.number) for version in staged}
-        with self._lock:
-            for model, versions in self._table.items():
-                ready |= {(model, number) for number, version in versions.items() if version.state == _AVAILABLE}
-        missing = sorted(name for name in configs if not any(model == name for model, _ in ready))
+    def _check(self, configs: Mapping[str, ModelConfig], wanted: Wanted, staged: Iterable[_Version]) -> None:
+        ready = {name: self._ready(config, wanted[name], staged) for name, config in configs.items()}
+        missing = {name: self._why_none(name, wanted[name]) for name in configs if not ready[name]}
         if missing:
-            raise ModelsUnavailableError("Some models did not become available: {" + ", ".join(missing) + "}")
+            raise unavailable(missing)
         for name, config in configs.items():
             for label, number in config.labels:
-                if (name, number) not in ready:
+                if number not in ready[name]:
                     raise PreconditionError(
                         f"Request to assign label to version {number} of model {name}, "
                         f"which is not currently available for inference (label {label})"
                     )
 
-    def _retire(self, configs: Mapping[str, ModelConfig]) -> None:
-        wanted = {name: config.wanted() for name, config in configs.items()}
+    def _ready(self, config: ModelConfig, wanted: Mapping[int, Path], staged: Iterable[_Version]) -> set[int]:
+        """Versions that would serve."""
+        serving = self._paths_serving(config.name)
+        ready = {version.number for version in staged if version.model == config.name}
+        ready |= {number for number, path in serving.items() if wanted.get(number) == path}
+        before = self._configs.get(config.name)
+        if not ready and before is not None and replace(before, labels=()) == replace(config, labels=()):
+            # All that is wanted is broken, and was before: the old ones serve, and their labels may be moved.
+            return set(serving)
+        return ready
+
+    def _why_none(self, model: str, wanted: Mapping[int, Path]) -> str:
+        with self._lock:
+            known = [self._table.get(model, {}).get(number) for number in wanted]
+            errors = [version.error.message for version in known if version is not None and version.error is not None]
+        return "; ".join(errors) or "see the server's log"
+
+    def _retire(self, wanted: Wanted) -> None:
         retired: list[_Version] = []
         with self._lock:
-            for model, versions in self._table.items():
-                serving = [version for version in versions.values() if version.state == _AVAILABLE]
-                replaced = [version for version in serving if version.number not in wanted.get(model, {})]
+            for model in self._table:
+                asked, serving = wanted.get(model, {}), self._serving(model)
+                replaced = [version for version in serving if asked.get(version.number) != version.path]
                 # While nothing that is wanted serves, the old version stays.
-                if wanted.get(model) and len(replaced) == len(serving):
+                if asked and len(replaced) == len(serving):
                     continue
                 for version in replaced:
                     version.state = _UNLOADING

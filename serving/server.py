@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
+import time
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from styleserve.contract import DEFAULT_MODEL_NAME, DEFAULT_PORT, Limits
@@ -19,7 +22,8 @@ from .batching import Batcher
 from .batching_settings import BatchingSettings
 from .call import OpenCalls
 from .errors import ServingError, StartError, UnavailableError
-from .listener import Listener, address_of, check_port
+from .health import Health
+from .listener import Listener, address_of, check_port, most_connections
 from .log_format import log_call
 from .manager import ModelManager
 from .metrics import Metrics
@@ -39,7 +43,7 @@ GRACE_S = 25.0
 A_DAY_S = 86_400.0
 
 FAREWELL_S = 3.0
-"""After the grace: to stop what still runs, milliseconds, and to tell its clients, over lines that may be slow."""
+"""After the grace: to stop what still runs, milliseconds, and to tell clients and watchers, whose lines may be slow."""
 
 STOPPING = "The server is stopping; try again, here in a moment or at another one."
 STOPPED = "The server stopped before the call had ended; try again, perhaps at another one."
@@ -51,8 +55,6 @@ Of a model that takes larger images or batches, two full batches of those.
 """
 
 _SERVICES = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
-_SERVING = health_pb2.HealthCheckResponse.SERVING
-_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 @dataclass(frozen=True)
@@ -145,8 +147,8 @@ class EmbeddedServer:
     ) -> None:
         self._settings = settings or ServerSettings()
         self._config = ModelConfig(model_name, Path(base_path).absolute())
-        self._health = health.HealthServicer()
-        self._report_health(serving=False)
+        self._health = Health(_SERVICES)
+        self._reporting = threading.Lock()
         self._turns = Turns(self._settings.slots, self._settings.places)
         self._metrics = Metrics(lambda: self._turns.running, lambda: self._turns.waiting)
         batching = self._settings.batching
@@ -170,15 +172,17 @@ class EmbeddedServer:
         """Loads the model, then opens the port. When this returns, the server answers.
 
         Raises:
-            StartError: the port is taken, TLS or tokens cannot be used, or no version can be served.
+            StartError: the port is taken, TLS or tokens cannot be used, the process may open too few files, or no
+                version can be served.
         """
         self._read_security()
         # A look before the load, so that a taken port is told at once; opened after it, as TensorFlow Serving does.
         check_port(self._settings.host, self._settings.port)
+        max_connections = most_connections()
         self._open_endpoint()
         try:
             self._load()
-            self._open()
+            self._open(max_connections)
         except StartError:
             self._close()
             raise
@@ -188,15 +192,19 @@ class EmbeddedServer:
     def stop(self, grace_s: float | None = None) -> None:
         """Takes no more calls, lets those that run end within the grace, stops the rest, unloads the model.
 
-        Until then the port stays open, so that health says NOT_SERVING and a new call is told to go elsewhere.
+        Until then the port stays open, so that health says NOT_SERVING and a new call is told to go elsewhere. What is
+        being loaded is given up at once.
         """
         self._stopping = True
-        self._report_health(serving=False)
+        told = self._report_health()
         self._turns.close(UnavailableError(STOPPING))
+        self._manager.stop_loading(UnavailableError(STOPPING))
         if self._listener is not None:
             if not self._calls.wait_until_none(self._settings.grace_s if grace_s is None else grace_s):
                 self._calls.give_up(UnavailableError(STOPPED))
-                self._calls.wait_until_none(FAREWELL_S)
+            ends_at = time.monotonic() + FAREWELL_S
+            self._calls.wait_until_none(FAREWELL_S)
+            wait(told, max(0.0, ends_at - time.monotonic()))
             self._listener.stop()
             self._listener = None
         self._close()
@@ -240,9 +248,14 @@ class EmbeddedServer:
 
     def _load(self) -> None:
         base_path = self._config.base_path
-        if not versions_on_disk(base_path):
-            what = "has no version in it" if base_path.is_dir() else "is not a directory"
-            raise StartError(f"{base_path} {what}. Export a model first: styleserve export --output {base_path}")
+        try:
+            fault = "" if versions_on_disk(base_path) else "has no version in it"
+        except (FileNotFoundError, NotADirectoryError):
+            fault = "is not a directory"
+        except OSError as error:
+            raise StartError(f"cannot read {base_path}: {error.strerror or error}. May this user?") from error
+        if fault:
+            raise StartError(f"{base_path} {fault}. Export a model first: styleserve export --output {base_path}")
         try:
             self._manager.reload({self._config.name: self._config})
         except ServingError as error:
@@ -258,7 +271,7 @@ class EmbeddedServer:
         elif config_file is not None and path is not None:
             raise StartError(f"{config_file} asks for metrics; --rest-api-port has to say where, as in 8501.")
 
-    def _open(self) -> None:
+    def _open(self, max_connections: int) -> None:
         desk = Answering([self._metrics.called, log_call])
         listener = Listener(
             self._settings.host,
@@ -267,6 +280,7 @@ class EmbeddedServer:
             credentials=self._credentials,
             tokens=self._tokens,
             desk=desk,
+            max_connections=max_connections,
         )
         if self._settings.batching is not None:
             self._batcher = Batcher(self._settings.batching, first_slot=self._settings.slots)
@@ -285,6 +299,7 @@ class EmbeddedServer:
         if self._endpoint is not None:
             self._endpoint.stop()
             self._endpoint = None
+        self._health.close()
 
     def _max_request_bytes(self) -> int:
         if self._settings.max_request_bytes is not None:
@@ -293,8 +308,8 @@ class EmbeddedServer:
         return min(max([MAX_REQUEST_BYTES, *(each.images_bytes + 2**20 for each in self._manager.limits())]), 2**31 - 1)
 
     def _models_changed(self) -> None:
-        self._report_health(serving=not self._stopping and any(self._manager.serving().values()))
+        self._report_health()
 
-    def _report_health(self, *, serving: bool) -> None:
-        for service in _SERVICES:
-            self._health.set(service, _SERVING if serving else _NOT_SERVING)
+    def _report_health(self) -> list[Future[None]]:
+        with self._reporting:  # else what was found before a stop could be said after it
+            return self._health.report(serving=not self._stopping and any(self._manager.serving().values()))

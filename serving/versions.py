@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -90,7 +91,11 @@ class ModelConfig:
         )
 
     def wanted(self) -> dict[int, Path]:
-        """The versions on disk that the policy asks for."""
+        """The versions on disk that the policy asks for.
+
+        Raises:
+            OSError: the disk cannot be read now, or there is no such directory.
+        """
         present = versions_on_disk(self.base_path)
         return {version: present[version] for version in sorted(self.policy.choose(set(present)))}
 
@@ -111,13 +116,17 @@ def configs_from_proto(proto: model_server_config_pb2.ModelConfigList) -> dict[s
 
 
 def versions_on_disk(base_path: Path) -> dict[int, Path]:
-    """Sub-directories whose names are numbers; anything else, such as a staging directory, is not looked at."""
-    try:
-        children = list(base_path.iterdir())
-    except OSError:
-        return {}
-    # A name has to be the number's own spelling: "007" and "7" would be the same version.
-    return {int(path.name): path for path in children if _is_version(path.name) and path.is_dir()}
+    """Sub-directories whose names are numbers; anything else, such as a staging directory, is not looked at.
+
+    Raises:
+        OSError: it cannot be read now, or is no directory. That is not the same as an empty one: whoever takes it so
+            unloads everything when a disk is away for a second.
+    """
+    with os.scandir(base_path) as entries:
+        # A name has to be the number's own spelling: "007" and "7" would be the same version.
+        return {
+            int(entry.name): base_path / entry.name for entry in entries if _is_version(entry.name) and entry.is_dir()
+        }
 
 
 def _is_version(name: str) -> bool:

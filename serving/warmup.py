@@ -10,7 +10,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from .call import Call
+from .call import Call, OpenCalls
 from .errors import LoadError, ServingError
 from .servable import Servable
 
@@ -19,16 +19,19 @@ MAX_RECORDS = 1000
 """TensorFlow Serving refuses longer files."""
 
 
-def warm_up(servable: Servable, *, at_once: int = 1) -> int:
+def warm_up(servable: Servable, *, at_once: int = 1, calls: OpenCalls | None = None) -> int:
     """Number of requests replayed from the version's warm-up file; 0 if it has none.
 
     Args:
         servable: that nobody else calls yet.
         at_once: requests at a time, up to the calls that the servable takes.
+        calls: where the requests are noted while they run, so that they can be given up.
 
     Raises:
         LoadError: the file cannot be read, or a request in it fails. TensorFlow Serving is as strict.
+        ServingError: they were given up; what was said then.
     """
+    noted = OpenCalls() if calls is None else calls
     path = servable.path / WARMUP_FILE
     if not path.exists():
         return 0
@@ -38,13 +41,18 @@ def warm_up(servable: Servable, *, at_once: int = 1) -> int:
         slots.put(slot)
 
     def replay(number: int, request: predict_pb2.PredictRequest) -> None:
+        call = Call()
+        noted.opened(call)
         slot = slots.get()
         try:
-            servable.predict(request, Call(), slot)
+            servable.predict(request, call, slot)
         except ServingError as error:
+            if call.given_up:
+                raise call.why() from None
             raise LoadError(f"{path}: warm-up request {number} failed: {error.message}") from error
         finally:
             slots.put(slot)
+            noted.closed(call)
 
     with ThreadPoolExecutor(at_once) as pool:
         list(pool.map(replay, range(len(requests)), requests))

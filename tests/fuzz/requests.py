@@ -56,6 +56,10 @@ class Aim:
     token: str
     states: list[bytes] = field(repr=False)
 
+    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
+        # When Hypothesis tells of a draw it would print the megabytes of the states all the same, and warn of it.
+        printer.text(repr(self))
+
 
 @dataclass(frozen=True)
 class Case:

@@ -15,14 +15,22 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from tensorflow_serving.apis import prediction_service_pb2_grpc
+from tensorflow_serving.apis import (
+    get_model_status_pb2,
+    model_management_pb2,
+    model_service_pb2_grpc,
+    prediction_service_pb2_grpc,
+)
 
 from styleserve.client.causes import service_error
 from styleserve.client.retrying import may_be_retried
+from styleserve.contract import DEFAULT_MODEL_NAME
 from styleserve.serving import EmbeddedServer, ServerSettings
+from styleserve.serving.server import STOPPING
 
 Make = Callable[..., Any]
 FOR_EVER = 1_000_000_000
+LOADING = get_model_status_pb2.ModelVersionStatus.LOADING
 SOON_S = 60.0
 
 
@@ -117,6 +125,79 @@ def process(base_path: Path, *options: str) -> Generator[tuple[subprocess.Popen[
             yield running, running.stdout.readline().partition(" on ")[2].split(". ")[0]
         finally:
             running.kill()
+
+
+def reload(channel: grpc.Channel, base_path: Path) -> Any:
+    request = model_management_pb2.ReloadConfigRequest()
+    request.config.model_config_list.config.add(
+        name=DEFAULT_MODEL_NAME, base_path=str(base_path), model_platform="tensorflow"
+    )
+    return model_service_pb2_grpc.ModelServiceStub(channel).HandleReloadConfigRequest.future(request, timeout=120.0)
+
+
+def loading(channel: grpc.Channel, version: int) -> bool:
+    request = get_model_status_pb2.GetModelStatusRequest()
+    request.model_spec.name = DEFAULT_MODEL_NAME
+    reply = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(request, timeout=SOON_S)
+    return any(each.version == version and each.state == LOADING for each in reply.model_version_status)
+
+
+@pytest.mark.parametrize("what", ["a version", "a configuration"])
+def test_what_is_being_loaded_keeps_nothing_up(
+    tmp_path: Path, add_stand_in: Make, warmup_file: Make, request_of: Make, until: Make, what: str
+) -> None:
+    """Though its warm-up does not end."""
+    add_stand_in(tmp_path / "served", 1)
+    new = add_stand_in(tmp_path / "new", 2, warmup=warmup_file(*[request_of(steps=FOR_EVER)] * 3))
+    server = EmbeddedServer(tmp_path / "served", settings=ServerSettings(port=0, poll_s=0.05))
+    server.start()
+    with grpc.insecure_channel(server.address) as channel:
+        reloading = None
+        if what == "a version":
+            new.rename(tmp_path / "served" / "2")
+        else:
+            reloading = reload(channel, tmp_path / "new")
+        until(lambda: len(server._manager._warm_ups) > 0)
+        stopping = stop(server, 2 * SOON_S)
+        stopping.join(SOON_S)
+        assert not stopping.is_alive()
+        assert len(server._manager._warm_ups) == 0
+        if reloading is not None:
+            assert reloading.exception().code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+
+
+def test_a_configuration_that_comes_while_it_drains(
+    server: EmbeddedServer, held: Any, request_of: Make, until: Make, stand_in_base: Path
+) -> None:
+    model = held(server)
+    with grpc.insecure_channel(server.address) as channel:
+        running = start(channel, request_of())
+        model.wait_for(began=1)
+        stopping = stop(server, 2 * SOON_S)
+        until(server._manager._closed.is_set)
+        failure = reload(channel, stand_in_base).exception()
+        assert failure.code() == grpc.StatusCode.UNAVAILABLE
+        assert failure.details() == STOPPING
+        model.let_go()
+        assert running.result().outputs
+    stopping.join(SOON_S)
+    assert not stopping.is_alive()
+
+
+def test_a_process_that_loads_a_version(
+    tmp_path: Path, add_stand_in: Make, warmup_file: Make, request_of: Make, until: Make
+) -> None:
+    add_stand_in(tmp_path / "served", 1)
+    new = add_stand_in(tmp_path, 2, warmup=warmup_file(request_of(steps=FOR_EVER)))
+    with process(tmp_path / "served", "--poll-s=0.05") as (running, address), grpc.insecure_channel(address) as channel:
+        new.rename(tmp_path / "served" / "2")
+        until(lambda: loading(channel, 2))
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(SOON_S) == 0
+        assert running.stderr is not None
+        errors = running.stderr.read()
+        assert "Traceback" not in errors
+        assert "version 2 is given up" in errors
 
 
 def is_refused(channel: grpc.Channel, request: Any) -> bool:

@@ -1,14 +1,18 @@
-"""kill -9 while the server loads: whenever it comes, nothing on disk has changed, and the next server serves."""
+"""kill -9 of the server: whenever it comes, nothing on disk has changed, callers are told, the next server serves."""
 
 from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
@@ -22,10 +26,13 @@ from tensorflow_serving.apis import (
 )
 
 from benchmarks.server import served
+from styleserve.client import ConnectionSettings, RetryPolicy, ServerUnavailable, StyleClient
 from styleserve.contract import DEFAULT_MODEL_NAME, LIMITS
+from styleserve.serving.metrics_endpoint import DEFAULT_PATH
 
 _LOADING = get_model_status_pb2.ModelVersionStatus.LOADING
 PATIENCE_S = 300.0
+DEMO = Path(__file__).resolve().parents[2] / "demo"
 
 
 def _contents(folder: Path) -> dict[str, str]:
@@ -82,3 +89,58 @@ def test_killed_at_any_moment_of_a_load_the_next_server_serves(tiny_model_base: 
     with served(base_path) as server:
         assert _answering_version(server.address) == 2
     assert _contents(base_path) == before
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]
+
+
+def _gauge(metrics_port: int, name: str) -> float:
+    with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}{DEFAULT_PATH}", timeout=PATIENCE_S) as page:
+        (found,) = re.findall(rf"^{name} (\S+)$", page.read().decode(), re.MULTILINE)
+    return float(found)
+
+
+def _command(*arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "styleserve", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.timeout(1800)
+def test_killed_while_calls_run_and_wait(tiny_model_base: Path, tmp_path: Path) -> None:
+    """Two commands, one of them in chunks, and a program: each is told, and leaves no half of a file."""
+    pictures = [shutil.copy(DEMO / name, tmp_path) for name in ("content.jpg", "style.jpg")]
+    model, own = _contents(tiny_model_base), _contents(tmp_path)
+    paint = ("stylize", *pictures, "--optimizer", "adam", "--max-side", 64, "--steps", 5000, "--quiet", "--server")
+    out, preview = tmp_path / "out.png", tmp_path / "preview.png"
+    metrics = _free_port()
+    options = ("--max-calls=1", "--max-waiting=2", f"--rest-api-port={metrics}")
+
+    with served(tiny_model_base, *options) as server, ThreadPoolExecutor(1) as pool:
+        settings = ConnectionSettings(server=server.address, retry=RetryPolicy(tries=1))
+        with (
+            StyleClient(settings=settings) as client,
+            _command(*paint, server.address, "-o", out) as whole,
+            _command(*paint, server.address, "-o", out, "--preview", preview) as chunked,
+        ):
+            program = pool.submit(client.stylize, *pictures, steps=5000, max_side=64, optimizer="adam")
+            ends_at = time.monotonic() + PATIENCE_S
+            while (_gauge(metrics, "styleserve_calls_running"), _gauge(metrics, "styleserve_calls_waiting")) != (1, 2):
+                assert time.monotonic() < ends_at, "they do not come"
+                time.sleep(0.02)
+            os.kill(server.pid, signal.SIGKILL)
+            with pytest.raises(ServerUnavailable, match=re.escape(server.address)):
+                program.result(PATIENCE_S)
+            for command in (whole, chunked):
+                printed, errors = command.communicate(timeout=PATIENCE_S)
+                assert command.returncode == ServerUnavailable.exit_code
+                assert server.address in errors
+                assert "Traceback" not in printed + errors
+    # Whole, if the kill came after a chunk.
+    preview.unlink(missing_ok=True)
+    assert _contents(tmp_path) == own
+    assert _contents(tiny_model_base) == model
+
+    with served(tiny_model_base) as server, StyleClient(server.address) as client:
+        assert client.stylize(*pictures, steps=1, max_side=64).steps == 1

@@ -21,10 +21,10 @@ from typer.testing import CliRunner
 import styleserve.serving
 from styleserve.__main__ import app
 from styleserve.client import ConnectionSettings, RequestRefused, RetryPolicy, ServerUnavailable, StyleClient
-from styleserve.serving import EmbeddedServer, ServerSettings, StartError
+from styleserve.serving import EmbeddedServer, ServerSettings, StartError, listener
 from styleserve.serving.config_files import SSLConfig
 from styleserve.serving.gate import PREDICT
-from styleserve.serving.listener import Listener
+from styleserve.serving.listener import MAX_CONNECTIONS, SPARE_FILES, Listener, most_connections
 from styleserve.serving.security import NONE_CAME, NOT_ACCEPTED, Tokens, server_credentials
 
 Make = Callable[..., Any]
@@ -296,8 +296,8 @@ def test_a_certificate_and_a_key_that_do_not_belong_together(
 
 
 def test_more_connections_than_allowed_are_closed() -> None:
-    listener = Listener("127.0.0.1", most_calls=1, max_request_bytes=1000, max_connections=2)
-    port = listener.start(0)
+    small = Listener("127.0.0.1", most_calls=1, max_request_bytes=1000, max_connections=2)
+    port = small.start(0)
     inside = [socket.create_connection(("127.0.0.1", port), 60.0) for _ in range(2)]
     try:
         for each in inside:
@@ -307,4 +307,19 @@ def test_more_connections_than_allowed_are_closed() -> None:
     finally:
         for each in inside:
             each.close()
-        listener.stop()
+        small.stop()
+
+
+@pytest.mark.parametrize(
+    ("files", "connections"),
+    [(SPARE_FILES + 1, 1), (1024, 1024 - SPARE_FILES), (2**20, MAX_CONNECTIONS), (-1, MAX_CONNECTIONS)],
+)
+def test_no_more_connections_than_files(monkeypatch: pytest.MonkeyPatch, files: int, connections: int) -> None:
+    monkeypatch.setattr(listener.resource, "getrlimit", lambda _: (files, files))
+    assert most_connections() == connections
+
+
+def test_too_few_files(monkeypatch: pytest.MonkeyPatch, stand_in_base: Path) -> None:
+    monkeypatch.setattr(listener.resource, "getrlimit", lambda _: (SPARE_FILES, 2**20))
+    with pytest.raises(StartError, match="may have 100 files open, and needs 100 beside"):
+        EmbeddedServer(stand_in_base, settings=ServerSettings(port=0)).start()

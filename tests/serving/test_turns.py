@@ -221,6 +221,10 @@ def test_open_calls() -> None:
     assert not calls.wait_until_none(0.0)
     calls.give_up(ServingError("enough"))
     assert call.given_up
+    late = Call()
+    calls.opened(late)
+    assert str(late.why()) == "enough"
+    calls.closed(late)
     threading.Timer(0.05, calls.closed, [call]).start()
     assert calls.wait_until_none(SOON_S)
     assert len(calls) == 0

@@ -16,8 +16,13 @@ def test_only_numbers_are_versions(tmp_path: Path) -> None:
     assert versions_on_disk(tmp_path) == {number: tmp_path / str(number) for number in (0, 1, 1700000000)}
 
 
-def test_no_directory_has_no_versions(tmp_path: Path) -> None:
-    assert versions_on_disk(tmp_path / "nosuch") == {}
+def test_a_directory_that_cannot_be_read_is_no_empty_one(tmp_path: Path) -> None:
+    assert versions_on_disk(tmp_path) == {}
+    with pytest.raises(FileNotFoundError):
+        versions_on_disk(tmp_path / "nosuch")
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        versions_on_disk(tmp_path / "file")
 
 
 @pytest.mark.parametrize(
