@@ -48,6 +48,12 @@ class ServingError(Exception):
         """The text for the client, at most `MAX_MESSAGE_CHARS` and `MAX_MESSAGE_BYTES` long."""
         return _cut(str(self)[:MAX_MESSAGE_CHARS])
 
+    def again(self) -> ServingError:
+        """The same error for another call. One that is raised keeps the frames it came through, and what is in them."""
+        fresh = type(self).__new__(type(self), *self.args)
+        fresh.__dict__.update(self.__dict__)
+        return fresh
+
 
 class RequestError(ServingError):
     """The request itself is wrong."""

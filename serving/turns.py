@@ -97,7 +97,7 @@ class Turns:
         ticket = _Ticket(short)
         with self._lock:
             if self._closed is not None:
-                raise self._closed
+                raise self._closed.again()
             self._waiting[short].append(ticket)
             self._give()
             if ticket.slot is None and self.waiting > self._places:
@@ -148,7 +148,7 @@ def _wait(ticket: _Ticket, call: Call) -> int:
     except CancelledError:
         raise call.why() from None
     if ticket.refusal is not None:
-        raise ticket.refusal
+        raise ticket.refusal.again()
     # A call that was given up at the moment of its turn does not begin, either.
     if ticket.slot is None or call.given_up:
         raise call.why()

@@ -13,7 +13,14 @@ from tensorflow.core.framework import tensor_pb2
 
 from styleserve.serving.call import Call, OpenCalls
 from styleserve.serving.effort import SHORT_PIXEL_STEPS, pixel_steps, steps_done
-from styleserve.serving.errors import CancelledError, DeadlineError, OverloadedError, ServingError, UnavailableError
+from styleserve.serving.errors import (
+    CancelledError,
+    DeadlineError,
+    GraphError,
+    OverloadedError,
+    ServingError,
+    UnavailableError,
+)
 from styleserve.serving.turns import FULL, Turns, most_long
 
 SOON_S = 30.0
@@ -202,6 +209,36 @@ def test_closing_refuses_who_waits_and_who_comes_and_lets_run_who_runs() -> None
         raise AssertionError("it ran")
     assert not first.result.done()
     assert first.end() == 0
+
+
+def test_each_call_is_refused_with_an_error_of_its_own() -> None:
+    """One that is raised keeps the frames of all that it came through, and the requests in them."""
+    stage = Stage(1, 2)
+    first = stage.running("first", short=False)
+    waiting = [stage.waiting(f"waits {number}", short=short) for number, short in enumerate((False, True))]
+    refusal = UnavailableError("closing")
+    stage.turns.close(refusal)
+    errors = [runner.failure() for runner in waiting]
+    for _ in range(2):
+        with pytest.raises(UnavailableError, match="closing") as caught, stage.turns.slot(Call(), short=True):
+            raise AssertionError("it ran")
+        errors.append(caught.value)
+    calls = [Call(), Call()]
+    for call in calls:
+        call.give_up(refusal)
+        with pytest.raises(UnavailableError, match="closing") as caught:
+            raise call.why()
+        errors.append(caught.value)
+    assert len({id(error) for error in errors}) == 6
+    assert refusal.__traceback__ is None
+    first.end()
+
+
+def test_the_same_error_again() -> None:
+    error = GraphError(8, "{{node f}} OOM")
+    again = error.again()
+    assert again is not error
+    assert (type(again), again.code, again.message) == (GraphError, error.code, error.message)
 
 
 def test_who_gives_up_first_says_why() -> None:
