@@ -124,7 +124,7 @@ def test_what_is_not_there_is_told_without_waiting(
 
 
 def test_a_short_call_passes_long_ones(stand_in_base: Path, held: Any, request_of: Make, until: Make) -> None:
-    settings = ServerSettings(port=0, max_calls=2, max_waiting=4, grace_s=0.0)
+    settings = ServerSettings(port=0, max_calls=2, max_waiting=5, grace_s=0.0)
     with (
         EmbeddedServer(stand_in_base, settings=settings) as server,
         grpc.insecure_channel(server.address) as channel,

@@ -106,7 +106,7 @@ def test_over_slots_and_places_a_call_is_refused_with_the_text_of_tensorflow_ser
 
 
 def test_a_short_call_runs_at_once_however_many_long_ones_do_and_wait() -> None:
-    stage = Stage(4, 8)
+    stage = Stage(4, 10)
     long = [stage.running(f"long {number}", short=False) for number in range(3)]
     waiting = [stage.waiting(f"waits {number}", short=False) for number in range(8)]
     for number in range(5):  # one after the other
@@ -114,6 +114,26 @@ def test_a_short_call_runs_at_once_however_many_long_ones_do_and_wait() -> None:
     assert stage.turns.running == 3
     assert stage.turns.waiting == 8
     for runner in (*long, *waiting):
+        runner.end()
+
+
+def test_a_short_call_finds_a_place_however_many_long_ones_wait() -> None:
+    stage = Stage(4, 8)
+    runners = [stage.running(f"long {number}", short=False) for number in range(3)]
+    runners += [stage.waiting(f"long {number}", short=False) for number in range(3, 9)]
+    with pytest.raises(OverloadedError, match=FULL), stage.turns.slot(Call(), short=False):
+        raise AssertionError("it ran")
+    runners.append(stage.running("short 0", short=True))
+    runners += [stage.waiting(f"short {number}", short=True) for number in (1, 2)]
+    with pytest.raises(OverloadedError, match=FULL), stage.turns.slot(Call(), short=True):
+        raise AssertionError("it ran")
+    assert stage.turns.waiting == 8
+    for runner in runners[-3:]:
+        runner.end()
+    # A long call gets none of the places that are free now.
+    with pytest.raises(OverloadedError, match=FULL), stage.turns.slot(Call(), short=False):
+        raise AssertionError("it ran")
+    for runner in runners[:-3]:
         runner.end()
 
 
@@ -144,14 +164,14 @@ def test_where_both_wait_for_one_slot_they_take_turns() -> None:
 def test_long_calls_alone_leave_a_quarter_of_the_slots(slots: int) -> None:
     stage = Stage(slots, slots)
     running = [stage.running(str(number), short=False) for number in range(most_long(slots))]
-    waiting = [stage.waiting(f"waits {number}", short=False) for number in range(slots)]
+    waiting = [stage.waiting(f"waits {number}", short=False) for number in range(most_long(slots))]
     assert stage.turns.running == (slots if slots == 1 else slots - max(1, slots // 4))
     for runner in (*running, *waiting):
         runner.end()
 
 
 def test_a_waiting_call_that_is_given_up_leaves_at_once_and_never_runs() -> None:
-    stage = Stage(1, 2)
+    stage = Stage(1, 3)
     first = stage.running("first", short=False)
     cancelled = stage.waiting("cancelled", short=False)
     behind = stage.waiting("behind", short=False)
