@@ -7,7 +7,8 @@ What a client can get, and what only the command line says:
     ├── NotFoundError           NOT_FOUND            no such model or version
     ├── PreconditionError       FAILED_PRECONDITION  the request does not fit the model, or the server's state
     ├── OverloadedError         RESOURCE_EXHAUSTED   too many calls at once
-    ├── UnavailableError        UNAVAILABLE          the server is stopping, or too many batches wait
+    ├── UnavailableError        UNAVAILABLE          the server is stopping
+    │   └── QueueFullError      UNAVAILABLE          too many batches wait
     ├── UnauthenticatedError    UNAUTHENTICATED      no token, or none that is accepted
     ├── DeadlineError           DEADLINE_EXCEEDED    the client's time was up
     ├── CancelledError          CANCELLED            the client gave up
@@ -80,9 +81,13 @@ class OverloadedError(ServingError):
 
 
 class UnavailableError(ServingError):
-    """The server is stopping, or too many batches wait; another one, or this one later, may take the call."""
+    """The server is stopping; another one, or this one later, may take the call."""
 
     code = grpc.StatusCode.UNAVAILABLE
+
+
+class QueueFullError(UnavailableError):
+    """Too many batches wait; another server, or this one later, may take the call."""
 
 
 class UnauthenticatedError(ServingError):
