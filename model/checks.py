@@ -114,7 +114,7 @@ def checked_partner(tensor: tf.Tensor, name: str, batch: tf.Tensor, partner: str
     return check(
         tensor,
         (size == 1) | (size == batch),
-        f"{name} must have batch size 1 or that of {partner}; got, and {partner} has:",
+        f"{name} {contract.partner_rule(partner)}",
         size,
         batch,
     )
@@ -122,7 +122,7 @@ def checked_partner(tensor: tf.Tensor, name: str, batch: tf.Tensor, partner: str
 
 def checked_control(value: tf.Tensor, field: Field, control: Control, limits: Limits, batch: tf.Tensor) -> tf.Tensor:
     """One value per example `[batch]`, once all were found to be in the control's range (NaN is in none)."""
-    value = checked_partner(tf.ensure_shape(value, field.shape), field.name, batch, "the batch")
+    value = checked_partner(tf.ensure_shape(value, field.shape), field.name, batch, contract.THE_BATCH)
     low = tf.cast(control.minimum, value.dtype)
     high = tf.cast(control.limit(limits), value.dtype)
     value = check(

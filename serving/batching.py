@@ -9,26 +9,26 @@ Requests are joined along dimension 0. Here, other than there:
 - A batch that fails is run again request by request, so that no request is refused for what its neighbour sent.
 - Losses come back without the rows of neighbours that had more steps.
 - A request that nobody waits for any more leaves its batch; a batch that nobody waits for is stopped.
+- Short requests are joined with short ones alone, and of two threads or more a quarter (at least one) is kept for them,
+  as of the slots in `turns`: else a few batches that take minutes would hold up a question of a millisecond.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-import numpy as np
 from tensorflow_serving.apis import predict_pb2
-
-from styleserve.contract import LOSSES, STEPS
 
 from .batching_settings import BatchingSettings
 from .call import Call
-from .errors import CancelledError, DeadlineError, PreconditionError, RequestError, UnavailableError
+from .errors import CancelledError, DeadlineError, QueueFullError, RequestError
+from .joining import has_files, likeness, rows_of, run_together
 from .servable import Servable, Work
 from .signature import Array
+from .turns import most_long
 
 Outcome = list[Array] | Exception
 
@@ -48,6 +48,7 @@ class _Task:
 
     work: Work
     rows: int
+    short: bool
     woken: threading.Event = field(default_factory=threading.Event)
     batch: _Batch | None = None  # that it waits in
     run: _Run | None = None  # that it is part of
@@ -62,6 +63,7 @@ class _Batch:
     servable: Servable
     queue: Hashable
     key: Hashable
+    short: bool
     most: int  # rows
     tasks: list[_Task] = field(default_factory=list[_Task])
     opened_at: float = field(default_factory=time.monotonic)
@@ -85,6 +87,8 @@ class Batcher:
         self._changed = threading.Condition()
         self._waiting: list[_Batch] = []  # oldest first
         self._open: dict[Hashable, _Batch] = {}
+        self._running_long = 0
+        self._most_long = most_long(settings.num_batch_threads)
         self._closed = False
         self._threads = [
             threading.Thread(target=self._work, args=(first_slot + number,), name=f"batch-{number}", daemon=True)
@@ -102,7 +106,7 @@ class Batcher:
             thread.join()
 
     def predict(
-        self, servable: Servable, request: predict_pb2.PredictRequest, call: Call, slot: int
+        self, servable: Servable, request: predict_pb2.PredictRequest, call: Call, slot: int, *, short: bool
     ) -> predict_pb2.PredictResponse:
         """The answer to one request, which is worked on together with others like it.
 
@@ -111,20 +115,21 @@ class Batcher:
             request: as for `Servable.predict`.
             call: when to stop. Others in the same batch go on.
             slot: as for `Servable.predict`, for what is run by itself.
+            short: as for `Turns.slot`.
 
         Raises:
             ServingError: the request is refused, the model failed, or the call was stopped.
         """
         work = servable.prepare(request)
-        rows = _rows(work)
+        rows = rows_of(work)
         if rows > self._settings.max_batch_size:
             raise RequestError(
                 f"Task size {rows} is larger than maximum input batch size {self._settings.max_batch_size}"
             )
         # A batch without rows is the model's to refuse: in TensorFlow Serving it waits to its deadline.
-        if rows == 0 or _has_files(work):
+        if rows == 0 or has_files(work):
             return servable.answer(request, work, servable.run(work, call, slot))
-        task = _Task(work, rows)
+        task = _Task(work, rows, short)
         self._enter(servable, task)
         try:
             return servable.answer(request, work, _outcome(task, call))
@@ -132,20 +137,20 @@ class Batcher:
             self._leave(task)
 
     def _enter(self, servable: Servable, task: _Task) -> None:
-        queue = (servable, task.work.signature.name)
-        key = (*queue, _likeness(task.work))
+        queue = (servable, task.work.signature.name, task.short)
+        key = (*queue, likeness(task.work))
         with self._changed:
             batch = self._open.get(key)
             if batch is None or batch.rows + task.rows > batch.most:
                 enqueued = sum(each.queue == queue for each in self._waiting)
                 if enqueued >= self._settings.max_enqueued_batches:
-                    raise UnavailableError(
+                    raise QueueFullError(
                         "The batch scheduling queue to which this task was submitted is full; currently "
                         f"{enqueued} batches enqueued and max_enqueued_batches is {self._settings.max_enqueued_batches}"
                     )
                 if batch is not None:
                     batch.closed = True
-                batch = self._open[key] = _Batch(servable, queue, key, self._most(servable))
+                batch = self._open[key] = _Batch(servable, queue, key, task.short, self._most(servable))
                 self._waiting.append(batch)
             batch.tasks.append(task)
             task.batch = batch
@@ -160,6 +165,7 @@ class Batcher:
         """Takes a request out of what it waits in, or is part of. After this its servable may be unloaded."""
         with self._changed:
             task.left = True
+            task.outcome = None  # see `_outcome`
             if task.batch is not None:
                 task.batch.tasks.remove(task)
                 if not task.batch.tasks:
@@ -178,30 +184,48 @@ class Batcher:
             del self._open[batch.key]
 
     def _work(self, slot: int) -> None:
-        while True:
+        # A method for each batch, so that while there is none nothing of the last one is kept.
+        while self._run_next(slot):
+            pass
+
+    def _run_next(self, slot: int) -> bool:
+        """Runs the batch that is due next; False when there is none, and there will be none any more."""
+        with self._changed:
+            while (batch := self._due()) is None:
+                if self._closed:
+                    return False
+                self._changed.wait(self._seconds_until_due())
+            self._withdraw(batch)
+            for task in batch.tasks:
+                task.batch = None
+            self._running_long += not batch.short
+        tasks = tuple(batch.tasks)
+        if not self._attempt(batch.servable, tasks, slot):
+            for task in tasks:
+                self._attempt(batch.servable, [task], slot)
+        if not batch.short:
             with self._changed:
-                while (batch := self._due()) is None:
-                    if self._closed:
-                        return
-                    self._changed.wait(self._seconds_until_due())
-                self._withdraw(batch)
-                for task in batch.tasks:
-                    task.batch = None
-            tasks = tuple(batch.tasks)
-            if not self._attempt(batch.servable, tasks, slot):
-                for task in tasks:
-                    self._attempt(batch.servable, [task], slot)
+                self._running_long -= 1
+                self._changed.notify_all()
+        return True
 
     def _due(self) -> _Batch | None:
         latest = time.monotonic() - self._settings.batch_timeout_s
         return next(
-            (each for each in self._waiting if each.closed or each.rows >= each.most or each.opened_at <= latest), None
+            (each for each in self._eligible() if each.closed or each.rows >= each.most or each.opened_at <= latest),
+            None,
         )
 
     def _seconds_until_due(self) -> float | None:
-        if not self._waiting:
+        oldest = next(self._eligible(), None)
+        if oldest is None:
             return None
-        return max(0.0, self._waiting[0].opened_at + self._settings.batch_timeout_s - time.monotonic())
+        return max(0.0, oldest.opened_at + self._settings.batch_timeout_s - time.monotonic())
+
+    def _eligible(self) -> Iterator[_Batch]:
+        """Batches that a thread may run now, oldest first."""
+        long = self._running_long < self._most_long
+        return (batch for batch in self._waiting if batch.short or long)
 
     def _attempt(self, servable: Servable, tasks: Sequence[_Task], slot: int) -> bool:
         """Whether every request has its outcome now. Several that fail together have none."""
@@ -212,17 +236,16 @@ class Batcher:
             run = _Run(tasks)
             for task in tasks:
                 task.run = run
-        outcomes: Sequence[Outcome] = []
-        try:
-            outcomes = _run_together(servable, tasks, self._settings, run.call, slot)
-        except Exception as error:  # of whatever type: the thread goes on, and the request's own thread raises it
-            if len(tasks) == 1:
-                outcomes = [error]
+        # Never in a variable here: see `_outcome`.
+        return self._settle(run, _outcomes(servable, tasks, self._settings, run.call, slot))
+
+    def _settle(self, run: _Run, outcomes: Sequence[Outcome]) -> bool:
         with self._changed:
-            for task in tasks:
+            for task in run.tasks:
                 task.run = None
-            for task, outcome in zip(tasks, outcomes, strict=False):
-                task.outcome = outcome
+            for task, outcome in zip(run.tasks, outcomes, strict=False):
+                if not task.left:
+                    task.outcome = outcome
                 task.woken.set()
         run.ended.set()
         return bool(outcomes)
@@ -233,85 +256,24 @@ def _outcome(task: _Task, call: Call) -> list[Array]:
     with call.stoppable(task.woken.set):
         remaining_ms = call.remaining_ms()
         task.woken.wait(remaining_ms / 1000 if remaining_ms else None)
-    if isinstance(task.outcome, Exception):
-        raise task.outcome
-    if task.outcome is not None:
-        return task.outcome
-    raise CancelledError("Cancelled") if call.given_up else DeadlineError("Deadline Exceeded")
+    # An error holds the frames that it came through, and those that called them. Where one of them held the error, too,
+    # both would stay, and the pictures of the request with them, until Python looks for such circles.
+    outcome = task.outcome
+    try:
+        if isinstance(outcome, Exception):
+            raise outcome
+        if outcome is not None:
+            return outcome
+        raise CancelledError("Cancelled") if call.given_up else DeadlineError("Deadline Exceeded")
+    finally:
+        del outcome
 
 
-def _rows(work: Work) -> int:
-    """Dimension 0 of all inputs, defaults included; the checks and their texts are TensorFlow Serving's.
-
-    Raises:
-        RequestError: an input has no dimension, or two differ.
-    """
-    sizes: dict[str, int] = {}
-    for alias, endpoint in work.signature.inputs.items():
-        shape = work.feeds[endpoint.tensor_name].shape
-        if not shape:
-            raise RequestError(f"Batching Run() input tensors must have at least one dimension; {alias} has none")
-        sizes[alias] = shape[0]
-    if not sizes:
-        raise RequestError("Batching Run() must have at least one input tensor")
-    if len(set(sizes.values())) > 1:
-        came = ", ".join(f"{alias} {size}" for alias, size in sizes.items())
-        raise RequestError(
-            f"Batching Run() input tensors must have equal 0th-dimension size; got {came}. Server-side batching is on: "
-            "send every input, controls included, with one value for each example"
-        )
-    return next(iter(sizes.values()))
-
-
-def _has_files(work: Work) -> bool:
-    return any(array.dtype == np.object_ for array in work.feeds.values())
-
-
-def _likeness(work: Work) -> Hashable:
-    """Equal for requests that may be joined."""
-    shapes = tuple(array.shape[1:] for array in work.feeds.values())
-    steps = _steps(work)
-    return tuple(work.fetches), shapes, None if steps is None else steps.bit_length()
-
-
-def _steps(work: Work) -> int | None:
-    endpoint = work.signature.inputs.get(STEPS.name)
-    return None if endpoint is None else int(work.feeds[endpoint.tensor_name].max())
-
-
-def _run_together(
+def _outcomes(
     servable: Servable, tasks: Sequence[_Task], settings: BatchingSettings, call: Call, slot: int
 ) -> list[Outcome]:
-    rows = sum(task.rows for task in tasks)
-    padded, limits = settings.padded(rows), servable.limits
-    padding = padded - rows if limits is None or padded <= limits.max_batch else 0
-    first = tasks[0].work
-    feeds = {name: _joined([task.work.feeds[name] for task in tasks], padding) for name in first.feeds}
-    values = servable.run(Work(first.signature, feeds, first.fetches), call, slot)
-    for value in values:
-        if not value.ndim:
-            raise PreconditionError("Batched output tensor has 0 dimensions")
-        if len(value) != rows + padding:
-            raise PreconditionError(
-                "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the input "
-                "tensors"
-            )
-    outcomes: list[Outcome] = []
-    start = 0
-    for task in tasks:
-        own = [value[start : start + task.rows] for value in values]
-        outcomes.append([_cut(alias, value, task.work) for alias, value in zip(first.fetches, own, strict=True)])
-        start += task.rows
-    return outcomes
-
-
-def _joined(arrays: Sequence[Array], padding: int) -> Array:
-    # What TensorFlow Serving pads with: the first row of the last request, which is sure to be a good one.
-    arrays = [*arrays, *[arrays[-1][:1]] * padding]
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-
-
-def _cut(alias: str, value: Array, work: Work) -> np.ndarray[Any, np.dtype[Any]]:
-    """An output as the request would have got it by itself."""
-    steps = _steps(work)
-    return value[:, : max(steps, 0)] if alias == LOSSES.name and steps is not None else value
+    """What comes of each request; nothing of several that fail together."""
+    try:
+        return [*run_together(servable, [task.work for task in tasks], settings, call, slot)]
+    except Exception as error:  # of whatever type: the thread goes on, and the request's own thread raises it
+        return [error] if len(tasks) == 1 else []

@@ -69,7 +69,7 @@ class Call:
         """Why the work was stopped: what was said, or that the deadline passed, or that the client cancelled."""
         remaining_s = self.remaining_s()
         if self._why is not None:
-            return self._why
+            return self._why.again()  # it may be that of many calls
         late = remaining_s is not None and remaining_s < _SAME_MOMENT_S
         return DeadlineError("Deadline Exceeded") if late else CancelledError("Cancelled")
 

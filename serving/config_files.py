@@ -76,9 +76,23 @@ def read_config(path: Path, kind: type[Message]) -> Any:  # noqa: ANN401 - its f
     Raises:
         StartError: the file cannot be read, or is no such message.
     """
+    what = f"{path} is no {kind.DESCRIPTOR.name} in protobuf's text format"
     try:
         return text_format.Parse(path.read_text(), kind())
     except OSError as error:
         raise StartError(f"cannot read {path}: {error.strerror}") from error
     except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise StartError(f"{path} is no {kind.DESCRIPTOR.name} in protobuf's text format: {error}") from error
+        if kind is not SSLConfig:
+            raise StartError(f"{what}: {error}") from error
+        # protobuf quotes what it stumbles over, and here that may be a private key.
+        fields = ", ".join(field.name for field in kind.DESCRIPTOR.fields)
+        raise StartError(
+            f"{what}: {_place(error)}. Its fields are {fields}; texts stand in quotes, with \\n for the end of a line."
+        ) from None
+
+
+def _place(error: text_format.ParseError | UnicodeDecodeError) -> str:
+    """Where in a file reading it stopped."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start + 1} is no UTF-8"
+    return f"reading stopped at line {error.GetLine()}, column {error.GetColumn()}"

@@ -7,7 +7,8 @@ What a client can get, and what only the command line says:
     ├── NotFoundError           NOT_FOUND            no such model or version
     ├── PreconditionError       FAILED_PRECONDITION  the request does not fit the model, or the server's state
     ├── OverloadedError         RESOURCE_EXHAUSTED   too many calls at once
-    ├── UnavailableError        UNAVAILABLE          the server is stopping, or too many batches wait
+    ├── UnavailableError        UNAVAILABLE          the server is stopping
+    │   └── QueueFullError      UNAVAILABLE          too many batches wait
     ├── UnauthenticatedError    UNAUTHENTICATED      no token, or none that is accepted
     ├── DeadlineError           DEADLINE_EXCEEDED    the client's time was up
     ├── CancelledError          CANCELLED            the client gave up
@@ -48,6 +49,12 @@ class ServingError(Exception):
         """The text for the client, at most `MAX_MESSAGE_CHARS` and `MAX_MESSAGE_BYTES` long."""
         return _cut(str(self)[:MAX_MESSAGE_CHARS])
 
+    def again(self) -> ServingError:
+        """The same error for another call. One that is raised keeps the frames it came through, and what is in them."""
+        fresh = type(self).__new__(type(self), *self.args)
+        fresh.__dict__.update(self.__dict__)
+        return fresh
+
 
 class RequestError(ServingError):
     """The request itself is wrong."""
@@ -74,9 +81,13 @@ class OverloadedError(ServingError):
 
 
 class UnavailableError(ServingError):
-    """The server is stopping, or too many batches wait; another one, or this one later, may take the call."""
+    """The server is stopping; another one, or this one later, may take the call."""
 
     code = grpc.StatusCode.UNAVAILABLE
+
+
+class QueueFullError(UnavailableError):
+    """Too many batches wait; another server, or this one later, may take the call."""
 
 
 class UnauthenticatedError(ServingError):

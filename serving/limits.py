@@ -6,7 +6,7 @@ Whatever cannot be told from shapes, headers and controls is left to the graph.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,21 +68,32 @@ class ModelLimits:
             RequestError: with the text of the model's own refusal.
         """
         steps, max_sides = (self._control(control, inputs, defaults) for control in (contract.STEPS, contract.MAX_SIDE))
-        for field in (*_IMAGES, *_FILES):
+        for field in (*_IMAGES, *_FILES, contract.EXAMPLE):
             if field.name not in inputs:
                 continue
             shape = [dim.size for dim in inputs[field.name].tensor_shape.dim]
             if len(shape) != len(field.shape) or min(shape) < 0:
                 continue
             if not 1 <= shape[0] <= self.max_batch:
-                raise _refusal(field.name, contract.batch_rule(self.max_batch), shape[0])
-            sizes = list(
-                self._image_sizes(field.name, shape)
-                if field in _IMAGES
-                else self._file_sizes(field.name, inputs[field.name], max_sides)
-            )
+                raise _refusal(field.name, contract.batch_rule(self.max_batch), [shape[0]])
+            sizes: list[tuple[int, int]] = []
+            if field in _IMAGES:
+                sizes = list(self._image_sizes(field.name, shape))
+            elif field in _FILES:
+                sizes = list(self._file_sizes(field.name, inputs[field.name], max_sides))
             if steps and field in _PAINTED:
                 self._check_work(sizes, steps, shape[0])
+        self._check_controls(inputs)
+
+    def _check_controls(self, inputs: Inputs) -> None:
+        """More values than the largest batch has examples are too many for any."""
+        examples = (*_IMAGES, *_FILES, contract.STATE)
+        sent = (inputs[field.name].tensor_shape.dim for field in examples if field.name in inputs)
+        batch = max([1, *(dims[0].size for dims in sent if dims)])
+        for control in contract.CONTROLS:
+            values = _elements(inputs[control.name]) if control.name in inputs else 0
+            if values > self.max_batch:
+                raise _refusal(control.name, contract.partner_rule(contract.THE_BATCH), [values], [batch])
 
     def _image_sizes(self, name: str, shape: list[int]) -> Iterator[tuple[int, int]]:
         _, height, width, _ = shape
@@ -94,13 +105,13 @@ class ModelLimits:
         """What the pictures are resized to; (0, 0) for one that is not given, or cannot be told."""
         for i, data in enumerate(proto.string_val):
             if len(data) > self.max_encoded_bytes:
-                raise _refusal(name, contract.bytes_rule(self.max_encoded_bytes), len(data))
+                raise _refusal(name, contract.bytes_rule(self.max_encoded_bytes), [len(data)])
             size = picture_size(data)
             if size is None or not max_sides or not min(size):
                 yield 0, 0
                 continue
             if size[0] * size[1] > self.max_encoded_pixels:
-                raise _refusal(name, contract.pixels_rule(self.max_encoded_pixels), *size)
+                raise _refusal(name, contract.pixels_rule(self.max_encoded_pixels), size)
             max_side = max_sides[min(i, len(max_sides) - 1)]
             # In the graph's own precision, and with its rounding: half to even.
             height, width = (
@@ -111,9 +122,9 @@ class ModelLimits:
 
     def _check_image(self, name: str, height: int, width: int) -> None:
         if not self.min_side <= min(height, width) <= max(height, width) <= self.max_side:
-            raise _refusal(name, contract.sides_rule(self.min_side, self.max_side), height, width)
+            raise _refusal(name, contract.sides_rule(self.min_side, self.max_side), [height, width])
         if height * width > self.max_pixels:
-            raise _refusal(name, contract.pixels_rule(self.max_pixels), height, width)
+            raise _refusal(name, contract.pixels_rule(self.max_pixels), [height, width])
 
     def _check_work(self, sizes: list[tuple[int, int]], steps: list[int], batch: int) -> None:
         """Images of one tensor go on together until the last has its steps; files one after another, each its own."""
@@ -123,7 +134,7 @@ class ModelLimits:
             work = height * width * own * batch / 1e6
             # The limit came as a float32, which may be a little less than what the graph compares with.
             if np.float32(work) > np.float32(self.max_work):
-                raise _refusal(contract.STEPS.name, contract.work_rule(self.max_work), float(f"{work:.9g}"))
+                raise _refusal(contract.STEPS.name, contract.work_rule(self.max_work), [float(f"{work:.9g}")])
 
     def _control(self, control: contract.Control, inputs: Inputs, defaults: Defaults) -> list[int]:
         """The values of a control; none where the model has no such control, or will refuse them."""
@@ -144,5 +155,7 @@ def _elements(proto: tensor_pb2.TensorProto) -> int:
     return size
 
 
-def _refusal(name: str, rule: str, *came: float) -> RequestError:
-    return RequestError(f"assertion failed: [{name} {rule}] [{' '.join(str(number) for number in came)}]")
+def _refusal(name: str, rule: str, *came: Sequence[float]) -> RequestError:
+    """As the graph refuses, with the vectors that came."""
+    vectors = (f"[{' '.join(str(number) for number in vector)}]" for vector in came)
+    return RequestError(f"assertion failed: [{name} {rule}] {' '.join(vectors)}")

@@ -99,8 +99,9 @@ class Metrics:
 
     def called(self, record: CallRecord) -> None:
         """Counts a call that is over."""
-        if record.status in _REFUSALS and (record.ran_s is None):
-            self._refused.labels(_REFUSALS[record.status]).inc()
+        reason = "full" if record.found_full else _REFUSALS.get(record.status)
+        if reason is not None and record.ran_s is None:
+            self._refused.labels(reason).inc()
         if record.method != "Predict":
             return
         model = UNKNOWN_MODEL if record.known_model is None else record.known_model

@@ -15,7 +15,7 @@ from .batching import Batcher
 from .call import Call, OpenCalls
 from .call_record import CallRecord
 from .effort import SHORT_PIXEL_STEPS
-from .errors import CancelledError, RequestError
+from .errors import CancelledError, QueueFullError, RequestError
 from .manager import ModelManager
 from .servable import Servable
 from .turns import Turns
@@ -59,7 +59,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             try:
                 with self._turns.slot(call, short=short) as slot, self._manager.use(spec) as servable:
                     record.waited_s = time.monotonic() - came
-                    return self._run(servable, request, call, slot, record)
+                    return self._run(servable, request, call, slot, short, record)
             finally:
                 if record.ran_s is None:
                     record.waited_s = time.monotonic() - came
@@ -97,21 +97,31 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         self._calls.closed(call)
 
     def _run(
-        self, servable: Servable, request: predict_pb2.PredictRequest, call: Call, slot: int, record: CallRecord
+        self,
+        servable: Servable,
+        request: predict_pb2.PredictRequest,
+        call: Call,
+        slot: int,
+        short: bool,
+        record: CallRecord,
     ) -> predict_pb2.PredictResponse:
         record.version = servable.version
         began = time.monotonic()
         try:
             if self._batcher is not None:
-                response = self._batcher.predict(servable, request, call, slot)
+                response = self._batcher.predict(servable, request, call, slot, short=short)
             else:
                 response = servable.predict(request, call, slot)
             record.steps = servable.steps(request, response)
             return response
         except CancelledError:
             raise call.why() from None
+        except QueueFullError:
+            record.found_full = True
+            raise
         finally:
-            record.ran_s = time.monotonic() - began
+            if not record.found_full:
+                record.ran_s = time.monotonic() - began
 
 
 def _spec(request: predict_pb2.PredictRequest | get_model_metadata_pb2.GetModelMetadataRequest) -> model_pb2.ModelSpec:

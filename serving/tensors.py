@@ -1,6 +1,7 @@
 """TensorProto to NumPy and back. What comes in is hostile until it has been checked.
 
-Sizes are checked against the data that was really sent before anything is allocated.
+Sizes are checked against the data that was really sent before anything is allocated, and a value that stands for all
+takes no more memory here than it took in its message.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2, tensor_shape_pb2, types_pb2
 
 MAX_TENSOR_BYTES = 2 * 8 * 1024 * 1024 * 3 * 4
-"""Largest tensor that one repeated value may fill: two full batches of images, 8 x 1024 x 1024 x 3 floats of 4 bytes.
+"""Largest tensor that one repeated value may stand for: two full batches of images, 8 x 1024 x 1024 x 3 floats of 4
+bytes.
 
-Only that form can ask for more memory than the message itself took.
+Only that form can ask for more memory than the message itself took, where the model runs: it wants a copy of its own.
+The limits that a model tells bound that further; for a model that tells none, this is the bound of each input.
 """
 
 MAX_RANK = 32
@@ -71,7 +74,7 @@ def dtype_name(dtype: int) -> str | None:
 
 
 def to_array(proto: tensor_pb2.TensorProto) -> np.ndarray[Any, np.dtype[Any]]:
-    """The tensor as a NumPy array; strings as an object array of bytes.
+    """The tensor as a NumPy array, which may be read-only; strings as an object array of bytes.
 
     Raises:
         TensorError: type, shape and data do not fit together, or the tensor is too large.
@@ -127,7 +130,8 @@ def _values(proto: tensor_pb2.TensorProto, kind: _Kind, count: int) -> np.ndarra
     if kind.field in ("int_val", "half_val") and not np.array_equal(array, np.array(values, np.int64)):
         raise TensorError(f"a value is out of the range of {np.dtype(dtype)}")
     array = array.view(kind.dtype) if kind.bits else array
-    return np.full(count, array[0]) if len(values) != count else array
+    # A view of the one value, in every place: whatever is refused later was never filled.
+    return np.broadcast_to(array, count) if len(values) != count else array
 
 
 def fill_proto(proto: tensor_pb2.TensorProto, array: np.ndarray[Any, np.dtype[Any]]) -> None:

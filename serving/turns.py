@@ -2,8 +2,9 @@
 
 A running call cannot be paused, so what can be fair is the order in which calls begin, and what they leave free:
 
-- Of two slots or more, a quarter (at least one) is never given to a long call. So a short call waits for short calls
-  alone, however many long ones run or wait.
+- Of two slots or more, a quarter (at least one) is never given to a long call, and neither is that of the places where
+  calls wait. So a short call waits for short calls alone, and is refused for them alone, however many long ones there
+  are.
 - Where both wait for the same slot, short and long ones take turns, each kind in the order in which it came. So neither
   keeps the other out, and where there is a single slot a short call has at most one long one before it.
 
@@ -48,6 +49,7 @@ class Turns:
         self._free = list(reversed(range(slots)))
         self._places = places
         self._most_long = most_long(slots)
+        self._most_long_waiting = most_long(places)
         self._slots = slots
         self._running_long = 0
         self._waiting: dict[bool, deque[_Ticket]] = {True: deque(), False: deque()}
@@ -83,7 +85,7 @@ class Turns:
             short: whether the call is a short one.
 
         Raises:
-            OverloadedError: all slots and places are taken.
+            OverloadedError: all slots and places are taken, or all that long calls may have.
             ServingError: as `close` said, or because the call was given up.
         """
         ticket = self._enter(short)
@@ -97,13 +99,17 @@ class Turns:
         ticket = _Ticket(short)
         with self._lock:
             if self._closed is not None:
-                raise self._closed
+                raise self._closed.again()
             self._waiting[short].append(ticket)
             self._give()
-            if ticket.slot is None and self.waiting > self._places:
+            if ticket.slot is None and not self._has_room(short):
                 self._waiting[short].pop()
                 raise OverloadedError(FULL)
         return ticket
+
+    def _has_room(self, short: bool) -> bool:
+        """Whether there is a place for the last one that came."""
+        return self.waiting <= self._places and (short or len(self._waiting[False]) <= self._most_long_waiting)
 
     def _leave(self, ticket: _Ticket) -> None:
         with self._lock:
@@ -133,12 +139,12 @@ class Turns:
 
 
 def most_long(slots: int) -> int:
-    """How many of these slots long calls may hold at a time.
+    """How many of these slots, or places, long calls may hold at a time.
 
-    >>> [most_long(slots) for slots in (1, 2, 4, 8, 16)]
-    [1, 1, 3, 6, 12]
+    >>> [most_long(slots) for slots in (0, 1, 2, 4, 8, 16)]
+    [0, 1, 1, 3, 6, 12]
     """
-    return slots if slots == 1 else slots - max(1, slots // 4)
+    return slots if slots <= 1 else slots - max(1, slots // 4)
 
 
 def _wait(ticket: _Ticket, call: Call) -> int:
@@ -148,7 +154,7 @@ def _wait(ticket: _Ticket, call: Call) -> int:
     except CancelledError:
         raise call.why() from None
     if ticket.refusal is not None:
-        raise ticket.refusal
+        raise ticket.refusal.again()
     # A call that was given up at the moment of its turn does not begin, either.
     if ticket.slot is None or call.given_up:
         raise call.why()

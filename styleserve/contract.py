@@ -14,9 +14,11 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from .limits import RESIZED as RESIZED
+from .limits import THE_BATCH as THE_BATCH
 from .limits import Limits as Limits
 from .limits import batch_rule as batch_rule
 from .limits import bytes_rule as bytes_rule
+from .limits import partner_rule as partner_rule
 from .limits import pixels_rule as pixels_rule
 from .limits import sides_rule as sides_rule
 from .limits import work_rule as work_rule

@@ -75,6 +75,15 @@ def batch_rule(max_batch: int) -> str:
     return f"must have a batch size from 1 to {max_batch}; got"
 
 
+THE_BATCH: Final = "the batch"
+"""What the values of a control are held against."""
+
+
+def partner_rule(partner: str) -> str:
+    """For an input that has one example for all, or as many as its partner."""
+    return f"must have batch size 1 or that of {partner}; got, and {partner} has:"
+
+
 def sides_rule(min_side: int, max_side: int) -> str:
     """For height and width of an image that is worked on."""
     return f"must have sides from {min_side} to {max_side} pixels; got height, width:"

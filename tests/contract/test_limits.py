@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,10 @@ def bomb(side: int) -> bytes:
 
 
 IMAGES = (contract.SERVING_DEFAULT, contract.STYLIZE_LBFGS)
+FILES = (
+    *(contract.STYLIZE_ENCODED, contract.STYLIZE_LBFGS_ENCODED),
+    *(contract.STYLIZE_RESUMABLE, contract.STYLIZE_LBFGS_RESUMABLE),
+)
 REFUSED: list[tuple[str, dict[str, Any]]] = [
     *((name, {"content_image": np.zeros((1, 65, 32, 3), np.float32)}) for name in IMAGES),
     *((name, {"style_image": np.zeros((1, 32, 1, 3), np.float32)}) for name in IMAGES),
@@ -54,11 +59,15 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     (contract.STYLIZE_LBFGS_ENCODED, {"content_bytes": [png(3, 300)]}),
     (contract.STYLIZE_RESUMABLE, {"content_bytes": [png(3, 300)]}),
     (contract.DESCRIBE, {"image": np.zeros((1, 65, 64, 3), np.float32)}),
+    *((name, {"content_weight": np.ones(9, np.float32)}) for name in (*IMAGES, *FILES)),
+    (contract.SERVING_DEFAULT, {"steps": np.ones(9, np.int32)}),
+    (contract.STYLIZE_ENCODED, {"max_side": np.full(9, 32, np.int32)}),
+    (contract.LIMITS, {"example": np.zeros(9, np.int32)}),
 ]
 
 
 def good(target: Target, signature: str) -> Any:
-    if signature == contract.DESCRIBE:
+    if signature in (contract.DESCRIBE, contract.LIMITS):
         return target.request(signature)
     return target.images(signature) if signature in IMAGES else target.files(signature, png(8, 8))
 
@@ -89,3 +98,25 @@ def test_the_graph_and_what_stands_before_it_say_the_same(
     with pytest.raises(GraphError) as graph:
         servable.predict(request, Call(60.0), 0)
     assert graph.value.message == before.value.message
+
+
+@pytest.mark.parametrize("name", ["content_weight", "content_image", "steps"])
+@pytest.mark.parametrize("limited", [True, False])
+def test_what_one_value_claims_takes_no_memory_before_it_is_refused(
+    server: Target, servable: Servable, monkeypatch: pytest.MonkeyPatch, name: str, limited: bool
+) -> None:
+    """Of a model that tells no limits a control of any length goes on to its graph; a wrong rank does not."""
+    request = server.images()
+    shape = [50_000_000] if limited or name == "content_image" else [1, 50_000_000]
+    request.inputs[name].CopyFrom(tf.make_tensor_proto(1, tf.int32 if name == "steps" else tf.float32, [1]))
+    request.inputs[name].ClearField("tensor_shape")
+    for size in shape:
+        request.inputs[name].tensor_shape.dim.add(size=size)
+    if not limited:
+        monkeypatch.setattr(servable, "limits", None)
+    tracemalloc.start()
+    with pytest.raises(RequestError):
+        servable.prepare(request)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000

@@ -8,13 +8,16 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc
 import hypothesis
 import numpy as np
 from hypothesis import HealthCheck, Phase
+from hypothesis import strategies as st
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
+from benchmarks.machine import ROOT
 from benchmarks.memory import resident_mb
 from benchmarks.server import Server, served
 from styleserve import contract
@@ -29,6 +32,12 @@ DEADLINE_S = 120.0
 SLACK_MB = 150.0
 """What the server's memory may grow after the warm-up. In 15,000 calls it was seen to grow by 90 MB, which the
 allocator keeps, and then to stay. In 10,000 a leak of 25 kB a call shows."""
+
+AT_A_TIME = 2
+"""Most cases under way at the same time: a third one that loads a configuration might be refused."""
+
+BATCHING = ("--enable-batching", "--batching-parameters-file", str(ROOT / "serving" / "config" / "batching.config"))
+"""Options of a server that joins requests."""
 
 LIMITS = Limits(max_side=64, max_steps=20, max_batch=4, max_encoded_pixels=1_000_000)
 """Small, so that what is within them takes milliseconds, and what is over them is met often."""
@@ -73,10 +82,10 @@ class Attack:
         self._channel.close()
 
     def run(self, count: int, seed: int) -> None:
-        """Sends this many cases, and raises AssertionError with the first that is answered wrongly, made small.
+        """Sends this many cases or more, and raises AssertionError with the first that is answered wrongly, made small.
 
         Args:
-            count: of cases.
+            count: of cases, or of groups of them that are sent at the same time.
             seed: of the choice.
         """
         aim = Aim(str(self._base_path), self._good().model_spec.version.value, TOKEN, self._states())
@@ -89,25 +98,26 @@ class Attack:
             suppress_health_check=list(HealthCheck),
             print_blob=True,
         )
-        @hypothesis.given(cases(aim))
-        def send(case: Case) -> None:
-            self.send(case)
+        @hypothesis.given(st.lists(cases(aim), min_size=1, max_size=AT_A_TIME))
+        def send(several: list[Case]) -> None:
+            self.send(several)
 
         began = time.monotonic()
         hypothesis.seed(seed)(send)()
         self.outcome.took_s += time.monotonic() - began
 
-    def send(self, case: Case) -> None:
-        """Sends a case, and raises AssertionError if it is answered wrongly."""
-        call = self._channel.unary_unary(case.method)
-        try:
-            call(case.message, timeout=DEADLINE_S, metadata=case.metadata)
-            code, text = grpc.StatusCode.OK, ""
-        except grpc.RpcError as error:
-            code, text = error.code(), error.details() or ""
-        self.outcome.answers[case.method.rpartition("/")[2], code.name] += 1
-        fault = case.fault(code, text)
-        assert fault is None, fault
+    def send(self, several: Sequence[Case]) -> None:
+        """Sends cases at the same time, and raises AssertionError if one is answered wrongly."""
+        calls: list[Any] = [
+            self._channel.unary_unary(case.method).future(case.message, timeout=DEADLINE_S, metadata=case.metadata)
+            for case in several
+        ]
+        faults: list[str | None] = []
+        for case, call in zip(several, calls, strict=True):
+            code, text = call.code(), call.details() or ""
+            self.outcome.answers[case.method.rpartition("/")[2], code.name] += 1
+            faults.append(case.fault(code, text))
+        assert not any(faults), faults
 
     def look(self) -> None:
         """Notes how much memory the server holds; it is alive, and serves."""
@@ -179,19 +189,20 @@ def attacked(base_path: Path, folder: Path, options: Sequence[str] = ()) -> Gene
             attack.close()
 
 
-def run_attack(base_path: Path, folder: Path, *, count: int, seed: int) -> Outcome:
+def run_attack(base_path: Path, folder: Path, *, count: int, seed: int, options: Sequence[str] = ()) -> Outcome:
     """A third of the cases for the server to warm up, the others, and what was seen.
 
     Args:
         base_path: of a model that `export_target` exported.
         folder: for the file of tokens.
-        count: of cases.
+        count: as for `Attack.run`.
         seed: of the choice; the same seed is the same cases.
+        options: of the server, such as `BATCHING`.
 
     Raises:
         AssertionError: a case was answered wrongly, the server died, or its memory grew.
     """
-    with attacked(base_path, folder) as attack:
+    with attacked(base_path, folder, options) as attack:
         attack.look()
         for part in (count // 3, *[count // 6] * 3, count - count // 3 - count // 6 * 3):
             # Other cases in each part, or nothing new would be seen after the first.

@@ -115,9 +115,6 @@ def _tensors(draw: st.DrawFn) -> tensor_pb2.TensorProto:
     if draw(st.booleans()):
         proto.tensor_content = draw(st.binary(max_size=64)) * draw(st.sampled_from([0, 1, 7, 1000]))
     times = draw(st.sampled_from([0, 1, 1, 2, 3 * 16 * 16]))
-    kind = draw(
-        st.sampled_from(["float_val", "double_val", "int_val", "int64_val", "bool_val", "half_val", "string_val"])
-    )
     values: dict[str, st.SearchStrategy[Any]] = {
         "float_val": st.floats(width=32),
         "double_val": st.floats(),
@@ -125,8 +122,11 @@ def _tensors(draw: st.DrawFn) -> tensor_pb2.TensorProto:
         "int64_val": _INT64,
         "bool_val": st.booleans(),
         "half_val": st.integers(0, 2**31 - 1),
+        "uint32_val": st.integers(0, 2**32 - 1),
+        "uint64_val": st.integers(0, 2**64 - 1),
         "string_val": st.binary(max_size=8),
     }
+    kind = draw(st.sampled_from(list(values)))
     getattr(proto, kind).extend([draw(values[kind])] * times)
     return proto
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
@@ -9,11 +10,11 @@ import pytest
 
 from styleserve.serving.picture_headers import picture_size
 
-from .attack import export_target, run_attack
+from .attack import BATCHING, export_target, run_attack
 from .files import good_file, resized
 from .requests import METADATA, PREDICT, RELOAD, STATUS, Case
 
-CASES = 400
+CASES = 300
 """About ten seconds on two processors, beside a start of the server and an export."""
 
 
@@ -25,13 +26,16 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.timeout(1800)
-def test_every_case_is_answered_as_it_should_be(target: Path, tmp_path: Path) -> None:
-    outcome = run_attack(target, tmp_path, count=CASES, seed=0)
-    assert sum(outcome.answers.values()) >= CASES
+@pytest.mark.parametrize(("count", "options"), [(CASES, ()), (CASES // 2, BATCHING)], ids=["alone", "joined"])
+def test_every_case_is_answered_as_it_should_be(
+    target: Path, tmp_path: Path, count: int, options: Sequence[str]
+) -> None:
+    outcome = run_attack(target, tmp_path, count=count, seed=0, options=options)
+    assert sum(outcome.answers.values()) >= count
     seen = {method for method, _ in outcome.answers}
     assert seen == {method.rpartition("/")[2] for method in (PREDICT, METADATA, STATUS, RELOAD)}
     # Cases that are all refused at the door would prove little.
-    assert outcome.answers["Predict", "OK"] > CASES / 20
+    assert outcome.answers["Predict", "OK"] > count / 20
 
 
 @pytest.mark.parametrize(

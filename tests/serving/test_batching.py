@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import time
+import weakref
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,9 +21,10 @@ from typer.testing import CliRunner
 import styleserve.serving
 from styleserve.__main__ import app
 from styleserve.contract import SERVING_DEFAULT, STYLIZE_ENCODED, Limits
-from styleserve.serving.batching import Batcher, _joined
+from styleserve.serving.batching import Batcher
 from styleserve.serving.batching_settings import BatchingSettings
 from styleserve.serving.call import Call
+from styleserve.serving.effort import SHORT_PIXEL_STEPS
 from styleserve.serving.errors import (
     CancelledError,
     DeadlineError,
@@ -31,6 +34,7 @@ from styleserve.serving.errors import (
     StartError,
     UnavailableError,
 )
+from styleserve.serving.joining import joined
 from styleserve.serving.limits import ModelLimits
 from styleserve.serving.servable import Servable, SessionSettings
 
@@ -112,9 +116,11 @@ class Desk:
     def __init__(self, servable: Servable, batcher: Batcher, pool: ThreadPoolExecutor) -> None:
         self._servable, self._batcher, self._pool = servable, batcher, pool
         self._sent = self._entered = 0
+        self.tasks: list[weakref.ref[Any]] = []
         enter = batcher._enter
 
         def counted(servable: Servable, task: Any) -> None:
+            self.tasks.append(weakref.ref(task))
             enter(servable, task)
             self._entered += 1
 
@@ -128,7 +134,8 @@ class Desk:
         slot, self._sent = self._sent % CALLS, self._sent + 1
 
         def run() -> dict[str, Any]:
-            response = self._batcher.predict(self._servable, request, call or Call(PATIENCE_S), slot)
+            short = self._servable.effort(request) <= SHORT_PIXEL_STEPS
+            response = self._batcher.predict(self._servable, request, call or Call(PATIENCE_S), slot, short=short)
             return {name: tf.make_ndarray(proto) for name, proto in response.outputs.items()}
 
         return self._pool.submit(run)
@@ -231,7 +238,7 @@ def test_a_batch_is_filled_up_to_an_allowed_size(desk: Callable[..., Any]) -> No
 
 def test_padding_is_the_first_row_of_the_last_request() -> None:
     arrays = [np.array([[1], [2]]), np.array([[3], [4]])]
-    assert _joined(arrays, 2).tolist() == [[1], [2], [3], [4], [3], [3]]
+    assert joined(arrays, 2).tolist() == [[1], [2], [3], [4], [3], [3]]
 
 
 def test_a_batch_is_no_larger_than_the_model_takes(
@@ -299,7 +306,7 @@ def test_a_full_queue_refuses_and_other_signatures_go_on(desk: Callable[..., Any
         open_desk.wait_for(lambda: open_desk.at_work(1))
         waiting = open_desk.paint(LONG, call=calls[1])
         open_desk.wait_for(lambda: open_desk.waiting() == 1)
-        refused = open_desk.paint().exception(PATIENCE_S)
+        refused = open_desk.paint(LONG).exception(PATIENCE_S)
         assert isinstance(refused, UnavailableError)
         assert refused.code is grpc.StatusCode.UNAVAILABLE
         assert str(refused) == (
@@ -312,6 +319,55 @@ def test_a_full_queue_refuses_and_other_signatures_go_on(desk: Callable[..., Any
             call.give_up()
         assert other.result(PATIENCE_S)["halved"].tolist() == [1]
         assert isinstance(waiting.exception(PATIENCE_S), CancelledError)
+
+
+def test_a_short_request_passes_long_batches(desk: Callable[..., Any]) -> None:
+    with desk(max_batch_size=1, threads=2, wait_s=0.0, max_enqueued_batches=1) as open_desk:
+        calls = [Call(), Call()]
+        long = [open_desk.paint(LONG, call=calls[0])]
+        open_desk.wait_for(lambda: open_desk.at_work(1))
+        long.append(open_desk.paint(LONG, call=calls[1]))
+        open_desk.wait_for(lambda: open_desk.waiting() == 1)
+        # A thread is free, but not for the second one, with which the queue of long ones is full.
+        for _ in range(3):
+            assert open_desk.paint().result(PATIENCE_S)["rows"].tolist() == [1]
+        assert open_desk.waiting() == 1
+        calls[0].give_up()
+        open_desk.wait_for(lambda: open_desk.at_work(5))
+        assert not long[1].done()
+        calls[1].give_up()
+        assert [type(each.exception(PATIENCE_S)) for each in long] == [CancelledError] * 2
+
+
+def test_short_and_long_requests_never_meet(desk: Callable[..., Any]) -> None:
+    side, short, long = 256, 16, 17
+    assert side * side * short == SHORT_PIXEL_STEPS
+    with desk(max_batch_size=2) as open_desk:
+        sent = [open_desk.paint(steps, side=side) for steps in (short, long)]
+        open_desk.wait_for(lambda: open_desk.waiting() == 2)
+        sent += [open_desk.paint(steps, side=side) for steps in (short, long)]
+        assert [each.result(PATIENCE_S)["losses"].shape[1] for each in sent] == [9] * 4
+        assert [each.result(PATIENCE_S)["rows"].tolist() for each in sent] == [[2]] * 4
+
+
+def test_what_failed_or_was_cancelled_is_freed_at_once(desk: Callable[..., Any]) -> None:
+    """And not when Python looks for circles, which may be after many more pictures."""
+    gc.collect()
+    gc.disable()
+    try:
+        with desk(max_batch_size=1, wait_s=0.0) as open_desk:
+            assert isinstance(open_desk.paint(-1).exception(PATIENCE_S), GraphError)
+            assert isinstance(open_desk.paint(LONG, call=Call(0.3)).exception(PATIENCE_S), DeadlineError)
+            call = Call()
+            cancelled = open_desk.paint(LONG, call=call)
+            open_desk.wait_for(lambda: open_desk.at_work(3))
+            call.give_up()
+            assert isinstance(cancelled.exception(PATIENCE_S), CancelledError)
+            del cancelled
+            open_desk.wait_for(lambda: all(task() is None for task in open_desk.tasks))
+            assert len(open_desk.tasks) == 3
+    finally:
+        gc.enable()
 
 
 def test_a_bad_request_is_refused_alone(desk: Callable[..., Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,25 @@ def test_refuses_anything_else(tmp_path: Path, text: str) -> None:
     path.write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(StartError, match=r"batching\.config is no BatchingParameters in protobuf's text format"):
         read_config(path, BatchingParameters)
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ('client_verify: true\nserver_key: "-----BEGIN SECRET', "line 2, column 13"),
+        ("server_key: -----BEGIN SECRET", "line 1, column 13"),
+        ("server_cert: 'x'\n\nSECRET", "line 3, column 1"),
+        ('server_key: "SECRET\\xZZ"', "line 1, column 13"),
+        ('server_key: "SECRET \udcff"', "byte 21 is no UTF-8"),
+    ],
+)
+def test_of_keys_it_tells_where_it_stopped_and_not_what_it_read(tmp_path: Path, text: str, where: str) -> None:
+    path = tmp_path / "ssl.config"
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(StartError, match=where) as caught:
+        read_config(path, SSLConfig)
+    assert "server_key, server_cert, custom_ca, client_verify" in str(caught.value)
+    assert "SECRET" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_refuses_a_file_that_is_not_there(tmp_path: Path) -> None:

@@ -101,6 +101,8 @@ WORK = (
     "(pixels x steps x examples / 1000000); got]"
 )
 
+PARTNER = "must have batch size 1 or that of the batch; got, and the batch has:"
+
 
 @pytest.mark.parametrize(
     ("inputs", "text"),
@@ -122,6 +124,10 @@ WORK = (
         ({"content_image": grey(25, 40), "steps": np.array([11], np.int32)}, f"{WORK} [0.011]"),
         ({"content_image": grey(25, 40, 2), "steps": np.array([1, 6], np.int32)}, f"{WORK} [0.012]"),
         ({"content_bytes": [saved("PNG", 25, 40)] * 2, "steps": np.array([1, 6], np.int32)}, f"{WORK} [0.012]"),
+        ({"content_image": grey(25, 40), "style_weight": np.ones(3, np.float32)}, f"[style_weight {PARTNER}] [3] [1]"),
+        ({"content_bytes": [b""] * 2, "max_side": np.full(3, 20, np.int32)}, f"[max_side {PARTNER}] [3] [2]"),
+        ({"state": [b""] * 2, "steps": np.ones(3, np.int32)}, f"[steps {PARTNER}] [3] [2]"),
+        ({"example": np.ones(3, np.int32)}, "[example must have a batch size from 1 to 2; got] [3]"),
     ],
 )
 def test_refusals(inputs: dict[str, Any], text: str) -> None:
@@ -146,6 +152,11 @@ def test_shapes_are_enough_to_refuse() -> None:
     proto.tensor_shape.dim[1].size = 2**40
     with pytest.raises(RequestError, match="1099511627776 4"):
         LIMITS.check({"image": proto}, {})
+    control = tf.make_tensor_proto(0.5, tf.float32, [1])
+    for name in (control.name for control in contract.CONTROLS):
+        control.tensor_shape.dim[0].size = 50_000_000
+        with pytest.raises(RequestError, match=rf"\[{name} must have batch size 1 .*\] \[50000000\] \[1\]"):
+            LIMITS.check({name: control}, {})
 
 
 def test_a_limit_that_came_as_float32_lets_through_what_is_at_the_limit() -> None:

@@ -124,7 +124,7 @@ def test_what_is_not_there_is_told_without_waiting(
 
 
 def test_a_short_call_passes_long_ones(stand_in_base: Path, held: Any, request_of: Make, until: Make) -> None:
-    settings = ServerSettings(port=0, max_calls=2, max_waiting=4, grace_s=0.0)
+    settings = ServerSettings(port=0, max_calls=2, max_waiting=5, grace_s=0.0)
     with (
         EmbeddedServer(stand_in_base, settings=settings) as server,
         grpc.insecure_channel(server.address) as channel,
@@ -138,6 +138,23 @@ def test_a_short_call_passes_long_ones(stand_in_base: Path, held: Any, request_o
         model.wait_for(began=2)
         assert server._turns.waiting == 4
         for call in (*long, short):
+            call.cancel()
+
+
+def test_a_short_call_passes_long_batches(stand_in_base: Path, request_of: Make, until: Make) -> None:
+    batching = BatchingSettings(max_batch_size=1, num_batch_threads=2)
+    settings = ServerSettings(port=0, max_calls=4, max_waiting=0, grace_s=0.0, batching=batching)
+    with (
+        EmbeddedServer(stand_in_base, settings=settings) as server,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        batcher: Any = server._batcher
+        long = [start(channel, request_of(steps=2**31 - 1)) for _ in range(3)]
+        until(lambda: (batcher._running_long, len(batcher._waiting)) == (1, 2))
+        for _ in range(3):
+            assert start(channel, request_of(steps=1)).result().outputs
+        assert not any(call.done() for call in long)
+        for call in long:
             call.cancel()
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 from contextlib import suppress
 from typing import Any
 
@@ -66,6 +67,16 @@ def test_floats_are_packed_values_and_not_content() -> None:
 
 def test_one_value_fills_a_tensor() -> None:
     assert to_array(_proto(types_pb2.DT_FLOAT, [2, 2], float_val=[0.5])).tolist() == [[0.5, 0.5], [0.5, 0.5]]
+
+
+def test_a_value_that_stands_for_all_takes_no_memory() -> None:
+    tracemalloc.start()
+    array = to_array(_proto(types_pb2.DT_FLOAT, [50, 1_000_000], float_val=[0.5]))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert array.nbytes == 200_000_000
+    assert peak < 100_000
+    assert array[49, 999_999] == 0.5
 
 
 @pytest.mark.parametrize(

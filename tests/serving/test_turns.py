@@ -13,7 +13,14 @@ from tensorflow.core.framework import tensor_pb2
 
 from styleserve.serving.call import Call, OpenCalls
 from styleserve.serving.effort import SHORT_PIXEL_STEPS, pixel_steps, steps_done
-from styleserve.serving.errors import CancelledError, DeadlineError, OverloadedError, ServingError, UnavailableError
+from styleserve.serving.errors import (
+    CancelledError,
+    DeadlineError,
+    GraphError,
+    OverloadedError,
+    ServingError,
+    UnavailableError,
+)
 from styleserve.serving.turns import FULL, Turns, most_long
 
 SOON_S = 30.0
@@ -99,7 +106,7 @@ def test_over_slots_and_places_a_call_is_refused_with_the_text_of_tensorflow_ser
 
 
 def test_a_short_call_runs_at_once_however_many_long_ones_do_and_wait() -> None:
-    stage = Stage(4, 8)
+    stage = Stage(4, 10)
     long = [stage.running(f"long {number}", short=False) for number in range(3)]
     waiting = [stage.waiting(f"waits {number}", short=False) for number in range(8)]
     for number in range(5):  # one after the other
@@ -107,6 +114,26 @@ def test_a_short_call_runs_at_once_however_many_long_ones_do_and_wait() -> None:
     assert stage.turns.running == 3
     assert stage.turns.waiting == 8
     for runner in (*long, *waiting):
+        runner.end()
+
+
+def test_a_short_call_finds_a_place_however_many_long_ones_wait() -> None:
+    stage = Stage(4, 8)
+    runners = [stage.running(f"long {number}", short=False) for number in range(3)]
+    runners += [stage.waiting(f"long {number}", short=False) for number in range(3, 9)]
+    with pytest.raises(OverloadedError, match=FULL), stage.turns.slot(Call(), short=False):
+        raise AssertionError("it ran")
+    runners.append(stage.running("short 0", short=True))
+    runners += [stage.waiting(f"short {number}", short=True) for number in (1, 2)]
+    with pytest.raises(OverloadedError, match=FULL), stage.turns.slot(Call(), short=True):
+        raise AssertionError("it ran")
+    assert stage.turns.waiting == 8
+    for runner in runners[-3:]:
+        runner.end()
+    # A long call gets none of the places that are free now.
+    with pytest.raises(OverloadedError, match=FULL), stage.turns.slot(Call(), short=False):
+        raise AssertionError("it ran")
+    for runner in runners[:-3]:
         runner.end()
 
 
@@ -137,14 +164,14 @@ def test_where_both_wait_for_one_slot_they_take_turns() -> None:
 def test_long_calls_alone_leave_a_quarter_of_the_slots(slots: int) -> None:
     stage = Stage(slots, slots)
     running = [stage.running(str(number), short=False) for number in range(most_long(slots))]
-    waiting = [stage.waiting(f"waits {number}", short=False) for number in range(slots)]
+    waiting = [stage.waiting(f"waits {number}", short=False) for number in range(most_long(slots))]
     assert stage.turns.running == (slots if slots == 1 else slots - max(1, slots // 4))
     for runner in (*running, *waiting):
         runner.end()
 
 
 def test_a_waiting_call_that_is_given_up_leaves_at_once_and_never_runs() -> None:
-    stage = Stage(1, 2)
+    stage = Stage(1, 3)
     first = stage.running("first", short=False)
     cancelled = stage.waiting("cancelled", short=False)
     behind = stage.waiting("behind", short=False)
@@ -202,6 +229,36 @@ def test_closing_refuses_who_waits_and_who_comes_and_lets_run_who_runs() -> None
         raise AssertionError("it ran")
     assert not first.result.done()
     assert first.end() == 0
+
+
+def test_each_call_is_refused_with_an_error_of_its_own() -> None:
+    """One that is raised keeps the frames of all that it came through, and the requests in them."""
+    stage = Stage(1, 2)
+    first = stage.running("first", short=False)
+    waiting = [stage.waiting(f"waits {number}", short=short) for number, short in enumerate((False, True))]
+    refusal = UnavailableError("closing")
+    stage.turns.close(refusal)
+    errors = [runner.failure() for runner in waiting]
+    for _ in range(2):
+        with pytest.raises(UnavailableError, match="closing") as caught, stage.turns.slot(Call(), short=True):
+            raise AssertionError("it ran")
+        errors.append(caught.value)
+    calls = [Call(), Call()]
+    for call in calls:
+        call.give_up(refusal)
+        with pytest.raises(UnavailableError, match="closing") as caught:
+            raise call.why()
+        errors.append(caught.value)
+    assert len({id(error) for error in errors}) == 6
+    assert refusal.__traceback__ is None
+    first.end()
+
+
+def test_the_same_error_again() -> None:
+    error = GraphError(8, "{{node f}} OOM")
+    again = error.again()
+    assert again is not error
+    assert (type(again), again.code, again.message) == (GraphError, error.code, error.message)
 
 
 def test_who_gives_up_first_says_why() -> None:
