@@ -34,6 +34,9 @@ format: $(SETUP)
 bench: $(SETUP)
 	$(BIN)/python -m benchmarks $(ARGS)
 
+# TensorFlow's greeting, and its search for a GPU that is not there, are not what these have to say.
+fuzz fuzz-images soak: export TF_CPP_MIN_LOG_LEVEL ?= 3
+
 # Hostile requests to a server of its own; SEED repeats a run. About five minutes on two processors.
 CASES ?= 10000
 fuzz: $(SETUP)
