@@ -35,6 +35,36 @@ def test_a_block_that_was_freed_is_used_again() -> None:
     assert faults("") > 100, "there is nothing to be told any more"
 
 
+HEAPS = """
+import ctypes, threading
+from styleserve.memory import keep_freed_memory
+{call}
+barrier = threading.Barrier(8)
+def take():
+    taken = bytearray(100_000)
+    barrier.wait()
+threads = [threading.Thread(target=take) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+libc = ctypes.CDLL(None)
+libc.malloc_info(0, ctypes.c_void_p.in_dll(libc, "stdout"))
+libc.fflush(None)
+"""
+
+
+def heaps(call: str) -> int:
+    code = HEAPS.format(call=call)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.count(
+        "<heap"
+    )
+
+
+@NEEDS_GLIBC
+def test_threads_share_one_heap() -> None:
+    assert heaps("keep_freed_memory()") == 1
+    assert heaps("") > 1, "there is nothing to be told any more"
+
+
 @NEEDS_GLIBC
 def test_freed_memory_is_given_back() -> None:
     """Pieces too small to be handed back one by one, with one at the end that is in the way."""
