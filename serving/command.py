@@ -48,7 +48,7 @@ def serve(
         typer.Option(
             min=0,
             help="Predict calls that wait for their turn; the next one is refused.",
-            show_default="4 x cores, less those that run",
+            show_default="enough for 4 x cores long ones in all",
         ),
     ] = None,
     poll_s: Annotated[

@@ -32,7 +32,7 @@ from .model_service import ModelService
 from .prediction_service import PredictionService
 from .security import Tokens, is_loopback, server_credentials
 from .servable import SessionSettings
-from .turns import Turns
+from .turns import Turns, most_long
 from .versions import ModelConfig, versions_on_disk
 
 logger = logging.getLogger(__name__)
@@ -67,8 +67,8 @@ class ServerSettings:
         max_calls: Predict calls at a time, those that wait left out. None is one for each core, and no fewer than two,
             of which one is kept for short calls; four for each core where calls are joined, because those that wait for
             a batch count. Each holds its pictures and activations in memory.
-        max_waiting: Predict calls that wait for those to end; the next one is refused. None is as many as make 4 for
-            each core together with those that run: TensorFlow Serving's bound.
+        max_waiting: Predict calls that wait for those to end; the next one is refused. None is as many as let 4 long
+            calls for each core in, TensorFlow Serving's bound, with the places that are kept for short ones beside.
         poll_s: seconds between two looks for new versions.
         grace_s: seconds that running calls may go on after the server was told to stop. Whatever stops the process
             has to wait five more before it kills.
@@ -126,7 +126,10 @@ class ServerSettings:
     @property
     def places(self) -> int:
         """Predict calls that wait at a time."""
-        return max(0, 4 * (os.cpu_count() or 1) - self.slots) if self.max_waiting is None else self.max_waiting
+        if self.max_waiting is not None:
+            return self.max_waiting
+        long = max(0, 4 * (os.cpu_count() or 1) - (self.slots if self.batching else most_long(self.slots)))
+        return next(places for places in range(long, 2 * long + 2) if most_long(places) >= long)
 
 
 class EmbeddedServer:

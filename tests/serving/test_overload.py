@@ -26,6 +26,7 @@ from styleserve.serving import BatchingSettings, EmbeddedServer, ServerSettings
 from styleserve.serving.gate import PREDICT
 from styleserve.serving.listener import REFUSING_THREADS, Listener
 from styleserve.serving.model_service import MOST_RELOADS
+from styleserve.serving.turns import most_long
 
 Make = Callable[..., Any]
 LONG = 2**20
@@ -250,8 +251,9 @@ def test_bounds_as_they_come() -> None:
     cores = os.cpu_count() or 1
     settings = ServerSettings()
     assert settings.slots >= 2
-    assert settings.slots + settings.places == max(4 * cores, 2)
+    assert most_long(settings.slots) + most_long(settings.places) == 4 * cores
     assert ServerSettings(batching=BatchingSettings()).slots == 4 * cores
+    assert ServerSettings(batching=BatchingSettings()).places == 0
     assert ServerSettings(max_calls=10 * cores).places == 0
     assert ServerSettings(max_waiting=7).places == 7
     with pytest.raises(ValueError, match="max_waiting is -1"):
