@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -46,7 +46,7 @@ _KINDS: dict[int, _Kind] = {
     types_pb2.DT_FLOAT: _Kind(np.dtype(np.float32), "float_val"),
     types_pb2.DT_DOUBLE: _Kind(np.dtype(np.float64), "double_val"),
     types_pb2.DT_HALF: _Kind(np.dtype(np.float16), "half_val", np.uint16),
-    types_pb2.DT_BFLOAT16: _Kind(cast("np.dtype[Any]", np.dtype(tf.bfloat16.as_numpy_dtype)), "half_val", np.uint16),
+    types_pb2.DT_BFLOAT16: _Kind(np.dtype("bfloat16"), "half_val", np.uint16),  # NumPy knows it from TensorFlow
     types_pb2.DT_INT8: _Kind(np.dtype(np.int8), "int_val"),
     types_pb2.DT_INT16: _Kind(np.dtype(np.int16), "int_val"),
     types_pb2.DT_INT32: _Kind(np.dtype(np.int32), "int_val"),
