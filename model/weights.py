@@ -113,7 +113,17 @@ def imagenet_weights() -> Weights:
 
 
 # What NumPy, zipfile and h5py raise for files that are damaged, encrypted, or something else.
-_UNREADABLE = (OSError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, ValueError, TypeError, RuntimeError)
+_UNREADABLE = (
+    OSError,
+    KeyError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    ValueError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+)
 
 
 def file_weights(path: Path) -> Weights:
