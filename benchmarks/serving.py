@@ -21,10 +21,13 @@ from .server import served
 from .settings import DEMO, ServingSettings
 from .timing import median_in_turn, seconds
 
-Loop = Callable[[], object]
+Loop = Callable[[int], object]
+"""Runs so many steps."""
 
 STATUS_EVERY_S: Final = 0.02
 CALL_TIMEOUT_S: Final = 3600.0
+WARM_UP_STEPS: Final = 2
+"""Enough to trace, and to prepare what is prepared once."""
 
 WANTED_CALL: Final = "<= 1.03x"
 WANTED_CHUNKS: Final = "<= 1.08x"
@@ -37,16 +40,16 @@ def measure(settings: ServingSettings, bench: Bench) -> list[Table]:
     content, style = load_picture(DEMO / "content.jpg"), load_picture(DEMO / "style.jpg")
     signature, images_signature = contract.STYLIZE_LBFGS_ENCODED, contract.STYLIZE_LBFGS
     base_path = bench.model(settings.side)
-    in_process = _loop_in_process(base_path, images_signature, settings.steps, (content, style), settings.side)
+    in_process = _loop_in_process(base_path, images_signature, (content, style), settings.side)
     bench.say("serving: starting the server")
     with served(base_path) as server, StyleClient(server.address) as client:
 
-        def call(client: StyleClient = client) -> None:
+        def call(steps: int, client: StyleClient = client) -> None:
             # The bytes of the files, so that the whole of a user's call is in its time.
             client.stylize(
                 content.encoded,
                 style.encoded,
-                steps=settings.steps,
+                steps=steps,
                 max_side=settings.side,
                 signature=signature,
                 timeout_s=CALL_TIMEOUT_S,
@@ -54,27 +57,27 @@ def measure(settings: ServingSettings, bench: Bench) -> list[Table]:
 
         states: list[int] = []
 
-        def chunks() -> None:
+        def chunks(steps: int) -> None:
             states.clear()
             run = client.stylize_iter(
-                content.encoded, style.encoded, steps=settings.steps, max_side=settings.side, timeout_s=CALL_TIMEOUT_S
+                content.encoded, style.encoded, steps=steps, max_side=settings.side, timeout_s=CALL_TIMEOUT_S
             )
             states.extend(len(progress.saved.state) for progress in run)
 
-        contestants = {
-            "call": partial(seconds, call),
-            "chunks": partial(seconds, chunks),
-            "loop": partial(seconds, in_process),
-        }
+        contestants: dict[str, Loop] = {"call": call, "chunks": chunks, "loop": in_process}
         for contestant in contestants.values():
-            contestant()  # traces, and prepares what is prepared once
+            contestant(WARM_UP_STEPS)
         bench.say("serving: a call, chunks and the loop, in turn")
-        found = median_in_turn(contestants, settings.rounds)
+        found = median_in_turn(
+            {name: partial(seconds, partial(contestant, settings.steps)) for name, contestant in contestants.items()},
+            settings.rounds,
+        )
         bench.say(f"serving: {settings.concurrent} calls at a time")
+        one_call = partial(call, settings.steps)
         idle_ms = _worst_status_ms(server.address, lambda: time.sleep(1.0))
         together_s: list[float] = []
         busy_ms = _worst_status_ms(
-            server.address, lambda: together_s.append(_together_s(server.address, settings.concurrent, call))
+            server.address, lambda: together_s.append(_together_s(server.address, settings.concurrent, one_call))
         )
     # Every state comes back, and all but the last are sent again; a call sends the two files, and so do chunks.
     states_mb = (2 * sum(states) - states[-1]) / 1e6
@@ -107,7 +110,7 @@ def _row(what: str, unit: str, value: float, baseline: float, wanted: str) -> Ro
     }
 
 
-def _loop_in_process(base_path: Path, signature: str, steps: int, images: Sequence[Picture], side: int) -> Loop:
+def _loop_in_process(base_path: Path, signature: str, images: Sequence[Picture], side: int) -> Loop:
     """The very model that is served, on the same pixels, without server, client, files or resizing."""
     (version,) = (path for path in base_path.iterdir() if path.name.isdecimal())
     model = tf.saved_model.load(str(version))
@@ -116,22 +119,22 @@ def _loop_in_process(base_path: Path, signature: str, steps: int, images: Sequen
     inputs = {
         field.name: tf.constant([field.control.default("relative")], field.dtype) for field in fields if field.control
     }
-    inputs[contract.STEPS.name] = tf.constant([steps])
     for field, picture in zip((contract.CONTENT_IMAGE, contract.STYLE_IMAGE), images, strict=True):
         inputs[field.name] = tf.constant(picture.pixels(picture.size_within(side)))
 
-    def loop(_model: object = model) -> object:  # a function does not keep the variables of its model alive
-        return function(**inputs)[contract.STYLIZED_IMAGE.name].numpy()
+    def loop(steps: int, _model: object = model) -> object:  # a function does not keep its model's variables alive
+        given = inputs | {contract.STEPS.name: tf.constant([steps])}
+        return function(**given)[contract.STYLIZED_IMAGE.name].numpy()
 
     return loop
 
 
-def _together_s(address: str, count: int, call: Callable[[StyleClient], None]) -> float:
+def _together_s(address: str, count: int, call: Callable[..., None]) -> float:
     """Seconds from the first of so many calls at a time to the last reply, each over a connection of its own."""
 
     def one(_: int) -> None:
         with StyleClient(address) as client:
-            call(client)
+            call(client=client)
 
     with ThreadPoolExecutor(count) as pool:
         return seconds(lambda: list(pool.map(one, range(count))))
