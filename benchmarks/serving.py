@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from .bench import Bench
 from .results import Row, Table
 from .server import served
 from .settings import DEMO, ServingSettings
-from .timing import median_in_turn, seconds
+from .timing import in_turn, median_ratio, seconds
 
 Loop = Callable[[int], object]
 """Runs so many steps."""
@@ -68,7 +69,7 @@ def measure(settings: ServingSettings, bench: Bench) -> list[Table]:
         for contestant in contestants.values():
             contestant(WARM_UP_STEPS)
         bench.say("serving: a call, chunks and the loop, in turn")
-        found = median_in_turn(
+        found = in_turn(
             {name: partial(seconds, partial(contestant, settings.steps)) for name, contestant in contestants.items()},
             settings.rounds,
         )
@@ -84,28 +85,28 @@ def measure(settings: ServingSettings, bench: Bench) -> list[Table]:
     rows = [
         _row("client call / the loop in process", "s", found["call"], found["loop"], WANTED_CALL),
         _row(f"{len(states)} chunks / one call", "s", found["chunks"], found["call"], WANTED_CHUNKS),
-        _row("states on the wire / the largest one", "MB", states_mb, max(states) / 1e6, ""),
+        _row("states on the wire / the largest one", "MB", [states_mb], [max(states) / 1e6], ""),
         _row(
             f"{settings.concurrent} calls at a time / one call",
             "s",
-            together_s[0],
-            found["call"],
+            together_s,
+            [statistics.median(found["call"])],
             # Of eight, 8.2: the calls share what one alone has, and may cost a fortieth more.
             WANTED_CONCURRENT.format(limit=settings.concurrent * 1.025),
         ),
-        _row("worst status call meanwhile / without work", "ms", busy_ms, idle_ms, WANTED_STATUS_MS),
+        _row("worst status call meanwhile / without work", "ms", [busy_ms], [idle_ms], WANTED_STATUS_MS),
     ]
     width, height = content.size_within(settings.side)
     return [Table(f"Serving {width} x {height} px, {settings.steps} steps, {signature}", rows)]
 
 
-def _row(what: str, unit: str, value: float, baseline: float, wanted: str) -> Row:
+def _row(what: str, unit: str, values: Sequence[float], baseline: Sequence[float], wanted: str) -> Row:
     return {
         "what": what,
         "unit": unit,
-        "measured": value,
-        "baseline": baseline,
-        "ratio": value / baseline,
+        "measured": statistics.median(values),
+        "baseline": statistics.median(baseline),
+        "ratio": median_ratio(values, baseline),
         "wanted": wanted,
     }
 

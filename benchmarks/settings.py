@@ -1,6 +1,6 @@
 """How much is measured: one frozen dataclass a part, whose fields are the options of its command.
 
-The defaults together take about five minutes on two processors; `FULL` is the long form. Free of TensorFlow, so that
+The defaults together take five to ten minutes on two processors; `FULL` is the long form. Free of TensorFlow, so that
 `--help` is quick.
 """
 
@@ -36,7 +36,7 @@ class StepSettings:
 class QualitySettings:
     """Seconds until the loss is reached that the tutorial has after its steps."""
 
-    sides: tuple[int, ...] = field(default=(128,), metadata=_help("longest sides of the images, in pixels"))
+    sides: tuple[int, ...] = field(default=(96,), metadata=_help("longest sides of the images, in pixels"))
     steps: int = field(default=1000, metadata=_help("steps of the tutorial"))
     most_steps: int = field(default=1000, metadata=_help("steps after which ours gives up"))
     repeats: int = field(default=3, metadata=_help("timed calls of ours; the median is taken"))
@@ -106,7 +106,7 @@ SHORT: Final[dict[str, Settings]] = {
     "soak": SoakSettings(),
     "startup": StartupSettings(),
 }
-"""Every part by its name, at sizes that make five minutes together."""
+"""Every part by its name, at sizes that make five to ten minutes together."""
 
 FULL: Final[dict[str, Settings]] = {
     "step": StepSettings(steps=5, rounds=5),

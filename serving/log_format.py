@@ -9,15 +9,14 @@ import json
 import logging
 from datetime import datetime, timezone
 from enum import Enum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import grpc
-
-from .call_record import CallRecord
+if TYPE_CHECKING:  # the command line names the formats, and its help does not wait for gRPC
+    from .call_record import CallRecord
 
 calls_logger: Final = logging.getLogger("styleserve.serving.calls")
 
-_OURS: Final = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS})
+_OURS: Final = frozenset({"INTERNAL", "UNKNOWN", "DATA_LOSS"})
 """Statuses that are the server's fault."""
 
 
@@ -41,7 +40,7 @@ def set_up_logging(log_format: LogFormat) -> None:
 
 def log_call(record: CallRecord) -> None:
     """Writes the line of a call that is over."""
-    level = logging.WARNING if record.status in _OURS else logging.INFO
+    level = logging.WARNING if record.status.name in _OURS else logging.INFO
     if calls_logger.isEnabledFor(level):
         fields = _fields(record)
         calls_logger.log(level, "%s", _as_text(fields), extra={"call": fields})

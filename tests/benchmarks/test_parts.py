@@ -89,7 +89,7 @@ def test_step(bench: Bench) -> None:
         "PyTorch, bfloat16 channels-last",
     ]
     assert_finite(table, "convolutions alone s")
-    assert_finite(Table("", table.rows[:5]), "times as fast as the tutorial", "their share of the step")
+    assert_finite(Table("", table.rows[:5]), "times as fast as the tutorial", "step / convolutions alone")
 
 
 def test_quality(bench: Bench, tmp_path: Path) -> None:

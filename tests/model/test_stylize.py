@@ -160,6 +160,16 @@ def test_encoded_refused(model: StyleTransfer, inputs: dict[str, Any], message: 
     assert message in refusal.value.message
 
 
+@pytest.mark.parametrize("name", [contract.SERVING_DEFAULT, contract.STYLIZE_LBFGS])
+def test_no_pooling_is_derived_within_the_loop(model: StyleTransfer, name: str) -> None:
+    """There TensorFlow may not have seen the pooling yet when it chooses a kernel: a sixth of a step, some days."""
+    function: Any = model.functions[name]
+    library = function.get_concrete_function().graph.as_graph_def().library.function
+    deriving = [own for own in library if any(node.op == "MaxPoolGrad" for node in own.node_def)]
+    assert deriving
+    assert all(own.attr["_noinline"].b for own in deriving)
+
+
 def test_describe_gives_what_the_contract_promises(model: StyleTransfer, rng: np.random.Generator) -> None:
     image = rng.random((2, 20, 30, 3), np.float32)
     outputs = model.functions[contract.DESCRIBE](image=image)
