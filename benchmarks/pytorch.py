@@ -1,6 +1,6 @@
 """A second baseline: the same loop in plain PyTorch, as a reader of its style-transfer tutorials would write it.
 
-PyTorch is an optional extra (`pip install 'styleserve[bench]'`), so it is imported when it is used.
+PyTorch is an optional extra (`pip install '.[bench]'` in this project's folder), so it is imported when it is used.
 """
 
 from __future__ import annotations

@@ -75,7 +75,8 @@ class ScaleSettings:
     batch_side: int = field(default=128, metadata=_help("side of the images of a batch, in pixels"))
     steps: int = field(default=1, metadata=_help("steps of a round"))
     rounds: int = field(default=1, metadata=_help("rounds; the median is taken"))
-    signature: str = field(default=contract.SERVING_DEFAULT, metadata=_help("signature that is called"))
+    signature: str = field(default=contract.STYLIZE_LBFGS, metadata=_help("signature that is called"))
+    precision: Precision = field(default="auto", metadata=_help("float32, bfloat16, or auto for what is fastest here"))
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ PRECISIONS: Final[tuple[Precision, ...]] = ("float32", "bfloat16")
 
 _NOTES: Final = (
     "convolutions alone: forward and gradient by input of every layer, eagerly, in the precision of the row",
+    "wanted: no more than 1.15 times the convolutions alone",
     "seconds: medians of the rounds; ratios: medians of each round's",
     "ours: a call of so many steps less a call of none, both with the targets; serving_default is Adam",
 )

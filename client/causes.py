@@ -58,7 +58,11 @@ def _cause(  # noqa: PLR0911 - a table
         hint = "Start one with `styleserve serve`, or name the one to use with --server HOST:PORT."
         return ServerUnavailable, f"no server answers at {server}: {text}", hint
     if code is status.RESOURCE_EXHAUSTED:
-        return TooLarge, f"too much for one message or for the memory of {server}: {text}", "Give smaller pictures."
+        return (
+            TooLarge,
+            f"too much for one message or for the memory of {server}: {text}",
+            "Give smaller pictures, or fewer at once.",
+        )
     if re.search(r'serving signature key "stylize_lbfgs(_encoded)?" not found', low):
         hint = "Export the model anew, or ask for Adam with --optimizer adam (in Python, optimizer='adam')."
         return ModelNotFound, f"the model on {server} is of an older version, without L-BFGS: {text}", hint
@@ -76,8 +80,10 @@ def _cause(  # noqa: PLR0911 - a table
         hint = one_size if "from different tasks" in low else rows
         return RequestRefused, f"the request cannot be joined with others, as {server} would: {text}", hint
     if code in (status.INVALID_ARGUMENT, status.FAILED_PRECONDITION, status.OUT_OF_RANGE):
-        limited = any(rule in text for rule in ("megapixel-steps", "must have at most", "must have sides"))
-        hint = "All limits of the model are shown by `styleserve metadata`." if limited else ""
+        rules = ("megapixel-steps", "must have at most", "must have sides", "steps must be", "max_side must be")
+        limited = any(rule in text for rule in rules)
+        ask = "Ask for another size with --max-side. " if "sides" in text or text.startswith("max_side") else ""
+        hint = f"{ask}All limits of the model are shown by `styleserve metadata`." if limited else ""
         return RequestRefused, f"the server refused the request: {text}", hint
     if code in (status.UNAUTHENTICATED, status.PERMISSION_DENIED):
         hint = "Give a token that it accepts (STYLESERVE_TOKEN), or a certificate (--cert, --key)."

@@ -42,14 +42,20 @@ def describe(
     image: Annotated[Path, typer.Argument(help="The picture to look at.", show_default=False)],
     *,
     max_side: Annotated[
-        int, typer.Option(metavar="N", min=int(contract.MAX_SIDE.minimum), help="Shrink the picture to this first.")
-    ] = int(contract.MAX_SIDE.tutorial),
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=int(contract.MAX_SIDE.minimum),
+            help="Shrink the picture to this first.",
+            show_default="512, or less if the model takes less",
+        ),
+    ] = None,
     timeout: Timeout = None,
     as_json: Json = False,
 ) -> None:
     """Show what the network sees in IMAGE: statistics of each layer and of its Gram matrix."""
     picture = loaded(image)
-    size = picture.size_within(min(max_side, max(picture.image.size)))
+    size = None if max_side is None else picture.size_within(min(max_side, max(picture.image.size)))
     with printing.spinner(f"Looking, on {client.server}"):
         found = client.describe(picture, size=size, timeout_s=timeout)
     if as_json:

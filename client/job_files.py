@@ -61,7 +61,7 @@ def read_jobs(path: Path, defaults: JobDefaults | None = None) -> tuple[Job, ...
         ]
         raise JobListError("\n".join(shown), hint="Nothing was painted. Mend these lines first.")
     if not jobs:
-        raise JobListError(f"there is no job in {path}")
+        raise JobListError(f"there is no job in {path}", hint="Give a header, and a line for each job.")
     refuse_doubles(jobs)
     return tuple(jobs)
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from PIL import Image
+
+from styleserve import contract
 
 from . import replies
 from .calling import PREDICT, checked_request_id
 from .controls import UNSET, Controls, Unset
-from .defaults import default_timeout_s
+from .defaults import ADMIN_TIMEOUT_S, default_timeout_s
 from .errors import ControlError
 from .flow import Flow, work
 from .protos import PredictRequest, PredictResponse
@@ -19,7 +22,7 @@ from .requests import describe_request, stylize_request
 from .results import Description, StylizedResult, Timings
 from .runs import Run
 from .saved import SavedRun
-from .signatures import Optimizer, StylizeSignature, choose_signature, refuse_foreign_controls
+from .signatures import Optimizer, StylizeSignature, choose_signature, refuse_foreign_controls, sends_files
 from .sources import Pair, PictureSource, load_picture
 
 
@@ -78,6 +81,9 @@ class Operations(Questions):
         )
         signature = choose_signature(optimizer, signature)
         refuse_foreign_controls(signature, controls)
+        request_id = checked_request_id(request_id)
+        if isinstance(max_side, Unset) and not sends_files(signature):  # resized here, so the model cannot choose
+            controls = replace(controls, max_side=(yield from self._own_max_side(timeout_s, request_id)))
 
         def prepare() -> tuple[Pair, PredictRequest]:
             pair = Pair.loaded(content, style)
@@ -189,8 +195,8 @@ class Operations(Questions):
 
         Args:
             image: picture: a path, the bytes of a file, an image of Pillow, an array; see `load_picture`.
-            size: width and height to resize it to first, in pixels; if None, a picture with a side over the
-                contract's default of `max_side` is made that small.
+            size: width and height to resize it to first, in pixels; if None, a picture that is larger than what the
+                model makes of one by itself is made that small.
             timeout_s: for all tries together; `default_timeout_s` of one step if None.
             request_id: goes with each try, and into errors; a random one if None.
 
@@ -199,8 +205,10 @@ class Operations(Questions):
             ServiceError: one of its subclasses says what went wrong.
         """
         picture = yield from work(lambda: load_picture(image))
+        request_id = checked_request_id(request_id)
         if size is None:
-            size = picture.size_within(min(Controls().expected_max_side, max(picture.image.size)))
+            most = yield from self._own_max_side(timeout_s, request_id)
+            size = picture.size_within(min(most, max(picture.image.size)))
         if timeout_s is None:
             timeout_s = default_timeout_s(size[0] * size[1], steps=1)
         request = yield from work(lambda: describe_request(self.target, picture, size))
@@ -213,6 +221,19 @@ class Operations(Questions):
                 request_id=request_id,
             )
         )
+
+    def _own_max_side(self, timeout_s: float | None, request_id: str) -> Flow[int]:
+        """The longest side that the model resizes files to unless told otherwise."""
+        most = Controls().expected_max_side
+        timeout_s = ADMIN_TIMEOUT_S if timeout_s is None else min(timeout_s, ADMIN_TIMEOUT_S)
+        found = yield from self.metadata(timeout_s=timeout_s, request_id=request_id)
+        declared = [
+            int(field.default)
+            for signature in found.signatures
+            for field in signature.inputs
+            if field.name == contract.MAX_SIDE.name and field.default
+        ]
+        return min([most, *declared])
 
     def report(
         self,

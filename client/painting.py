@@ -70,7 +70,9 @@ def place(jobs: Sequence[Job], folder: Path) -> list[Task]:
     for job in jobs:
         target = (root / job.output).resolve()  # a link in the folder may lead out of it, or to another result
         if not target.is_relative_to(root):
-            raise OutputError(f"{folder / job.output} leads out of {folder}, to {target}")
+            raise OutputError(
+                f"{folder / job.output} leads out of {folder}, to {target}", hint="Name an output below that folder."
+            )
         if folded(target) in read:
             raise JobListError(
                 f"{job.where or 'a job'} would be saved over {read[folded(target)]}, which is to be read",

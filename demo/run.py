@@ -87,7 +87,8 @@ def choose_weights() -> str:
     step(
         "Weights",
         "untrained, from a seed, because ImageNet weights cannot be fetched quickly: everything runs as it would, "
-        "but the picture takes on the style's colours and grain, and little of its drawing. Judge no quality by it.",
+        "but the picture takes on the style's colours and grain, and little of its drawing. Judge no quality by it. "
+        f'To have them: .venv/bin/python -c "{FETCH_WEIGHTS}"',
     )
     return "random"
 

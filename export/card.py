@@ -33,8 +33,7 @@ def write_card(version_dir: Path, weights: Weights, settings: ModelSettings) -> 
         **dataclasses.asdict(settings),
         "limits": settings.limits.numbers(),
         "defaults": {
-            control.name: min(control.default(settings.loss_scale), control.limit(settings.limits))
-            for control in contract.CONTROLS
+            control.name: control.default_within(settings.loss_scale, settings.limits) for control in contract.CONTROLS
         },
     }
     (version_dir / CARD_NAME).write_text(json.dumps(card, indent=2) + "\n")

@@ -14,6 +14,7 @@ from styleserve import contract
 from styleserve.contract import Limits
 
 EXIT_EXPORT_FAILED = 1
+EXIT_STOPPED = 130
 
 _EPILOG = (
     "Exit codes: 0: Success. 1: The model could not be built, checked or written; nothing was published. "
@@ -111,7 +112,8 @@ def export(
     try:
         from . import ExportError, ExportSettings, export_model  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        say(f"error: {error}. Exporting needs TensorFlow: pip install 'styleserve[tensorflow]'")
+        how = "in styleserve's repository, pip install --constraint requirements.lock '.[tensorflow]'"
+        say(f"error: {error}. Exporting needs TensorFlow: {how}")
         raise typer.Exit(EXIT_EXPORT_FAILED) from error
     try:
         if check_classifier is not None:
@@ -132,6 +134,9 @@ def export(
     except ExportError as error:
         say(f"error: {error}")
         raise typer.Exit(EXIT_EXPORT_FAILED) from error
+    except KeyboardInterrupt as error:
+        say("stopped with Ctrl-C: nothing was published")
+        raise typer.Exit(EXIT_STOPPED) from error
 
 
 def _check_classifier(picture: Path) -> None:

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
@@ -112,9 +112,9 @@ def export_model(settings: ExportSettings, *, say: Callable[[str], None] = lambd
         weights = settings.load_weights()
         say(f"weights: {weights.source}, {len(weights.layers)} layers; loss scale: {model_settings.loss_scale}")
         model = StyleTransfer(weights, model_settings)
-        settings.output.mkdir(parents=True, exist_ok=True)
+        _make_readable(settings.output)
         staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=settings.output))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, tf.errors.OpError) as error:
         raise ExportError(str(error)) from error
     try:
         say("saving")
@@ -124,7 +124,6 @@ def export_model(settings: ExportSettings, *, say: Callable[[str], None] = lambd
         write_card(staging, weights, model_settings)
         say("checking: reload, run each signature, replay the warm-up requests")
         validate(staging, model)
-        staging.chmod(0o755)  # mkdtemp's 0700 would hide it from a server that runs as another user
         return _publish(staging, settings.output)
     except ValidationError as error:
         raise ExportError(f"the exported model did not pass its check, so it was not published: {error}") from error
@@ -136,6 +135,8 @@ def export_model(settings: ExportSettings, *, say: Callable[[str], None] = lambd
 
 def _publish(staging: Path, output: Path) -> Path:
     for path in (staging, *staging.rglob("*")):
+        # Servers run as other users, whatever umask the exporter has.
+        path.chmod(0o755 if path.is_dir() else 0o644)
         _fsync(path)
     # Servers take the highest number, so one below those of a clock that was ahead would never be served.
     version = max([int(time.time()), *(int(path.name) + 1 for path in output.iterdir() if path.name.isdecimal())])
@@ -149,9 +150,19 @@ def _publish(staging: Path, output: Path) -> Path:
                 if not target.exists():
                     raise
             else:
-                _fsync(output)
+                with suppress(OSError):  # it is published, whatever a network disk says of it
+                    _fsync(output)
                 return target
         version += 1
+
+
+def _make_readable(directory: Path) -> None:
+    """Makes a directory, and those above it that are missing, so that other users can read them."""
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    for path in reversed(missing):
+        path.mkdir(exist_ok=True)
+        path.chmod(0o755)
+    directory.mkdir(exist_ok=True)  # raises where it is a file
 
 
 def _fsync(path: Path) -> None:

@@ -15,6 +15,7 @@ _BFLOAT16_CAPABILITY: Final = (8, 0)
 # Without either, oneDNN converts to float32 and back. With them it depends: the matrix unit (AMX) is about four times
 # as fast as float32, while avx512_bf16 alone was seen to be slower than float32. So it is tried out.
 _BFLOAT16_CPU_FLAGS: Final = ("amx_bf16", "avx512_bf16")
+_NVIDIA: Final = Path("/dev/nvidiactl")
 # Below this, the loss of precision buys nothing worth having.
 _WORTHWHILE_SPEEDUP: Final = 1.2
 
@@ -36,12 +37,17 @@ def choose_precision(asked: Literal["auto", "float32", "bfloat16"]) -> Precision
         if details.get("compute_capability", (0, 0)) >= _BFLOAT16_CAPABILITY:
             return PrecisionChoice("bfloat16", f"{name} has bfloat16 units")
         return PrecisionChoice("float32", f"{name} has no bfloat16 units")
+    no_gpu = "no GPU"
+    if _NVIDIA.exists():
+        no_gpu = (
+            "TensorFlow sees no GPU, though a driver is there: pip install 'tensorflow[and-cuda]' brings what it needs"
+        )
     flags = [flag for flag in _BFLOAT16_CPU_FLAGS if flag in _cpu_flags()]
     if not flags:
-        return PrecisionChoice("float32", f"no GPU, and the CPU has none of {', '.join(_BFLOAT16_CPU_FLAGS)}")
+        return PrecisionChoice("float32", f"{no_gpu}, and the CPU has none of {', '.join(_BFLOAT16_CPU_FLAGS)}")
     speedup = _bfloat16_speedup()
     reason = (
-        f"no GPU; the CPU has {' and '.join(flags)}, and a bfloat16 convolution ran {speedup:.1f}x as fast as float32"
+        f"{no_gpu}; the CPU has {' and '.join(flags)}, and a bfloat16 convolution ran {speedup:.1f}x as fast as float32"
     )
     return PrecisionChoice("bfloat16" if speedup >= _WORTHWHILE_SPEEDUP else "float32", reason)
 

@@ -12,7 +12,7 @@ from .weights import Array, LayerWeights, Weights
 
 # Mean activation of ImageNet weights on a photograph. Layers that are not listed lie on a straight line, in the
 # logarithm, between their neighbours. Source: TensorFlow's style-transfer tutorial, layer statistics of its example.
-_PUBLISHED_MEANS: Final = {
+PUBLISHED_MEANS: Final = {
     "block1_conv1": 26.0,
     "block2_conv1": 134.0,
     "block3_conv1": 144.0,
@@ -37,8 +37,8 @@ def random_weights(seed: int) -> Weights:
     if seed < 0:
         raise ValueError(f"seed is {seed}; it must be 0 or more")
     rng = np.random.default_rng(seed)
-    positions = [i for i, layer in enumerate(CONV_LAYERS) if layer.name in _PUBLISHED_MEANS]
-    means = np.exp(np.interp(range(len(CONV_LAYERS)), positions, np.log(list(_PUBLISHED_MEANS.values()))))
+    positions = [i for i, layer in enumerate(CONV_LAYERS) if layer.name in PUBLISHED_MEANS]
+    means = np.exp(np.interp(range(len(CONV_LAYERS)), positions, np.log(list(PUBLISHED_MEANS.values()))))
     x = tf.constant(_natural_noise(rng, side=128)[None, :, :, ::-1] * 255.0 - np.array(IMAGENET_BGR_MEANS, np.float32))
     layers: dict[str, LayerWeights] = {}
     for layer, mean in zip(CONV_LAYERS, means, strict=True):

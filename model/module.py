@@ -134,7 +134,7 @@ class StyleTransfer(tf.Module):
             if field.dtype == "float32":
                 return tf.zeros([1, 0, 0, 3])
             return tf.fill([1], "") if field.dtype == "string" else tf.zeros([1], tf.int32)
-        value = min(field.control.default(self.settings.loss_scale), field.control.limit(self.settings.limits))
+        value = field.control.default_within(self.settings.loss_scale, self.settings.limits)
         return tf.constant([value], field.dtype)
 
     def _stylize(self, signature: str, optimiser: Optimiser[Any], inputs: dict[str, tf.Tensor]) -> Outputs:

@@ -17,6 +17,8 @@ from .log_format import LogFormat, set_up_logging
 
 EXIT_START_FAILED = 1
 """No model, a broken model, or a port that is taken."""
+EXIT_STOPPED = 130
+"""By Ctrl-C, before it served. After that it is how a server ends."""
 
 
 def register(app: typer.Typer) -> None:
@@ -25,7 +27,8 @@ def register(app: typer.Typer) -> None:
         (serve, "No model, a broken model, a setting that cannot be used, or a port that is taken."),
         (deploy, "The deployment cannot be as it was asked for, or cannot be written."),
     ):
-        app.command(rich_help_panel="Server", epilog=f"Exit codes: 0: Success. 1: {failure} 2: Wrong usage.")(command)
+        codes = f"Exit codes: 0: Success. 1: {failure} 2: Wrong usage. 130: Stopped with Ctrl-C before it was done."
+        app.command(rich_help_panel="Server", epilog=codes)(command)
 
 
 def serve(
@@ -91,7 +94,8 @@ def serve(
     try:
         from . import BatchingSettings, EmbeddedServer, ServerSettings, StartError  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        typer.echo(f"{error}. Serving needs TensorFlow: pip install 'styleserve[tensorflow]'", err=True)
+        how = "in styleserve's repository, pip install --constraint requirements.lock '.[tensorflow]'"
+        typer.echo(f"{error}. Serving needs TensorFlow: {how}", err=True)
         raise typer.Exit(EXIT_START_FAILED) from error
 
     try:
@@ -115,6 +119,9 @@ def serve(
     except StartError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(EXIT_START_FAILED) from error
+    except KeyboardInterrupt as error:
+        typer.echo("Stopped with Ctrl-C, before it served.", err=True)
+        raise typer.Exit(EXIT_STOPPED) from error
     versions = ", ".join(str(version) for version in server.serving()[model_name])
     typer.echo(f"Serving {model_name}, version {versions}, on {server.address}. Ctrl-C stops.")
     _wait_for_a_signal()

@@ -10,6 +10,7 @@ the model's SignatureDef; defaults depend on the loss scale the model was export
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -89,6 +90,22 @@ class Control:
         if self.maximum is not None:
             return self.maximum
         return limits.max_steps if self.name == STEPS.name else limits.max_side
+
+    def default_within(self, loss_scale: LossScale, limits: Limits) -> Default:
+        """The value a model takes where none is sent: its default, or as much of it as its limits leave.
+
+        >>> small = Limits(max_side=600, max_pixels=10_000, max_work=0.5)
+        >>> MAX_SIDE.default_within("relative", small), STEPS.default_within("relative", small)
+        (100, 50)
+        """
+        numbers = limits.numbers()
+        most = self.limit(limits)
+        if self.name == MAX_SIDE.name:
+            most = max(self.minimum, min(most, math.isqrt(int(numbers["max_pixels"]))))
+        elif self.name == STEPS.name:  # of a square of the side that is taken where none is sent
+            side = MAX_SIDE.default_within(loss_scale, limits)
+            most = min(most, max(1, int(numbers["max_work"] * 1e6 / side**2)))
+        return min(self.default(loss_scale), most)
 
 
 _MAX_WEIGHT: Final = 1e12

@@ -128,6 +128,15 @@ def test_the_server_sees_the_pixels_that_the_client_sees(
         assert difference.max() <= (16 if loaded.encoded[:2] in (b"\xff\xd8", b"RI") else 0), name
 
 
+def test_sizes_that_are_not_given_suit_the_model(client: StyleClient, content: Path, style: Path) -> None:
+    """The model takes less than the contract's default."""
+    expected = load_picture(content).size_within(SIDE)
+    found = client.describe(content)
+    assert (found.width, found.height) == expected
+    for signature in SIGNATURES:
+        assert client.stylize(content, style, steps=1, signature=signature).image.size == expected, signature
+
+
 def test_describe(client: StyleClient, content: Path) -> None:
     found = client.describe(content, size=(SIDE, 43))
     assert [layer.name for layer in found.layers] == ["block1_conv1", "block2_conv1", "block2_conv2"]

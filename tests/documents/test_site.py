@@ -52,7 +52,8 @@ def pages(site: Path) -> Iterator[Path]:
 def test_search_finds_errors_and_options(site: Path) -> None:
     index = (site / "searchindex.js").read_text().removeprefix("Search.setIndex(").removesuffix(")")
     terms = set(json.loads(index)["terms"])
-    assert {"unavail", "resource_exhaust", "deadlineexceed", "threadpool", "bfgs", "canari"} <= terms
+    assert {"unavail", "resource_exhaust", "deadlineexceed", "threadpool", "canari"} <= terms
+    assert terms & {"bfgs", "bfg"}  # as older and newer versions of Sphinx cut words down
 
 
 def test_every_page_is_reached(site: Path) -> None:

@@ -79,9 +79,10 @@ def test_commands_that_stop_and_go_on_work() -> None:
 
 def test_what_is_installed_to_export_is_no_newer_than_what_serves() -> None:
     """A server may not load what a newer TensorFlow wrote: whoever installs one to export gets that of the lock."""
-    text = "".join(page.read_text() for page in PAGES)
+    commands = [ROOT / room / "command.py" for room in ("export", "serving")]
+    text = "".join(page.read_text() for page in (*PAGES, *commands))
     installed = re.findall(r"pip install [^`\n]*\[tensorflow\]", text)
-    assert len(installed) >= 4
+    assert len(installed) >= 6
     assert [each for each in installed if "--constraint requirements.lock" not in each] == []
     (locked,) = re.findall(r"^tensorflow==(.+)$", (ROOT / "requirements.lock").read_text(), re.M)
     exporter, server = ([int(part) for part in version.split(".")[:2]] for version in (locked, SERVING_VERSION))

@@ -35,6 +35,25 @@ def test_limits_are_chosen_by_options(tmp_path: Path) -> None:
     assert card["limits"] == limits == Limits(**limits).numbers()  # pyright: ignore[reportArgumentType]
 
 
+def test_ctrl_c_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("styleserve.export.export_model", stopped)
+    ran = CliRunner().invoke(app, ["export", "--output", str(tmp_path)])
+    assert (ran.exit_code, ran.stdout) == (130, "")
+    assert ran.stderr == "stopped with Ctrl-C: nothing was published\n"
+
+
+def test_defaults_are_within_the_limits(tmp_path: Path) -> None:
+    options = ("--max-pixels", "400", "--max-work", "0.002")
+    ran = CliRunner().invoke(app, ["export", "--output", str(tmp_path), *SMALL, *options])
+    assert ran.exit_code == 0, ran.output
+    (version,) = tmp_path.iterdir()
+    defaults = json.loads((version / "assets.extra" / "model_card.json").read_text())["defaults"]
+    assert (defaults["max_side"], defaults["steps"]) == (20, 5)
+
+
 @pytest.mark.parametrize(
     ("option", "text"),
     [("--max-work=0", "max_work is 0.0; it must be over 0"), ("--max-encoded-bytes=3000000000", "at most 2147483647")],

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -141,9 +142,9 @@ def test_bad_settings_publish_nothing(tmp_path: Path, options: dict[str, object]
 
 
 def test_the_smallest_limits_pass_the_check(tmp_path: Path) -> None:
-    """What the check itself asks of the model is within them."""
+    """What the check itself asks of the model is within them. Here in bfloat16, where the other exports are float32."""
     smallest = Limits(max_side=16, max_pixels=256, max_encoded_pixels=90, max_batch=1, max_steps=1)
-    assert export_model(tiny(tmp_path / "m", limits=smallest)).is_dir()
+    assert export_model(tiny(tmp_path / "m", limits=smallest, precision="bfloat16")).is_dir()
 
 
 def test_weights_that_end_too_early_are_refused_by_name(tmp_path: Path) -> None:
@@ -184,6 +185,17 @@ def test_interrupted_anywhere_leaves_no_version(
     with pytest.raises((ExportError, KeyboardInterrupt)):
         export_model(tiny(tmp_path / "m"))
     assert list((tmp_path / "m").iterdir()) == []
+
+
+def test_others_can_read_what_is_published(tmp_path: Path) -> None:
+    """A server in a container is another user."""
+    before = os.umask(0o077)
+    try:
+        version = export_model(tiny(tmp_path / "deep" / "m"))
+    finally:
+        os.umask(before)
+    for path in (version.parent.parent, version.parent, version, *version.rglob("*")):
+        assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() else 0o644), path
 
 
 def test_killed_leaves_no_version(tmp_path: Path) -> None:

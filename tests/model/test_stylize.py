@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from styleserve import contract
 from styleserve.model import ModelSettings, StyleTransfer, random_weights
+from styleserve.model.architecture import layers_up_to
 
 
 def stylize(model: StyleTransfer, content: np.ndarray, style: np.ndarray, **controls: Any) -> dict[str, np.ndarray]:
@@ -168,6 +169,16 @@ def test_no_pooling_is_derived_within_the_loop(model: StyleTransfer, name: str) 
     deriving = [own for own in library if any(node.op == "MaxPoolGrad" for node in own.node_def)]
     assert deriving
     assert all(own.attr["_noinline"].b for own in deriving)
+
+
+def test_the_evaluation_can_be_stopped_behind_every_convolution(model: StyleTransfer) -> None:
+    """A call of a function is where TensorFlow looks whether a step was cancelled: one a layer, there and back."""
+    function: Any = model.stylizer.losses_and_gradient
+    graph = function.get_concrete_function().graph.as_graph_def()
+    calls = [node for node in graph.node if node.op in ("PartitionedCall", "StatefulPartitionedCall")]
+    layers = len(layers_up_to(model.settings.layers))
+    assert [sum(node.op == op for node in graph.node) for op in ("Conv2D", "Conv2DBackpropInput")] == [layers, layers]
+    assert len(calls) == 2 * layers
 
 
 def test_describe_gives_what_the_contract_promises(model: StyleTransfer, rng: np.random.Generator) -> None:

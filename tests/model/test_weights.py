@@ -5,11 +5,14 @@ import keras
 import numpy as np
 import pytest
 
+from styleserve.client import load_picture
 from styleserve.model import Weights, file_weights, imagenet_weights, random_weights
 from styleserve.model.architecture import CONV_LAYERS
+from styleserve.model.calibration import PUBLISHED_MEANS
 from styleserve.model.vgg19 import Vgg19
 from styleserve.model.weights import LayerWeights
 
+CONTENT = Path(__file__).parents[2] / "demo" / "content.jpg"
 BLOCK1 = [layer for layer in CONV_LAYERS if layer.name.startswith("block1")]
 
 
@@ -179,6 +182,9 @@ def test_random_weights_are_seeded_and_calibrated(rng: np.random.Generator) -> N
 
 
 def test_real_weights_have_the_published_activations(real_weights_path: Path) -> None:
+    """On a photograph; on any other picture they are of that order."""
     weights = file_weights(real_weights_path)
-    assert len(weights.layers) >= 8
-    assert weights.layers["block1_conv1"].kernel.std() > 0.1
+    network = Vgg19(weights, list(PUBLISHED_MEANS)[:3])
+    picture = load_picture(CONTENT)
+    for name, features in network(picture.pixels(picture.size_within(256))).items():
+        assert 0.5 < float(np.mean(features)) / PUBLISHED_MEANS[name] < 2.0, name

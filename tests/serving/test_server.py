@@ -221,6 +221,16 @@ def test_the_command_without_a_model(tmp_path: Path) -> None:
     assert "Traceback" not in result.output
 
 
+def test_ctrl_c_before_it_serves(stand_in_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(EmbeddedServer, "start", stopped)
+    ran = CliRunner().invoke(_app(), ["serve", "--model-base-path", str(stand_in_base), "--port", "0"])
+    assert (ran.exit_code, ran.stdout) == (130, "")
+    assert "Stopped with Ctrl-C, before it served." in ran.stderr
+
+
 def test_front_door_and_command_leave_tensorflow_alone() -> None:
     code = (
         "import sys, styleserve.serving, styleserve.serving.command;"
