@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import kubernetes_validate  # pyright: ignore[reportMissingTypeStubs] - it has none
 import pytest
@@ -88,6 +89,35 @@ def test_nothing_is_left_open() -> None:
     for case, files in of_all_cases():
         texts = {name: text.replace("clusterIP: None", "") for name, text in files.items()}
         assert [name for name, text in texts.items() if re.search(r"\$\w|None", text)] == [], case
+
+
+def selectors_in(node: Any, name: str = "") -> Iterator[dict[str, str]]:
+    """What chooses pods by their labels, anywhere in a manifest."""
+    if isinstance(node, list):
+        for each in cast("list[Any]", node):
+            yield from selectors_in(each)
+    elif isinstance(node, dict):
+        labels = cast("dict[str, Any]", node)
+        if name == "matchLabels" or (name == "selector" and "matchLabels" not in labels):
+            yield labels
+        for key, value in labels.items():
+            yield from selectors_in(value, key)
+
+
+def test_selectors_choose_no_pod_of_other_software() -> None:
+    """`component: server` is a label that charts of others put on their pods, too."""
+    files = files_of("kubernetes", **CASES["everything"])
+    manifests = {name: yaml.safe_load(text) for name, text in files.items() if name.endswith("yaml")}
+    found = [each for manifest in manifests.values() for each in selectors_in(manifest)]
+    own = [each for each in found if "app.kubernetes.io/component" in each]
+    assert len(own) == 7
+    assert [each for each in own if each.get("app.kubernetes.io/name") != "styleserve"] == []
+    # All others are of those who may come in.
+    others = [set(each) for each in found if each not in own]
+    assert others == [{"styleserve-client"}, {"kubernetes.io/metadata.name"}]
+    for name in ("deployment.yaml", "envoy-deployment.yaml"):
+        spec = manifests[name]["spec"]
+        assert spec["selector"]["matchLabels"].items() <= spec["template"]["metadata"]["labels"].items()
 
 
 @pytest.mark.parametrize("version", VERSIONS)
