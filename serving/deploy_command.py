@@ -16,7 +16,7 @@ from styleserve.contract import DEFAULT_MODEL_NAME
 
 from .deployment import Deployment, DeploymentError, Device, Target
 from .deployment_note import kept, noted
-from .exported_with import newer_than_the_server
+from .exported_with import larger_than_the_memory, newer_than_the_server
 from .rendering import BATCHING_CONFIG, rendered
 
 EXIT_DEPLOY_FAILED = 1
@@ -81,6 +81,14 @@ def deploy(
             _SIZES,
         ),
     ] = None,
+    max_batch: Annotated[
+        int | None,
+        _option(
+            "max_batch",
+            "Pictures in a call that memory is asked for: that of `styleserve export --max-batch`.",
+            _SIZES,
+        ),
+    ] = None,
     replicas: Annotated[
         int | None, _option("replicas", "Servers; with --max-replicas, the fewest.", _KUBERNETES)
     ] = None,
@@ -125,6 +133,7 @@ def deploy(
         "batching": batching,
         "calls": calls,
         "max_side": max_side,
+        "max_batch": max_batch,
         "replicas": replicas,
         "max_replicas": max_replicas,
         "cpus": cpus,
@@ -221,17 +230,20 @@ def _label(given: str) -> tuple[str, int]:
 
 def _notes(deployment: Deployment) -> Iterator[str]:
     """What to know of a deployment that was written."""
-    if deployment.target is Target.compose:
-        model = Path(deployment.model or "")
+    model = Path(deployment.model or "") if deployment.target is Target.compose else None
+    if model is not None:
         if not model.is_dir():
             yield f"Note: there is no directory {model} yet; `styleserve export` makes it."
         if newer := newer_than_the_server(model, deployment):
             yield f"Warning: {newer}"
-    side = deployment.max_side
+    side, pictures = deployment.max_side, deployment.max_batch
     yield (
         f"A server may take {deployment.memory_mib} MiB: {deployment.calls} calls of up to {side} x {side} pixels"
+        f"{f' and {pictures} pictures' if pictures > 1 else ', one picture in each'}"
         f"{', joined into batches' if deployment.batching else ''}."
     )
+    if larger := larger_than_the_memory(model, deployment):
+        yield larger
 
 
 def _next_step(deployment: Deployment, folder: Path) -> str:

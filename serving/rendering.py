@@ -169,6 +169,7 @@ def _filled(path: str, deployment: Deployment, more: Mapping[str, str] | None = 
         "drain_s": str(deployment.drain_s),
         "grpc_max_threads": str(deployment.grpc_max_threads),
         "image": deployment.image_name,
+        "max_batch": str(deployment.max_batch),
         "max_replicas": str(deployment.max_replicas),
         "memory": f"{deployment.memory_mib}Mi",
         "model_name": deployment.model_name,

@@ -15,12 +15,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from styleserve.contract import DEFAULT_MODEL_NAME
+from styleserve.contract import DEFAULT_MODEL_NAME, Limits
 from styleserve.serving.batching_settings import BatchingSettings
 from styleserve.serving.command import register
 from styleserve.serving.deploy_command import EXIT_DEPLOY_FAILED, write
-from styleserve.serving.deployment import Deployment, DeploymentError, Device, Target
-from styleserve.serving.exported_with import CARD_NAME, exporter_of
+from styleserve.serving.deployment import BATCHED_ROWS, Deployment, DeploymentError, Device, Target
+from styleserve.serving.exported_with import CARD_NAME, exporter_of, limits_of
 from styleserve.serving.rendering import rendered
 
 from .deployments import FILES
@@ -49,6 +49,7 @@ def deployment(target: str = "kubernetes", **fields: Any) -> Deployment:
         ({"calls": 0}, "calls is 0"),
         ({"calls": 1, "batching": True}, "calls is 1; it must be at least 2 with batching, which joins calls"),
         ({"max_side": 15}, "max_side is 15; it must be from 16"),
+        ({"max_batch": 0}, "max_batch is 0; it must be from 1"),
         ({"cpus": 0}, "cpus is 0"),
         ({"drain_s": -1}, "drain_s is -1"),
         ({"replicas": 3, "max_replicas": 2}, "max_replicas is 2; it must be at least replicas, 3"),
@@ -113,17 +114,27 @@ def test_memory_holds_what_was_measured() -> None:
 
 
 def test_memory_holds_the_copies_that_fill_batches() -> None:
-    """However the calls that are under way at a time fall into batches."""
+    """However the calls that are under way at a time, each with up to so many pictures, fall into batches."""
     settings = BatchingSettings.from_file(FILES / "config" / "batching.config")
+    assert settings.max_batch_size == BATCHED_ROWS
 
     @functools.cache
-    def most(calls: int) -> int:
-        sizes = range(1, min(calls, settings.max_batch_size) + 1)
-        return max((settings.padded(size) + most(calls - size) for size in sizes), default=0)
+    def most(calls: int, of: int) -> int:
+        # A batch of so many rows has at most as many calls as rows, and at least as many as bring them.
+        batches = [(-(-rows // of), rows) for rows in range(1, settings.max_batch_size + 1)]
+        return max(
+            (settings.padded(rows) + most(calls - took, of) for took, rows in batches if took <= calls), default=0
+        )
 
     for calls in range(2, 20):
-        assert deployment(calls=calls, batching=True).pictures == most(calls)
+        for of in range(1, settings.max_batch_size + 1):
+            assert deployment(calls=calls, batching=True, max_batch=of).pictures == most(calls, of)
+        assert deployment(calls=calls, batching=True).pictures == calls + calls // 3
     assert deployment(calls=4, max_side=512, batching=True).memory_mib == 1024 + 5 * 750
+
+
+def test_memory_holds_all_pictures_of_a_call() -> None:
+    assert deployment(calls=4, max_side=512, max_batch=8).memory_mib == 1024 + 4 * 8 * 750
 
 
 def test_memory_and_calls_go_to_the_server_together() -> None:
@@ -405,6 +416,68 @@ def test_the_card_of_an_export_tells_its_tensorflow(tiny_model_base: Path) -> No
     tensorflow = pytest.importorskip("tensorflow")
     (version,) = [path for path in tiny_model_base.iterdir() if path.name.isdigit()]
     assert exporter_of(version) == tensorflow.__version__
+
+
+# --- a model that takes more than there is memory for ---------------------------------------------------------------
+
+LARGER = "Larger calls may end it, and the model alone refuses them: "
+
+
+def with_limits(model: Path, version: int, limits: Any) -> None:
+    path = model / str(version) / CARD_NAME
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"limits": limits}))
+
+
+@pytest.mark.parametrize(
+    ("limits", "options", "needed"),
+    [
+        (Limits(), (), 97024),
+        (Limits(), ("--batching",), 49024),  # four in a batch, and so in a call
+        (Limits(max_batch=4), ("--batching", "--max-batch", "4"), None),
+        (Limits(max_batch=1, max_side=2048), (), 49024),
+        (Limits(max_batch=1), (), None),
+        (Limits(), ("--max-batch", "8"), None),
+        (Limits(), ("--calls", "2", "--max-batch", "2"), 49024),
+        (Limits(max_batch=1, max_side=2048, max_pixels=2**20), (), None),
+        (Limits(max_side=256), (), None),  # eight small pictures are no more than a large one
+    ],
+)
+def test_a_model_that_takes_more_than_there_is_memory_for(
+    here: Path, limits: Limits, options: tuple[str, ...], needed: int | None
+) -> None:
+    with_limits(here / "models" / DEFAULT_MODEL_NAME, 7, limits.numbers())
+    done = run("compose", *options)
+    assert done.exit_code == 0, done.output
+    assert LARGER not in done.stderr
+    assert [int(each) for each in re.findall(r"for which a server needs (\d+) MiB", done.stderr)] == (
+        [] if needed is None else [needed]
+    )
+    if needed is None:
+        assert "Warning" not in done.stderr
+        return
+    (advice,) = re.findall(r"Deploy with (--max-batch \d+ --max-side \d+), or", done.stderr)
+    assert "Warning" not in run("compose", *options, *advice.split(), "--force").stderr
+
+
+def test_what_to_export_with_is_said_where_the_model_cannot_be_read(here: Path) -> None:
+    said = run(*KUBERNETES, "--max-side", "512").stderr
+    assert f"4 calls of up to 512 x 512 pixels, one picture in each.\n{LARGER}export the model with " in said
+    assert "--max-batch 1 --max-side 512.\n" in said
+    assert "deploy with --max-batch 4, and export the model with --max-batch 4" in run("compose", "--batching").stderr
+    for number, limits in enumerate(({}, [], {"max_batch": "8", "max_pixels": 1}, {"max_batch": 0, "max_pixels": 1})):
+        with_limits(here / "models" / DEFAULT_MODEL_NAME, number, limits)
+        assert (
+            f"{LARGER}export the model with --max-batch 2 --max-side"
+            in run("compose", "--max-batch=2", "--force", "--fresh").stderr
+        )
+
+
+def test_the_card_of_an_export_tells_its_limits(tiny_model_base: Path) -> None:
+    (version,) = [path for path in tiny_model_base.iterdir() if path.name.isdigit()]
+    limits = json.loads((version / CARD_NAME).read_bytes())["limits"]
+    assert limits_of(version) == (limits["max_batch"], limits["max_pixels"])
+    assert limits_of(version.parent) is None
 
 
 # --- files ---------------------------------------------------------------------------------------------------------
