@@ -484,8 +484,18 @@ def test_the_card_of_an_export_tells_its_limits(tiny_model_base: Path) -> None:
 
 
 def test_files_can_be_read_by_the_user_of_a_server(here: Path) -> None:
-    run("compose", "-o", "c")
-    assert {path.stat().st_mode & 0o777 for path in (here / "c").rglob("*") if path.is_file()} == {0o644}
+    own = here / "own"
+    own.mkdir(0o700)
+    before = os.umask(0o077)
+    try:
+        assert run("compose", "-o", "own/deep/c").exit_code == 0
+    finally:
+        os.umask(before)
+    made = list(own.rglob("*"))
+    assert {path.stat().st_mode & 0o777 for path in made if path.is_file()} == {0o644}
+    assert {path.stat().st_mode & 0o777 for path in made if path.is_dir()} == {0o755}
+    assert own / "deep" / "c" / "config" in made
+    assert own.stat().st_mode & 0o777 == 0o700  # was there already, and is none of ours
 
 
 @pytest.mark.parametrize("path", ["a\nb", "a\\b"])
