@@ -18,6 +18,7 @@ from .deployment import Deployment, DeploymentError, Device, Target
 from .deployment_note import kept, noted
 from .exported_with import larger_than_the_memory, newer_than_the_server
 from .rendering import BATCHING_CONFIG, rendered
+from .switched_off import commands_before
 
 EXIT_DEPLOY_FAILED = 1
 """The deployment cannot be as it was asked for, or cannot be written."""
@@ -122,7 +123,8 @@ def deploy(
 ) -> None:
     """Write the files that run an exported model on TensorFlow Serving, for Docker Compose, Kubernetes or KServe.
 
-    Prints the command that starts it. In a folder that it wrote before it changes what it is told, and keeps the rest.
+    Prints the command that starts it. In a folder that it wrote before it changes what it is told, and keeps the rest;
+    what was switched off goes on running until the commands that it prints first are run.
     """
     folder = output or Path("deployments") / target.value
     given: dict[str, Any] = {
@@ -147,7 +149,8 @@ def deploy(
     }
     try:
         named = {name: value for name, value in given.items() if value is not None} | _labels(label or [], newest)
-        before = None if fresh else noted(folder, target)
+        there = _there(folder, target) if fresh else noted(folder, target)
+        before = None if fresh else there
         if before is None:
             if target is Target.compose:
                 named.setdefault("model", f"models/{DEFAULT_MODEL_NAME}")
@@ -167,6 +170,9 @@ def deploy(
     except DeploymentError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(EXIT_DEPLOY_FAILED) from error
+    if there is not None:
+        for command in commands_before(there, deployment, folder):
+            typer.echo(command)
     typer.echo(_next_step(deployment, folder))
     for note in _notes(deployment):
         typer.echo(note, err=True)
@@ -221,6 +227,14 @@ def _make_folder(folder: Path) -> None:
     _make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
     folder.chmod(0o755)  # whatever the umask
+
+
+def _there(folder: Path, target: Target) -> Deployment | None:
+    """The deployment that a folder was made for, where that can be told: whoever begins afresh need not know it."""
+    try:
+        return noted(folder, target)
+    except DeploymentError:
+        return None
 
 
 def _labels(given: Iterable[str], newest: bool) -> dict[str, Any]:

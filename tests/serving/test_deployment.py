@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import typer
+import yaml
 from typer.testing import CliRunner
 
 from styleserve.contract import DEFAULT_MODEL_NAME, Limits
@@ -304,6 +305,90 @@ def test_what_was_switched_on_is_switched_off(here: Path) -> None:
     written = texts(here / "deployments" / "compose")[".env"]
     assert "COMPOSE_PROFILES=cpu\n" in written
     assert "STYLESERVE_DEPLOY_ENABLE_BATCHING=false\n" in written
+
+
+COMPOSE = "docker compose -f deployments/compose/compose.yaml"
+
+
+@pytest.mark.parametrize(
+    ("before", "change", "stopped"),
+    [
+        (("--envoy", "--monitoring"), ("--no-envoy",), "--profile envoy rm --stop --force envoy"),
+        (
+            ("--envoy", "--monitoring"),
+            ("--device", "gpu", "--no-monitoring"),
+            "--profile cpu --profile monitoring rm --stop --force cpu prometheus grafana",
+        ),
+        (("--device", "gpu"), ("--fresh",), "--profile gpu rm --stop --force gpu"),
+        (("--envoy",), ("--calls", "2"), None),
+        ((), ("--envoy", "--monitoring"), None),
+    ],
+)
+@pytest.mark.usefixtures("here")
+def test_services_that_are_switched_off_are_stopped_first(
+    before: tuple[str, ...], change: tuple[str, ...], stopped: str | None
+) -> None:
+    run("compose", *before)
+    done = run("compose", *change, "--force")
+    assert done.exit_code == 0, done.output
+    expected = ([] if stopped is None else [f"{COMPOSE} {stopped}"]) + [f"{COMPOSE} up -d"]
+    assert done.stdout.splitlines() == expected
+    # A profile and a service are in the file under the names that the command gives.
+    services = yaml.safe_load(re.sub(r"\$\{[^}]*\}", "1", (FILES / "compose.yaml").read_text()))["services"]
+    words = (stopped or "").split()
+    named = words[words.index("--force") + 1 :] if words else []
+    assert {name for name, each in services.items() if f"--profile {each['profiles'][0]} " in f"{stopped} "} == set(
+        named
+    )
+
+
+KINDS = ("service", "deployment", "configmap")
+REPLICAS_ARE_NOBODYS = (
+    "kubectl -n art apply view-last-applied deployment/styleserve -o yaml | sed '/^  replicas:/d' | "
+    "kubectl -n art apply set-last-applied -f -"
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "change", "first"),
+    [
+        (
+            ("--envoy",),
+            ("--no-envoy",),
+            f"kubectl -n art delete --ignore-not-found {' '.join(f'{kind}/styleserve-envoy' for kind in KINDS)}",
+        ),
+        (
+            ("--max-replicas", "3"),
+            (*KUBERNETES[1:], "--namespace", "art", "--fresh"),
+            "kubectl -n art delete --ignore-not-found scaledobject/styleserve",
+        ),
+        (("--replicas", "3"), ("--max-replicas", "8"), REPLICAS_ARE_NOBODYS),
+        (("--max-replicas", "3"), ("--max-replicas", "4"), None),
+        (("--envoy",), ("--no-envoy", "--namespace", "other"), None),  # another deployment, beside that
+        ((), ("--envoy",), None),
+    ],
+)
+@pytest.mark.usefixtures("here")
+def test_objects_that_are_no_longer_in_the_files_are_deleted_first(
+    before: tuple[str, ...], change: tuple[str, ...], first: str | None
+) -> None:
+    run(*KUBERNETES, "--namespace", "art", *before)
+    done = run("kubernetes", *change, "--force")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[:-1] == ([] if first is None else [first])
+    assert done.stdout.splitlines()[-1].endswith("; kubectl apply -k deployments/kubernetes")
+
+
+def test_replicas_are_taken_out_of_what_was_applied() -> None:
+    """By the line that `sed` is given, and nothing else; `kubectl` prints such an object as Kustomize writes it."""
+    (script,) = re.findall(r"sed '(.*?)'", REPLICAS_ARE_NOBODYS)
+    applied = yaml.safe_load(rendered(deployment(replicas=3))["deployment.yaml"])
+    command = ["sed", script]
+    left = subprocess.run(
+        command, input=yaml.dump(applied), capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+    assert applied["spec"].pop("replicas") == 3
+    assert yaml.safe_load(left) == applied
 
 
 def test_a_fresh_start_forgets_what_was_there(here: Path) -> None:
