@@ -355,7 +355,25 @@ def test_kserve_starts_the_server_as_kubernetes_does() -> None:
     assert kserve["resources"] == server["resources"]
 
 
+def test_kserve_lets_nobody_in_but_clients() -> None:
+    files = files_of("kserve")
+    policy = yaml.safe_load(files["network-policy.yaml"])
+    for version in VERSIONS:
+        kubernetes_validate.validate(policy, version, strict=True)
+    service = yaml.safe_load(files["inference-service.yaml"])
+    # The label that KServe puts on the pods of a service.
+    assert policy["spec"]["podSelector"]["matchLabels"] == {
+        "serving.kserve.io/inferenceservice": service["metadata"]["name"]
+    }
+    kubernetes = yaml.safe_load(files_of("kubernetes")["network-policy.yaml"])
+    (rule,) = policy["spec"]["ingress"]
+    assert rule["from"] == kubernetes["spec"]["ingress"][0]["from"]
+    (server,) = service["spec"]["predictor"]["containers"]
+    assert [each["port"] for each in rule["ports"]] == [each["containerPort"] for each in server["ports"]]
+    assert policy["spec"]["policyTypes"] == ["Ingress"]  # what fetches the model calls out
+
+
 def test_kserve_is_built_by_kustomize(tmp_path: Path) -> None:
     found = built(written(tmp_path, files_of("kserve", namespace="art")))
-    assert {each["kind"] for each in found} == {"ConfigMap", "InferenceService"}
+    assert {each["kind"] for each in found} == {"ConfigMap", "InferenceService", "NetworkPolicy"}
     assert {each["metadata"]["namespace"] for each in found} == {"art"}
