@@ -16,8 +16,9 @@ from styleserve.contract import DEFAULT_MODEL_NAME
 
 from .deployment import Deployment, DeploymentError, Device, Target
 from .deployment_note import kept, noted
-from .exported_with import newer_than_the_server
+from .exported_with import larger_than_the_memory, newer_than_the_server
 from .rendering import BATCHING_CONFIG, rendered
+from .switched_off import commands_before
 
 EXIT_DEPLOY_FAILED = 1
 """The deployment cannot be as it was asked for, or cannot be written."""
@@ -81,6 +82,14 @@ def deploy(
             _SIZES,
         ),
     ] = None,
+    max_batch: Annotated[
+        int | None,
+        _option(
+            "max_batch",
+            "Pictures in a call that memory is asked for: that of `styleserve export --max-batch`.",
+            _SIZES,
+        ),
+    ] = None,
     replicas: Annotated[
         int | None, _option("replicas", "Servers; with --max-replicas, the fewest.", _KUBERNETES)
     ] = None,
@@ -114,7 +123,8 @@ def deploy(
 ) -> None:
     """Write the files that run an exported model on TensorFlow Serving, for Docker Compose, Kubernetes or KServe.
 
-    Prints the command that starts it. In a folder that it wrote before it changes what it is told, and keeps the rest.
+    Prints the command that starts it. In a folder that it wrote before it changes what it is told, and keeps the rest;
+    what was switched off goes on running until the commands that it prints first are run.
     """
     folder = output or Path("deployments") / target.value
     given: dict[str, Any] = {
@@ -125,6 +135,7 @@ def deploy(
         "batching": batching,
         "calls": calls,
         "max_side": max_side,
+        "max_batch": max_batch,
         "replicas": replicas,
         "max_replicas": max_replicas,
         "cpus": cpus,
@@ -138,7 +149,8 @@ def deploy(
     }
     try:
         named = {name: value for name, value in given.items() if value is not None} | _labels(label or [], newest)
-        before = None if fresh else noted(folder, target)
+        there = _there(folder, target) if fresh else noted(folder, target)
+        before = None if fresh else there
         if before is None:
             if target is Target.compose:
                 named.setdefault("model", f"models/{DEFAULT_MODEL_NAME}")
@@ -158,6 +170,9 @@ def deploy(
     except DeploymentError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(EXIT_DEPLOY_FAILED) from error
+    if there is not None:
+        for command in commands_before(there, deployment, folder):
+            typer.echo(command)
     typer.echo(_next_step(deployment, folder))
     for note in _notes(deployment):
         typer.echo(note, err=True)
@@ -191,7 +206,7 @@ def _holds_another(path: Path, text: str) -> bool:
 
 
 def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     number, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:
@@ -203,6 +218,23 @@ def _write(path: Path, text: str) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _make_folder(folder: Path) -> None:
+    """Makes a folder and those above it. Those that it makes can be read by another user, as the files in them."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o755)  # whatever the umask
+
+
+def _there(folder: Path, target: Target) -> Deployment | None:
+    """The deployment that a folder was made for, where that can be told: whoever begins afresh need not know it."""
+    try:
+        return noted(folder, target)
+    except DeploymentError:
+        return None
 
 
 def _labels(given: Iterable[str], newest: bool) -> dict[str, Any]:
@@ -221,17 +253,20 @@ def _label(given: str) -> tuple[str, int]:
 
 def _notes(deployment: Deployment) -> Iterator[str]:
     """What to know of a deployment that was written."""
-    if deployment.target is Target.compose:
-        model = Path(deployment.model or "")
+    model = Path(deployment.model or "") if deployment.target is Target.compose else None
+    if model is not None:
         if not model.is_dir():
             yield f"Note: there is no directory {model} yet; `styleserve export` makes it."
         if newer := newer_than_the_server(model, deployment):
             yield f"Warning: {newer}"
-    side = deployment.max_side
+    side, pictures = deployment.max_side, deployment.max_batch
     yield (
         f"A server may take {deployment.memory_mib} MiB: {deployment.calls} calls of up to {side} x {side} pixels"
+        f"{f' and {pictures} pictures' if pictures > 1 else ', one picture in each'}"
         f"{', joined into batches' if deployment.batching else ''}."
     )
+    if larger := larger_than_the_memory(model, deployment):
+        yield larger
 
 
 def _next_step(deployment: Deployment, folder: Path) -> str:

@@ -22,6 +22,9 @@ BYTES_PER_PIXEL: Final = 3000
 """What a call adds for a pixel of the content. `stylize_lbfgs` in float32, content and style of one size, square, held
 0.92, 1.44 and 3.63 GB at 256, 512 and 1024 pixels a side: 2,800 bytes a pixel, and 0.7 GB."""
 
+BATCHED_ROWS: Final = 4
+"""`max_batch_size` of `config/batching.config`: with batching, examples of a batch, and so of a call."""
+
 MIB: Final = 2**20
 _KUBERNETES_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _MODEL_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,126}[A-Za-z0-9])?")
@@ -95,6 +98,7 @@ class Deployment:
         max_replicas: most servers, by load; None is always `replicas`.
         calls: Predict calls that a server takes at a time.
         max_side: longest side of a picture, in pixels, for which there is to be memory.
+        max_batch: pictures in a call for which there is to be memory.
         cpus: processors that are asked for, for each server.
         drain_s: seconds that a pod goes on while it is leaving.
         namespace: of Kubernetes.
@@ -119,6 +123,7 @@ class Deployment:
     max_replicas: int | None = None
     calls: int = 4
     max_side: int = Limits().max_side
+    max_batch: int = 1
     cpus: int = 4
     drain_s: int = 75
     namespace: str = "styleserve"
@@ -138,6 +143,7 @@ class Deployment:
             ("replicas", self.replicas, 1, 1000),
             ("calls", self.calls, 1, 256),
             ("max_side", self.max_side, 16, 16384),
+            ("max_batch", self.max_batch, 1, 1024),
             ("cpus", self.cpus, 1, 1024),
             ("drain_s", self.drain_s, 0, 3600),
             ("port", self.port, 1, 65535),
@@ -154,15 +160,26 @@ class Deployment:
     @property
     def memory_mib(self) -> int:
         """Memory of a server, in MiB."""
-        return BASE_MIB + self.pictures * -(-BYTES_PER_PIXEL * self.max_side**2 // MIB)
+        return self.memory_mib_for(self.max_batch, self.max_side**2)
+
+    def memory_mib_for(self, max_batch: int, pixels: int) -> int:
+        """What a server would need for calls of so many pictures, each of so many pixels; in MiB."""
+        return BASE_MIB + self.pictures_for(max_batch) * -(-BYTES_PER_PIXEL * pixels // MIB)
 
     @property
     def pictures(self) -> int:
-        """Pictures that a server works on at a time: one for each call, and with batching the copies that fill batches.
+        """Pictures that a server works on at a time."""
+        return self.pictures_for(self.max_batch)
 
-        By `config/batching.config`, a batch of three is filled up to four, and no other is.
+    def pictures_for(self, max_batch: int) -> int:
+        """Pictures at a time with calls of so many: with batching, the copies that fill batches count as well.
+
+        By `config/batching.config`, a batch of three is filled up to four, and no other is. Three calls of one picture
+        may meet in such a batch, or a call may bring it.
         """
-        return self.calls + self.calls // 3 if self.batching else self.calls
+        if not self.batching:
+            return self.calls * max_batch
+        return self.calls + self.calls // 3 if max_batch == 1 else self.calls * 2 ** (max_batch - 1).bit_length()
 
     @property
     def grpc_max_threads(self) -> int:

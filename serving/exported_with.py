@@ -1,17 +1,19 @@
-"""Which TensorFlow a model was exported with, held against the one of the image that is to serve it.
+"""What a model was exported with, held against the server that is to run it: its TensorFlow, and its memory.
 
 TensorFlow reads what older ones wrote, and not the other way round: a newer one may use operations, or attributes of
-operations, that the server has never heard of. It is read from the model's card, which needs no TensorFlow.
+operations, that the server has never heard of. And it is the model alone that refuses a call which is too large. Both
+are read from the model's card, which needs no TensorFlow.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from .deployment import Deployment
+from .deployment import BATCHED_ROWS, Deployment
 
 CARD_NAME: Final = "assets.extra/model_card.json"
 """In the directory of a version; `styleserve export` writes it."""
@@ -41,13 +43,55 @@ def newer_than_the_server(model: Path, deployment: Deployment) -> str | None:
     return None
 
 
+def larger_than_the_memory(model: Path | None, deployment: Deployment) -> str | None:
+    """What to do where a call may take more memory than the server has; None where the model refuses such calls.
+
+    Args:
+        model: directory of the model; None where it cannot be read from here.
+        deployment: that is to serve it.
+    """
+    side, rows = deployment.max_side, deployment.max_batch
+    if deployment.batching and rows < BATCHED_ROWS:  # which the model has to take, or it refuses the batches
+        rows = BATCHED_ROWS
+        remedy = f"deploy with --max-batch {rows}, and export the model with --max-batch {rows} --max-side {side}"
+    else:
+        remedy = f"export the model with --max-batch {rows} --max-side {side}"
+    versions = [] if model is None else [(each, limits_of(model / str(each))) for each in _served(model, deployment)]
+    for version, limits in versions:
+        if limits is None:
+            continue
+        batch, pixels = (min(limits[0], rows) if deployment.batching else limits[0]), limits[1]
+        if (needed := deployment.memory_mib_for(batch, pixels)) > deployment.memory_mib:
+            return (
+                f"Warning: version {version} of the model takes calls of {batch} x {pixels} pixels, for which a server "
+                f"needs {needed} MiB; without them such calls may end it. Deploy with --max-batch {batch} --max-side "
+                f"{math.isqrt(pixels - 1) + 1}, or {remedy}."
+            )
+    if versions and all(limits for _, limits in versions):
+        return None
+    return f"Larger calls may end it, and the model alone refuses them: {remedy}."
+
+
 def exporter_of(version_dir: Path) -> str | None:
     """The version of TensorFlow that a version was exported with, as in "2.20.0"; None where it has no card."""
+    found = _of_card(version_dir, "versions", "tensorflow")
+    return found if isinstance(found, str) and _VERSION.match(found) else None
+
+
+def limits_of(version_dir: Path) -> tuple[int, int] | None:
+    """Most examples of a call and most pixels of each, by the card of a version; None where it does not say so."""
+    batch, pixels = (_of_card(version_dir, "limits", name) for name in ("max_batch", "max_pixels"))
+    return (batch, pixels) if isinstance(batch, int) and isinstance(pixels, int) and min(batch, pixels) > 0 else None
+
+
+def _of_card(version_dir: Path, *way: str) -> Any:  # noqa: ANN401 - whatever stands there
     try:
-        found = json.loads((version_dir / CARD_NAME).read_bytes())["versions"]["tensorflow"]
+        found = json.loads((version_dir / CARD_NAME).read_bytes())
+        for name in way:
+            found = found[name]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return found if isinstance(found, str) and _VERSION.match(found) else None
+    return found
 
 
 def _served(model: Path, deployment: Deployment) -> list[int]:

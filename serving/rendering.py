@@ -126,13 +126,14 @@ def _kserve(deployment: Deployment) -> dict[str, str]:
     lines = ["        env:", *(f'          - {{name: {name}, value: "{value}"}}' for name, value in env.items())]
     more = {"env": "\n".join(lines if env else ["        env: []"]), "limits": limits}
     more["batching"] = _batching(deployment, indent=10)
-    files = {"inference-service.yaml": _filled("kserve/inference-service.yaml", deployment, more)}
+    resources = ["inference-service.yaml", "network-policy.yaml"]
+    files = {name: _filled(f"kserve/{name}", deployment, more) for name in resources}
     base_path = None if deployment.model is None else "/mnt/models"
     config = {**_config(deployment), "config/models.config": models_config(deployment, base_path)}
     del config["config/monitoring.config"]  # of the port for metrics, which is not opened there
     files |= config
     maps = {"styleserve-config": list(config)}
-    files["kustomization.yaml"] = _kustomization(deployment, ["inference-service.yaml"], [], maps)
+    files["kustomization.yaml"] = _kustomization(deployment, resources, [], maps)
     return files
 
 
@@ -169,6 +170,7 @@ def _filled(path: str, deployment: Deployment, more: Mapping[str, str] | None = 
         "drain_s": str(deployment.drain_s),
         "grpc_max_threads": str(deployment.grpc_max_threads),
         "image": deployment.image_name,
+        "max_batch": str(deployment.max_batch),
         "max_replicas": str(deployment.max_replicas),
         "memory": f"{deployment.memory_mib}Mi",
         "model_name": deployment.model_name,

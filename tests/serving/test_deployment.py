@@ -13,14 +13,15 @@ from typing import Any
 
 import pytest
 import typer
+import yaml
 from typer.testing import CliRunner
 
-from styleserve.contract import DEFAULT_MODEL_NAME
+from styleserve.contract import DEFAULT_MODEL_NAME, Limits
 from styleserve.serving.batching_settings import BatchingSettings
 from styleserve.serving.command import register
 from styleserve.serving.deploy_command import EXIT_DEPLOY_FAILED, write
-from styleserve.serving.deployment import Deployment, DeploymentError, Device, Target
-from styleserve.serving.exported_with import CARD_NAME, exporter_of
+from styleserve.serving.deployment import BATCHED_ROWS, Deployment, DeploymentError, Device, Target
+from styleserve.serving.exported_with import CARD_NAME, exporter_of, limits_of
 from styleserve.serving.rendering import rendered
 
 from .deployments import FILES
@@ -49,6 +50,7 @@ def deployment(target: str = "kubernetes", **fields: Any) -> Deployment:
         ({"calls": 0}, "calls is 0"),
         ({"calls": 1, "batching": True}, "calls is 1; it must be at least 2 with batching, which joins calls"),
         ({"max_side": 15}, "max_side is 15; it must be from 16"),
+        ({"max_batch": 0}, "max_batch is 0; it must be from 1"),
         ({"cpus": 0}, "cpus is 0"),
         ({"drain_s": -1}, "drain_s is -1"),
         ({"replicas": 3, "max_replicas": 2}, "max_replicas is 2; it must be at least replicas, 3"),
@@ -113,17 +115,27 @@ def test_memory_holds_what_was_measured() -> None:
 
 
 def test_memory_holds_the_copies_that_fill_batches() -> None:
-    """However the calls that are under way at a time fall into batches."""
+    """However the calls that are under way at a time, each with up to so many pictures, fall into batches."""
     settings = BatchingSettings.from_file(FILES / "config" / "batching.config")
+    assert settings.max_batch_size == BATCHED_ROWS
 
     @functools.cache
-    def most(calls: int) -> int:
-        sizes = range(1, min(calls, settings.max_batch_size) + 1)
-        return max((settings.padded(size) + most(calls - size) for size in sizes), default=0)
+    def most(calls: int, of: int) -> int:
+        # A batch of so many rows has at most as many calls as rows, and at least as many as bring them.
+        batches = [(-(-rows // of), rows) for rows in range(1, settings.max_batch_size + 1)]
+        return max(
+            (settings.padded(rows) + most(calls - took, of) for took, rows in batches if took <= calls), default=0
+        )
 
     for calls in range(2, 20):
-        assert deployment(calls=calls, batching=True).pictures == most(calls)
+        for of in range(1, settings.max_batch_size + 1):
+            assert deployment(calls=calls, batching=True, max_batch=of).pictures == most(calls, of)
+        assert deployment(calls=calls, batching=True).pictures == calls + calls // 3
     assert deployment(calls=4, max_side=512, batching=True).memory_mib == 1024 + 5 * 750
+
+
+def test_memory_holds_all_pictures_of_a_call() -> None:
+    assert deployment(calls=4, max_side=512, max_batch=8).memory_mib == 1024 + 4 * 8 * 750
 
 
 def test_memory_and_calls_go_to_the_server_together() -> None:
@@ -295,6 +307,90 @@ def test_what_was_switched_on_is_switched_off(here: Path) -> None:
     assert "STYLESERVE_DEPLOY_ENABLE_BATCHING=false\n" in written
 
 
+COMPOSE = "docker compose -f deployments/compose/compose.yaml"
+
+
+@pytest.mark.parametrize(
+    ("before", "change", "stopped"),
+    [
+        (("--envoy", "--monitoring"), ("--no-envoy",), "--profile envoy rm --stop --force envoy"),
+        (
+            ("--envoy", "--monitoring"),
+            ("--device", "gpu", "--no-monitoring"),
+            "--profile cpu --profile monitoring rm --stop --force cpu prometheus grafana",
+        ),
+        (("--device", "gpu"), ("--fresh",), "--profile gpu rm --stop --force gpu"),
+        (("--envoy",), ("--calls", "2"), None),
+        ((), ("--envoy", "--monitoring"), None),
+    ],
+)
+@pytest.mark.usefixtures("here")
+def test_services_that_are_switched_off_are_stopped_first(
+    before: tuple[str, ...], change: tuple[str, ...], stopped: str | None
+) -> None:
+    run("compose", *before)
+    done = run("compose", *change, "--force")
+    assert done.exit_code == 0, done.output
+    expected = ([] if stopped is None else [f"{COMPOSE} {stopped}"]) + [f"{COMPOSE} up -d"]
+    assert done.stdout.splitlines() == expected
+    # A profile and a service are in the file under the names that the command gives.
+    services = yaml.safe_load(re.sub(r"\$\{[^}]*\}", "1", (FILES / "compose.yaml").read_text()))["services"]
+    words = (stopped or "").split()
+    named = words[words.index("--force") + 1 :] if words else []
+    assert {name for name, each in services.items() if f"--profile {each['profiles'][0]} " in f"{stopped} "} == set(
+        named
+    )
+
+
+KINDS = ("service", "deployment", "configmap")
+REPLICAS_ARE_NOBODYS = (
+    "kubectl -n art apply view-last-applied deployment/styleserve -o yaml | sed '/^  replicas:/d' | "
+    "kubectl -n art apply set-last-applied -f -"
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "change", "first"),
+    [
+        (
+            ("--envoy",),
+            ("--no-envoy",),
+            f"kubectl -n art delete --ignore-not-found {' '.join(f'{kind}/styleserve-envoy' for kind in KINDS)}",
+        ),
+        (
+            ("--max-replicas", "3"),
+            (*KUBERNETES[1:], "--namespace", "art", "--fresh"),
+            "kubectl -n art delete --ignore-not-found scaledobject/styleserve",
+        ),
+        (("--replicas", "3"), ("--max-replicas", "8"), REPLICAS_ARE_NOBODYS),
+        (("--max-replicas", "3"), ("--max-replicas", "4"), None),
+        (("--envoy",), ("--no-envoy", "--namespace", "other"), None),  # another deployment, beside that
+        ((), ("--envoy",), None),
+    ],
+)
+@pytest.mark.usefixtures("here")
+def test_objects_that_are_no_longer_in_the_files_are_deleted_first(
+    before: tuple[str, ...], change: tuple[str, ...], first: str | None
+) -> None:
+    run(*KUBERNETES, "--namespace", "art", *before)
+    done = run("kubernetes", *change, "--force")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[:-1] == ([] if first is None else [first])
+    assert done.stdout.splitlines()[-1].endswith("; kubectl apply -k deployments/kubernetes")
+
+
+def test_replicas_are_taken_out_of_what_was_applied() -> None:
+    """By the line that `sed` is given, and nothing else; `kubectl` prints such an object as Kustomize writes it."""
+    (script,) = re.findall(r"sed '(.*?)'", REPLICAS_ARE_NOBODYS)
+    applied = yaml.safe_load(rendered(deployment(replicas=3))["deployment.yaml"])
+    command = ["sed", script]
+    left = subprocess.run(
+        command, input=yaml.dump(applied), capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+    assert applied["spec"].pop("replicas") == 3
+    assert yaml.safe_load(left) == applied
+
+
 def test_a_fresh_start_forgets_what_was_there(here: Path) -> None:
     run(*KUBERNETES, "-o", "new")
     run(*GPUS, "-o", "k8s")
@@ -407,12 +503,84 @@ def test_the_card_of_an_export_tells_its_tensorflow(tiny_model_base: Path) -> No
     assert exporter_of(version) == tensorflow.__version__
 
 
+# --- a model that takes more than there is memory for ---------------------------------------------------------------
+
+LARGER = "Larger calls may end it, and the model alone refuses them: "
+
+
+def with_limits(model: Path, version: int, limits: Any) -> None:
+    path = model / str(version) / CARD_NAME
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"limits": limits}))
+
+
+@pytest.mark.parametrize(
+    ("limits", "options", "needed"),
+    [
+        (Limits(), (), 97024),
+        (Limits(), ("--batching",), 49024),  # four in a batch, and so in a call
+        (Limits(max_batch=4), ("--batching", "--max-batch", "4"), None),
+        (Limits(max_batch=1, max_side=2048), (), 49024),
+        (Limits(max_batch=1), (), None),
+        (Limits(), ("--max-batch", "8"), None),
+        (Limits(), ("--calls", "2", "--max-batch", "2"), 49024),
+        (Limits(max_batch=1, max_side=2048, max_pixels=2**20), (), None),
+        (Limits(max_side=256), (), None),  # eight small pictures are no more than a large one
+    ],
+)
+def test_a_model_that_takes_more_than_there_is_memory_for(
+    here: Path, limits: Limits, options: tuple[str, ...], needed: int | None
+) -> None:
+    with_limits(here / "models" / DEFAULT_MODEL_NAME, 7, limits.numbers())
+    done = run("compose", *options)
+    assert done.exit_code == 0, done.output
+    assert LARGER not in done.stderr
+    assert [int(each) for each in re.findall(r"for which a server needs (\d+) MiB", done.stderr)] == (
+        [] if needed is None else [needed]
+    )
+    if needed is None:
+        assert "Warning" not in done.stderr
+        return
+    (advice,) = re.findall(r"Deploy with (--max-batch \d+ --max-side \d+), or", done.stderr)
+    assert "Warning" not in run("compose", *options, *advice.split(), "--force").stderr
+
+
+def test_what_to_export_with_is_said_where_the_model_cannot_be_read(here: Path) -> None:
+    said = run(*KUBERNETES, "--max-side", "512").stderr
+    assert f"4 calls of up to 512 x 512 pixels, one picture in each.\n{LARGER}export the model with " in said
+    assert "--max-batch 1 --max-side 512.\n" in said
+    assert "deploy with --max-batch 4, and export the model with --max-batch 4" in run("compose", "--batching").stderr
+    for number, limits in enumerate(({}, [], {"max_batch": "8", "max_pixels": 1}, {"max_batch": 0, "max_pixels": 1})):
+        with_limits(here / "models" / DEFAULT_MODEL_NAME, number, limits)
+        assert (
+            f"{LARGER}export the model with --max-batch 2 --max-side"
+            in run("compose", "--max-batch=2", "--force", "--fresh").stderr
+        )
+
+
+def test_the_card_of_an_export_tells_its_limits(tiny_model_base: Path) -> None:
+    (version,) = [path for path in tiny_model_base.iterdir() if path.name.isdigit()]
+    limits = json.loads((version / CARD_NAME).read_bytes())["limits"]
+    assert limits_of(version) == (limits["max_batch"], limits["max_pixels"])
+    assert limits_of(version.parent) is None
+
+
 # --- files ---------------------------------------------------------------------------------------------------------
 
 
 def test_files_can_be_read_by_the_user_of_a_server(here: Path) -> None:
-    run("compose", "-o", "c")
-    assert {path.stat().st_mode & 0o777 for path in (here / "c").rglob("*") if path.is_file()} == {0o644}
+    own = here / "own"
+    own.mkdir(0o700)
+    before = os.umask(0o077)
+    try:
+        assert run("compose", "-o", "own/deep/c").exit_code == 0
+    finally:
+        os.umask(before)
+    made = list(own.rglob("*"))
+    assert {path.stat().st_mode & 0o777 for path in made if path.is_file()} == {0o644}
+    assert {path.stat().st_mode & 0o777 for path in made if path.is_dir()} == {0o755}
+    assert own / "deep" / "c" / "config" in made
+    assert own.stat().st_mode & 0o777 == 0o700  # was there already, and is none of ours
 
 
 @pytest.mark.parametrize("path", ["a\nb", "a\\b"])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import kubernetes_validate  # pyright: ignore[reportMissingTypeStubs] - it has none
 import pytest
@@ -90,12 +91,56 @@ def test_nothing_is_left_open() -> None:
         assert [name for name, text in texts.items() if re.search(r"\$\w|None", text)] == [], case
 
 
+def selectors_in(node: Any, name: str = "") -> Iterator[dict[str, str]]:
+    """What chooses pods by their labels, anywhere in a manifest."""
+    if isinstance(node, list):
+        for each in cast("list[Any]", node):
+            yield from selectors_in(each)
+    elif isinstance(node, dict):
+        labels = cast("dict[str, Any]", node)
+        if name == "matchLabels" or (name == "selector" and "matchLabels" not in labels):
+            yield labels
+        for key, value in labels.items():
+            yield from selectors_in(value, key)
+
+
+def test_selectors_choose_no_pod_of_other_software() -> None:
+    """`component: server` is a label that charts of others put on their pods, too."""
+    files = files_of("kubernetes", **CASES["everything"])
+    manifests = {name: yaml.safe_load(text) for name, text in files.items() if name.endswith("yaml")}
+    found = [each for manifest in manifests.values() for each in selectors_in(manifest)]
+    own = [each for each in found if "app.kubernetes.io/component" in each]
+    assert len(own) == 7
+    assert [each for each in own if each.get("app.kubernetes.io/name") != "styleserve"] == []
+    # All others are of those who may come in.
+    others = [set(each) for each in found if each not in own]
+    assert others == [{"styleserve-client"}, {"kubernetes.io/metadata.name"}]
+    for name in ("deployment.yaml", "envoy-deployment.yaml"):
+        spec = manifests[name]["spec"]
+        assert spec["selector"]["matchLabels"].items() <= spec["template"]["metadata"]["labels"].items()
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_resources_are_of_their_schemas(resources: dict[str, dict[str, Any]], version: str) -> None:
     own = {name: each for name, each in resources.items() if not name.startswith("ScaledObject/")}
     for each in own.values():
         kubernetes_validate.validate(each, version, strict=True)
     assert len(own) >= 5
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_manifests_are_of_their_schemas_as_they_are_written(version: str) -> None:
+    """Also where there is no Kustomize. What is of KEDA or KServe has no schema here, and patches are parts."""
+    seen: set[str] = set()
+    for _, files in of_all_cases():
+        for name in yaml.safe_load(files["kustomization.yaml"])["resources"]:
+            manifest = yaml.safe_load(files[name])
+            if manifest["kind"] not in ("ScaledObject", "InferenceService"):
+                kubernetes_validate.validate(manifest, version, strict=True)
+                seen.add(name)
+    here = {path.name for folder in ("kubernetes", "kserve") for path in (FILES / folder).glob("*.yaml")}
+    parts = {"kustomization.yaml", "gpu.yaml", "volume.yaml", "no-replicas.yaml"}
+    assert here - parts - seen == {"scaled-object.yaml", "inference-service.yaml"}
 
 
 def test_a_misspelt_field_would_be_seen() -> None:
@@ -325,7 +370,25 @@ def test_kserve_starts_the_server_as_kubernetes_does() -> None:
     assert kserve["resources"] == server["resources"]
 
 
+def test_kserve_lets_nobody_in_but_clients() -> None:
+    files = files_of("kserve")
+    policy = yaml.safe_load(files["network-policy.yaml"])
+    for version in VERSIONS:
+        kubernetes_validate.validate(policy, version, strict=True)
+    service = yaml.safe_load(files["inference-service.yaml"])
+    # The label that KServe puts on the pods of a service.
+    assert policy["spec"]["podSelector"]["matchLabels"] == {
+        "serving.kserve.io/inferenceservice": service["metadata"]["name"]
+    }
+    kubernetes = yaml.safe_load(files_of("kubernetes")["network-policy.yaml"])
+    (rule,) = policy["spec"]["ingress"]
+    assert rule["from"] == kubernetes["spec"]["ingress"][0]["from"]
+    (server,) = service["spec"]["predictor"]["containers"]
+    assert [each["port"] for each in rule["ports"]] == [each["containerPort"] for each in server["ports"]]
+    assert policy["spec"]["policyTypes"] == ["Ingress"]  # what fetches the model calls out
+
+
 def test_kserve_is_built_by_kustomize(tmp_path: Path) -> None:
     found = built(written(tmp_path, files_of("kserve", namespace="art")))
-    assert {each["kind"] for each in found} == {"ConfigMap", "InferenceService"}
+    assert {each["kind"] for each in found} == {"ConfigMap", "InferenceService", "NetworkPolicy"}
     assert {each["metadata"]["namespace"] for each in found} == {"art"}
