@@ -128,7 +128,7 @@ class ServerSettings:
         """Predict calls that wait at a time."""
         if self.max_waiting is not None:
             return self.max_waiting
-        long = max(0, 4 * (os.cpu_count() or 1) - (self.slots if self.batching else most_long(self.slots)))
+        long = max(0, 4 * (os.cpu_count() or 1) - most_long(self.slots))
         return next(places for places in range(long, 2 * long + 2) if most_long(places) >= long)
 
 
