@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import signal
 import socket
@@ -66,11 +67,19 @@ def test_health_of_each_service(server: EmbeddedServer) -> None:
         assert caught.value.code() == grpc.StatusCode.NOT_FOUND
 
 
-def test_methods_that_are_not_there(server: EmbeddedServer) -> None:
-    with grpc.insecure_channel(server.address) as channel:
-        with pytest.raises(grpc.RpcError) as caught:
-            channel.unary_unary("/tensorflow.serving.PredictionService/Classify")(b"", timeout=10.0)
-        assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+@pytest.mark.parametrize("method", ["Classify", "Regress", "MultiInference"])
+def test_methods_that_are_not_there(
+    server: EmbeddedServer, method: str, caplog: pytest.LogCaptureFixture, until: Make
+) -> None:
+    caplog.set_level(logging.INFO)
+    path = f"/tensorflow.serving.PredictionService/{method}"
+    with grpc.insecure_channel(server.address) as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(path)(b"", timeout=60.0, metadata=[("x-request-id", "its-id")])
+    assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+    assert caught.value.details() == f"{method} is not there; this server answers Predict and GetModelMetadata."
+    assert ("x-request-id", "its-id") in caught.value.trailing_metadata()
+    until(lambda: any("UNIMPLEMENTED" in record.getMessage() for record in caplog.records))
+    assert not any(record.exc_info or record.name.startswith("grpc") for record in caplog.records)
 
 
 @pytest.mark.parametrize(
