@@ -112,6 +112,27 @@ def test_a_long_name_leaves_the_status_as_it_is(server: EmbeddedServer, request_
             assert caught.value.code() == grpc.StatusCode.NOT_FOUND
 
 
+@pytest.mark.parametrize("method", ["reload", "watch"])
+def test_an_interrupt_while_it_starts_leaves_nothing_open(
+    stand_in_base: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        metrics_port: int = probe.getsockname()[1]
+    server = EmbeddedServer(stand_in_base, settings=ServerSettings(port=0, rest_api_port=metrics_port))
+    monkeypatch.setattr(server._manager, method, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        server.start()
+    assert not any(server.serving().values())
+    for port in (metrics_port, server.port):
+        if port:  # the other is not open yet where loading is interrupted
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port), 60.0).close()
+
+
 def test_a_taken_port_is_told_before_the_model_is_loaded(server: EmbeddedServer, stand_in_base: Path) -> None:
     settings = ServerSettings(port=server.port)
     with pytest.raises(StartError, match=rf"cannot listen on 127\.0\.0\.1:{server.port}: .*Choose another"):
