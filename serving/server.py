@@ -234,15 +234,16 @@ class EmbeddedServer:
 
     def _read_security(self) -> None:
         settings = self._settings
+        certificates = False
         if settings.ssl_config_file is not None:
-            self._credentials = server_credentials(settings.ssl_config_file)
+            self._credentials, certificates = server_credentials(settings.ssl_config_file)
         if settings.token_file is not None:
             self._tokens = Tokens.from_file(settings.token_file)
         if is_loopback(settings.host):
             return
-        if self._tokens is None:
+        if self._tokens is None and not certificates:
             logger.warning("everybody who reaches %s may use the model, and change which are served", settings.host)
-        elif self._credentials is None and not settings.allow_plain_token:
+        elif self._tokens is not None and self._credentials is None and not settings.allow_plain_token:
             raise StartError(
                 f"tokens would come to {settings.host} unencrypted, for everybody on the way to read. Give "
                 "--ssl-config-file; or --host 127.0.0.1, behind a proxy on this machine; or, where something else "
