@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import islice
 
 import numpy as np
 from tensorflow.core.framework import tensor_pb2
@@ -21,7 +22,8 @@ SHORT_PIXEL_STEPS = 2**20
 at the 6 µs that a step takes for each pixel in float32, that is 6 s."""
 
 _MOST_VALUES = 1024
-"""Of a vector, which has no more values than the batch has examples, so many are looked at."""
+"""Of a vector, which has no more values than the batch has examples, so many are looked at; and so many inputs. A
+message may have tens of millions, and nothing has been refused yet."""
 
 _STATE_BYTES_PER_PIXEL = 54
 """Of a run that goes on, the picture is inside its state: 14 MB for 512 x 512 pixels with Adam, more with L-BFGS."""
@@ -35,12 +37,12 @@ def pixel_steps(inputs: Mapping[str, tensor_pb2.TensorProto], defaults: Mapping[
         defaults: of the signature, for what the request leaves out.
     """
     pixels = 0.0
-    for name, proto in inputs.items():
-        sizes = [max(0, dim.size) for dim in proto.tensor_shape.dim]
-        if len(sizes) == 4:
-            pixels = max(pixels, math.prod(sizes[1:3]))
+    for name, proto in islice(inputs.items(), _MOST_VALUES):
+        dims = proto.tensor_shape.dim
+        if len(dims) == 4:
+            pixels = max(pixels, math.prod(max(0, dim.size) for dim in dims[1:3]))
         elif name == STATE.name and proto.string_val:
-            pixels = max(pixels, max(map(len, proto.string_val)) / _STATE_BYTES_PER_PIXEL)
+            pixels = max(pixels, max(map(len, proto.string_val[:_MOST_VALUES])) / _STATE_BYTES_PER_PIXEL)
         elif proto.string_val:  # encoded: as large as it may become
             pixels = max(pixels, _largest(MAX_SIDE.name, inputs, defaults, 0.0) ** 2)
     return _batch(inputs) * pixels * _largest(STEPS.name, inputs, defaults, 1.0)
@@ -65,7 +67,8 @@ def steps_done(
 
 
 def _batch(inputs: Mapping[str, tensor_pb2.TensorProto]) -> int:
-    sizes = (proto.tensor_shape.dim[0].size for proto in inputs.values() if proto.tensor_shape.dim)
+    protos = islice(inputs.values(), _MOST_VALUES)
+    sizes = (proto.tensor_shape.dim[0].size for proto in protos if proto.tensor_shape.dim)
     return max(1, max(sizes, default=1))
 
 

@@ -10,6 +10,7 @@ What a client can get, and what only the command line says:
     ├── UnavailableError        UNAVAILABLE          the server is stopping
     │   └── QueueFullError      UNAVAILABLE          too many batches wait
     ├── UnauthenticatedError    UNAUTHENTICATED      no token, or none that is accepted
+    ├── UnimplementedError      UNIMPLEMENTED        a method that this server does not have
     ├── DeadlineError           DEADLINE_EXCEEDED    the client's time was up
     ├── CancelledError          CANCELLED            the client gave up
     ├── ModelsUnavailableError  UNKNOWN              a model of a new configuration did not load
@@ -94,6 +95,12 @@ class UnauthenticatedError(ServingError):
     """The call brought no token that is accepted."""
 
     code = grpc.StatusCode.UNAUTHENTICATED
+
+
+class UnimplementedError(ServingError):
+    """A method of the protocol that this server does not have."""
+
+    code = grpc.StatusCode.UNIMPLEMENTED
 
 
 class DeadlineError(ServingError):

@@ -71,16 +71,19 @@ class ModelLimits:
         for field in (*_IMAGES, *_FILES, contract.EXAMPLE):
             if field.name not in inputs:
                 continue
-            shape = [dim.size for dim in inputs[field.name].tensor_shape.dim]
-            if len(shape) != len(field.shape) or min(shape) < 0:
+            proto = inputs[field.name]
+            if len(proto.tensor_shape.dim) != len(field.shape):
+                continue
+            shape = [dim.size for dim in proto.tensor_shape.dim]
+            if min(shape) < 0:
                 continue
             if not 1 <= shape[0] <= self.max_batch:
                 raise _refusal(field.name, contract.batch_rule(self.max_batch), [shape[0]])
             sizes: list[tuple[int, int]] = []
             if field in _IMAGES:
                 sizes = list(self._image_sizes(field.name, shape))
-            elif field in _FILES:
-                sizes = list(self._file_sizes(field.name, inputs[field.name], max_sides))
+            elif field in _FILES and len(proto.string_val) == shape[0]:  # else it cannot be parsed; and may be millions
+                sizes = list(self._file_sizes(field.name, proto, max_sides))
             if steps and field in _PAINTED:
                 self._check_work(sizes, steps, shape[0])
         self._check_controls(inputs)

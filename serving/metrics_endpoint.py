@@ -6,6 +6,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +26,9 @@ MAX_CONNECTIONS: Final = 8
 
 TIMEOUT_S: Final = 10.0
 """For a request that does not come, and an answer that is not taken."""
+
+WHOLE_TIMEOUT_S: Final = 30.0
+"""For both together: a byte every few seconds would hold a connection for days."""
 
 
 def path_of(config_file: Path | None) -> str | None:
@@ -49,9 +53,11 @@ class MetricsEndpoint:
         host: address to listen on.
         path: of the metrics.
         page: makes the answer.
+        timeout_s: from when a connection is there to when it is closed, at the latest.
     """
 
-    def __init__(self, host: str, path: str, page: Callable[[], bytes]) -> None:
+    def __init__(self, host: str, path: str, page: Callable[[], bytes], *, timeout_s: float = WHOLE_TIMEOUT_S) -> None:
+        self._timeout_s: Final = timeout_s
         self._host: Final = host
         self._path: Final = path
         self._page: Final = page
@@ -65,7 +71,7 @@ class MetricsEndpoint:
         """
         try:
             family = socket.getaddrinfo(self._host, port, type=socket.SOCK_STREAM)[0][0]
-            self._server = _Server((self._host, port), family, self._path, self._page)
+            self._server = _Server((self._host, port), family, self._path, self._page, self._timeout_s)
         except OSError as error:
             raise StartError(
                 f"cannot listen on {address_of(self._host, port)} for the metrics: {error.strerror or error}. "
@@ -86,8 +92,14 @@ class _Server(ThreadingHTTPServer):
     """With a bound for its threads. Those still answering do not keep the process up."""
 
     def __init__(
-        self, address: tuple[str, int], family: socket.AddressFamily, path: str, page: Callable[[], bytes]
+        self,
+        address: tuple[str, int],
+        family: socket.AddressFamily,
+        path: str,
+        page: Callable[[], bytes],
+        timeout_s: float,
     ) -> None:
+        self._timeout_s: Final = timeout_s
         self.address_family = family
         self.path: Final = path
         self.page: Final = page
@@ -101,13 +113,22 @@ class _Server(ThreadingHTTPServer):
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the base class's
+        too_late = threading.Timer(self._timeout_s, _hang_up, (request,))
+        too_late.daemon = True
+        too_late.start()
         try:
             super().process_request_thread(request, client_address)
         finally:
+            too_late.cancel()
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002 - the base class's
         logger.debug("a request for the metrics failed", exc_info=True)
+
+
+def _hang_up(connection: socket.socket) -> None:
+    with suppress(OSError):  # it is closed already
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(BaseHTTPRequestHandler):

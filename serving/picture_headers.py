@@ -7,11 +7,15 @@ from typing import Final
 _FRAME_MARKERS: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Start of a frame in a JPEG file, whatever its coding; the three others in that range are tables."""
 
+_MOST_MARKERS: Final = 4096
+"""Of a JPEG file, up to its frame: a picture has some dozens, and a file could have one in every byte."""
+
 
 def picture_size(data: bytes) -> tuple[int, int] | None:
     """Height and width that a JPEG, PNG, BMP or WebP file claims; None where it is no such file, or cut short.
 
-    In the header of a GIF there is that of a canvas, and not of its frames.
+    Nor is it told where thousands of other things stand before it. In the header of a GIF there is that of a canvas,
+    and not of its frames.
 
     >>> picture_size(b"BM" + bytes(16) + bytes([2, 1, 0, 0, 3, 0, 0, 0]))
     (3, 258)
@@ -33,7 +37,9 @@ def picture_size(data: bytes) -> tuple[int, int] | None:
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     at = 2
-    while at + 9 <= len(data) and data[at] == 0xFF:
+    for _ in range(_MOST_MARKERS):
+        if at + 9 > len(data) or data[at] != 0xFF:
+            break
         marker = data[at + 1]
         if marker == 0xFF:  # fill bytes may stand before a marker
             at += 1

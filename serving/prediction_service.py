@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from typing import NoReturn
 
 import grpc
 from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2, predict_pb2, prediction_service_pb2_grpc
@@ -15,7 +16,7 @@ from .batching import Batcher
 from .call import Call, OpenCalls
 from .call_record import CallRecord
 from .effort import SHORT_PIXEL_STEPS
-from .errors import CancelledError, QueueFullError, RequestError
+from .errors import CancelledError, QueueFullError, RequestError, UnimplementedError
 from .manager import ModelManager
 from .servable import Servable
 from .turns import Turns
@@ -24,7 +25,7 @@ _SIGNATURE_DEF = "signature_def"
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Answers Predict and GetModelMetadata; the others stay UNIMPLEMENTED.
+    """Answers Predict and GetModelMetadata; the others are UNIMPLEMENTED.
 
     Args:
         manager: where the models are.
@@ -82,6 +83,24 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                 response.model_spec.version.value = record.version = servable.version
                 response.metadata[_SIGNATURE_DEF].Pack(servable.signature_map())
             return response
+
+    def Classify(self, request: object, context: grpc.ServicerContext) -> NoReturn:  # noqa: ARG002, N802
+        """Is not there."""
+        self._refuse("Classify", context)
+
+    def Regress(self, request: object, context: grpc.ServicerContext) -> NoReturn:  # noqa: ARG002, N802
+        """Is not there."""
+        self._refuse("Regress", context)
+
+    def MultiInference(self, request: object, context: grpc.ServicerContext) -> NoReturn:  # noqa: ARG002, N802
+        """Is not there."""
+        self._refuse("MultiInference", context)
+
+    def _refuse(self, method: str, context: grpc.ServicerContext) -> NoReturn:
+        # What was generated for these raises inside gRPC, whose log gets a stack trace for each call.
+        with self._desk.answering(context, method):
+            raise UnimplementedError(f"{method} is not there; this server answers Predict and GetModelMetadata.")
+        raise AssertionError  # aborted before
 
     def _open(self, context: grpc.ServicerContext) -> Call:
         call = Call(context.time_remaining())

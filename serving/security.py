@@ -82,8 +82,10 @@ class Tokens:
         return sum(hmac.compare_digest(digest, known) for known in self._digests) > 0
 
 
-def server_credentials(path: Path) -> grpc.ServerCredentials:
-    """TLS as an SSLConfig file says it; the file holds keys and certificates themselves, as PEM, and not their paths.
+def server_credentials(path: Path) -> tuple[grpc.ServerCredentials, bool]:
+    """TLS as an SSLConfig file says it, and whether clients have to show a certificate.
+
+    The file holds keys and certificates themselves, as PEM, and not their paths.
 
     Raises:
         StartError: the file cannot be read, or what it holds cannot be used.
@@ -97,7 +99,8 @@ def server_credentials(path: Path) -> grpc.ServerCredentials:
         raise StartError(_missing(path, "custom_ca", "the certificate of the authority that signs those of clients"))
     authority = config.custom_ca.encode() or None
     pair = (config.server_key.encode(), config.server_cert.encode())
-    return grpc.ssl_server_credentials([pair], authority, require_client_auth=config.client_verify)
+    credentials = grpc.ssl_server_credentials([pair], authority, require_client_auth=config.client_verify)
+    return credentials, config.client_verify
 
 
 def is_loopback(host: str) -> bool:

@@ -128,7 +128,7 @@ class ServerSettings:
         """Predict calls that wait at a time."""
         if self.max_waiting is not None:
             return self.max_waiting
-        long = max(0, 4 * (os.cpu_count() or 1) - (self.slots if self.batching else most_long(self.slots)))
+        long = max(0, 4 * (os.cpu_count() or 1) - most_long(self.slots))
         return next(places for places in range(long, 2 * long + 2) if most_long(places) >= long)
 
 
@@ -182,15 +182,16 @@ class EmbeddedServer:
         # A look before the load, so that a taken port is told at once; opened after it, as TensorFlow Serving does.
         check_port(self._settings.host, self._settings.port)
         max_connections = most_connections()
-        self._open_endpoint()
         try:
+            self._open_endpoint()
             self._load()
             self._open(max_connections)
-        except StartError:
+            self._models_changed()
+            self._manager.watch(self._settings.poll_s)
+        except BaseException:  # an interrupt, too: nobody else closes what was opened
+            self._close_port()
             self._close()
             raise
-        self._models_changed()
-        self._manager.watch(self._settings.poll_s)
 
     def stop(self, grace_s: float | None = None) -> None:
         """Takes no more calls, lets those that run end within the grace, stops the rest, unloads the model.
@@ -208,8 +209,7 @@ class EmbeddedServer:
             ends_at = time.monotonic() + FAREWELL_S
             self._calls.wait_until_none(FAREWELL_S)
             wait(told, max(0.0, ends_at - time.monotonic()))
-            self._listener.stop()
-            self._listener = None
+            self._close_port()
         self._close()
 
     def __enter__(self) -> EmbeddedServer:
@@ -234,15 +234,16 @@ class EmbeddedServer:
 
     def _read_security(self) -> None:
         settings = self._settings
+        certificates = False
         if settings.ssl_config_file is not None:
-            self._credentials = server_credentials(settings.ssl_config_file)
+            self._credentials, certificates = server_credentials(settings.ssl_config_file)
         if settings.token_file is not None:
             self._tokens = Tokens.from_file(settings.token_file)
         if is_loopback(settings.host):
             return
-        if self._tokens is None:
+        if self._tokens is None and not certificates:
             logger.warning("everybody who reaches %s may use the model, and change which are served", settings.host)
-        elif self._credentials is None and not settings.allow_plain_token:
+        elif self._tokens is not None and self._credentials is None and not settings.allow_plain_token:
             raise StartError(
                 f"tokens would come to {settings.host} unencrypted, for everybody on the way to read. Give "
                 "--ssl-config-file; or --host 127.0.0.1, behind a proxy on this machine; or, where something else "
@@ -291,8 +292,13 @@ class EmbeddedServer:
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, listener.server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(self._manager, desk), listener.server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, listener.server)
-        self.port = listener.start(self._settings.port)
         self._listener = listener
+        self.port = listener.start(self._settings.port)
+
+    def _close_port(self) -> None:
+        if self._listener is not None:
+            self._listener.stop()
+            self._listener = None
 
     def _close(self) -> None:
         if self._batcher is not None:

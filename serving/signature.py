@@ -19,6 +19,9 @@ from .tensors import TensorError, dtype_name, to_array
 
 METHOD_NAMES = ("tensorflow/serving/predict", "tensorflow/serving/classify", "tensorflow/serving/regress")
 
+_MOST_INPUTS = 1024
+"""Of a request. No model has so many, and a message may have tens of millions."""
+
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -90,6 +93,8 @@ class Signature:
         Raises:
             RequestError: an input is missing, unknown, corrupt, or of the wrong type or shape.
         """
+        if len(inputs) > _MOST_INPUTS:  # whose names would be sorted, and then cut from the text
+            raise RequestError(f"input size does not match signature: {len(inputs)}!={len(self.inputs)}")
         self._check_names(set(inputs))
         feeds: dict[str, Array] = {}
         for position, (alias, endpoint) in enumerate(self.inputs.items()):

@@ -1,7 +1,7 @@
 """TensorProto to NumPy and back. What comes in is hostile until it has been checked.
 
-Sizes are checked against the data that was really sent before anything is allocated, and a value that stands for all
-takes no more memory here than it took in its message.
+Sizes are checked against the data that was really sent before anything is allocated or looked through, and a value that
+stands for all takes no more memory here than it took in its message.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def to_array(proto: tensor_pb2.TensorProto) -> np.ndarray[Any, np.dtype[Any]]:
 
 
 def _checked_shape(shape: tensor_shape_pb2.TensorShapeProto) -> tuple[int, ...]:
-    sizes = tuple(dim.size for dim in shape.dim)
+    sizes = tuple(dim.size for dim in shape.dim[: MAX_RANK + 1])
     if shape.unknown_rank or len(sizes) > MAX_RANK or any(size < 0 for size in sizes):
         raise TensorError(f"not the shape of a tensor: {sizes[:MAX_RANK]}")
     # Zeros are left out: a shape such as [0, 2^60, 2^60] has no elements, and still overflows NumPy.

@@ -180,6 +180,14 @@ def test_predict_refuses(server: Target, row: str) -> None:
         assert "{{" not in details
 
 
+def test_a_million_strings_for_one(server: Target, png: bytes) -> None:
+    request = server.files(STYLIZE_ENCODED, png)
+    request.inputs["content_bytes"].string_val.extend([b""] * 10**6)
+    with pytest.raises(grpc.RpcError, match="tensor parsing error: content_bytes") as caught:
+        server.predict(request)
+    assert caught.value.code() == INVALID
+
+
 @pytest.mark.parametrize("signature", [STYLIZE_ENCODED, STYLIZE_LBFGS_ENCODED])
 @pytest.mark.parametrize(
     ("change", "text"),

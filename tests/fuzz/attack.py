@@ -29,6 +29,10 @@ TOKEN = "a-token-that-is-accepted"  # noqa: S105 - of a server that lives for a 
 DEADLINE_S = 120.0
 """Of every call. Nothing that is sent takes a second on a usual machine."""
 
+SLOW_S = 60.0
+"""A call that takes longer is a fault, although its deadline has not passed: something is looked through that should be
+refused."""
+
 SLACK_MB = 150.0
 """What the server's memory may grow after the warm-up. In 15,000 calls it was seen to grow by 90 MB, which the
 allocator keeps, and then to stay. In 10,000 a leak of 25 kB a call shows."""
@@ -51,14 +55,16 @@ class Outcome:
         answers: by method and status.
         resident_mb: of the server: before, after the warm-up, then after each sixth of the cases.
         took_s: for everything.
+        slowest_s: of the calls, or of those that were sent at the same time.
     """
 
     answers: Counter[tuple[str, str]] = field(default_factory=Counter)
     resident_mb: list[float] = field(default_factory=list)
     took_s: float = 0.0
+    slowest_s: float = 0.0
 
     def __str__(self) -> str:
-        lines = [f"{sum(self.answers.values())} calls in {self.took_s:.0f} s"]
+        lines = [f"{sum(self.answers.values())} calls in {self.took_s:.0f} s, the slowest in {self.slowest_s:.1f} s"]
         lines += [f"  {method:26} {status:20} {count}" for (method, status), count in sorted(self.answers.items())]
         return "\n".join([*lines, "resident MB: " + ", ".join(f"{size:.0f}" for size in self.resident_mb)])
 
@@ -108,6 +114,7 @@ class Attack:
 
     def send(self, several: Sequence[Case]) -> None:
         """Sends cases at the same time, and raises AssertionError if one is answered wrongly."""
+        began = time.monotonic()
         calls: list[Any] = [
             self._channel.unary_unary(case.method).future(case.message, timeout=DEADLINE_S, metadata=case.metadata)
             for case in several
@@ -117,6 +124,10 @@ class Attack:
             code, text = call.code(), call.details() or ""
             self.outcome.answers[case.method.rpartition("/")[2], code.name] += 1
             faults.append(case.fault(code, text))
+        took_s = time.monotonic() - began
+        self.outcome.slowest_s = max(self.outcome.slowest_s, took_s)
+        if took_s > SLOW_S:
+            faults.append(f"took {took_s:.0f} s: {several}")
         assert not any(faults), faults
 
     def look(self) -> None:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from tensorflow.core.framework import tensor_pb2, tensor_shape_pb2, types_pb2
+from tensorflow.core.protobuf import meta_graph_pb2
 
 from styleserve import contract
 from styleserve.contract import Limits
+from styleserve.serving.effort import pixel_steps
 from styleserve.serving.errors import RequestError
 from styleserve.serving.limits import ModelLimits
 from styleserve.serving.picture_headers import picture_size
 from styleserve.serving.server import MAX_REQUEST_BYTES, EmbeddedServer, ServerSettings
+from styleserve.serving.signature import Signature
+from styleserve.serving.tensors import TensorError, to_array
 
 HEIGHT, WIDTH = 25, 300
 SAVED: dict[str, tuple[str, dict[str, Any]]] = {
@@ -157,6 +164,62 @@ def test_shapes_are_enough_to_refuse() -> None:
         control.tensor_shape.dim[0].size = 50_000_000
         with pytest.raises(RequestError, match=rf"\[{name} must have batch size 1 .*\] \[50000000\] \[1\]"):
             LIMITS.check({name: control}, {})
+
+
+class Millions(Sequence[Any]):
+    """50 million of the same, as a small message may bring; `seen` counts how many were looked at."""
+
+    def __init__(self, item: Any) -> None:
+        self.item = item
+        self.seen = 0
+
+    def __len__(self) -> int:
+        return 50_000_000
+
+    def __getitem__(self, at: Any) -> Any:
+        many = len(range(len(self))[at]) if isinstance(at, slice) else 1
+        self.seen += many
+        assert self.seen < 10_000, "they are looked through"
+        return [self.item] * many if isinstance(at, slice) else self.item
+
+
+def proto_of(*, dims: Sequence[Any] = (), strings: Sequence[Any] = ()) -> tensor_pb2.TensorProto:
+    shape = SimpleNamespace(dim=dims, unknown_rank=False)
+    values: dict[str, Any] = {"string_val": strings, "int_val": [], "tensor_content": b""}
+    return cast("tensor_pb2.TensorProto", SimpleNamespace(dtype=types_pb2.DT_STRING, tensor_shape=shape, **values))
+
+
+@pytest.mark.parametrize("name", ["content_bytes", "style_bytes", "content_image", "state", "steps", "max_side"])
+@pytest.mark.parametrize("what", ["strings", "dimensions"])
+def test_what_comes_by_the_million_is_not_looked_through(name: str, what: str) -> None:
+    one = tensor_shape_pb2.TensorShapeProto.Dim(size=1)
+    strings, dims = Millions(b""), Millions(one)
+    proto = proto_of(dims=[one], strings=strings) if what == "strings" else proto_of(dims=dims, strings=[b""])
+    LIMITS.check({name: proto}, DEFAULTS)
+    pixel_steps({name: proto}, DEFAULTS)
+    with pytest.raises(TensorError):
+        to_array(proto)
+
+
+def test_a_million_of_empty_strings_for_one() -> None:
+    proto = tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, string_val=[b""] * 10**6)
+    proto.tensor_shape.dim.add(size=1)
+    LIMITS.check({"content_bytes": proto}, DEFAULTS)  # no file of it is looked at
+    with pytest.raises(TensorError, match="1000000 strings for 1 elements"):
+        to_array(proto)
+
+
+def test_inputs_by_the_million_are_refused_by_their_number() -> None:
+    signature = Signature("any", meta_graph_pb2.SignatureDef())
+    with pytest.raises(RequestError, match=r"^input size does not match signature: 2000!=0$"):
+        signature.feeds({f"input{number}": tensor_pb2.TensorProto() for number in range(2000)})
+
+
+def test_a_jpeg_of_nothing_but_markers() -> None:
+    """A size behind thousands of them is left to the graph, and so is a file that has none."""
+    start, frame = b"\xff\xd8\xff", saved("JPEG")[2:]
+    assert picture_size(start + b"\xff" * 1000 + frame) == (HEIGHT, WIDTH)
+    assert picture_size(start + b"\xff" * 10_000 + frame) is None
 
 
 def test_a_limit_that_came_as_float32_lets_through_what_is_at_the_limit() -> None:

@@ -233,6 +233,25 @@ def test_connections_that_say_nothing_are_few(until: Make) -> None:
     endpoint.stop()
 
 
+def is_hung_up(connection: socket.socket) -> bool:
+    try:
+        connection.sendall(b"G")
+        return connection.recv(1) == b""
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+
+
+def test_a_request_that_comes_byte_by_byte_ends(until: Make) -> None:
+    """Each byte comes in time, and the whole never does."""
+    endpoint = MetricsEndpoint("127.0.0.1", "/metrics", lambda: b"page\n", timeout_s=0.2)
+    port = endpoint.start(0)
+    with socket.create_connection(("127.0.0.1", port), 0.01) as slow:
+        until(lambda: is_hung_up(slow))
+    endpoint.stop()
+
+
 @pytest.mark.parametrize(
     ("text", "path"),
     [

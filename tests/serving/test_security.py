@@ -266,6 +266,23 @@ def test_a_server_that_asks_for_the_clients_certificate(
 
 
 @needs_openssl
+@pytest.mark.parametrize("verify", [True, False])
+def test_nobody_is_warned_of_everybody_where_clients_show_certificates(
+    stand_in_base: Path,
+    tmp_path: Path,
+    authority: Authority,
+    own_pair: Any,
+    caplog: pytest.LogCaptureFixture,
+    verify: bool,
+) -> None:
+    own = {"server_cert": own_pair[0], "server_key": own_pair[1], "custom_ca": authority.ca}
+    config = ssl_config(tmp_path / "ssl.config", **own, client_verify=verify)
+    settings = ServerSettings(host="0.0.0.0", port=0, grace_s=0.0, ssl_config_file=config)  # noqa: S104
+    with EmbeddedServer(stand_in_base, settings=settings):
+        assert ("everybody" in caplog.text) is not verify
+
+
+@needs_openssl
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import signal
 import socket
@@ -66,11 +67,19 @@ def test_health_of_each_service(server: EmbeddedServer) -> None:
         assert caught.value.code() == grpc.StatusCode.NOT_FOUND
 
 
-def test_methods_that_are_not_there(server: EmbeddedServer) -> None:
-    with grpc.insecure_channel(server.address) as channel:
-        with pytest.raises(grpc.RpcError) as caught:
-            channel.unary_unary("/tensorflow.serving.PredictionService/Classify")(b"", timeout=10.0)
-        assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+@pytest.mark.parametrize("method", ["Classify", "Regress", "MultiInference"])
+def test_methods_that_are_not_there(
+    server: EmbeddedServer, method: str, caplog: pytest.LogCaptureFixture, until: Make
+) -> None:
+    caplog.set_level(logging.INFO)
+    path = f"/tensorflow.serving.PredictionService/{method}"
+    with grpc.insecure_channel(server.address) as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(path)(b"", timeout=60.0, metadata=[("x-request-id", "its-id")])
+    assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+    assert caught.value.details() == f"{method} is not there; this server answers Predict and GetModelMetadata."
+    assert ("x-request-id", "its-id") in caught.value.trailing_metadata()
+    until(lambda: any("UNIMPLEMENTED" in record.getMessage() for record in caplog.records))
+    assert not any(record.exc_info or record.name.startswith("grpc") for record in caplog.records)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +110,27 @@ def test_a_long_name_leaves_the_status_as_it_is(server: EmbeddedServer, request_
             with pytest.raises(grpc.RpcError, match=char * 100) as caught:
                 _predict(channel, request)
             assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+@pytest.mark.parametrize("method", ["reload", "watch"])
+def test_an_interrupt_while_it_starts_leaves_nothing_open(
+    stand_in_base: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        metrics_port: int = probe.getsockname()[1]
+    server = EmbeddedServer(stand_in_base, settings=ServerSettings(port=0, rest_api_port=metrics_port))
+    monkeypatch.setattr(server._manager, method, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        server.start()
+    assert not any(server.serving().values())
+    for port in (metrics_port, server.port):
+        if port:  # the other is not open yet where loading is interrupted
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port), 60.0).close()
 
 
 def test_a_taken_port_is_told_before_the_model_is_loaded(server: EmbeddedServer, stand_in_base: Path) -> None:
