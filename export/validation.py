@@ -62,7 +62,11 @@ def _checked_run(
 ) -> dict[str, NumpyArray]:
     """What the saved function gives, once it was found to be what the model gives."""
     got = _run(name, function, inputs)
-    expected = _run(name, lambda **given: model.methods[name](given), inputs)
+
+    def eager(**given: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        return model.methods[name](given)
+
+    expected = _run(name, eager, inputs)
     _compare(name, got, expected, _TOLERANCE[model.settings.precision])
     return got
 
