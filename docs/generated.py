@@ -240,7 +240,9 @@ class _Parameter:
 def _parameters(command: Callable[..., object]) -> Iterator[_Parameter]:
     hints = get_type_hints(command, include_extras=True)
     for name, parameter in inspect.signature(command).parameters.items():
-        kind, info = get_args(hints[name])
+        hint = hints[name]
+        # Python 3.10 puts what has None for a default into an Optional of its own.
+        kind, info = get_args(next(each for each in (hint, *get_args(hint)) if hasattr(each, "__metadata__")))
         yield _Parameter(name, kind, info, parameter.default)
 
 
