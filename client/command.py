@@ -47,7 +47,7 @@ def describe(
             metavar="N",
             min=int(contract.MAX_SIDE.minimum),
             help="Shrink the picture to this first.",
-            show_default="512, or less if the model takes less",
+            show_default=f"{contract.MAX_SIDE.tutorial}, or less if the model takes less",
         ),
     ] = None,
     timeout: Timeout = None,

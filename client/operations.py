@@ -226,7 +226,7 @@ class Operations(Questions):
         """The longest side that the model resizes files to unless told otherwise."""
         most = Controls().expected_max_side
         timeout_s = ADMIN_TIMEOUT_S if timeout_s is None else min(timeout_s, ADMIN_TIMEOUT_S)
-        found = yield from self.metadata(timeout_s=timeout_s, request_id=request_id)
+        found = yield from self._signatures(timeout_s, request_id)
         declared = [
             int(field.default)
             for signature in found.signatures

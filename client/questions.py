@@ -62,10 +62,7 @@ class Questions:
         """
         request_id = checked_request_id(request_id)
         deadline = time.monotonic() + checked_timeout_s(timeout_s)
-        request = GetModelMetadataRequest(model_spec=self.target.spec(), metadata_field=[replies.SIGNATURE_DEF])
-        found = yield from self.caller.call(
-            GET_MODEL_METADATA, request, replies.metadata, timeout_s, request_id=request_id
-        )
+        found = yield from self._signatures(timeout_s, request_id)
         left_s = deadline - time.monotonic()
         if left_s <= 0 or contract.LIMITS not in [signature.name for signature in found.signatures]:
             return found
@@ -106,6 +103,13 @@ class Questions:
             f"last seen: {seen}",
             hint="Is the server running, with that model? See its log.",
             request_id=request_id,
+        )
+
+    def _signatures(self, timeout_s: float, request_id: str) -> Flow[Metadata]:
+        """The metadata without the limits, which are another call and wait for their turn on a busy server."""
+        request = GetModelMetadataRequest(model_spec=self.target.spec(), metadata_field=[replies.SIGNATURE_DEF])
+        return (
+            yield from self.caller.call(GET_MODEL_METADATA, request, replies.metadata, timeout_s, request_id=request_id)
         )
 
     def _status(

@@ -40,17 +40,15 @@ class Stylizer(tf.Module):
     ) -> None:
         super().__init__(name="stylizer")
         self.network = network
+        image = tf.TensorSpec(contract.IMAGE.shape, tf.float32)
         # Of pictures that nothing is derived by. A call of its own, so that it stands in a graph once.
-        self.features: Callable[[tf.Tensor], Mapping[str, tf.Tensor]] = uninlined(
-            network.__call__, [tf.TensorSpec(contract.IMAGE.shape, tf.float32)]
-        )
+        self.features: Callable[[tf.Tensor], Mapping[str, tf.Tensor]] = uninlined(network.__call__, [image])
         self.style_layers = style_layers
         self.content_layer = content_layer
         self.loss_scale: LossScale = loss_scale
         weight = tf.TensorSpec([None], tf.float32)
         self.losses_and_gradient: Callable[[tf.Tensor, Targets, LossWeights], tuple[tf.Tensor, tf.Tensor]] = uninlined(
-            self._losses_and_gradient,
-            [tf.TensorSpec(contract.IMAGE.shape, tf.float32), self.target_specs(), LossWeights(weight, weight, weight)],
+            self._losses_and_gradient, [image, self.target_specs(), LossWeights(weight, weight, weight)]
         )
         """Losses `[batch, 4]` and the gradient of each example's total loss with respect to its own pixels.
 
