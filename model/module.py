@@ -16,12 +16,12 @@ from styleserve.contract import Field, Limits, LossScale
 from .architecture import CONV_LAYERS, layers_up_to, min_side
 from .checks import checked_batch, checked_control, checked_image, checked_partner, checked_work
 from .describe import describe
-from .interruptible import uninlined
 from .losses import Targets
 from .optimisers import Adam, Lbfgs, Optimiser
 from .pictures import decode, encode_png
 from .resumable import Resumable, fingerprint
 from .stylize import Stylizer
+from .uninlined import uninlined
 from .vgg19 import Precision, Vgg19
 from .weights import Weights
 

@@ -12,9 +12,9 @@ from styleserve.contract import LossScale
 
 from . import adam, lbfgs
 from .architecture import CONV_LAYERS
-from .interruptible import uninlined
 from .losses import LossWeights, Targets, make_targets, style_transfer_losses
 from .spectrum import smoothing
+from .uninlined import uninlined
 from .vgg19 import Vgg19
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 import tensorflow as tf
 
 from .architecture import IMAGENET_BGR_MEANS, layers_up_to
-from .interruptible import interruptible
+from .convolution import rectified_convolution
 from .weights import Weights
 
 Precision = Literal["float32", "bfloat16"]
@@ -60,8 +60,8 @@ class Vgg19(tf.Module):
         for layer in self._stack:
             if layer.pool:
                 x = tf.nn.max_pool2d(x, ksize=2, strides=2, padding="VALID")
-            x = tf.nn.conv2d(x, self._kernels[layer.name], strides=1, padding="SAME")
-            x = interruptible(tf.nn.relu(tf.nn.bias_add(x, self._biases[layer.name])))
+            kernel, bias = (tf.convert_to_tensor(own[layer.name]) for own in (self._kernels, self._biases))
+            x = rectified_convolution(x, kernel, bias)
             if layer.name in self.layers:
                 features[layer.name] = x
         return features

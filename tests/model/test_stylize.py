@@ -171,14 +171,14 @@ def test_no_pooling_is_derived_within_the_loop(model: StyleTransfer, name: str) 
     assert all(own.attr["_noinline"].b for own in deriving)
 
 
-def test_the_evaluation_can_be_stopped_behind_every_convolution(model: StyleTransfer) -> None:
+def test_the_evaluation_can_be_stopped_at_every_convolution(model: StyleTransfer) -> None:
     """A call of a function is where TensorFlow looks whether a step was cancelled: one a layer, there and back."""
     function: Any = model.stylizer.losses_and_gradient
     graph = function.get_concrete_function().graph.as_graph_def()
-    calls = [node for node in graph.node if node.op in ("PartitionedCall", "StatefulPartitionedCall")]
-    layers = len(layers_up_to(model.settings.layers))
-    assert [sum(node.op == op for node in graph.node) for op in ("Conv2D", "Conv2DBackpropInput")] == [layers, layers]
-    assert len(calls) == 2 * layers
+    operations = [node.op for node in graph.node]
+    calls = [op for op in operations if op in ("PartitionedCall", "StatefulPartitionedCall")]
+    assert len(calls) == 2 * len(layers_up_to(model.settings.layers))
+    assert not {"Conv2D", "Conv2DBackpropInput"} & set(operations)
 
 
 def test_describe_gives_what_the_contract_promises(model: StyleTransfer, rng: np.random.Generator) -> None:

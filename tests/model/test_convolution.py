@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from styleserve.model.convolution import rectified_convolution
+
+
+@pytest.mark.parametrize(("dtype", "rounding"), [("float32", 1e-6), ("bfloat16", 1e-2)])
+@pytest.mark.parametrize("shape", [(1, 16, 16), (2, 23, 17), (3, 1, 40), (1, 40, 1)], ids=str)
+def test_pieces_give_what_the_whole_gives(
+    dtype: str, rounding: float, shape: tuple[int, int, int], rng: np.random.Generator
+) -> None:
+    """The operation and its gradient, as TensorFlow's own do them in one."""
+    image = tf.cast(rng.standard_normal([*shape, 16]), dtype)
+    kernel = tf.cast(rng.standard_normal([3, 3, 16, 8]), dtype)
+    bias = tf.cast(rng.standard_normal([8]), dtype)
+    upstream = tf.cast(rng.standard_normal([*shape, 8]), dtype)
+    a_row = shape[2] * 3 * 3 * 16 * 8
+
+    def both(convolve: Callable[[], tf.Tensor]) -> list[np.ndarray[Any, Any]]:
+        with tf.GradientTape() as tape:
+            tape.watch(image)
+            result = convolve()
+        return [tf.cast(x, tf.float32).numpy() for x in (result, tape.gradient(result, image, upstream))]
+
+    expected = both(lambda: tf.nn.relu(tf.nn.conv2d(image, kernel, strides=1, padding="SAME") + bias))
+    # Whole; an example at a time; bands that divide the image, that do not, and of a row.
+    for piece in (10**10, shape[1] * a_row, 8 * a_row, 5 * a_row, 1):
+        for seen, right in zip(
+            both(partial(rectified_convolution, image, kernel, bias, piece=piece)), expected, strict=True
+        ):
+            np.testing.assert_allclose(seen, right, rtol=0, atol=rounding * np.abs(right).max(), err_msg=str(piece))
+
+
+def test_shapes_are_known_where_those_of_the_image_are() -> None:
+    kernel = tf.zeros([3, 3, 4, 6])
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 8, None, 4], tf.float32)], autograph=False)
+    def traced(image: tf.Tensor) -> tf.Tensor:
+        result = rectified_convolution(image, kernel, tf.zeros([6]))
+        assert result.shape.as_list() == [None, 8, None, 6]
+        (gradient,) = tf.gradients(result, image)
+        assert gradient.shape.as_list() == [None, 8, None, 4]
+        return gradient
+
+    assert traced(tf.zeros([1, 8, 3, 4])).shape == [1, 8, 3, 4]
