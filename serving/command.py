@@ -60,6 +60,15 @@ def serve(
     grace_s: Annotated[
         float, typer.Option(min=0, max=86_400, help="Seconds that running calls may go on after SIGTERM or Ctrl-C.")
     ] = 25.0,
+    max_request_bytes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=2**31 - 1,
+            help="Largest request in bytes; a larger one is refused before it is read.",
+            show_default="two full batches of the model's largest images, and at least 202 MB",
+        ),
+    ] = None,
     ssl_config_file: Annotated[
         Path | None, typer.Option(help="TLS: TensorFlow Serving's SSLConfig as a text proto, with PEM contents.")
     ] = None,
@@ -106,6 +115,7 @@ def serve(
             max_waiting=max_waiting,
             poll_s=poll_s,
             grace_s=grace_s,
+            max_request_bytes=max_request_bytes,
             ssl_config_file=ssl_config_file,
             token_file=token_file,
             allow_plain_token=allow_plain_token,

@@ -42,6 +42,9 @@ GRACE_S = 25.0
 
 A_DAY_S = 86_400.0
 
+MOST_BYTES = 2**31 - 1
+"""More gRPC cannot be told."""
+
 FAREWELL_S = 3.0
 """After the grace: to stop what still runs, milliseconds, and to tell clients and watchers, whose lines may be slow."""
 
@@ -72,7 +75,8 @@ class ServerSettings:
         poll_s: seconds between two looks for new versions.
         grace_s: seconds that running calls may go on after the server was told to stop. Whatever stops the process
             has to wait five more before it kills.
-        max_request_bytes: largest request; None for what suits the model that is there at the start.
+        max_request_bytes: largest request, of any method; a larger one is refused before it is read. None is two full
+            batches of the largest images of the model that is there at the start, and no less than 202 MB.
         ssl_config_file: TensorFlow Serving's SSLConfig as a text proto, for TLS; None is plain text.
         token_file: tokens, a line each, of which every call but those of health has to bring one; None asks for none.
         allow_plain_token: whether tokens may come unencrypted over other addresses than loopback.
@@ -114,6 +118,8 @@ class ServerSettings:
             raise ValueError(f"poll_s is {self.poll_s}; it must be above 0, and no more than a day ({A_DAY_S:g})")
         if not 0 <= self.grace_s <= A_DAY_S:
             raise ValueError(f"grace_s is {self.grace_s}; it must not be negative, nor more than a day ({A_DAY_S:g})")
+        if self.max_request_bytes is not None and not 1 <= self.max_request_bytes <= MOST_BYTES:
+            raise ValueError(f"max_request_bytes is {self.max_request_bytes}; it must be from 1 to {MOST_BYTES}")
 
     @property
     def slots(self) -> int:
@@ -313,8 +319,8 @@ class EmbeddedServer:
     def _max_request_bytes(self) -> int:
         if self._settings.max_request_bytes is not None:
             return self._settings.max_request_bytes
-        # 2^31 - 1 is the most that gRPC can be told.
-        return min(max([MAX_REQUEST_BYTES, *(each.images_bytes + 2**20 for each in self._manager.limits())]), 2**31 - 1)
+        batches = (each.images_bytes + 2**20 for each in self._manager.limits())
+        return min(max([MAX_REQUEST_BYTES, *batches]), MOST_BYTES)
 
     def _models_changed(self) -> None:
         self._report_health()
