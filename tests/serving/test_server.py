@@ -29,6 +29,7 @@ from benchmarks.server import served
 from styleserve.contract import DEFAULT_MODEL_NAME
 from styleserve.serving import EmbeddedServer, ServerSettings, StartError, manager
 from styleserve.serving.command import EXIT_START_FAILED, register, serve
+from styleserve.serving.lifecycle import LoadRetries
 
 Make = Callable[..., Any]
 ROOT = Path(__file__).resolve().parents[2]
@@ -222,15 +223,17 @@ def test_threads_are_gone_after_the_stop(stand_in_base: Path) -> None:
 
 def test_the_commands_defaults_are_those_of_the_settings() -> None:
     parameters = inspect.signature(serve).parameters
-    for name in ("host", "port", "poll_s", "grace_s", "max_request_bytes"):
+    names = ("host", "port", "poll_s", "grace_s", "max_request_bytes")
+    for name in (*names, "max_num_load_retries", "load_retry_interval_micros"):
         assert parameters[name].default == getattr(ServerSettings(), name)
 
 
 OUT_OF_RANGE = [{"port": 70_000}, {"max_calls": 0}, {"poll_s": 0.0}, {"poll_s": float("nan")}, {"grace_s": -1.0}]
-TOO_MUCH_OR_LITTLE = [{"grace_s": float("inf")}, {"max_request_bytes": 0}, {"max_request_bytes": 2**31}]
+TOO_MUCH = [{"grace_s": float("inf")}, {"max_request_bytes": 2**31}, {"load_retry_interval_micros": 86_400_000_001}]
+TOO_LITTLE = [{"max_request_bytes": 0}, {"max_num_load_retries": -1}, {"load_retry_interval_micros": -1}]
 
 
-@pytest.mark.parametrize("fields", [*OUT_OF_RANGE, *TOO_MUCH_OR_LITTLE])
+@pytest.mark.parametrize("fields", [*OUT_OF_RANGE, *TOO_MUCH, *TOO_LITTLE])
 def test_settings_out_of_range(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(fields))):
         ServerSettings(**fields)
@@ -251,6 +254,20 @@ def test_the_command_without_a_model(tmp_path: Path) -> None:
     assert result.exit_code == EXIT_START_FAILED
     assert "Export a model first" in result.output
     assert "Traceback" not in result.output
+
+
+def test_retries_of_the_command(stand_in_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[EmbeddedServer] = []
+
+    def fail(server: EmbeddedServer) -> None:
+        started.append(server)
+        raise StartError("enough")
+
+    monkeypatch.setattr(EmbeddedServer, "start", fail)
+    options = ["--max-num-load-retries=7", "--load-retry-interval-micros=1500000"]
+    CliRunner().invoke(_app(), ["serve", "--model-base-path", str(stand_in_base), *options])
+    (server,) = started
+    assert server._manager._retries == LoadRetries(7, 1.5)
 
 
 def test_ctrl_c_before_it_serves(stand_in_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
