@@ -57,9 +57,24 @@ def serve(
     poll_s: Annotated[
         float, typer.Option(min=0.01, max=86_400, help="Seconds between two looks for new versions.")
     ] = 1.0,
+    max_num_load_retries: Annotated[
+        int, typer.Option(min=0, help="Tries after the first one, for a version that does not load; at the start none.")
+    ] = 5,
+    load_retry_interval_micros: Annotated[
+        int, typer.Option(min=0, max=86_400_000_000, help="Microseconds from a failure to the next try.")
+    ] = 60_000_000,
     grace_s: Annotated[
         float, typer.Option(min=0, max=86_400, help="Seconds that running calls may go on after SIGTERM or Ctrl-C.")
     ] = 25.0,
+    max_request_bytes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=2**31 - 1,
+            help="Largest request in bytes; a larger one is refused before it is read.",
+            show_default="two full batches of the model's largest images, and at least 202 MB",
+        ),
+    ] = None,
     ssl_config_file: Annotated[
         Path | None, typer.Option(help="TLS: TensorFlow Serving's SSLConfig as a text proto, with PEM contents.")
     ] = None,
@@ -105,7 +120,10 @@ def serve(
             max_calls=max_calls,
             max_waiting=max_waiting,
             poll_s=poll_s,
+            max_num_load_retries=max_num_load_retries,
+            load_retry_interval_micros=load_retry_interval_micros,
             grace_s=grace_s,
+            max_request_bytes=max_request_bytes,
             ssl_config_file=ssl_config_file,
             token_file=token_file,
             allow_plain_token=allow_plain_token,

@@ -1,19 +1,25 @@
 """Loads, swaps and unloads versions: what is on disk and in the configuration becomes what is served.
 
-A version is loaded and warmed up before it takes a call. The one before it is unloaded when its last call has ended. A
-version that fails to load stays dead until its number changes, and the old one goes on serving; so it does while the
-disk cannot be read.
+A version is loaded and warmed up before it takes a call. The one before it is unloaded when its last call has ended,
+and goes on serving while the new one does not load, or the disk cannot be read.
+
+A version that does not load is tried again, as often and as far apart as TensorFlow Serving does it: a disk may have
+been away, memory short, a copy not complete. Until the next try it is LOADING; after the last one it is dead until it
+goes and comes back, or has a new number. TensorFlow Serving, as it comes, waits for the try and loads nothing else
+meanwhile; here it is made at a later look, after what is new was loaded. A configuration is answered at the first
+failure.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from tensorflow_serving.apis import get_model_status_pb2, model_pb2
@@ -22,6 +28,7 @@ from styleserve.memory import give_back_freed_memory
 
 from .call import OpenCalls
 from .errors import LoadError, NotFoundError, PreconditionError, RequestError, ServingError
+from .lifecycle import AVAILABLE, END, LOADING, UNLOADING, LoadRetries, Version
 from .limits import ModelLimits
 from .servable import Servable, SessionSettings
 from .versions import ModelConfig
@@ -30,27 +37,7 @@ from .warmup import warm_up
 
 logger = logging.getLogger(__name__)
 
-_START = get_model_status_pb2.ModelVersionStatus.START
-_LOADING = get_model_status_pb2.ModelVersionStatus.LOADING
-_AVAILABLE = get_model_status_pb2.ModelVersionStatus.AVAILABLE
-_UNLOADING = get_model_status_pb2.ModelVersionStatus.UNLOADING
-_END = get_model_status_pb2.ModelVersionStatus.END
-
-
-@dataclass(eq=False)
-class _Version:
-    """A version's way from START to END. `calls` counts those inside."""
-
-    model: str
-    number: int
-    path: Path
-    state: int = _START
-    error: LoadError | None = None
-    servable: Servable | None = None
-    calls: int = 0
-
-
-_Table = dict[str, dict[int, _Version]]
+_Table = dict[str, dict[int, Version]]
 
 
 class ModelManager:
@@ -61,6 +48,8 @@ class ModelManager:
         on_change: called after any version started or stopped to serve.
         on_load: called after any attempt to load a SavedModel, with its path, the seconds it took, and whether it
             succeeded.
+        retries: how often a version that does not load is tried again.
+        clock: seconds, from which the time between tries is told.
     """
 
     def __init__(
@@ -68,19 +57,24 @@ class ModelManager:
         settings: SessionSettings,
         on_change: Callable[[], None] = lambda: None,
         on_load: Callable[[Path, float, bool], None] = lambda _path, _seconds, _success: None,
+        retries: LoadRetries | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._on_change = on_change
         self._on_load = on_load
+        self._retries = retries or LoadRetries()
+        self._clock = clock
         self._lock = threading.Lock()  # guards the table; never held while loading
         self._changing = threading.Lock()  # one poll or reload at a time
         self._configs: dict[str, ModelConfig] = {}
         self._table: _Table = {}
         self._looks = Looks()
+        self._wanted: Wanted = {}  # by the configuration in force, at the last look
         self._closed = threading.Event()
         self._refusal: ServingError | None = None  # of whoever wants something loaded
         self._warm_ups = OpenCalls()
-        self._unloaded = threading.Event()  # a version was, since memory was last given back
+        self._freed = threading.Event()  # a version's memory was, and not given back since
         self._poller: threading.Thread | None = None
 
     def watch(self, every_s: float) -> None:
@@ -112,10 +106,14 @@ class ModelManager:
         with self._changing:
             if self._closed.is_set():
                 return
-            wanted = self._looks.wanted(self._configs.values(), self._paths_serving)
-            for version in self._load_missing(wanted):
-                self._publish([version])
-            self._retire(wanted)
+            self._wanted = self._looks.wanted(self._configs.values(), self._paths_serving)
+            self._give_up_unwanted()
+            new, due = self._missing(self._wanted)
+            # What failed before comes last: what is new does not wait for it, nor what is old to be unloaded.
+            for versions in (new, due):
+                for version in self._loaded(versions):
+                    self._publish([version])
+                self._retire(self._wanted)
 
     def reload(self, configs: Mapping[str, ModelConfig]) -> None:
         """Changes to a new configuration when all of it is ready, or leaves the old one as it is.
@@ -129,15 +127,18 @@ class ModelManager:
             self._go_on_loading()
             self._forget()
             wanted = wanted_anew(configs.values())
-            staged = list(self._load_missing(wanted))
+            staged = list(self._loaded(itertools.chain(*self._missing(wanted))))
             try:
                 self._go_on_loading()
                 self._check(configs, wanted, staged)
             except ServingError:
                 self._discard(staged)
+                self._give_up_unwanted()
                 raise
             self._publish(staged)
             self._configs = dict(configs)  # after that, so that a label never names what does not serve yet
+            self._wanted = wanted
+            self._give_up_unwanted()
             self._retire(wanted)
 
     @contextmanager
@@ -173,7 +174,7 @@ class ModelManager:
             if not versions:
                 raise NotFoundError(f"Could not find any versions of model {spec.name}")
             numbers = sorted(versions, reverse=True) if number is None else [number]
-            return [_status(versions[number]) for number in numbers]
+            return [versions[number].status() for number in numbers]
 
     def serving(self) -> dict[str, list[int]]:
         """Versions of each model that take calls."""
@@ -196,9 +197,9 @@ class ModelManager:
     def _watch(self, every_s: float) -> None:
         while not self._closed.wait(every_s):
             self._poll_and_outlive()
-            # Here, and not where it is unloaded: that may be the thread of its last call, whose client waits.
-            if self._unloaded.is_set():
-                self._unloaded.clear()
+            # Here, and not where a version is unloaded: that may be the thread of its last call, whose client waits.
+            if self._freed.is_set():
+                self._freed.clear()
                 give_back_freed_memory()
 
     def _poll_and_outlive(self) -> None:
@@ -207,13 +208,13 @@ class ModelManager:
         except Exception:  # whatever a disk or a file can do, the next look may be fine
             logger.exception("looking for new versions failed")
 
-    def _find(self, spec: model_pb2.ModelSpec) -> tuple[_Version, Servable]:
+    def _find(self, spec: model_pb2.ModelSpec) -> tuple[Version, Servable]:
         number = self._number(spec)
         versions = self._table.get(spec.name, {})
-        available = [item for item, version in versions.items() if version.state == _AVAILABLE]
+        available = [item for item, version in versions.items() if version.state == AVAILABLE]
         wanted = max(available, default=None) if number is None else number
         version = None if wanted is None else versions.get(wanted)
-        if version is None or version.state != _AVAILABLE or version.servable is None:
+        if version is None or version.state != AVAILABLE or version.servable is None:
             which = f"Latest({spec.name})" if number is None else f"Specific({spec.name}, {number})"
             raise NotFoundError(f"Servable not found for request: {which}")
         return version, version.servable
@@ -233,31 +234,52 @@ class ModelManager:
         if self._refusal is not None:
             raise self._refusal
 
-    def _serving(self, model: str) -> list[_Version]:
-        return [version for version in self._table.get(model, {}).values() if version.state == _AVAILABLE]
+    def _serving(self, model: str) -> list[Version]:
+        return [version for version in self._table.get(model, {}).values() if version.state == AVAILABLE]
 
     def _paths_serving(self, model: str) -> dict[int, Path]:
         with self._lock:
             return {version.number: version.path for version in self._serving(model)}
 
-    def _load_missing(self, wanted: Wanted) -> Iterator[_Version]:
-        for name, paths in wanted.items():
-            for number, path in paths.items():
-                if self._closed.is_set():
-                    return
-                with self._lock:
-                    known = self._table.setdefault(name, {}).get(number)
-                    if known and known.path == path and (known.error or known.state == _AVAILABLE):
+    def _missing(self, wanted: Wanted) -> tuple[list[Version], list[Version]]:
+        """Of the versions that are wanted, those that are new, and those that did not load and are due again."""
+        new: list[Version] = []
+        due: list[Version] = []
+        now = self._clock()
+        with self._lock:
+            for name, paths in wanted.items():
+                table = self._table.setdefault(name, {})
+                for number, path in paths.items():
+                    known = table.get(number)
+                    if known is not None and known.path == path and (known.error or known.state == AVAILABLE):
+                        if known.is_due(now):
+                            due.append(known)
                         continue
-                    version = _Version(name, number, path)
-                    if known is None or known.state == _END:
-                        self._table[name][number] = version
-                if self._load(version):
-                    yield version
+                    version = Version(name, number, path)
+                    if known is None or known.error or known.state == END:
+                        table[number] = version
+                    new.append(version)
+        return new, due
 
-    def _load(self, version: _Version) -> bool:
-        name = f"model {version.model}, version {version.number}"
-        version.state = _LOADING
+    def _loaded(self, versions: Iterable[Version]) -> Iterator[Version]:
+        """Those that load, each when it has."""
+        for version in versions:
+            if self._closed.is_set():
+                return
+            if self._load(version):
+                yield version
+
+    def _give_up_unwanted(self) -> None:
+        """Of versions that did not load, those that are not wanted any more wait for nothing."""
+        with self._lock:
+            for model, versions in self._table.items():
+                for number, version in versions.items():
+                    if version.error is not None and self._wanted.get(model, {}).get(number) != version.path:
+                        version.given_up()
+
+    def _load(self, version: Version) -> bool:
+        retry = f" at retry {version.failures} of {self._retries.most}" if version.failures else ""
+        version.state = LOADING
         servable = None
         began = time.monotonic()
         try:
@@ -268,39 +290,42 @@ class ModelManager:
             self._go_on_loading()
         except Exception as error:  # a broken version must not stop the poller, whatever TensorFlow makes of it
             if error is self._refusal:
-                logger.info("%s is given up while it loads: %s", name, error)
+                logger.info("%s is given up while it loads: %s", version, error)
             else:
-                logger.error("%s does not load: %s", name, error)
+                logger.error("%s does not load%s: %s", version, retry, error)
             if servable is None:
                 self._on_load(version.path, time.monotonic() - began, False)
             else:
                 servable.close()
             with self._lock:
                 # A new one: the one that was raised holds the graph that was being loaded, by its traceback.
-                version.error = LoadError(str(error))
-                version.state = _END
+                version.failed(LoadError(str(error)), self._clock(), self._retries)
+                if error is self._refusal:
+                    version.state = END
+            self._freed.set()
             return False
-        logger.info("%s is loaded; %d warm-up requests replayed", name, requests)
-        version.servable = servable
+        logger.info("%s is loaded; %d warm-up requests replayed", version, requests)
+        with self._lock:
+            version.servable, version.error, version.failures = servable, None, 0
         return True
 
-    def _publish(self, versions: Iterable[_Version]) -> None:
+    def _publish(self, versions: Iterable[Version]) -> None:
         for version in versions:
             with self._lock:
                 table = self._table.setdefault(version.model, {})
                 before = table.get(version.number)
-                version.state = _AVAILABLE
+                version.state = AVAILABLE
                 table[version.number] = version
                 if before is not None and before is not version and before.servable is not None:
-                    before.state = _UNLOADING
+                    before.state = UNLOADING
             if before is not None:
                 self._unload_if_idle(before)
             self._on_change()
 
-    def _discard(self, versions: Iterable[_Version]) -> None:
+    def _discard(self, versions: Iterable[Version]) -> None:
         for version in versions:
             with self._lock:
-                version.state = _UNLOADING
+                version.state = UNLOADING
             self._unload_if_idle(version)
 
     def _forget(self) -> None:
@@ -308,12 +333,12 @@ class ModelManager:
         with self._lock:
             for model in self._table.keys() - self._configs.keys():
                 versions = self._table[model]
-                for number in [number for number, version in versions.items() if version.state == _END]:
+                for number in [number for number, version in versions.items() if version.state == END]:
                     del versions[number]
                 if not versions:
                     del self._table[model]
 
-    def _check(self, configs: Mapping[str, ModelConfig], wanted: Wanted, staged: Iterable[_Version]) -> None:
+    def _check(self, configs: Mapping[str, ModelConfig], wanted: Wanted, staged: Iterable[Version]) -> None:
         ready = {name: self._ready(config, wanted[name], staged) for name, config in configs.items()}
         missing = {name: self._why_none(name, wanted[name]) for name in configs if not ready[name]}
         if missing:
@@ -326,7 +351,7 @@ class ModelManager:
                         f"which is not currently available for inference (label {label})"
                     )
 
-    def _ready(self, config: ModelConfig, wanted: Mapping[int, Path], staged: Iterable[_Version]) -> set[int]:
+    def _ready(self, config: ModelConfig, wanted: Mapping[int, Path], staged: Iterable[Version]) -> set[int]:
         """Versions that would serve."""
         serving = self._paths_serving(config.name)
         ready = {version.number for version in staged if version.model == config.name}
@@ -344,7 +369,7 @@ class ModelManager:
         return "; ".join(errors) or "see the server's log"
 
     def _retire(self, wanted: Wanted) -> None:
-        retired: list[_Version] = []
+        retired: list[Version] = []
         with self._lock:
             for model in self._table:
                 asked, serving = wanted.get(model, {}), self._serving(model)
@@ -353,29 +378,21 @@ class ModelManager:
                 if asked and len(replaced) == len(serving):
                     continue
                 for version in replaced:
-                    version.state = _UNLOADING
+                    version.state = UNLOADING
                 retired += replaced
         for version in retired:
-            logger.info("model %s, version %d takes no more calls", version.model, version.number)
+            logger.info("%s takes no more calls", version)
             self._unload_if_idle(version)
         if retired:
             self._on_change()
 
-    def _unload_if_idle(self, version: _Version) -> None:
+    def _unload_if_idle(self, version: Version) -> None:
         with self._lock:
-            if version.state != _UNLOADING or version.calls:
+            if version.state != UNLOADING or version.calls:
                 return
-            version.state = _END
+            version.state = END
             servable, version.servable = version.servable, None
         if servable is not None:
             servable.close()
-            self._unloaded.set()
-            logger.info("model %s, version %d is unloaded", version.model, version.number)
-
-
-def _status(version: _Version) -> get_model_status_pb2.ModelVersionStatus:
-    status = get_model_status_pb2.ModelVersionStatus(version=version.number, state=version.state)
-    if version.error is not None:
-        status.status.error_code = version.error.code.value[0]
-        status.status.error_message = version.error.message
-    return status
+            self._freed.set()
+            logger.info("%s is unloaded", version)

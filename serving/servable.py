@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 from collections.abc import Generator, Iterable
@@ -22,6 +23,7 @@ from .call import Call
 from .effort import pixel_steps, steps_done
 from .errors import CancelledError, DeadlineError, GraphError, LoadError, PreconditionError
 from .limits import ModelLimits
+from .output_sets import OutputSets
 from .signature import Array, Signature
 from .stop_switch import DEVICE_COUNT, StopSwitch
 from .tensors import fill_proto
@@ -106,8 +108,12 @@ class Servable:
                 self._definitions = meta_graph.signature_def
                 self.signatures = {name: Signature(name, item) for name, item in self._definitions.items()}
                 callable_ones = [signature for signature in self.signatures.values() if signature.callable]
-                outputs = (output.tensor_name for signature in callable_ones for output in signature.outputs.values())
-                self._switch = StopSwitch(outputs, settings.max_calls)
+                outputs = {
+                    signature.name: [output.tensor_name for output in signature.outputs.values()]
+                    for signature in callable_ones
+                }
+                self._output_sets = OutputSets(outputs)
+                self._switch = StopSwitch(itertools.chain(*outputs.values()), settings.max_calls)
             graph.finalize()
             # The session prepares these ops at their first use; the first call to be stopped should not wait for that.
             self._switch.stop(self._session, [""], 0)
@@ -172,7 +178,9 @@ class Servable:
         Raises:
             ServingError: the model failed, or the call was stopped.
         """
-        return [np.asarray(value) for value in self._run(list(work.fetches.values()), work.feeds, call, slot)]
+        names = list(self._output_sets.to_fetch(work.signature.name, work.fetches.values()))
+        values = dict(zip(names, self._run(names, work.feeds, call, slot), strict=True))
+        return [np.asarray(values[name]) for name in work.fetches.values()]
 
     def answer(
         self, request: predict_pb2.PredictRequest, work: Work, values: Iterable[Array]

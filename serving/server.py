@@ -23,6 +23,7 @@ from .batching_settings import BatchingSettings
 from .call import OpenCalls
 from .errors import ServingError, StartError, UnavailableError
 from .health import Health
+from .lifecycle import LoadRetries
 from .listener import Listener, address_of, check_port, most_connections
 from .log_format import log_call
 from .manager import ModelManager
@@ -41,6 +42,9 @@ GRACE_S = 25.0
 """Calls take tens of seconds, and Kubernetes kills 30 s after SIGTERM unless told otherwise."""
 
 A_DAY_S = 86_400.0
+
+MOST_BYTES = 2**31 - 1
+"""More gRPC cannot be told."""
 
 FAREWELL_S = 3.0
 """After the grace: to stop what still runs, milliseconds, and to tell clients and watchers, whose lines may be slow."""
@@ -70,9 +74,13 @@ class ServerSettings:
         max_waiting: Predict calls that wait for those to end; the next one is refused. None is as many as let 4 long
             calls for each core in, TensorFlow Serving's bound, with the places that are kept for short ones beside.
         poll_s: seconds between two looks for new versions.
+        max_num_load_retries: tries after the first one, for a version that does not load while the server runs; at the
+            start there is none.
+        load_retry_interval_micros: microseconds from a failure to the next try, which is made at the next look.
         grace_s: seconds that running calls may go on after the server was told to stop. Whatever stops the process
             has to wait five more before it kills.
-        max_request_bytes: largest request; None for what suits the model that is there at the start.
+        max_request_bytes: largest request, of any method; a larger one is refused before it is read. None is two full
+            batches of the largest images of the model that is there at the start, and no less than 202 MB.
         ssl_config_file: TensorFlow Serving's SSLConfig as a text proto, for TLS; None is plain text.
         token_file: tokens, a line each, of which every call but those of health has to bring one; None asks for none.
         allow_plain_token: whether tokens may come unencrypted over other addresses than loopback.
@@ -92,6 +100,8 @@ class ServerSettings:
     max_calls: int | None = None
     max_waiting: int | None = None
     poll_s: float = 1.0
+    max_num_load_retries: int = 5
+    load_retry_interval_micros: int = 60_000_000
     grace_s: float = GRACE_S
     max_request_bytes: int | None = None
     ssl_config_file: Path | None = None
@@ -112,8 +122,17 @@ class ServerSettings:
             raise ValueError(f"max_waiting is {self.max_waiting}; it must not be negative")
         if not 0 < self.poll_s <= A_DAY_S:  # NaN is in no range
             raise ValueError(f"poll_s is {self.poll_s}; it must be above 0, and no more than a day ({A_DAY_S:g})")
+        if self.max_num_load_retries < 0:
+            raise ValueError(f"max_num_load_retries is {self.max_num_load_retries}; it must not be negative")
+        if not 0 <= self.load_retry_interval_micros <= A_DAY_S * 1e6:
+            raise ValueError(
+                f"load_retry_interval_micros is {self.load_retry_interval_micros}; it must not be negative, nor more "
+                f"than a day ({A_DAY_S * 1e6:.0f})"
+            )
         if not 0 <= self.grace_s <= A_DAY_S:
             raise ValueError(f"grace_s is {self.grace_s}; it must not be negative, nor more than a day ({A_DAY_S:g})")
+        if self.max_request_bytes is not None and not 1 <= self.max_request_bytes <= MOST_BYTES:
+            raise ValueError(f"max_request_bytes is {self.max_request_bytes}; it must be from 1 to {MOST_BYTES}")
 
     @property
     def slots(self) -> int:
@@ -156,7 +175,8 @@ class EmbeddedServer:
         self._metrics = Metrics(lambda: self._turns.running, lambda: self._turns.waiting)
         batching = self._settings.batching
         slots = self._settings.slots + (batching.num_batch_threads if batching else 0)
-        self._manager = ModelManager(SessionSettings(slots), self._models_changed, self._metrics.loaded)
+        retries = LoadRetries(self._settings.max_num_load_retries, self._settings.load_retry_interval_micros / 1e6)
+        self._manager = ModelManager(SessionSettings(slots), self._models_changed, self._metrics.loaded, retries)
         self._batcher: Batcher | None = None
         self._calls = OpenCalls()
         self._credentials: grpc.ServerCredentials | None = None
@@ -313,8 +333,8 @@ class EmbeddedServer:
     def _max_request_bytes(self) -> int:
         if self._settings.max_request_bytes is not None:
             return self._settings.max_request_bytes
-        # 2^31 - 1 is the most that gRPC can be told.
-        return min(max([MAX_REQUEST_BYTES, *(each.images_bytes + 2**20 for each in self._manager.limits())]), 2**31 - 1)
+        batches = (each.images_bytes + 2**20 for each in self._manager.limits())
+        return min(max([MAX_REQUEST_BYTES, *batches]), MOST_BYTES)
 
     def _models_changed(self) -> None:
         self._report_health()

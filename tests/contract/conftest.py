@@ -137,9 +137,18 @@ def _embedded(
     max_calls: int = EMBEDDED_CALLS,
     max_waiting: int | None = None,
     batching: BatchingSettings | None = None,
+    retries: int = 0,
+    retry_interval_micros: int = 0,
 ) -> Generator[Target]:
     settings = ServerSettings(
-        port=0, max_calls=max_calls, max_waiting=max_waiting, poll_s=0.1, grace_s=0.0, batching=batching
+        port=0,
+        max_calls=max_calls,
+        max_waiting=max_waiting,
+        poll_s=0.1,
+        max_num_load_retries=retries,
+        load_retry_interval_micros=retry_interval_micros,
+        grace_s=0.0,
+        batching=batching,
     )
     with EmbeddedServer(base_path, settings=settings) as server:
         target = Target(server.address, base_path, embedded=True)
@@ -164,7 +173,8 @@ def _real(base_path: Path, log: Path, *flags: str) -> Generator[Target]:
         "--tensorflow_inter_op_parallelism=8",
         "--file_system_poll_wait_seconds=1",
         "--enable_profiler=false",
-        *flags,
+        "--max_num_load_retries=0",
+        *flags,  # the last one of a name counts
     ]
     with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process:
         try:
@@ -215,6 +225,22 @@ def fresh(request: pytest.FixtureRequest, add_version: Callable[[int], Path], tm
     base_path = add_version(1).parent
     add_version(2)
     with _embedded(base_path) if request.param == "embedded" else _real(base_path, tmp_path / "log") as target:
+        yield target
+
+
+@pytest.fixture(params=["embedded", "real"])
+def trying_again(
+    request: pytest.FixtureRequest, add_version: Callable[[int], Path], tmp_path: Path
+) -> Iterator[Target]:
+    """A server of the test's own that tries again and again, with version 1."""
+    base_path = add_version(1).parent
+    retries, interval = 10_000, 200_000
+    flags = (f"--max_num_load_retries={retries}", f"--load_retry_interval_micros={interval}")
+    with (
+        _embedded(base_path, retries=retries, retry_interval_micros=interval)
+        if request.param == "embedded"
+        else _real(base_path, tmp_path / "log", *flags)
+    ) as target:
         yield target
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 WaitUntil = Callable[[Callable[[], bool]], None]
 
+LOADING = get_model_status_pb2.ModelVersionStatus.LOADING
 END = get_model_status_pb2.ModelVersionStatus.END
+UNSEEN = get_model_status_pb2.ModelVersionStatus()
 
 
 def _policy(**fields: Any) -> Any:
@@ -67,10 +70,26 @@ def test_a_new_version_takes_over_with_no_failed_call(
 
 def test_a_broken_version_leaves_the_old_one_serving(fresh: Target, wait_until: WaitUntil) -> None:
     (fresh.base_path / "3").mkdir()
-    wait_until(lambda: fresh.states().get(3, get_model_status_pb2.ModelVersionStatus()).state == END)
+    wait_until(lambda: fresh.states().get(3, UNSEEN).state == END)
     assert fresh.states()[3].status.error_code != 0
     assert fresh.predict(fresh.images(steps=0)).model_spec.version.value == 2
     assert fresh.available() == {2}
+
+
+def test_a_version_that_is_copied_slowly(trying_again: Target, tmp_path: Path, wait_until: WaitUntil) -> None:
+    """While it does not load it is LOADING, and the old one serves."""
+    whole = shutil.copytree(trying_again.base_path / "1", tmp_path / "whole")
+    copy = trying_again.base_path / "3"
+    copy.mkdir()
+    wait_until(lambda: trying_again.states().get(3, UNSEEN).state == LOADING)
+    assert trying_again.predict(trying_again.images(steps=0)).model_spec.version.value == 1
+    assert trying_again.states()[3].state == LOADING
+    for part in sorted(
+        whole.iterdir(), key=lambda part: part.name == "saved_model.pb"
+    ):  # what is read first comes last
+        part.rename(copy / part.name)
+    wait_until(lambda: trying_again.available() == {3})
+    assert trying_again.predict(trying_again.images(steps=0)).model_spec.version.value == 3
 
 
 def test_a_staging_directory_is_not_a_version(

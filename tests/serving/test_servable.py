@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,9 +12,12 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2
 
+from styleserve.contract import SERVING_DEFAULT
 from styleserve.serving.call import Call
 from styleserve.serving.errors import CancelledError, DeadlineError, GraphError, LoadError
+from styleserve.serving.output_sets import MOST_SETS
 from styleserve.serving.servable import Servable, SessionSettings
 from styleserve.serving.warmup import warm_up
 
@@ -103,6 +107,42 @@ def test_giving_up_stops_one_call_and_not_its_neighbour(servable: Servable, requ
     assert "neighbour" not in outcomes
     threads[1].join()
     assert outcomes["neighbour"][0] is DeadlineError
+
+
+class Many(tf.Module):
+    """`x` times 0, 1, 2 and so on, each an output of its own."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    def multiples(self, x: Any) -> dict[str, Any]:
+        return {f"times_{factor}": x * float(factor) for factor in range(5)}
+
+
+def test_sets_of_outputs_without_end(tmp_path: Path) -> None:
+    """The session keeps a graph for each set that it ever fetched; every client gets what it asks for all the same."""
+    module = Many()
+    tf.saved_model.save(module, str(tmp_path / "1"), signatures={SERVING_DEFAULT: module.multiples})
+    servable = Servable(tmp_path / "1", 1, SessionSettings(max_calls=1))
+    fetched: set[tuple[str, ...]] = set()
+    run = servable._session.run
+
+    def note(fetches: Any, *args: Any, **options: Any) -> Any:
+        if isinstance(fetches, list) and isinstance(fetches[0], list):  # a step, and not what stops one
+            fetched.add(tuple(fetches[0]))
+        return run(fetches, *args, **options)
+
+    servable._session.run = note  # pyright: ignore[reportAttributeAccessIssue]
+    names = [f"times_{factor}" for factor in range(5)]
+    wanted = [each for size in range(1, 6) for each in itertools.permutations(names, size)]
+    for each in wanted:
+        request = predict_pb2.PredictRequest(output_filter=each)
+        request.inputs["x"].CopyFrom(tf.make_tensor_proto([2.0], tf.float32))
+        outputs = servable.predict(request, Call(), slot=0).outputs
+        expected = {name: 2.0 * int(name[-1]) for name in each}
+        assert {name: float(tf.make_ndarray(value)[0]) for name, value in outputs.items()} == expected
+    servable.close()
+    assert len(wanted) == 325
+    assert len(fetched) == MOST_SETS
+    assert min(map(len, fetched)) == 1  # what is not asked for is not computed, as long as that costs nothing
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a SavedModel"], ids=["no file", "empty file", "other file"])

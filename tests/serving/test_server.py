@@ -25,9 +25,11 @@ from tensorflow_serving.apis import (
 )
 from typer.testing import CliRunner
 
+from benchmarks.server import served
 from styleserve.contract import DEFAULT_MODEL_NAME
 from styleserve.serving import EmbeddedServer, ServerSettings, StartError, manager
 from styleserve.serving.command import EXIT_START_FAILED, register, serve
+from styleserve.serving.lifecycle import LoadRetries
 
 Make = Callable[..., Any]
 ROOT = Path(__file__).resolve().parents[2]
@@ -221,14 +223,17 @@ def test_threads_are_gone_after_the_stop(stand_in_base: Path) -> None:
 
 def test_the_commands_defaults_are_those_of_the_settings() -> None:
     parameters = inspect.signature(serve).parameters
-    for name in ("host", "port", "poll_s", "grace_s"):
+    names = ("host", "port", "poll_s", "grace_s", "max_request_bytes")
+    for name in (*names, "max_num_load_retries", "load_retry_interval_micros"):
         assert parameters[name].default == getattr(ServerSettings(), name)
 
 
 OUT_OF_RANGE = [{"port": 70_000}, {"max_calls": 0}, {"poll_s": 0.0}, {"poll_s": float("nan")}, {"grace_s": -1.0}]
+TOO_MUCH = [{"grace_s": float("inf")}, {"max_request_bytes": 2**31}, {"load_retry_interval_micros": 86_400_000_001}]
+TOO_LITTLE = [{"max_request_bytes": 0}, {"max_num_load_retries": -1}, {"load_retry_interval_micros": -1}]
 
 
-@pytest.mark.parametrize("fields", [*OUT_OF_RANGE, {"grace_s": float("inf")}])
+@pytest.mark.parametrize("fields", [*OUT_OF_RANGE, *TOO_MUCH, *TOO_LITTLE])
 def test_settings_out_of_range(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(fields))):
         ServerSettings(**fields)
@@ -251,6 +256,20 @@ def test_the_command_without_a_model(tmp_path: Path) -> None:
     assert "Traceback" not in result.output
 
 
+def test_retries_of_the_command(stand_in_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[EmbeddedServer] = []
+
+    def fail(server: EmbeddedServer) -> None:
+        started.append(server)
+        raise StartError("enough")
+
+    monkeypatch.setattr(EmbeddedServer, "start", fail)
+    options = ["--max-num-load-retries=7", "--load-retry-interval-micros=1500000"]
+    CliRunner().invoke(_app(), ["serve", "--model-base-path", str(stand_in_base), *options])
+    (server,) = started
+    assert server._manager._retries == LoadRetries(7, 1.5)
+
+
 def test_ctrl_c_before_it_serves(stand_in_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stopped(_: object) -> None:
         raise KeyboardInterrupt
@@ -267,6 +286,27 @@ def test_front_door_and_command_leave_tensorflow_alone() -> None:
         "sys.exit('tensorflow' in sys.modules or 'tensorflow_serving' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+def test_the_largest_request_of_the_command(stand_in_base: Path, request_of: Make) -> None:
+    right, larger = request_of(steps=1), request_of(steps=1000)  # one more byte
+    most = right.ByteSize()
+    assert larger.ByteSize() == most + 1
+    option = f"--max-request-bytes={most}"
+    with served(stand_in_base, option) as server, grpc.insecure_channel(server.address) as channel:
+        assert _predict(channel, right).outputs
+        with pytest.raises(grpc.RpcError) as caught:
+            _predict(channel, larger)
+        assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert f"Received message larger than max ({most + 1} vs. {most})" in str(caught.value.details())
+        assert _predict(channel, right).outputs
+
+
+@pytest.mark.parametrize("value", ["0", "2147483648", "20MB"])
+def test_a_largest_request_that_cannot_be(stand_in_base: Path, value: str) -> None:
+    ran = CliRunner().invoke(_app(), ["serve", "--model-base-path", str(stand_in_base), "--max-request-bytes", value])
+    assert ran.exit_code == 2
+    assert "Invalid value for '--max-request-bytes'" in ran.output
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
