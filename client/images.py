@@ -82,7 +82,16 @@ class Picture:
 
         Args:
             size: width and height.
+
+        Raises:
+            ImageError: they are more pixels than a picture may have.
         """
+        width, height = size
+        if width * height > MAX_PIXELS:
+            raise ImageError(
+                f"{self.name} would be {width} x {height} = {width * height:,} pixels; {MAX_PIXELS:,} are allowed",
+                hint="Ask for a smaller size (--max-side).",
+            )
         # Pillow widens the triangle filter when it shrinks, which is `tf.image.resize(antialias=True)`.
         resized = self.image.resize(size, Image.Resampling.BILINEAR)
         return (np.asarray(resized, dtype=np.float32) / 255.0)[None]
