@@ -16,9 +16,10 @@ from styleserve import __version__, contract
 
 from . import printing
 from .batch_command import batch
+from .controls import Controls, allowed_range
 from .defaults import ADMIN_TIMEOUT_S
 from .errors import ModelNotReady, exit_codes
-from .options import AdminTimeout, Json, Timeout, loaded, with_client, with_settings
+from .options import AdminTimeout, Json, Timeout, loaded, or_unset, with_client, with_settings
 from .paint import stylize
 
 if TYPE_CHECKING:
@@ -45,17 +46,17 @@ def describe(
         int | None,
         typer.Option(
             metavar="N",
-            min=int(contract.MAX_SIDE.minimum),
-            help="Shrink the picture to this first.",
-            show_default=f"{contract.MAX_SIDE.tutorial}, or less if the model takes less",
+            help=f"Longest side that the picture is resized to first. Allowed: {allowed_range(contract.MAX_SIDE)}.",
+            show_default=f"{contract.MAX_SIDE.tutorial}, or less if the picture is smaller or the model takes less",
         ),
     ] = None,
     timeout: Timeout = None,
     as_json: Json = False,
 ) -> None:
     """Show what the network sees in IMAGE: statistics of each layer and of its Gram matrix."""
+    controls = Controls(max_side=or_unset(max_side))
     picture = loaded(image)
-    size = None if max_side is None else picture.size_within(min(max_side, max(picture.image.size)))
+    size = None if max_side is None else picture.size_within(controls.expected_max_side)
     with printing.spinner(f"Looking, on {client.server}"):
         found = client.describe(picture, size=size, timeout_s=timeout)
     if as_json:

@@ -82,7 +82,16 @@ class Picture:
 
         Args:
             size: width and height.
+
+        Raises:
+            ImageError: they are more pixels than a picture may have.
         """
+        width, height = size
+        if width * height > MAX_PIXELS:
+            raise ImageError(
+                f"{self.name} would be {width} x {height} = {width * height:,} pixels; {MAX_PIXELS:,} are allowed",
+                hint="Ask for a smaller size (--max-side).",
+            )
         # Pillow widens the triangle filter when it shrinks, which is `tf.image.resize(antialias=True)`.
         resized = self.image.resize(size, Image.Resampling.BILINEAR)
         return (np.asarray(resized, dtype=np.float32) / 255.0)[None]
@@ -215,7 +224,10 @@ def _png(image: Image.Image) -> bytes:
 def _eight_bit(image: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
     """Colours of 8 bits in the mode L, RGB or CMYK, and the alpha channel if there is one."""
     if image.mode.startswith("I") or image.mode == "F":
-        return _grey_levels(np.asarray(image), name), None
+        levels, clear = np.asarray(image), image.info.get("transparency")
+        # Pillow makes alpha channels of transparent colours, but not in these modes.
+        alpha = Image.fromarray(np.where(levels == clear, 0, 255).astype(np.uint8)) if isinstance(clear, int) else None
+        return _grey_levels(levels, name), alpha
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return image.convert("L") if image.mode == "LA" else rgba.convert("RGB"), rgba.getchannel("A")

@@ -9,7 +9,6 @@ from google.protobuf.message import DecodeError
 
 from styleserve import contract
 
-from .controls import Controls
 from .errors import BadReply, ImageError, NonFiniteResult
 from .images import Picture, picture_of_file
 from .protos import (
@@ -93,7 +92,7 @@ def losses(
     """
     table = output(reply, contract.LOSSES)
     # A server that joins requests sends as many rows as the longest of them has, behind our own nothing but NaN.
-    own = Controls().expected_steps if steps is None else steps
+    own = _rows_with_numbers(table) if steps is None else steps
     if np.isnan(table[own:]).all():
         table = table[:own]
     if steps is not None and len(table) != steps:
@@ -108,6 +107,12 @@ def losses(
             hint=f"Give {'a smaller learning rate or ' if adam else ''}smaller weights.",
         )
     return table
+
+
+def _rows_with_numbers(table: Floats) -> int:
+    """Rows up to the last that holds a number: of a picture that diverged the model sends none, but an error."""
+    found = np.flatnonzero(~np.isnan(table).all(axis=1))
+    return int(found[-1]) + 1 if found.size else len(table)
 
 
 def state(reply: PredictResponse) -> bytes:

@@ -5,6 +5,7 @@ This process is the client and never imports TensorFlow; exporting and serving a
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -35,6 +36,11 @@ STEPS: Final = 25
 CALIBRATION_STEPS: Final = 2
 FETCH_TIMEOUT_S: Final = 15.0
 """Python and Keras take a few seconds to start; what remains is for the download of the weights (80 MB)."""
+CACHED_TIMEOUT_S: Final = 60.0
+"""Where they are on disk; what it covers, Python, Keras and reading them, is long on a slow machine alone."""
+CACHED_NAME: Final = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
+CACHED_BYTES: Final = 4 * 20_024_384
+"""Of the numbers alone. A file that is smaller is what a download left that was cut short."""
 
 FETCH_WEIGHTS: Final = "from styleserve.model import imagenet_weights; imagenet_weights()"
 
@@ -76,9 +82,10 @@ def step(name: str, text: str) -> None:
 def choose_weights() -> str:
     """Says and returns which: "imagenet" where Keras has them or can fetch them in a few seconds, else "random"."""
     command = [sys.executable, "-c", FETCH_WEIGHTS]
+    timeout_s = CACHED_TIMEOUT_S if weights_are_cached() else FETCH_TIMEOUT_S
     with console.status("Looking for ImageNet weights"):
         try:
-            found = subprocess.run(command, capture_output=True, timeout=FETCH_TIMEOUT_S, check=False).returncode == 0  # noqa: S603
+            found = subprocess.run(command, capture_output=True, timeout=timeout_s, check=False).returncode == 0  # noqa: S603
         except subprocess.TimeoutExpired:
             found = False
     if found:
@@ -86,11 +93,20 @@ def choose_weights() -> str:
         return "imagenet"
     step(
         "Weights",
-        "untrained, from a seed, because ImageNet weights cannot be fetched quickly: everything runs as it would, "
+        "untrained, from a seed, because ImageNet weights cannot be had quickly: everything runs as it would, "
         "but the picture takes on the style's colours and grain, and little of its drawing. Judge no quality by it. "
         f'To have them: .venv/bin/python -c "{FETCH_WEIGHTS}"',
     )
     return "random"
+
+
+def weights_are_cached() -> bool:
+    """Whether Keras has the weights on disk, as far as their size tells."""
+    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras").expanduser()
+    try:
+        return (home / "models" / CACHED_NAME).stat().st_size >= CACHED_BYTES
+    except OSError:
+        return False
 
 
 def export(weights: str, base_path: Path) -> None:
@@ -100,7 +116,8 @@ def export(weights: str, base_path: Path) -> None:
         done = subprocess.run(styleserve(*command), capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode != 0:
         raise DemoError(f"styleserve export ended with {done.returncode}: {done.stderr}")
-    step("Export", f"version {Path(done.stdout.strip()).name}, checked; {done.stderr.splitlines()[0]}")
+    precision = next((line for line in done.stderr.splitlines() if line.startswith("precision:")), "")
+    step("Export", f"version {Path(done.stdout.strip()).name}, checked; {precision}")
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from styleserve.contract import Limits
 EXIT_EXPORT_FAILED = 1
 EXIT_STOPPED = 130
 
+_STOPPED = "stopped with Ctrl-C: nothing was published"
 _EPILOG = (
     "Exit codes: 0: Success. 1: The model could not be built, checked or written; nothing was published. "
     "2: Wrong usage. 130: Stopped with Ctrl-C."
@@ -115,6 +116,9 @@ def export(
         how = "in styleserve's repository, pip install --constraint requirements.lock '.[tensorflow]'"
         say(f"error: {error}. Exporting needs TensorFlow: {how}")
         raise typer.Exit(EXIT_EXPORT_FAILED) from error
+    except KeyboardInterrupt as error:  # TensorFlow takes seconds to import
+        say(_STOPPED)
+        raise typer.Exit(EXIT_STOPPED) from error
     try:
         if check_classifier is not None:
             _check_classifier(check_classifier)
@@ -135,7 +139,7 @@ def export(
         say(f"error: {error}")
         raise typer.Exit(EXIT_EXPORT_FAILED) from error
     except KeyboardInterrupt as error:
-        say("stopped with Ctrl-C: nothing was published")
+        say(_STOPPED)
         raise typer.Exit(EXIT_STOPPED) from error
 
 

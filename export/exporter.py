@@ -99,6 +99,7 @@ def export_model(settings: ExportSettings, *, say: Callable[[str], None] = lambd
     Raises:
         ExportError: with what went wrong and what to do.
     """
+    _check_output(settings.output)
     try:
         choice = choose_precision(settings.precision)
         say(f"precision: {choice.precision} ({choice.reason})")
@@ -112,10 +113,13 @@ def export_model(settings: ExportSettings, *, say: Callable[[str], None] = lambd
         weights = settings.load_weights()
         say(f"weights: {weights.source}, {len(weights.layers)} layers; loss scale: {model_settings.loss_scale}")
         model = StyleTransfer(weights, model_settings)
-        _make_readable(settings.output)
-        staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=settings.output))
     except (OSError, ValueError, tf.errors.OpError) as error:
         raise ExportError(str(error)) from error
+    try:
+        _make_readable(settings.output)
+        staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=settings.output))
+    except (OSError, ValueError) as error:
+        raise _unusable(settings.output, str(error)) from error
     try:
         say("saving")
         tf.saved_model.save(model, str(staging), signatures=model.functions, options=_SAVE_OPTIONS)
@@ -154,6 +158,24 @@ def _publish(staging: Path, output: Path) -> Path:
                     _fsync(output)
                 return target
         version += 1
+
+
+def _check_output(output: Path) -> None:
+    """Whether versions can be written, as far as can be told before there is one; nothing is made for it yet.
+
+    Raises:
+        ExportError: they cannot.
+    """
+    # Not Path.exists(), which raises where it may not look.
+    nearest = next((path for path in (output, *output.parents) if os.path.exists(path)), output)  # noqa: PTH110
+    if not nearest.is_dir():
+        raise _unusable(output, f"{nearest} is not a directory")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise _unusable(output, f"{nearest} cannot be written to, by its permissions or because the disk is read-only")
+
+
+def _unusable(output: Path, why: str) -> ExportError:
+    return ExportError(f"no versions can be written to {output}: {why}. Give another directory with --output")
 
 
 def _make_readable(directory: Path) -> None:

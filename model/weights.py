@@ -143,10 +143,14 @@ def file_weights(path: Path) -> Weights:
     if path.suffix not in readers:
         raise ValueError(f"weights in {path.name}: the name must end in one of {', '.join(readers)}")
     arrays: dict[str, dict[str, Array]] = {}
+    repeated: dict[str, str] = {}
     try:
         with path.open("rb") as file:
             for layer, kind, array in readers[path.suffix](file):
-                arrays.setdefault(layer, {})[kind] = array.astype(np.float32)
+                parts = arrays.setdefault(layer, {})
+                if kind in parts:
+                    repeated[layer] = kind
+                parts[kind] = array.astype(np.float32)
     except _UNREADABLE as error:
         raise ValueError(f"weights in {path.name} cannot be read: {error}") from error
     order = [layer.name for layer in CONV_LAYERS]
@@ -155,6 +159,8 @@ def file_weights(path: Path) -> Weights:
         if name in _TOP:
             continue
         parts = arrays[name]
+        if name in repeated:
+            raise ValueError(f"{path.name}: {name} has more than one {repeated[name]}; it needs a kernel and a bias")
         if set(parts) != {"kernel", "bias"}:
             raise ValueError(f"{path.name}: {name} has {', '.join(sorted(parts))}; it needs a kernel and a bias")
         layers[name] = LayerWeights(parts["kernel"], parts["bias"])
@@ -200,9 +206,11 @@ def _h5_layer(path: str, dataset: h5py.Dataset) -> str:
     name = dataset.parent.attrs.get("name")
     if name is not None:
         return str(name)
-    position = re.fullmatch(r"(conv2d|dense)(?:_(\d+))?", groups[-2]) if len(groups) > 1 else None
-    if position is not None and groups[-1] == "vars":
+    if len(groups) < 2 or groups[-1] != "vars":
+        return groups[-1] if groups else path
+    position = re.fullmatch(r"(conv2d|dense)(?:_(\d+))?", groups[-2])
+    if position is not None:
         names = [layer.name for layer in CONV_LAYERS] if position[1] == "conv2d" else _TOP
         if int(position[2] or 0) < len(names):
             return names[int(position[2] or 0)]
-    return groups[-1] if groups else path
+    return groups[-2]

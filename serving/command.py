@@ -112,6 +112,9 @@ def serve(
         how = "in styleserve's repository, pip install --constraint requirements.lock '.[tensorflow]'"
         typer.echo(f"{error}. Serving needs TensorFlow: {how}", err=True)
         raise typer.Exit(EXIT_START_FAILED) from error
+    except KeyboardInterrupt as error:  # TensorFlow takes seconds to import
+        typer.echo("Stopped with Ctrl-C, before it served.", err=True)
+        raise typer.Exit(EXIT_STOPPED) from error
 
     try:
         settings = ServerSettings(

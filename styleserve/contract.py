@@ -68,8 +68,8 @@ class Control:
         maximum: largest value allowed, inclusive; None where `Limits` sets it.
         unit: what the number counts.
         help: one line for people.
-        tutorial: default of models with the loss scale "tutorial"; None where the exporter sets it.
-        relative: default of models with the loss scale "relative"; None where the exporter sets it.
+        tutorial: default of models with the loss scale "tutorial", where their limits leave it; see `default_within`.
+        relative: default of models with the loss scale "relative", likewise.
     """
 
     name: str

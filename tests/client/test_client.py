@@ -483,12 +483,14 @@ def test_replies_that_make_no_sense(
         client.stylize(content, content, steps=3)
 
 
-@pytest.mark.parametrize("steps", [0, 3, None])
+@pytest.mark.parametrize(("steps", "own"), [(0, 0), (3, 3), (None, 100), (None, 20), (None, 130)])
 def test_rows_of_requests_that_were_joined_with_ours_are_cut_off(
-    stub: Any, client: StyleClient, content: Path, steps: int | None
+    stub: Any, client: StyleClient, content: Path, steps: int | None, own: int
 ) -> None:
-    """TensorFlow Serving with batching sends as many as the longest one has."""
-    own = 100 if steps is None else steps
+    """TensorFlow Serving with batching sends as many as the longest one has.
+
+    How many are ours only the model knows where we did not say.
+    """
     edited(stub, losses=rows(*[2.0] * own, *[np.nan] * 50))
     result = client.stylize(content, content, **({} if steps is None else {"steps": steps}))
     assert result.losses.tolist() == [[2.0] * 4] * own
@@ -499,6 +501,12 @@ def test_more_rows_than_steps_are_refused_where_they_are_losses(stub: Any, clien
     edited(stub, losses=rows(1.0, 2.0, np.nan, 3.0))
     with pytest.raises(BadReply, match="4 rows of losses; 2 steps"):
         client.stylize(content, content, steps=2)
+
+
+def test_rows_without_any_number_are_no_others(stub: Any, client: StyleClient, content: Path) -> None:
+    edited(stub, losses=rows(*[np.nan] * 5))
+    with pytest.raises(NonFiniteResult, match="after step 1 of 5, the total loss is nan"):
+        client.stylize(content, content)
 
 
 def test_adam_diverged(stub: Any, client: StyleClient, content: Path) -> None:

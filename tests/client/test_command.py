@@ -190,6 +190,32 @@ def test_describe_as_json(stub: Any, content: Path) -> None:
     assert found["layers"][1]["gram"] is None
 
 
+@pytest.mark.parametrize(("size", "side", "described"), [((128, 4), 512, (512, 16)), ((8, 8), 16, (16, 16))], ids=str)
+def test_a_picture_that_is_too_small_is_described_larger(
+    stub: Any, tmp_path: Path, size: tuple[int, int], side: int, described: tuple[int, int]
+) -> None:
+    """As the hint says of one whose sides the model refuses."""
+    Image.new("RGB", size).save(tmp_path / "small.png")
+    result = run("describe", tmp_path / "small.png", "--json", "--max-side", side, server=stub)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert (found["width"], found["height"]) == described
+
+
+@pytest.mark.parametrize(
+    ("side", "code", "message"),
+    [
+        (3, 3, "max_side is 3; it must be a whole number from 16 to the model's limit"),
+        (100_000, 4, "would be 100000 x 66667 = 6,666,700,000 pixels; "),
+    ],
+)
+def test_sizes_that_cannot_be_described(stub: Any, content: Path, side: int, code: int, message: str) -> None:
+    result = run("describe", content, "--max-side", side, server=stub)
+    assert result.exit_code == code
+    assert message in result.stderr
+    assert stub.requests == []
+
+
 def test_status_metadata_wait_and_version(stub: Any) -> None:
     assert run("status", server=stub).stdout == "style_transfer version 42: AVAILABLE\n"
     assert run("wait", server=stub).stdout == "style_transfer version 42: AVAILABLE\n"

@@ -211,6 +211,16 @@ def test_16_bit_greys_are_scaled_and_not_clipped(file_format: str) -> None:
     assert_sent_losslessly(loaded)
 
 
+def test_16_bit_greys_with_a_transparent_one() -> None:
+    levels = np.linspace(0, 65535, 64 * 32).astype(np.uint16).reshape(32, 64)
+    level = int(levels[5, 7])
+    loaded = load_picture(encoded(Image.fromarray(levels), "PNG", transparency=level))
+    expected = np.where(levels == level, 255, np.rint(levels / 257.0)).astype(np.uint8)
+    np.testing.assert_array_equal(pixels(loaded.image)[..., 0], expected)
+    assert loaded.notes == ("transparent parts were laid on white",)
+    assert_sent_losslessly(loaded)
+
+
 def test_16_bit_rgb_is_not_sent_as_it_is() -> None:
     width, height = 4, 3
     row = b"\0" + struct.pack(">3H", 0x1234, 0x8000, 0xFFFF) * width

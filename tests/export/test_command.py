@@ -35,11 +35,12 @@ def test_limits_are_chosen_by_options(tmp_path: Path) -> None:
     assert card["limits"] == limits == Limits(**limits).numbers()  # pyright: ignore[reportArgumentType]
 
 
-def test_ctrl_c_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("when", ["__getattr__", "export_model"], ids=["while-it-imports", "while-it-exports"])
+def test_ctrl_c_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
     def stopped(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("styleserve.export.export_model", stopped)
+    monkeypatch.setattr(f"styleserve.export.{when}", stopped)
     ran = CliRunner().invoke(app, ["export", "--output", str(tmp_path)])
     assert (ran.exit_code, ran.stdout) == (130, "")
     assert ran.stderr == "stopped with Ctrl-C: nothing was published\n"

@@ -23,6 +23,8 @@ from styleserve.model import ModelSettings, StyleTransfer, random_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 
+DISK_FULL = OSError(28, "No space left on device")
+
 
 def tiny(output: Path, **options: object) -> ExportSettings:
     arguments = {
@@ -154,13 +156,32 @@ def test_weights_that_end_too_early_are_refused_by_name(tmp_path: Path) -> None:
         export_model(tiny(tmp_path / "m", weights=str(tmp_path / "w.npz")))
 
 
-def test_output_that_is_a_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("below", ["", "style_transfer", "models/style_transfer"])
+def test_output_that_is_a_file_is_refused_before_weights_are_loaded(tmp_path: Path, below: str) -> None:
     (tmp_path / "m").touch()
-    with pytest.raises(ExportError, match="File exists"):
+    with pytest.raises(ExportError, match=r"/m is not a directory\. Give another directory with --output"):
+        export_model(tiny(tmp_path / "m" / below, weights="nosuch.npz"))
+
+
+@pytest.mark.parametrize("output", ["", "models/style_transfer"])
+def test_output_without_permission_is_refused_before_weights_are_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o555)
+    if os.geteuid() == 0:  # who may write anywhere
+        monkeypatch.setattr(exporter.os, "access", lambda *_: False)
+    with pytest.raises(ExportError, match=r"/closed cannot be written to, .* Give another directory with --output"):
+        export_model(tiny(closed / output, weights="nosuch.npz"))
+
+
+def test_output_that_fails_later_is_named_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: object) -> None:
+        raise DISK_FULL
+
+    monkeypatch.setattr(exporter.tempfile, "mkdtemp", full)
+    with pytest.raises(ExportError, match=r"to .*/m: .*No space left on device\. Give another .* with --output"):
         export_model(tiny(tmp_path / "m"))
-
-
-DISK_FULL = OSError(28, "No space left on device")
 
 
 @pytest.mark.parametrize(

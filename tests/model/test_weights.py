@@ -38,6 +38,15 @@ def keras_model(named: dict[str, np.ndarray], *, top: bool = False) -> keras.Mod
     return model
 
 
+def save_unnamed(path: Path, named: dict[str, np.ndarray]) -> None:
+    """As the first releases of Keras 3 saved weights."""
+    with h5py.File(path, "w") as file:
+        for i, layer in enumerate(BLOCK1):
+            group = f"layers/conv2d{f'_{i}' if i else ''}/vars"
+            file[f"{group}/0"] = named[f"{layer.name}/kernel"]
+            file[f"{group}/1"] = named[f"{layer.name}/bias"]
+
+
 @pytest.mark.parametrize("top", [False, True], ids=["without-top", "with-top"])
 @pytest.mark.parametrize("name", ["a.npz", "a.h5", "a.weights.h5", "a.keras", "old.h5", "unnamed.weights.h5"])
 def test_every_form_of_file(tmp_path: Path, rng: np.random.Generator, name: str, top: bool) -> None:
@@ -54,13 +63,10 @@ def test_every_form_of_file(tmp_path: Path, rng: np.random.Generator, name: str,
             if top:
                 file["fc1/fc1_W_1:0"] = np.zeros((4, 3))
                 file["fc1/fc1_b_1:0"] = np.zeros(3)
-    elif name == "unnamed.weights.h5":  # as the first releases of Keras 3 saved it
-        with h5py.File(path, "w") as file:
-            for i, layer in enumerate(BLOCK1):
-                group = f"layers/conv2d{f'_{i}' if i else ''}/vars"
-                file[f"{group}/0"] = named[f"{layer.name}/kernel"]
-                file[f"{group}/1"] = named[f"{layer.name}/bias"]
-            if top:
+    elif name == "unnamed.weights.h5":
+        save_unnamed(path, named)
+        if top:
+            with h5py.File(path, "a") as file:
                 file["layers/dense/vars/0"] = np.zeros((4, 3))
                 file["layers/dense/vars/1"] = np.zeros(3)
     elif name == "a.weights.h5":
@@ -93,6 +99,34 @@ def test_bad_layers_are_named(
     np.savez(tmp_path / "a.npz", **{**arrays(rng), **change})
     with pytest.raises(ValueError, match=message):
         file_weights(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"layers/conv2d_16/vars/0": np.zeros((3, 3, 512, 512)), "layers/conv2d_16/vars/1": np.zeros(512)},
+            "not a layer of VGG-19: conv2d_16",
+        ),
+        (
+            {f"layers/batch_normalization/vars/{i}": np.zeros(64) for i in range(4)},
+            "batch_normalization has more than one bias",
+        ),
+        ({"layers/conv2d_1/vars/2": np.ones(64)}, "block1_conv2 has more than one bias; it needs a kernel and a bias"),
+        ({"layers/conv2d_1/vars/2": np.ones((3, 3, 64, 64))}, "block1_conv2 has more than one kernel"),
+    ],
+    ids=["past-the-end", "normalisation", "second-bias", "second-kernel"],
+)
+def test_bad_layers_of_files_without_names_are_named(
+    tmp_path: Path, rng: np.random.Generator, change: dict[str, np.ndarray], message: str
+) -> None:
+    path = tmp_path / "a.weights.h5"
+    save_unnamed(path, arrays(rng))
+    with h5py.File(path, "a") as file:
+        for key, array in change.items():
+            file[key] = array
+    with pytest.raises(ValueError, match=message):
+        file_weights(path)
 
 
 def test_missing_layers_are_named(rng: np.random.Generator) -> None:

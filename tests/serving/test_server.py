@@ -280,6 +280,15 @@ def test_ctrl_c_before_it_serves(stand_in_base: Path, monkeypatch: pytest.Monkey
     assert "Stopped with Ctrl-C, before it served." in ran.stderr
 
 
+def test_ctrl_c_while_it_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(_: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("styleserve.serving.__getattr__", stopped)
+    ran = CliRunner().invoke(_app(), ["serve", "--model-base-path", str(tmp_path)])
+    assert (ran.exit_code, ran.stderr) == (130, "Stopped with Ctrl-C, before it served.\n")
+
+
 def test_front_door_and_command_leave_tensorflow_alone() -> None:
     code = (
         "import sys, styleserve.serving, styleserve.serving.command;"
