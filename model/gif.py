@@ -10,7 +10,7 @@ from typing import Final
 
 import tensorflow as tf
 
-from .uninlined import uninlined
+from .interruptible import uninlined
 
 _MOST_RUNS: Final = 2**14
 """Walked in about a second. Encoders make all parts of one size but the last, so that no real file has so many."""

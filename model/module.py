@@ -16,12 +16,12 @@ from styleserve.contract import Field, Limits, LossScale
 from .architecture import CONV_LAYERS, layers_up_to, min_side
 from .checks import checked_batch, checked_control, checked_image, checked_partner, checked_work
 from .describe import describe
+from .interruptible import uninlined
 from .losses import Targets
 from .optimisers import Adam, Lbfgs, Optimiser
 from .pictures import decode, encode_png
 from .resumable import Resumable, fingerprint
 from .stylize import Stylizer
-from .uninlined import uninlined
 from .vgg19 import Precision, Vgg19
 from .weights import Weights
 
@@ -81,6 +81,7 @@ class StyleTransfer(tf.Module):
             style_layers=settings.style_layers,
             content_layer=settings.content_layer,
             loss_scale=settings.loss_scale,
+            max_side=settings.limits.max_side,
         )
         self.min_side = min_side(settings.layers)
         image = tf.TensorSpec(contract.CONTENT_IMAGE.shape, tf.float32)

@@ -13,11 +13,11 @@ from styleserve.contract import Control
 
 from . import adam, lbfgs
 from .checks import check
+from .interruptible import uninlined
 from .losses import LossWeights, Targets
 from .rounding import Rounded
 from .state import Part, Sizes
 from .stylize import AdamRun, Stylizer
-from .uninlined import uninlined
 
 Controls = Mapping[str, tf.Tensor]
 _State = TypeVar("_State")

@@ -12,9 +12,9 @@ from styleserve.contract import LossScale
 
 from . import adam, lbfgs
 from .architecture import CONV_LAYERS
+from .bands import by_size
 from .losses import LossWeights, Targets, make_targets, style_transfer_losses
 from .spectrum import smoothing
-from .uninlined import uninlined
 from .vgg19 import Vgg19
 
 
@@ -33,22 +33,33 @@ class Stylizer(tf.Module):
         style_layers: layers whose Gram matrices are matched.
         content_layer: layer whose features are matched.
         loss_scale: see `make_targets`.
+        max_side: longest side of an image, in pixels.
     """
 
     def __init__(
-        self, network: Vgg19, *, style_layers: tuple[str, ...], content_layer: str, loss_scale: LossScale
+        self,
+        network: Vgg19,
+        *,
+        style_layers: tuple[str, ...],
+        content_layer: str,
+        loss_scale: LossScale,
+        max_side: int,
     ) -> None:
         super().__init__(name="stylizer")
         self.network = network
         image = tf.TensorSpec(contract.IMAGE.shape, tf.float32)
         # Of pictures that nothing is derived by. A call of its own, so that it stands in a graph once.
-        self.features: Callable[[tf.Tensor], Mapping[str, tf.Tensor]] = uninlined(network.__call__, [image])
+        self.features: Callable[[tf.Tensor], Mapping[str, tf.Tensor]] = by_size(
+            network.__call__, [image], max_side=max_side
+        )
         self.style_layers = style_layers
         self.content_layer = content_layer
         self.loss_scale: LossScale = loss_scale
         weight = tf.TensorSpec([None], tf.float32)
-        self.losses_and_gradient: Callable[[tf.Tensor, Targets, LossWeights], tuple[tf.Tensor, tf.Tensor]] = uninlined(
-            self._losses_and_gradient, [image, self.target_specs(), LossWeights(weight, weight, weight)]
+        self.losses_and_gradient: Callable[[tf.Tensor, Targets, LossWeights], tuple[tf.Tensor, tf.Tensor]] = by_size(
+            self._losses_and_gradient,
+            [image, self.target_specs(), LossWeights(weight, weight, weight)],
+            max_side=max_side,
         )
         """Losses `[batch, 4]` and the gradient of each example's total loss with respect to its own pixels.
 
@@ -79,11 +90,11 @@ class Stylizer(tf.Module):
             gram_scales=(scale,) * len(self.style_layers),
         )
 
-    def losses(self, image: tf.Tensor, targets: Targets, weights: LossWeights) -> tf.Tensor:
+    def losses(self, image: tf.Tensor, targets: Targets, weights: LossWeights, *, banded: bool = False) -> tf.Tensor:
         """Total, style, content and total-variation loss of each example, `[batch, 4]` float32."""
         return style_transfer_losses(
             image,
-            self.network(image),
+            self.network(image, banded=banded),
             targets,
             weights,
             style_layers=self.style_layers,
@@ -91,11 +102,11 @@ class Stylizer(tf.Module):
         )
 
     def _losses_and_gradient(
-        self, image: tf.Tensor, targets: Targets, weights: LossWeights
+        self, image: tf.Tensor, targets: Targets, weights: LossWeights, *, banded: bool
     ) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(image)
-            losses = self.losses(image, targets, weights)
+            losses = self.losses(image, targets, weights, banded=banded)
             # Examples do not see each other, so the gradient of the sum is each example's own gradient.
             total = tf.reduce_sum(losses[:, 0])
         return losses, tape.gradient(total, image)

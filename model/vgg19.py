@@ -8,7 +8,8 @@ from typing import Literal
 import tensorflow as tf
 
 from .architecture import IMAGENET_BGR_MEANS, layers_up_to
-from .convolution import rectified_convolution
+from .bands import rectified_convolution
+from .interruptible import interruptible
 from .weights import Weights
 
 Precision = Literal["float32", "bfloat16"]
@@ -44,11 +45,12 @@ class Vgg19(tf.Module):
         # Variables, never written: they are saved beside the graph rather than inside it.
         return tf.Variable(tf.cast(value, self._dtype), trainable=False, name=name)
 
-    def __call__(self, image: tf.Tensor) -> Mapping[str, tf.Tensor]:
+    def __call__(self, image: tf.Tensor, *, banded: bool = False) -> Mapping[str, tf.Tensor]:
         """The features of each layer asked for.
 
         Args:
             image: `[batch, height, width, 3]` float32 RGB in [0, 1].
+            banded: whether to convolve band by band, for the same features to rounding.
 
         Returns:
             `[batch, height / 2^k, width / 2^k, channels]` per layer, rectified, in the extractor's precision; k is
@@ -61,7 +63,11 @@ class Vgg19(tf.Module):
             if layer.pool:
                 x = tf.nn.max_pool2d(x, ksize=2, strides=2, padding="VALID")
             kernel, bias = (tf.convert_to_tensor(own[layer.name]) for own in (self._kernels, self._biases))
-            x = rectified_convolution(x, kernel, bias)
+            if banded:
+                x = rectified_convolution(x, kernel, bias)
+            else:
+                x = tf.nn.conv2d(x, kernel, strides=1, padding="SAME")
+                x = interruptible(tf.nn.relu(tf.nn.bias_add(x, bias)))
             if layer.name in self.layers:
                 features[layer.name] = x
         return features

@@ -1,5 +1,6 @@
 """The signatures, called as functions: batches, steps, sizes, refusals."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from styleserve import contract
+from styleserve.contract import Limits
 from styleserve.model import ModelSettings, StyleTransfer, random_weights
 from styleserve.model.architecture import layers_up_to
 
@@ -161,24 +163,28 @@ def test_encoded_refused(model: StyleTransfer, inputs: dict[str, Any], message: 
     assert message in refusal.value.message
 
 
+@pytest.mark.parametrize("max_side", [96, 1024])
 @pytest.mark.parametrize("name", [contract.SERVING_DEFAULT, contract.STYLIZE_LBFGS])
-def test_no_pooling_is_derived_within_the_loop(model: StyleTransfer, name: str) -> None:
-    """There TensorFlow may not have seen the pooling yet when it chooses a kernel: a sixth of a step, some days."""
-    function: Any = model.functions[name]
+def test_an_evaluation_is_a_call_that_can_be_stopped_at_every_convolution(
+    model: StyleTransfer, name: str, max_side: int
+) -> None:
+    """A call of a function is where TensorFlow looks whether a step was cancelled: one a layer, there and back.
+
+    And no pooling is derived within the loop itself, where TensorFlow may not have seen the pooling yet when it chooses
+    a kernel: a sixth of a step, some days.
+    """
+    settings = replace(model.settings, limits=Limits(max_side=max_side))
+    function: Any = StyleTransfer(random_weights(seed=0), settings).functions[name]
     library = function.get_concrete_function().graph.as_graph_def().library.function
-    deriving = [own for own in library if any(node.op == "MaxPoolGrad" for node in own.node_def)]
-    assert deriving
-    assert all(own.attr["_noinline"].b for own in deriving)
-
-
-def test_the_evaluation_can_be_stopped_at_every_convolution(model: StyleTransfer) -> None:
-    """A call of a function is where TensorFlow looks whether a step was cancelled: one a layer, there and back."""
-    function: Any = model.stylizer.losses_and_gradient
-    graph = function.get_concrete_function().graph.as_graph_def()
-    operations = [node.op for node in graph.node]
-    calls = [op for op in operations if op in ("PartitionedCall", "StatefulPartitionedCall")]
-    assert len(calls) == 2 * len(layers_up_to(model.settings.layers))
-    assert not {"Conv2D", "Conv2DBackpropInput"} & set(operations)
+    evaluations = [own for own in library if any(node.op == "MaxPoolGrad" for node in own.node_def)]
+    assert all(own.attr["_noinline"].b for own in evaluations)
+    operations = [[node.op for node in own.node_def] for own in evaluations]
+    layers = len(layers_up_to(settings.layers))
+    for ops in operations:
+        assert sum(op in ("PartitionedCall", "StatefulPartitionedCall") for op in ops) == 2 * layers
+    # In one piece, and of large images in bands, whose convolutions are in functions of their own.
+    convolutions = [[ops.count(op) for op in ("Conv2D", "Conv2DBackpropInput")] for ops in operations]
+    assert sorted(convolutions) == ([[0, 0]] if max_side == 1024 else []) + [[layers, layers]]
 
 
 def test_describe_gives_what_the_contract_promises(model: StyleTransfer, rng: np.random.Generator) -> None:

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from styleserve.model.convolution import rectified_convolution
+from styleserve.model import StyleTransfer
+from styleserve.model.bands import by_size, rectified_convolution
 
 
 @pytest.mark.parametrize(("dtype", "rounding"), [("float32", 1e-6), ("bfloat16", 1e-2)])
 @pytest.mark.parametrize("shape", [(1, 16, 16), (2, 23, 17), (3, 1, 40), (1, 40, 1)], ids=str)
-def test_pieces_give_what_the_whole_gives(
+def test_bands_give_what_the_whole_gives(
     dtype: str, rounding: float, shape: tuple[int, int, int], rng: np.random.Generator
 ) -> None:
     """The operation and its gradient, as TensorFlow's own do them in one."""
@@ -30,12 +31,12 @@ def test_pieces_give_what_the_whole_gives(
         return [tf.cast(x, tf.float32).numpy() for x in (result, tape.gradient(result, image, upstream))]
 
     expected = both(lambda: tf.nn.relu(tf.nn.conv2d(image, kernel, strides=1, padding="SAME") + bias))
-    # Whole; an example at a time; bands that divide the image, that do not, and of a row.
-    for piece in (10**10, shape[1] * a_row, 8 * a_row, 5 * a_row, 1):
+    # An example each; bands that divide the image, that do not, and of a row.
+    for band in (10**10, 8 * a_row, 5 * a_row, 1):
         for seen, right in zip(
-            both(partial(rectified_convolution, image, kernel, bias, piece=piece)), expected, strict=True
+            both(partial(rectified_convolution, image, kernel, bias, band=band)), expected, strict=True
         ):
-            np.testing.assert_allclose(seen, right, rtol=0, atol=rounding * np.abs(right).max(), err_msg=str(piece))
+            np.testing.assert_allclose(seen, right, rtol=0, atol=rounding * np.abs(right).max(), err_msg=str(band))
 
 
 def test_shapes_are_known_where_those_of_the_image_are() -> None:
@@ -50,3 +51,25 @@ def test_shapes_are_known_where_those_of_the_image_are() -> None:
         return gradient
 
     assert traced(tf.zeros([1, 8, 3, 4])).shape == [1, 8, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("shape", "large"), [((1, 512, 512), False), ((1, 512, 513), True), ((4, 256, 256), False), ((5, 256, 256), True)]
+)
+def test_size_decides(shape: tuple[int, int, int], large: bool) -> None:
+    def banded_or_not(_: tf.Tensor, *, banded: bool) -> tf.Tensor:
+        return tf.constant(banded)
+
+    with tf.device("CPU"):
+        images = tf.zeros([*shape, 1])
+        assert by_size(banded_or_not, [tf.TensorSpec([None] * 4, tf.float32)], max_side=513)(images) == large
+        assert not by_size(banded_or_not, [tf.TensorSpec([None] * 4, tf.float32)], max_side=512)(images)
+
+
+def test_the_network_gives_the_same_in_bands(model: StyleTransfer, rng: np.random.Generator) -> None:
+    image = rng.random((2, 24, 20, 3), np.float32)
+    whole = model.network(image)
+    in_bands = model.network(image, banded=True)
+    assert list(in_bands) == list(whole)
+    for layer, features in in_bands.items():
+        np.testing.assert_allclose(features, whole[layer], rtol=1e-5, atol=1e-3, err_msg=layer)
