@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.metadata
 import io
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
@@ -15,6 +18,8 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from PIL import Image
 
 from styleserve import contract
@@ -286,30 +291,54 @@ def style(tmp_path: Path) -> Path:
     return path
 
 
-BLOCKED = """
+ALONE = """
+import json
 import signal
 import sys
 
 # Behind a shell's "&" a process is born deaf to Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-class Block:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("tensorflow", "tensorflow_serving", "keras", "matplotlib", "opentelemetry"):
-            raise ImportError(f"{name} is blocked")
+class Without:
+    def __init__(self, finder, names):
+        self.finder, self.names = finder, names
 
-sys.meta_path.insert(0, Block())
-import typer
-from styleserve.client.command import register
-app = typer.Typer(pretty_exceptions_enable=False)
-register(app)
-app()
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
+    def find_spec(self, name, path=None, target=None):
+        return None if name.partition(".")[0] in self.names else self.finder.find_spec(name, path, target)
+
+names = frozenset(json.loads(sys.argv.pop(1)))
+sys.meta_path[:] = [Without(finder, names) for finder in sys.meta_path]
+from styleserve.__main__ import main
+main()
 """
 
 
+@functools.cache
+def foreign_packages() -> frozenset[str]:
+    """What can be imported here and would not be there if styleserve were installed without extras."""
+    installed = {canonicalize_name(each.metadata["Name"]): each for each in importlib.metadata.distributions()}
+    own, waiting = set[str](), ["styleserve"]
+    while waiting:
+        if (name := canonicalize_name(waiting.pop())) not in own:
+            own.add(name)
+            needed = map(Requirement, installed[name].requires or [])
+            waiting += [each.name for each in needed if each.marker is None or each.marker.evaluate({"extra": ""})]
+    brought = {name: _packages(each) for name, each in installed.items()}
+    return frozenset[str]().union(*brought.values()) - frozenset[str]().union(*(brought[name] for name in own))
+
+
+def _packages(installed: importlib.metadata.Distribution) -> frozenset[str]:
+    """The names that it can be imported by."""
+    firsts = {file.parts[0] for file in installed.files or [] if file.suffix in (".py", ".so", ".pyd")}
+    return frozenset(name for name in (first.partition(".")[0] for first in firsts) if name.isidentifier())
+
+
 def started(*arguments: object, **options: Any) -> subprocess.Popen[str]:
-    """The commands in a Python that has no TensorFlow, and none of the extras."""
-    command = [sys.executable, "-W", "error", "-c", BLOCKED, *map(str, arguments)]
+    """`styleserve` in a Python that has no TensorFlow, and nothing else that the client does not ask for."""
+    command = [sys.executable, "-W", "error", "-c", ALONE, json.dumps(sorted(foreign_packages())), *map(str, arguments)]
     return subprocess.Popen(command, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options})
 
 
@@ -317,3 +346,9 @@ def started(*arguments: object, **options: Any) -> subprocess.Popen[str]:
 def start() -> Callable[..., subprocess.Popen[str]]:
     """`started`, as tests cannot import from here."""
     return started
+
+
+@pytest.fixture
+def foreign() -> frozenset[str]:
+    """`foreign_packages`, as tests cannot import from here."""
+    return foreign_packages()

@@ -23,7 +23,8 @@ from benchmarks.server import Server, served
 from styleserve import contract
 from styleserve.contract import Limits
 
-from .requests import Aim, Case, cases
+from .replies import reply_fault
+from .requests import PREDICT, Aim, Case, cases
 
 TOKEN = "a-token-that-is-accepted"  # noqa: S105 - of a server that lives for a test
 DEADLINE_S = 120.0
@@ -124,6 +125,9 @@ class Attack:
             code, text = call.code(), call.details() or ""
             self.outcome.answers[case.method.rpartition("/")[2], code.name] += 1
             faults.append(case.fault(code, text))
+            if case.method == PREDICT and code is grpc.StatusCode.OK:
+                fault = reply_fault(call.result())
+                faults.append(fault and f"{fault}: {case}")
         took_s = time.monotonic() - began
         self.outcome.slowest_s = max(self.outcome.slowest_s, took_s)
         if took_s > SLOW_S:

@@ -162,7 +162,7 @@ def _images(draw: st.DrawFn) -> tensor_pb2.TensorProto:
 
 
 _FLOATS = st.lists(
-    st.one_of(st.floats(width=32), st.sampled_from([0.0, 1.0, float(np.float32(0.02)), float(np.float32(3e38))])),
+    st.one_of(st.floats(width=32), st.sampled_from([0.0, 1.0, float(np.float32(0.02)), 1e12, float(np.float32(3e38))])),
     min_size=0,
     max_size=3,
 ).map(lambda values: _numbers(np.array(values, np.float32)))

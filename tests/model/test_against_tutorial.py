@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks.tutorial import Tutorial
+from benchmarks.tutorial import CONTENT_WEIGHT, STYLE_WEIGHT, TOTAL_VARIATION_WEIGHT, Tutorial
 from styleserve.model import ModelSettings, StyleTransfer, Weights, file_weights, random_weights
 
 STEPS = 25
@@ -112,3 +112,42 @@ def test_first_step_same_as_tutorial_with_rewriting(weights: Weights, picture: P
 def test_same_as_tutorial_with_real_features(real_weights_path: Path, picture: Picture, tv: float) -> None:
     settings = ModelSettings(style_layers=REAL_STYLE_LAYERS, content_layer=REAL_CONTENT_LAYER)
     assert_same(file_weights(real_weights_path), picture(1, 61, 80), picture(2, 72, 50), settings, tv=tv)
+
+
+@pytest.mark.usefixtures("no_rewriting")
+def test_each_part_of_the_losses_is_the_tutorials(
+    weights: Weights, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen as the tutorial's total where the factors of the other two are 0."""
+    settings = ModelSettings(style_layers=REAL_STYLE_LAYERS, content_layer=REAL_CONTENT_LAYER)
+    content, style, steps = picture(1, 53, 67), picture(2, 49, 61), 4
+    result = StyleTransfer(weights, settings).functions["serving_default"](
+        content_image=content, style_image=style, steps=[steps]
+    )
+
+    def tutorial(style_weight: float, content_weight: float, total_variation_weight: float) -> Tutorial:
+        """One that is traced with these factors."""
+        monkeypatch.setattr("benchmarks.tutorial.STYLE_WEIGHT", style_weight)
+        made = Tutorial(
+            weights,
+            content,
+            style,
+            style_layers=settings.style_layers,
+            content_layer=settings.content_layer,
+            content_weight=content_weight,
+            total_variation_weight=total_variation_weight,
+        )
+        made.train_step()
+        made.restart()
+        return made
+
+    whole = tutorial(STYLE_WEIGHT, CONTENT_WEIGHT, TOTAL_VARIATION_WEIGHT)
+    parts = [tutorial(STYLE_WEIGHT, 0, 0), tutorial(0, CONTENT_WEIGHT, 0), tutorial(0, 0, TOTAL_VARIATION_WEIGHT)]
+    expected: list[list[float]] = []
+    for _ in range(steps):
+        for part in parts:
+            part.image.assign(whole.image)
+        expected.append([float(part.train_step()) for part in parts])
+        whole.train_step()
+    assert np.min(expected[1:]) > 0
+    np.testing.assert_allclose(result["losses"].numpy()[0, :, 1:], expected, rtol=LOSS_TOLERANCE)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from PIL import Image
 from tensorflow_serving.apis import (
     get_model_status_pb2,
     model_service_pb2_grpc,
@@ -26,7 +27,8 @@ from tensorflow_serving.apis import (
 )
 
 from benchmarks.server import served
-from styleserve.client import ConnectionSettings, RetryPolicy, ServerUnavailable, StyleClient
+from styleserve.client import ConnectionSettings, Record, RetryPolicy, ServerUnavailable, StyleClient
+from styleserve.client.manifest import MANIFEST_NAME
 from styleserve.contract import DEFAULT_MODEL_NAME, LIMITS
 from styleserve.serving.metrics_endpoint import DEFAULT_PATH
 
@@ -144,3 +146,68 @@ def test_killed_while_calls_run_and_wait(tiny_model_base: Path, tmp_path: Path) 
 
     with served(tiny_model_base) as server, StyleClient(server.address) as client:
         assert client.stylize(*pictures, steps=1, max_side=64).steps == 1
+
+
+def _records(out: Path) -> list[Record]:
+    """Of the lines that are whole: one may be being written."""
+    manifest = out / MANIFEST_NAME
+    data = manifest.read_bytes() if manifest.exists() else b""
+    return [Record.from_line(line) for line in data[: data.rfind(b"\n") + 1].splitlines()]
+
+
+def _painted(out: Path) -> dict[str, tuple[int, int]]:
+    """By name, which file each recorded picture is, and since when; all are whole, none is recorded twice."""
+    painted: dict[str, tuple[int, int]] = {}
+    for record in _records(out):
+        path = out / record.output
+        assert record.error is None
+        assert record.output not in painted
+        assert record.sha256 == sha256(path.read_bytes()).hexdigest()
+        with Image.open(path) as image:
+            image.load()
+        painted[record.output] = (path.stat().st_ino, path.stat().st_mtime_ns)
+    return painted
+
+
+@pytest.mark.timeout(1800)
+def test_killed_in_a_batch_and_the_batch_too(tiny_model_base: Path, tmp_path: Path) -> None:
+    """It waits for the next server, and goes on there; killed itself, it is run again, and paints the rest alone."""
+    contents, out = tmp_path / "contents", tmp_path / "out"
+    contents.mkdir()
+    for number in range(12):
+        Image.new("RGB", (64, 48), (20 * number, 90, 30)).save(contents / f"{number}.png")
+    port, metrics = _free_port(), _free_port()
+    where = ("--port", str(port), "--rest-api-port", str(metrics))
+    arguments = ("batch", contents, "-o", out, "--style", DEMO / "style.jpg", "--server", f"127.0.0.1:{port}")
+    batch = (*arguments, "--optimizer", "adam", "--max-side", 64, "--steps", 100, "--concurrency", 2)
+    ends_at = time.monotonic() + 4 * PATIENCE_S
+
+    with _command(*batch, "--patience", PATIENCE_S) as command:
+
+        def wait_for_records(count: int) -> None:
+            while len(_records(out)) < count:
+                assert command.poll() is None, command.communicate()
+                assert time.monotonic() < ends_at, "they do not come"
+                time.sleep(0.005)
+
+        with served(tiny_model_base, *where) as server:
+            wait_for_records(2)
+            while _gauge(metrics, "styleserve_calls_running") == 0:
+                assert command.poll() is None, command.communicate()
+            os.kill(server.pid, signal.SIGKILL)
+        survived = _painted(out)
+        with served(tiny_model_base, *where):
+            wait_for_records(len(survived) + 3)  # two may have been answered before
+            command.kill()
+            assert command.wait(PATIENCE_S) == -signal.SIGKILL
+            before = _painted(out)
+            assert survived.items() <= before.items()
+            assert len(before) < 12
+            with _command(*batch) as again:
+                printed, errors = again.communicate(timeout=PATIENCE_S)
+    assert again.returncode == 0, errors
+    assert f"{12 - len(before)} painted, {len(before)} already there, 0 failed" in printed
+    after = _painted(out)
+    assert before.items() <= after.items()
+    assert {path.name for path in out.iterdir()} == {MANIFEST_NAME, *after}
+    assert len(after) == 12
