@@ -19,7 +19,7 @@ from .signature import Array
 
 SHORT_PIXEL_STEPS = 2**20
 """Most pixels times steps of a short call: four steps at 512 x 512 pixels, one at 1024 x 1024. On two cores of a CPU,
-at the 6 µs that a step takes for each pixel in float32, that is 6 s."""
+at the 6 µs that a step takes for each pixel in bfloat16, that is 6 s."""
 
 _MOST_VALUES = 1024
 """Of a vector, which has no more values than the batch has examples, so many are looked at; and so many inputs. A

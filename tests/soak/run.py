@@ -12,7 +12,10 @@ from styleserve.contract import Limits
 from .load import Load, Seen
 
 SLACK_MB = 150.0
-"""What the server's memory may grow from the end of the warm-up on: a third model was just loaded, or was not."""
+"""What the server's memory may grow from the end of the warm-up on: a third model was just loaded, or was not.
+
+And TensorFlow keeps a few kB of each step that failed or was stopped: half an hour makes 18,000 of them.
+"""
 
 SLACK_THREADS = 12
 """Threads of gRPC's pools that the warm-up had no need of. A session that stays open keeps 10, so two of them show."""
