@@ -76,8 +76,10 @@ def measure(settings: ServingSettings, bench: Bench) -> list[Table]:
         bench.say(f"serving: {settings.concurrent} calls at a time")
         one_call = partial(call, settings.steps)
         idle_ms = _worst_status_ms(server.address, lambda: time.sleep(1.0))
-        before_s, together_s, busy_ms = seconds(one_call), list[float](), list[float]()
         alone_s: list[float] = []
+        together_s: list[float] = []
+        busy_ms: list[float] = []
+        before_s = seconds(one_call)
         for _ in range(settings.rounds):
             busy_ms.append(
                 _worst_status_ms(

@@ -3,7 +3,8 @@
 TensorFlow looks for a cancelled step, or one past its deadline, at the head of each loop iteration and whenever it is
 about to call a function, and nowhere else. An iteration here is a whole pass through the network and back: over a
 second at 512 pixels on a CPU, all of it computed for nobody. So a call of a function that does nothing stands behind
-every convolution, on the way there and on the way back.
+every convolution, on the way there and on the way back. Of large images, the convolutions are calls themselves
+(`bands`).
 """
 
 from __future__ import annotations

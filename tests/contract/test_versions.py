@@ -84,9 +84,8 @@ def test_a_version_that_is_copied_slowly(trying_again: Target, tmp_path: Path, w
     wait_until(lambda: trying_again.states().get(3, UNSEEN).state == LOADING)
     assert trying_again.predict(trying_again.images(steps=0)).model_spec.version.value == 1
     assert trying_again.states()[3].state == LOADING
-    for part in sorted(
-        whole.iterdir(), key=lambda part: part.name == "saved_model.pb"
-    ):  # what is read first comes last
+    # What is read first comes last.
+    for part in sorted(whole.iterdir(), key=lambda part: part.name == "saved_model.pb"):
         part.rename(copy / part.name)
     wait_until(lambda: trying_again.available() == {3})
     assert trying_again.predict(trying_again.images(steps=0)).model_spec.version.value == 3
