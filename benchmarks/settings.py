@@ -28,6 +28,9 @@ class StepSettings:
     sides: tuple[int, ...] = field(default=(256, 512), metadata=_help("sides of the square images, in pixels"))
     steps: int = field(default=1, metadata=_help("steps of a round"))
     rounds: int = field(default=3, metadata=_help("rounds; the median is taken"))
+    precision: Precision = field(
+        default="auto", metadata=_help("float32 alone, bfloat16 beside it, or auto for what is fastest here")
+    )
     style_layers: tuple[str, ...] = field(default=contract.STYLE_LAYERS, metadata=_help("layers, with commas between"))
     content_layer: str = field(default=contract.CONTENT_LAYER, metadata=_help("layer of the content loss"))
 

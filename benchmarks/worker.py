@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from styleserve import contract
 from styleserve.contract import Limits
+from styleserve.memory import keep_freed_memory
 from styleserve.model import ModelSettings, Precision, StyleTransfer, random_weights
 
 from .memory import own_peak_mb
@@ -65,5 +66,6 @@ def _gpu_peak_mb() -> float | None:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()  # as the server does
     given: dict[str, Any] = json.loads(sys.argv[1])
     print(json.dumps(dataclasses.asdict(work(Job(**given)))))

@@ -9,12 +9,10 @@ from typing import Final, Literal, NamedTuple
 import tensorflow as tf
 
 from styleserve.model import Precision
+from styleserve.processor import BFLOAT16_FLAGS, cpu_flags
 
 # Compute capability of the first NVIDIA generation with bfloat16 tensor cores (Ampere).
 _BFLOAT16_CAPABILITY: Final = (8, 0)
-# Without either, oneDNN converts to float32 and back. With them it depends: the matrix unit (AMX) is about four times
-# as fast as float32, while avx512_bf16 alone was seen to be slower than float32. So it is tried out.
-_BFLOAT16_CPU_FLAGS: Final = ("amx_bf16", "avx512_bf16")
 _NVIDIA: Final = Path("/dev/nvidiactl")
 # Below this, the loss of precision buys nothing worth having.
 _WORTHWHILE_SPEEDUP: Final = 1.2
@@ -42,9 +40,11 @@ def choose_precision(asked: Literal["auto", "float32", "bfloat16"]) -> Precision
         no_gpu = (
             "TensorFlow sees no GPU, though a driver is there: pip install 'tensorflow[and-cuda]' brings what it needs"
         )
-    flags = [flag for flag in _BFLOAT16_CPU_FLAGS if flag in _cpu_flags()]
+    flags = [flag for flag in BFLOAT16_FLAGS if flag in cpu_flags()]
     if not flags:
-        return PrecisionChoice("float32", f"{no_gpu}, and the CPU has none of {', '.join(_BFLOAT16_CPU_FLAGS)}")
+        return PrecisionChoice("float32", f"{no_gpu}, and the CPU has none of {', '.join(BFLOAT16_FLAGS)}")
+    # The matrix unit (AMX) is about four times as fast as float32, while avx512_bf16 alone was seen to be slower than
+    # float32. So it is tried out.
     speedup = _bfloat16_speedup()
     reason = (
         f"{no_gpu}; the CPU has {' and '.join(flags)}, and a bfloat16 convolution ran {speedup:.1f}x as fast as float32"
@@ -66,13 +66,3 @@ def _bfloat16_speedup(repeats: int = 5) -> float:
         return min(times[1:])  # the first also prepares the kernel
 
     return seconds(tf.float32) / seconds(tf.bfloat16)
-
-
-def _cpu_flags() -> frozenset[str]:
-    """Flags of the first processor; empty where Linux' /proc is not there."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return frozenset()
-    flags = next((line.partition(":")[2] for line in lines if line.startswith("flags")), "")
-    return frozenset(flags.split())

@@ -1,8 +1,8 @@
-"""What a model was exported with, held against the server that is to run it: its TensorFlow, and its memory.
+"""What a model was exported with, held against the server that is to run it: TensorFlow, memory, and processor.
 
 TensorFlow reads what older ones wrote, and not the other way round: a newer one may use operations, or attributes of
-operations, that the server has never heard of. And it is the model alone that refuses a call which is too large. Both
-are read from the model's card, which needs no TensorFlow.
+operations, that the server has never heard of. It is the model alone that refuses a call which is too large. And its
+precision is fast or slow by the machine. All is read from the model's card, which needs no TensorFlow.
 """
 
 from __future__ import annotations
@@ -13,11 +13,17 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-from .deployment import BATCHED_ROWS, Deployment
+from styleserve.processor import BFLOAT16_FLAGS, cpu_flags
+
+from .deployment import BATCHED_ROWS, Deployment, Device
 
 CARD_NAME: Final = "assets.extra/model_card.json"
 """In the directory of a version; `styleserve export` writes it."""
 
+_REMEDY: Final = (
+    f"on a CPU without {' or '.join(BFLOAT16_FLAGS)} a step takes more than ten times as long as in float32: for such "
+    "a one, export it with --precision float32."
+)
 _VERSION: Final = re.compile(r"(\d+)\.(\d+)")
 _SERVER: Final = re.compile(r"(.*/)?tensorflow/serving:(?P<version>\d+\.\d+[^@]*)(@.*)?")
 """Images whose tag is a version of TensorFlow; in any registry."""
@@ -72,6 +78,25 @@ def larger_than_the_memory(model: Path | None, deployment: Deployment) -> str | 
     return f"Larger calls may end it, and the model alone refuses them: {remedy}."
 
 
+def slow_on_a_cpu(model: Path, deployment: Deployment) -> str | None:
+    """What to know where CPUs, which may have no units for it, are to serve a version that computes in bfloat16."""
+    if deployment.device is not Device.cpu:
+        return None
+    slow = [str(each) for each in _served(model, deployment) if _in_bfloat16(model / str(each))]
+    return f"version {slow[0]} of the model computes in bfloat16: {_REMEDY}" if slow else None
+
+
+def slow_on_this_machine(version_dir: Path) -> str | None:
+    """What to know where a version computes in bfloat16, and this machine, which has no GPU, has no units for it.
+
+    None also where that cannot be told: the version has no card, or the processor has no flags.
+    """
+    flags = cpu_flags()
+    if not flags or flags.intersection(BFLOAT16_FLAGS) or not _in_bfloat16(version_dir):
+        return None
+    return f"computes in bfloat16, for which this machine has no units: {_REMEDY}"
+
+
 def exporter_of(version_dir: Path) -> str | None:
     """The version of TensorFlow that a version was exported with, as in "2.20.0"; None where it has no card."""
     found = _of_card(version_dir, "versions", "tensorflow")
@@ -82,6 +107,10 @@ def limits_of(version_dir: Path) -> tuple[int, int] | None:
     """Most examples of a call and most pixels of each, by the card of a version; None where it does not say so."""
     batch, pixels = (_of_card(version_dir, "limits", name) for name in ("max_batch", "max_pixels"))
     return (batch, pixels) if isinstance(batch, int) and isinstance(pixels, int) and min(batch, pixels) > 0 else None
+
+
+def _in_bfloat16(version_dir: Path) -> bool:
+    return _of_card(version_dir, "precision") == "bfloat16"
 
 
 def _of_card(version_dir: Path, *way: str) -> Any:  # noqa: ANN401 - whatever stands there

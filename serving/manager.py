@@ -28,6 +28,7 @@ from styleserve.memory import give_back_freed_memory
 
 from .call import OpenCalls
 from .errors import LoadError, NotFoundError, PreconditionError, RequestError, ServingError
+from .exported_with import slow_on_this_machine
 from .lifecycle import AVAILABLE, END, LOADING, UNLOADING, LoadRetries, Version
 from .limits import ModelLimits
 from .servable import Servable, SessionSettings
@@ -285,6 +286,8 @@ class ModelManager:
         try:
             servable = Servable(version.path, version.number, self._settings)
             self._on_load(version.path, time.monotonic() - began, True)
+            if not servable.on_gpu and (slow := slow_on_this_machine(version.path)):
+                logger.warning("%s %s", version, slow)
             at_once = min(self._settings.max_calls, os.cpu_count() or 1)
             requests = warm_up(servable, at_once=at_once, calls=self._warm_ups)
             self._go_on_loading()

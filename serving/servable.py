@@ -126,6 +126,11 @@ class Servable:
             self._session.close()
             raise LoadError(f"cannot load {path}: {GraphError(0, str(error)).message}") from error
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether there is a GPU that it may run on."""
+        return any(device.device_type == "GPU" for device in self._session.list_devices())
+
     def signature_map(self) -> get_model_metadata_pb2.SignatureDefMap:
         """All signatures, as GetModelMetadata sends them."""
         return get_model_metadata_pb2.SignatureDefMap(signature_def=self._definitions)

@@ -15,18 +15,20 @@ FAULTS = """
 import resource
 from styleserve.memory import keep_freed_memory
 {call}
-for _ in range(3):
-    bytearray(50_000_000)  # freed at once
+def take():
+    for _ in range(10):
+        bytearray({small})  # freed at once
+    [bytearray({large}), bytearray({large})]
+take()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(10):
-    bytearray(50_000_000)
+take()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
 def faults(call: str) -> int:
-    done = subprocess.run([sys.executable, "-c", FAULTS.format(call=call)], capture_output=True, text=True, check=True)
-    return int(done.stdout)
+    code = FAULTS.format(call=call, small=50_000_000, large=600_000_000)
+    return int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
 
 
 @NEEDS_GLIBC

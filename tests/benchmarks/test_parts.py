@@ -24,6 +24,7 @@ from benchmarks.settings import (
     StartupSettings,
     StepSettings,
 )
+from styleserve.export.precision import PrecisionChoice
 
 
 class TinyBench(Bench):
@@ -77,7 +78,7 @@ def assert_finite(table: Table, *columns: str) -> None:
 
 
 def test_step(bench: Bench) -> None:
-    settings = StepSettings((16,), 1, 1, style_layers=TINY_STYLE_LAYERS, content_layer=TINY_CONTENT_LAYER)
+    settings = StepSettings((16,), 1, 1, "bfloat16", style_layers=TINY_STYLE_LAYERS, content_layer=TINY_CONTENT_LAYER)
     (table,) = step.measure(settings, bench)
     assert [str(row["loop"]).split(":")[0] for row in table.rows] == [
         "tutorial, Keras float32",
@@ -90,6 +91,14 @@ def test_step(bench: Bench) -> None:
     ]
     assert_finite(table, "convolutions alone s")
     assert_finite(Table("", table.rows[:5]), "times as fast as the tutorial", "step / convolutions alone")
+
+
+def test_step_leaves_out_a_precision_that_is_slower_here(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "precision", PrecisionChoice("float32", "no units"))
+    settings = StepSettings((16,), 1, 1, style_layers=TINY_STYLE_LAYERS, content_layer=TINY_CONTENT_LAYER)
+    (table,) = step.measure(settings, bench)
+    assert [row["loop"] for row in table.rows if "bfloat16" in str(row["loop"])] == []
+    assert "without bfloat16: no units" in table.text()
 
 
 def test_quality(bench: Bench, tmp_path: Path) -> None:

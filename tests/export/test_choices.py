@@ -23,7 +23,7 @@ def test_weights_of_a_file_and_this_machine(tmp_path: Path, monkeypatch: pytest.
     """Weights that may be trained have the tutorial's losses; the precision is the quicker one, with the reason."""
     monkeypatch.setattr(exporter, "validate", lambda *_: None)
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda *_: [])
-    monkeypatch.setattr("styleserve.export.precision._cpu_flags", lambda: frozenset(["amx_bf16"]))
+    monkeypatch.setattr("styleserve.export.precision.cpu_flags", lambda: frozenset(["amx_bf16"]))
     monkeypatch.setattr("styleserve.export.precision._bfloat16_speedup", lambda: speedup)
     kernel, bias = random_weights(0).layers["block1_conv1"]
     np.savez(tmp_path / "w.npz", **{"block1_conv1/kernel": kernel, "block1_conv1/bias": bias})

@@ -558,6 +558,16 @@ def test_what_to_export_with_is_said_where_the_model_cannot_be_read(here: Path) 
         )
 
 
+def test_bfloat16_for_a_server_without_a_gpu(here: Path) -> None:
+    slow = "version 7 of the model computes in bfloat16"
+    model = here / "models" / DEFAULT_MODEL_NAME
+    with_limits(model, 7, Limits(max_batch=1).numbers())
+    assert slow not in run("compose", "--device", "cpu").stderr
+    (model / "7" / CARD_NAME).write_text(json.dumps({"precision": "bfloat16"}))
+    assert slow in run("compose", "--device", "cpu").stderr
+    assert slow not in run("compose", "--device", "gpu", "--force").stderr
+
+
 def test_the_card_of_an_export_tells_its_limits(tiny_model_base: Path) -> None:
     (version,) = [path for path in tiny_model_base.iterdir() if path.name.isdigit()]
     limits = json.loads((version / CARD_NAME).read_bytes())["limits"]
