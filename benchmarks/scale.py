@@ -22,7 +22,8 @@ REFERENCE_SIDE = 512
 def measure(settings: ScaleSettings, bench: Bench) -> list[Table]:
     """Two tables: by side of the image, and by size of the batch."""
     precision = bench.precision.precision if settings.precision == "auto" else settings.precision
-    note = f"{settings.signature}, {precision}; peak memory of a process that does nothing else, with TensorFlow in it"
+    kept = "given back" if settings.give_back else "kept"
+    note = f"{settings.signature}, {precision}; peak of a process that does nothing else; freed memory is {kept}"
     sides = [_job(settings, precision, side=side, batch=1) for side in settings.sides]
     batches = [_job(settings, precision, side=settings.batch_side, batch=batch) for batch in settings.batches]
     return [
@@ -36,7 +37,7 @@ def measure(settings: ScaleSettings, bench: Bench) -> list[Table]:
 
 
 def _job(settings: ScaleSettings, precision: Precision, *, side: int, batch: int) -> Job:
-    return Job(side, batch, settings.steps, settings.rounds, settings.signature, precision)
+    return Job(side, batch, settings.steps, settings.rounds, settings.signature, precision, settings.give_back)
 
 
 def _by_side(jobs: Sequence[Job], bench: Bench) -> list[Row]:

@@ -39,7 +39,7 @@ class StepSettings:
 class QualitySettings:
     """Seconds until the loss is reached that the tutorial has after its steps."""
 
-    sides: tuple[int, ...] = field(default=(96,), metadata=_help("longest sides of the images, in pixels"))
+    sides: tuple[int, ...] = field(default=(64,), metadata=_help("longest sides of the images, in pixels"))
     steps: int = field(default=1000, metadata=_help("steps of the tutorial"))
     most_steps: int = field(default=1000, metadata=_help("steps after which ours gives up"))
     repeats: int = field(default=3, metadata=_help("timed calls of ours; the median is taken"))
@@ -64,7 +64,7 @@ class ServingSettings:
     """A served call against the loop in process, and in chunks; eight at a time against one; status calls meanwhile."""
 
     side: int = field(default=128, metadata=_help("longest side of the images, in pixels"))
-    steps: int = field(default=30, metadata=_help("steps, or network evaluations, of a call"))
+    steps: int = field(default=12, metadata=_help("steps, or network evaluations, of a call"))
     rounds: int = field(default=3, metadata=_help("calls of each kind; the median is taken"))
     concurrent: int = field(default=8, metadata=_help("requests at a time"))
 
@@ -79,6 +79,10 @@ class ScaleSettings:
     steps: int = field(default=1, metadata=_help("steps of a round"))
     rounds: int = field(default=1, metadata=_help("rounds; the median is taken"))
     signature: str = field(default=contract.STYLIZE_LBFGS, metadata=_help("signature that is called"))
+    give_back: bool = field(
+        default=False,
+        metadata=_help("hand freed memory to the system at once, as TensorFlow Serving does and our server does not"),
+    )
     precision: Precision = field(default="auto", metadata=_help("float32, bfloat16, or auto for what is fastest here"))
 
 

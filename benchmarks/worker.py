@@ -29,6 +29,7 @@ class Job:
     rounds: int
     signature: str
     precision: Precision
+    give_back: bool
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ def _gpu_peak_mb() -> float | None:
 
 
 if __name__ == "__main__":
-    keep_freed_memory()  # as the server does
     given: dict[str, Any] = json.loads(sys.argv[1])
-    print(json.dumps(dataclasses.asdict(work(Job(**given)))))
+    job = Job(**given)
+    if not job.give_back:
+        keep_freed_memory()
+    print(json.dumps(dataclasses.asdict(work(job))))

@@ -133,8 +133,10 @@ def test_soak(bench: Bench) -> None:
     assert_finite(table, "ms a request")
 
 
-def test_scale(bench: Bench) -> None:
-    by_side, by_batch = scale.measure(ScaleSettings(sides=(16,), batches=()), bench)
+@pytest.mark.parametrize(("give_back", "said"), [(False, "freed memory is kept"), (True, "freed memory is given back")])
+def test_scale(bench: Bench, give_back: bool, said: str) -> None:
+    by_side, by_batch = scale.measure(ScaleSettings(sides=(16,), batches=(), give_back=give_back), bench)
+    assert said in by_side.text()
     assert_finite(by_side, "s a step", "peak MB", "us a pixel and step", "ratio to the baseline")
     assert not by_batch.rows
 
