@@ -9,17 +9,19 @@ import subprocess
 from pathlib import Path
 from typing import Any, Final
 
+from styleserve.processor import cpu_flags
+
 ROOT: Final = Path(__file__).resolve().parents[1]
 
-_CPU_FLAGS: Final = ("amx_bf16", "avx512_bf16", "avx512f")
+_CPU_FLAGS: Final = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
 _PACKAGES: Final = ("styleserve", "tensorflow", "keras", "numpy", "grpcio", "torch")
 
 
 def machine_facts() -> dict[str, Any]:
     """Processor, memory, GPUs, versions and commit, in words and numbers that JSON can hold."""
-    model, flags = _cpu()
+    flags = cpu_flags()
     return {
-        "cpu": model,
+        "cpu": _cpu_name(),
         "cpu_flags": {flag: flag in flags for flag in _CPU_FLAGS},
         "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
@@ -33,13 +35,13 @@ def machine_facts() -> dict[str, Any]:
     }
 
 
-def _cpu() -> tuple[str, frozenset[str]]:
+def _cpu_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return platform.processor(), frozenset()
-    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    return facts.get("model name", platform.processor()), frozenset(facts.get("flags", "").split())
+        return platform.processor()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
 
 
 def _gpus() -> list[str]:

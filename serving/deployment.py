@@ -15,12 +15,13 @@ from styleserve.contract import DEFAULT_MODEL_NAME, DEFAULT_PORT, Limits
 SERVING_VERSION: Final = "2.20.0"
 """Of TensorFlow Serving: the newest with published images, and no older than the exporter's TensorFlow."""
 
-BASE_MIB: Final = 1024
+BASE_MIB: Final = 1280
 """What a server holds without a call: TensorFlow (550 MB were measured) and two versions of the model (80 MB each)."""
 
 BYTES_PER_PIXEL: Final = 3000
 """What a call adds for a pixel of the content. `stylize_lbfgs` in float32, content and style of one size, square, held
-0.92, 1.44 and 3.63 GB at 256, 512 and 1024 pixels a side: 2,800 bytes a pixel, and 0.7 GB."""
+0.92, 1.44 and 3.63 GB at 256, 512 and 1024 pixels a side: 2,800 bytes a pixel, and 0.7 GB. With the kernels of another
+processor it was 1.94 GB at 512."""
 
 BATCHED_ROWS: Final = 4
 """`max_batch_size` of `config/batching.config`: with batching, examples of a batch, and so of a call."""

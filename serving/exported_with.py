@@ -21,7 +21,7 @@ CARD_NAME: Final = "assets.extra/model_card.json"
 """In the directory of a version; `styleserve export` writes it."""
 
 _REMEDY: Final = (
-    f"on a CPU without {' or '.join(BFLOAT16_FLAGS)} a step takes more than ten times as long as in float32: for such "
+    f"on a CPU without {' or '.join(BFLOAT16_FLAGS)} a step takes about ten times as long as in float32: for such "
     "a one, export it with --precision float32."
 )
 _VERSION: Final = re.compile(r"(\d+)\.(\d+)")

@@ -19,8 +19,8 @@ def keep_freed_memory() -> None:
     """Lets the process keep the large blocks that it frees, for the next ones; it stays as large as it once had to be.
 
     As it comes, glibc gives each back to the system and takes the next one from it, page by page: 600,000 pages for a
-    step of 512 x 512 pixels in float32. On a virtual machine, where pages are dear, they were a fifth of its time, and
-    two fifths of one of 2048 x 2048 pixels.
+    step of 512 x 512 pixels in float32. On a virtual machine, where pages are dear, they were a quarter of its time,
+    and two fifths of that of 2048 x 2048 pixels.
 
     And all threads share one heap. As it comes, each new thread has one of its own; every version of a model has
     threads of its own, so with each swap more of what is free lies in heaps that nobody uses: a server grew by 6 MB a

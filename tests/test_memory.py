@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,15 +28,27 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-def faults(call: str) -> int:
+def faults(call: str = "", **environment: str) -> int:
     code = FAULTS.format(call=call, small=50_000_000, large=600_000_000)
-    return int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | environment
+    )
+    return int(done.stdout)
 
 
 @NEEDS_GLIBC
 def test_a_block_that_was_freed_is_used_again() -> None:
     assert faults("keep_freed_memory()") < 10
-    assert faults("") > 100, "there is nothing to be told any more"
+    assert faults() > 100, "there is nothing to be told any more"
+
+
+@NEEDS_GLIBC
+def test_the_environment_of_the_guide_does_the_same() -> None:
+    """It is for TensorFlow Serving, whose process nobody can call into."""
+    page = (ROOT / "docs" / "deploy" / "sizing.md").read_text()
+    told = dict(re.findall(r"^(MALLOC_\w+)=(\d+)$", page, re.MULTILINE))
+    assert len(told) == 4
+    assert faults(**told) < 10
 
 
 HEAPS = """

@@ -108,10 +108,10 @@ def test_the_published_image_goes_by_the_device() -> None:
 
 
 def test_memory_holds_what_was_measured() -> None:
-    for side, measured_mb in ((256, 923), (512, 1444), (1024, 3629)):
+    for side, measured_mb in ((256, 923), (512, 1938), (1024, 3629)):
         assert deployment(calls=1, max_side=side).memory_mib * 2**20 / 1e6 > measured_mb
-    assert deployment(calls=4, max_side=1024).memory_mib == 1024 + 4 * 3000
-    assert deployment(calls=4, max_side=512).memory_mib == 1024 + 4 * 750
+    assert deployment(calls=4, max_side=1024).memory_mib == 1280 + 4 * 3000
+    assert deployment(calls=4, max_side=512).memory_mib == 1280 + 4 * 750
 
 
 def test_memory_holds_the_copies_that_fill_batches() -> None:
@@ -131,17 +131,17 @@ def test_memory_holds_the_copies_that_fill_batches() -> None:
         for of in range(1, settings.max_batch_size + 1):
             assert deployment(calls=calls, batching=True, max_batch=of).pictures == most(calls, of)
         assert deployment(calls=calls, batching=True).pictures == calls + calls // 3
-    assert deployment(calls=4, max_side=512, batching=True).memory_mib == 1024 + 5 * 750
+    assert deployment(calls=4, max_side=512, batching=True).memory_mib == 1280 + 5 * 750
 
 
 def test_memory_holds_all_pictures_of_a_call() -> None:
-    assert deployment(calls=4, max_side=512, max_batch=8).memory_mib == 1024 + 4 * 8 * 750
+    assert deployment(calls=4, max_side=512, max_batch=8).memory_mib == 1280 + 4 * 8 * 750
 
 
 def test_memory_and_calls_go_to_the_server_together() -> None:
     text = rendered(deployment(calls=2, max_side=512))["deployment.yaml"]
     assert "--grpc_max_threads=3\n" in text
-    assert 'requests: {cpu: "4", memory: 2524Mi}\n            limits: {memory: 2524Mi}' in text
+    assert 'requests: {cpu: "4", memory: 2780Mi}\n            limits: {memory: 2780Mi}' in text
 
 
 # --- the command ---------------------------------------------------------------------------------------------------
@@ -170,7 +170,7 @@ def test_compose_needs_nothing_said(here: Path) -> None:
     done = run("compose")
     assert done.exit_code == 0, done.output
     assert done.stdout == "docker compose -f deployments/compose/compose.yaml up -d\n"
-    assert "13024 MiB: 4 calls of up to 1024 x 1024 pixels" in done.stderr
+    assert "13280 MiB: 4 calls of up to 1024 x 1024 pixels" in done.stderr
     values = (here / "deployments" / "compose" / ".env").read_text()
     assert f"STYLESERVE_DEPLOY_MODEL_BASE_PATH='{here}/models/{DEFAULT_MODEL_NAME}'\n" in values
     assert "COMPOSE_PROFILES=cpu\n" in values
@@ -517,13 +517,13 @@ def with_limits(model: Path, version: int, limits: Any) -> None:
 @pytest.mark.parametrize(
     ("limits", "options", "needed"),
     [
-        (Limits(), (), 97024),
-        (Limits(), ("--batching",), 49024),  # four in a batch, and so in a call
+        (Limits(), (), 97280),
+        (Limits(), ("--batching",), 49280),  # four in a batch, and so in a call
         (Limits(max_batch=4), ("--batching", "--max-batch", "4"), None),
-        (Limits(max_batch=1, max_side=2048), (), 49024),
+        (Limits(max_batch=1, max_side=2048), (), 49280),
         (Limits(max_batch=1), (), None),
         (Limits(), ("--max-batch", "8"), None),
-        (Limits(), ("--calls", "2", "--max-batch", "2"), 49024),
+        (Limits(), ("--calls", "2", "--max-batch", "2"), 49280),
         (Limits(max_batch=1, max_side=2048, max_pixels=2**20), (), None),
         (Limits(max_side=256), (), None),  # eight small pictures are no more than a large one
     ],
