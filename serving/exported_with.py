@@ -20,10 +20,7 @@ from .deployment import BATCHED_ROWS, Deployment, Device
 CARD_NAME: Final = "assets.extra/model_card.json"
 """In the directory of a version; `styleserve export` writes it."""
 
-_REMEDY: Final = (
-    f"on a CPU without {' or '.join(BFLOAT16_FLAGS)} a step takes about ten times as long as in float32: for such "
-    "a one, export it with --precision float32."
-)
+_SLOW: Final = "a step takes about ten times as long as in float32"
 _VERSION: Final = re.compile(r"(\d+)\.(\d+)")
 _SERVER: Final = re.compile(r"(.*/)?tensorflow/serving:(?P<version>\d+\.\d+[^@]*)(@.*)?")
 """Images whose tag is a version of TensorFlow; in any registry."""
@@ -83,7 +80,12 @@ def slow_on_a_cpu(model: Path, deployment: Deployment) -> str | None:
     if deployment.device is not Device.cpu:
         return None
     slow = [str(each) for each in _served(model, deployment) if _in_bfloat16(model / str(each))]
-    return f"version {slow[0]} of the model computes in bfloat16: {_REMEDY}" if slow else None
+    if not slow:
+        return None
+    return (
+        f"version {slow[0]} of the model computes in bfloat16. On a CPU without {' or '.join(BFLOAT16_FLAGS)} {_SLOW}: "
+        "for such a one, export it with --precision float32."
+    )
 
 
 def slow_on_this_machine(version_dir: Path) -> str | None:
@@ -94,7 +96,10 @@ def slow_on_this_machine(version_dir: Path) -> str | None:
     flags = cpu_flags()
     if not flags or flags.intersection(BFLOAT16_FLAGS) or not _in_bfloat16(version_dir):
         return None
-    return f"computes in bfloat16, for which this machine has no units: {_REMEDY}"
+    return (
+        f"computes in bfloat16, for which this machine has no units ({', '.join(BFLOAT16_FLAGS)}): {_SLOW}. Export it "
+        "with --precision float32."
+    )
 
 
 def exporter_of(version_dir: Path) -> str | None:
