@@ -1,6 +1,6 @@
 """How much is measured: one frozen dataclass a part, whose fields are the options of its command.
 
-The defaults together take five to ten minutes on two processors; `FULL` is the long form. Free of TensorFlow, so that
+The defaults together take about ten minutes on two processors; `FULL` is the long form. Free of TensorFlow, so that
 `--help` is quick.
 """
 
@@ -114,7 +114,7 @@ SHORT: Final[dict[str, Settings]] = {
     "soak": SoakSettings(),
     "startup": StartupSettings(),
 }
-"""Every part by its name, at sizes that make five to ten minutes together."""
+"""Every part by its name, at sizes that make about ten minutes together."""
 
 FULL: Final[dict[str, Settings]] = {
     "step": StepSettings(steps=5, rounds=5),

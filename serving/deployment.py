@@ -16,7 +16,8 @@ SERVING_VERSION: Final = "2.20.0"
 """Of TensorFlow Serving: the newest with published images, and no older than the exporter's TensorFlow."""
 
 BASE_MIB: Final = 1280
-"""What a server holds without a call: TensorFlow (550 MB were measured) and two versions of the model (80 MB each)."""
+"""What a server holds without a call: TensorFlow (550 MB were measured) and two versions of the model (80 MB
+each), and what some processors' kernels take beside the pixels: see 1.94 GB below."""
 
 BYTES_PER_PIXEL: Final = 3000
 """What a call adds for a pixel of the content. `stylize_lbfgs` in float32, content and style of one size, square, held

@@ -84,7 +84,7 @@ def slow_on_a_cpu(model: Path, deployment: Deployment) -> str | None:
         return None
     return (
         f"version {slow[0]} of the model computes in bfloat16. On a CPU without {' or '.join(BFLOAT16_FLAGS)} {_SLOW}: "
-        "for such a one, export it with --precision float32."
+        "for such a CPU export the model with --precision float32."
     )
 
 

@@ -9,9 +9,9 @@ from typing import Any, Final
 # Of glibc's malloc.h.
 _M_TRIM_THRESHOLD: Final = -1
 _M_TOP_PAD: Final = -2
-_M_MMAP_THRESHOLD: Final = -3
+_M_MMAP_MAX: Final = -4
 _M_ARENA_MAX: Final = -8
-_LARGEST: Final = 2**31 - 1  # of an int; the largest tensor at 2048 x 2048 pixels in float32 has 2**30 bytes
+_NEVER: Final = -1  # of the trim threshold; the largest int would trim what is free beyond 2 GiB
 _PAD: Final = 2**26
 
 
@@ -19,8 +19,7 @@ def keep_freed_memory() -> None:
     """Lets the process keep the large blocks that it frees, for the next ones; it stays as large as it once had to be.
 
     As it comes, glibc gives each back to the system and takes the next one from it, page by page: 600,000 pages for a
-    step of 512 x 512 pixels in float32. On a virtual machine, where pages are dear, they were a quarter of its time,
-    and two fifths of that of 2048 x 2048 pixels.
+    step of 512 x 512 pixels in float32. On a virtual machine, where pages are dear, they were three tenths of its time.
 
     And all threads share one heap. As it comes, each new thread has one of its own; every version of a model has
     threads of its own, so with each swap more of what is free lies in heaps that nobody uses: a server grew by 6 MB a
@@ -30,8 +29,8 @@ def keep_freed_memory() -> None:
     """
     mallopt = _from_glibc("mallopt")
     if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _LARGEST)
-        mallopt(_M_TRIM_THRESHOLD, _LARGEST)
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, _NEVER)
         mallopt(_M_TOP_PAD, _PAD)
         mallopt(_M_ARENA_MAX, 1)
 

@@ -36,6 +36,13 @@ def faults(call: str = "", **environment: str) -> int:
     return int(done.stdout)
 
 
+def told_by_the_guide() -> dict[str, str]:
+    page = (ROOT / "docs" / "deploy" / "sizing.md").read_text()
+    told = dict(re.findall(r"^(MALLOC_\w+)=(\d+)$", page, re.MULTILINE))
+    assert len(told) == 4
+    return told
+
+
 @NEEDS_GLIBC
 def test_a_block_that_was_freed_is_used_again() -> None:
     assert faults("keep_freed_memory()") < 10
@@ -45,10 +52,38 @@ def test_a_block_that_was_freed_is_used_again() -> None:
 @NEEDS_GLIBC
 def test_the_environment_of_the_guide_does_the_same() -> None:
     """It is for TensorFlow Serving, whose process nobody can call into."""
-    page = (ROOT / "docs" / "deploy" / "sizing.md").read_text()
-    told = dict(re.findall(r"^(MALLOC_\w+)=(\d+)$", page, re.MULTILINE))
-    assert len(told) == 4
-    assert faults(**told) < 10
+    assert faults(**told_by_the_guide()) < 10
+
+
+TRIMMED = """
+import ctypes
+from styleserve.memory import keep_freed_memory
+{call}
+libc = ctypes.CDLL(None)
+libc.malloc.restype = libc.sbrk.restype = ctypes.c_void_p
+libc.malloc.argtypes, libc.free.argtypes, libc.sbrk.argtypes = [ctypes.c_size_t], [ctypes.c_void_p], [ctypes.c_ssize_t]
+empty = libc.sbrk(0)
+blocks = [libc.malloc(2**30) for _ in range(3)]  # of which no page is touched
+full = libc.sbrk(0)
+for block in reversed(blocks):
+    libc.free(block)
+print(full - empty, libc.sbrk(0) - empty)
+"""
+
+
+def heap_full_and_freed(call: str = "", **environment: str) -> tuple[int, int]:
+    code, env = TRIMMED.format(call=call), os.environ | environment
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    full, freed = map(int, done.stdout.split())
+    return full, freed
+
+
+@NEEDS_GLIBC
+def test_however_much_is_freed_is_kept() -> None:
+    for full, freed in (heap_full_and_freed("keep_freed_memory()"), heap_full_and_freed(**told_by_the_guide())):
+        assert full >= 3 * 2**30
+        assert freed == full
+    assert heap_full_and_freed()[0] < 2**30, "such blocks come from the heap as it is"
 
 
 HEAPS = """

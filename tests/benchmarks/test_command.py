@@ -34,7 +34,7 @@ def test_part_with_options(soaked: list[SoakSettings], tmp_path: Path, capsys: p
     document = json.loads(kept.read_text())
     assert document["parts"]["soak"]["settings"]["requests"] == 7
     assert document["parts"]["soak"]["tables"][0]["rows"] == [{"what": "x", "s": 0.25, "ratio": None}]
-    assert set(document["machine"]["cpu_flags"]) == {"amx_bf16", "avx512_bf16", "avx512f"}
+    assert set(document["machine"]["cpu_flags"]) == {"amx_bf16", "avx512_bf16", "avx512f", "avx2"}
     assert document["machine"]["versions"]["tensorflow"]
     assert [path.name for path in kept.parent.iterdir()] == ["figures.json"]
 

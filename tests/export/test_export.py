@@ -350,7 +350,7 @@ def test_auto_precision_tries_the_cpu(
     monkeypatch: pytest.MonkeyPatch, flags: str, speedup: float, precision: str, reason: str
 ) -> None:
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: [])
-    monkeypatch.setattr("styleserve.export.precision._cpu_flags", lambda: frozenset(flags.split()))
+    monkeypatch.setattr("styleserve.export.precision.cpu_flags", lambda: frozenset(flags.split()))
     monkeypatch.setattr("styleserve.export.precision._bfloat16_speedup", lambda: speedup)
     choice = choose_precision("auto")
     assert choice.precision == precision

@@ -271,7 +271,7 @@ def test_compose_takes_what_the_command_wrote(tmp_path: Path) -> None:
     assert set(services) == {"gpu", "prometheus", "grafana", "envoy"}
     server = services["gpu"]
     assert [(port["host_ip"], port["published"]) for port in server["ports"]] == [("127.0.0.1", "8600")]
-    assert int(server["mem_limit"]) == 2524 * 2**20
+    assert int(server["mem_limit"]) == 2780 * 2**20
     assert flags(server["command"])["grpc_max_threads"] == "3"
     mounts = {mount["target"]: mount["source"] for mount in server["volumes"]}
     assert mounts["/models/art"].replace("$$", "$") == str(model)

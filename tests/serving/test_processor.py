@@ -75,7 +75,8 @@ def test_a_server_says_so_when_it_loads_such_a_version(
     on_gpu: bool,
 ) -> None:
     monkeypatch.setattr(exported_with, "cpu_flags", lambda: frozenset({"avx2"}))
-    monkeypatch.setattr(Servable, "on_gpu", on_gpu)
+    if on_gpu:
+        monkeypatch.setattr(Servable, "on_gpu", True)
     caplog.set_level(logging.WARNING, "styleserve.serving")
     base_path = tmp_path / "model"
     add_stand_in(base_path, 1)
