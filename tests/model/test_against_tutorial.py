@@ -9,8 +9,11 @@ import tensorflow as tf
 
 from benchmarks.tutorial import CONTENT_WEIGHT, STYLE_WEIGHT, TOTAL_VARIATION_WEIGHT, Tutorial
 from styleserve.model import ModelSettings, StyleTransfer, Weights, file_weights, random_weights
+from styleserve.processor import cpu_flags
 
-STEPS = 25
+# With AVX2 alone the two programs differ in last bits from the first step on, which grow as is said below: to between
+# 0.02 and 0.2 after 25 steps. There the first step is compared.
+STEPS = 25 if "avx512f" in cpu_flags() else 1
 
 # A quarter of an 8-bit level, and as much of the loss. What was seen is a pixel difference of exactly 0, because the
 # same operations run in the same order; the tolerance is for processors whose kernels split sums by their threads.
