@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 from styleserve import contract
 from styleserve.contract import Limits
 
+from .settings import Precision
+
 if TYPE_CHECKING:
     from styleserve.export.precision import PrecisionChoice
 
@@ -50,6 +52,12 @@ class Bench:
         from styleserve.export.precision import choose_precision  # noqa: PLC0415 - imports TensorFlow
 
         return choose_precision("auto")
+
+    def precision_for(self, asked: Precision) -> PrecisionChoice:
+        """What a part that was asked for this precision computes in, and why."""
+        from styleserve.export.precision import choose_precision  # noqa: PLC0415 - imports TensorFlow
+
+        return self.precision if asked == "auto" else choose_precision(asked)
 
     def model(self, max_side: int, *, tiny: bool = False) -> Path:
         """Base path of a model with random weights of seed 0, exported once, in `precision`.

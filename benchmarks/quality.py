@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from styleserve import contract
 from styleserve.client import Picture, load_picture
-from styleserve.export.precision import choose_precision
 from styleserve.model import ModelSettings, Precision, StyleTransfer, Weights, file_weights, random_weights
 from styleserve.model.losses import LossWeights
 
@@ -76,7 +75,7 @@ def measure(settings: QualitySettings, bench: Bench) -> list[Table]:
     """One table, a row for each loop at each side, with their curves."""
     weights = file_weights(settings.weights) if settings.weights else random_weights(0)
     pictures = (load_picture(settings.content), load_picture(settings.style))
-    precision = bench.precision if settings.precision == "auto" else choose_precision(settings.precision)
+    precision = bench.precision_for(settings.precision)
     rows: list[Row] = []
     curves: dict[str, Curve] = {}
     for side in settings.sides:

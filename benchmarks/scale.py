@@ -21,7 +21,7 @@ REFERENCE_SIDE = 512
 
 def measure(settings: ScaleSettings, bench: Bench) -> list[Table]:
     """Two tables: by side of the image, and by size of the batch."""
-    precision = bench.precision.precision if settings.precision == "auto" else settings.precision
+    precision = bench.precision_for(settings.precision).precision
     kept = "given back" if settings.give_back else "kept"
     note = f"{settings.signature}, {precision}; peak of a process that does nothing else; freed memory is {kept}"
     sides = [_job(settings, precision, side=side, batch=1) for side in settings.sides]

@@ -34,18 +34,14 @@ _NOTES: Final = (
 
 def measure(settings: StepSettings, bench: Bench) -> list[Table]:
     """One table, a row for each loop at each side."""
-    weights, precisions = random_weights(0), _precisions(settings, bench)
+    weights, choice = random_weights(0), bench.precision_for(settings.precision)
+    # Float32 in any case, as the tutorial's.
+    precisions: tuple[Precision, ...] = ("float32",) if choice.precision == "float32" else ("float32", "bfloat16")
     notes: list[str] = [*_NOTES]
-    if "bfloat16" not in precisions and settings.precision == "auto":
-        notes.append(f"without bfloat16: {bench.precision.reason}")
+    if choice.precision == "float32" and settings.precision == "auto":
+        notes.append(f"without bfloat16: {choice.reason}")
     rows = [row for side in settings.sides for row in _side(side, weights, precisions, settings, bench)]
     return [Table("Seconds a step", rows, notes)]
-
-
-def _precisions(settings: StepSettings, bench: Bench) -> tuple[Precision, ...]:
-    """Float32, as the tutorial's, and bfloat16 where it is asked for or is faster here."""
-    asked = bench.precision.precision if settings.precision == "auto" else settings.precision
-    return ("float32",) if asked == "float32" else ("float32", "bfloat16")
 
 
 def _side(

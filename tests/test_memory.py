@@ -19,8 +19,8 @@ from styleserve.memory import keep_freed_memory
 {call}
 def take():
     for _ in range(10):
-        bytearray({small})  # freed at once
-    [bytearray({large}), bytearray({large})]
+        bytearray(50_000_000)  # freed at once
+    [bytearray(600_000_000), bytearray(600_000_000)]
 take()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 take()
@@ -28,12 +28,14 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+def printed(code: str, call: str, **environment: str) -> str:
+    """What a new process prints that makes this call first, or has this in its environment."""
+    command, env = [sys.executable, "-c", code.format(call=call)], os.environ | environment
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=env).stdout
+
+
 def faults(call: str = "", **environment: str) -> int:
-    code = FAULTS.format(call=call, small=50_000_000, large=600_000_000)
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | environment
-    )
-    return int(done.stdout)
+    return int(printed(FAULTS, call, **environment))
 
 
 def told_by_the_guide() -> dict[str, str]:
@@ -72,9 +74,7 @@ print(full - empty, libc.sbrk(0) - empty)
 
 
 def heap_full_and_freed(call: str = "", **environment: str) -> tuple[int, int]:
-    code, env = TRIMMED.format(call=call), os.environ | environment
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
-    full, freed = map(int, done.stdout.split())
+    full, freed = map(int, printed(TRIMMED, call, **environment).split())
     return full, freed
 
 
@@ -104,10 +104,7 @@ libc.fflush(None)
 
 
 def heaps(call: str) -> int:
-    code = HEAPS.format(call=call)
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.count(
-        "<heap"
-    )
+    return printed(HEAPS, call).count("<heap")
 
 
 @NEEDS_GLIBC
