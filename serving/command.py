@@ -160,7 +160,9 @@ def _wait_for_a_signal() -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    told_to_stop.wait()
+    # Without an end to it, a signal that comes in the moment before Python goes to sleep would be seen at the next one.
+    while not told_to_stop.wait(1.0):
+        pass
     # A second one ends the process at once. Python's own way with Ctrl-C would wait for the threads of running calls.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
