@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -288,8 +287,7 @@ class ModelManager:
             self._on_load(version.path, time.monotonic() - began, True)
             if not servable.on_gpu and (slow := slow_on_this_machine(version.path)):
                 logger.warning("%s %s", version, slow)
-            at_once = min(self._settings.max_calls, os.cpu_count() or 1)
-            requests = warm_up(servable, at_once=at_once, calls=self._warm_ups)
+            requests = warm_up(servable, self._warm_ups)
             self._go_on_loading()
         except Exception as error:  # a broken version must not stop the poller, whatever TensorFlow makes of it
             if error is self._refusal:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import queue
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import tensorflow as tf
@@ -19,12 +17,13 @@ MAX_RECORDS = 1000
 """TensorFlow Serving refuses longer files."""
 
 
-def warm_up(servable: Servable, *, at_once: int = 1, calls: OpenCalls | None = None) -> int:
+def warm_up(servable: Servable, calls: OpenCalls | None = None) -> int:
     """Number of requests replayed from the version's warm-up file; 0 if it has none.
+
+    One after another: several at a time would take longer, waiting for each other to take memory from the heap.
 
     Args:
         servable: that nobody else calls yet.
-        at_once: requests at a time, up to the calls that the servable takes.
         calls: where the requests are noted while they run, so that they can be given up.
 
     Raises:
@@ -36,26 +35,17 @@ def warm_up(servable: Servable, *, at_once: int = 1, calls: OpenCalls | None = N
     if not path.exists():
         return 0
     requests = _requests(path)
-    slots: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for slot in range(at_once):
-        slots.put(slot)
-
-    def replay(number: int, request: predict_pb2.PredictRequest) -> None:
+    for number, request in enumerate(requests):
         call = Call()
         noted.opened(call)
-        slot = slots.get()
         try:
-            servable.predict(request, call, slot)
+            servable.predict(request, call, slot=0)
         except ServingError as error:
             if call.given_up:
                 raise call.why() from None
             raise LoadError(f"{path}: warm-up request {number} failed: {error.message}") from error
         finally:
-            slots.put(slot)
             noted.closed(call)
-
-    with ThreadPoolExecutor(at_once) as pool:
-        list(pool.map(replay, range(len(requests)), requests))
     return len(requests)
 
 
