@@ -71,10 +71,10 @@ class Tutorial:
         self._content_target = self._extract(tf.constant(content))[1]
         self._content_weight = content_weight
         self._total_variation_weight = total_variation_weight
-        self._optimizer = keras.optimizers.Adam(learning_rate=0.02, beta_1=0.99, epsilon=1e-1)
+        self.optimizer = keras.optimizers.Adam(learning_rate=0.02, beta_1=0.99, epsilon=1e-1)
         self.image = tf.Variable(content)
-        self._optimizer.build([self.image])
-        self._state = [self.image, *self._optimizer.variables]
+        self.optimizer.build([self.image])
+        self._state = [self.image, *self.optimizer.variables]
         self._beginning = [variable.numpy() for variable in self._state]
         self.train_step = tf.function(self._train_step)
 
@@ -104,6 +104,6 @@ class Tutorial:
             loss = style_loss + content_loss
             loss += self._total_variation_weight * tf.image.total_variation(self.image)[0]
         gradient = tape.gradient(loss, self.image)
-        self._optimizer.apply_gradients([(gradient, self.image)])
+        self.optimizer.apply_gradients([(gradient, self.image)])
         self.image.assign(tf.clip_by_value(self.image, 0.0, 1.0))
         return loss

@@ -9,6 +9,9 @@ import tensorflow as tf
 
 from benchmarks.tutorial import CONTENT_WEIGHT, STYLE_WEIGHT, TOTAL_VARIATION_WEIGHT, Tutorial
 from styleserve.model import ModelSettings, StyleTransfer, Weights, file_weights, random_weights
+from styleserve.model.adam import AdamState
+from styleserve.model.losses import LossWeights
+from styleserve.model.stylize import AdamRun
 from styleserve.processor import cpu_flags
 
 # With AVX2 alone the two programs differ in last bits from the first step on, which grow as is said below: to between
@@ -115,6 +118,36 @@ def test_first_step_same_as_tutorial_with_rewriting(weights: Weights, picture: P
 def test_same_as_tutorial_with_real_features(real_weights_path: Path, picture: Picture, tv: float) -> None:
     settings = ModelSettings(style_layers=REAL_STYLE_LAYERS, content_layer=REAL_CONTENT_LAYER)
     assert_same(file_weights(real_weights_path), picture(1, 61, 80), picture(2, 72, 50), settings, tv=tv)
+
+
+@pytest.mark.usefixtures("no_rewriting")
+def test_each_step_from_where_the_tutorial_is(weights: Weights, picture: Picture) -> None:
+    """On any processor: what a step adds to a difference is small, however far one would grow from there."""
+    content, style = picture(1, 48, 80), picture(2, 72, 56)
+    settings = ModelSettings()
+    tutorial = Tutorial(
+        weights, content, style, style_layers=settings.style_layers, content_layer=settings.content_layer
+    )
+    stylizer = StyleTransfer(weights, settings).stylizer
+    targets = stylizer.targets(tf.constant(content), tf.constant(style))
+    factors = LossWeights(*(tf.constant([value]) for value in (STYLE_WEIGHT, CONTENT_WEIGHT, TOTAL_VARIATION_WEIGHT)))
+
+    @tf.function
+    def step(run: AdamRun) -> tuple[AdamRun, tf.Tensor]:
+        return stylizer.adam(targets, run, factors, steps=tf.constant([1]), learning_rate=tf.constant([0.02]))
+
+    by_name = {variable.name: variable for variable in tutorial.optimizer.variables}
+    (m,), (v,) = ([own for name, own in by_name.items() if name.endswith(kind)] for kind in ("momentum", "velocity"))
+    for count in range(25):
+        moments = AdamState(tf.constant(count), tf.constant(m.numpy()), tf.constant(v.numpy()))
+        (image, (updates, *moved)), losses = step(AdamRun(tf.constant(tutorial.image.numpy()), moments))
+        loss = tutorial.train_step()
+        assert updates == count + 1
+        np.testing.assert_allclose(image, tutorial.image, rtol=0, atol=PIXEL_TOLERANCE / 4)
+        np.testing.assert_allclose(losses[0, 0, 0], loss, rtol=LOSS_TOLERANCE / 10)
+        for ours, theirs in zip(moved, (m, v), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-3 * np.abs(theirs).max())
+    assert np.abs(tutorial.image - content).max() > 0.1  # the optimisation went somewhere
 
 
 @pytest.mark.usefixtures("no_rewriting")
