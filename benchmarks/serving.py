@@ -19,12 +19,13 @@ from styleserve.client import Picture, StyleClient, load_picture
 from .bench import Bench
 from .results import Row, Table
 from .server import served
-from .settings import DEMO, ServingSettings
+from .settings import DEMO, ServingSettings, StartupSettings
 from .timing import in_turn, median_ratio, seconds
 
 Loop = Callable[[int], object]
 """Runs so many steps."""
 
+MODEL_SIDE: Final = StartupSettings().side  # the one that `startup` has, so that one model is exported for both
 STATUS_EVERY_S: Final = 0.25  # each takes 4 ms of a processor: fifty a second would be a tenth of two
 CALL_TIMEOUT_S: Final = 3600.0
 WARM_UP_STEPS: Final = 2
@@ -40,7 +41,7 @@ def measure(settings: ServingSettings, bench: Bench) -> list[Table]:
     """One table, a row for each question."""
     content, style = load_picture(DEMO / "content.jpg"), load_picture(DEMO / "style.jpg")
     signature, images_signature = contract.STYLIZE_LBFGS_ENCODED, contract.STYLIZE_LBFGS
-    base_path = bench.model(settings.side)
+    base_path = bench.model(max(settings.side, MODEL_SIDE))
     in_process = _loop_in_process(base_path, images_signature, (content, style), settings.side)
     bench.say("serving: starting the server")
     with served(base_path) as server, StyleClient(server.address) as client:

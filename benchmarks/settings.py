@@ -25,7 +25,7 @@ def _help(text: str) -> dict[str, str]:
 class StepSettings:
     """Seconds a step: the tutorial, ours, PyTorch and the convolutions alone, in turn."""
 
-    sides: tuple[int, ...] = field(default=(256, 512), metadata=_help("sides of the square images, in pixels"))
+    sides: tuple[int, ...] = field(default=(512,), metadata=_help("sides of the square images, in pixels"))
     steps: int = field(default=1, metadata=_help("steps of a round"))
     rounds: int = field(default=3, metadata=_help("rounds; the median is taken"))
     precision: Precision = field(
@@ -42,7 +42,7 @@ class QualitySettings:
     sides: tuple[int, ...] = field(default=(64,), metadata=_help("longest sides of the images, in pixels"))
     steps: int = field(default=1000, metadata=_help("steps of the tutorial"))
     most_steps: int = field(default=1000, metadata=_help("steps after which ours gives up"))
-    repeats: int = field(default=3, metadata=_help("timed calls of ours; the median is taken"))
+    repeats: int = field(default=1, metadata=_help("timed calls of ours; the median is taken"))
     precision: Precision = field(
         default="auto", metadata=_help("of ours: float32, bfloat16, or auto for what is fastest here")
     )
@@ -65,7 +65,7 @@ class ServingSettings:
 
     side: int = field(default=128, metadata=_help("longest side of the images, in pixels"))
     steps: int = field(default=12, metadata=_help("steps, or network evaluations, of a call"))
-    rounds: int = field(default=3, metadata=_help("calls of each kind; the median is taken"))
+    rounds: int = field(default=2, metadata=_help("calls of each kind; the median is taken"))
     concurrent: int = field(default=8, metadata=_help("requests at a time"))
 
 
@@ -73,8 +73,8 @@ class ServingSettings:
 class ScaleSettings:
     """Seconds a step and peak memory by size of the image and of the batch, each in a process of its own."""
 
-    sides: tuple[int, ...] = field(default=(256, 512, 1024), metadata=_help("sides of the square images, in pixels"))
-    batches: tuple[int, ...] = field(default=(1, 2, 4, 8), metadata=_help("sizes of the batch"))
+    sides: tuple[int, ...] = field(default=(256, 512), metadata=_help("sides of the square images, in pixels"))
+    batches: tuple[int, ...] = field(default=(1, 8), metadata=_help("sizes of the batch"))
     batch_side: int = field(default=128, metadata=_help("side of the images of a batch, in pixels"))
     steps: int = field(default=1, metadata=_help("steps of a round"))
     rounds: int = field(default=1, metadata=_help("rounds; the median is taken"))
@@ -117,10 +117,10 @@ SHORT: Final[dict[str, Settings]] = {
 """Every part by its name, at sizes that make about ten minutes together."""
 
 FULL: Final[dict[str, Settings]] = {
-    "step": StepSettings(steps=5, rounds=5),
-    "quality": QualitySettings(sides=(256, 512), adam=True),
-    "serving": ServingSettings(side=512, steps=100),
-    "scale": ScaleSettings(sides=(256, 512, 1024, 2048), batch_side=256, steps=2, rounds=3),
+    "step": StepSettings(sides=(256, 512), steps=5, rounds=5),
+    "quality": QualitySettings(sides=(256, 512), repeats=3, adam=True),
+    "serving": ServingSettings(side=512, steps=100, rounds=3),
+    "scale": ScaleSettings((256, 512, 1024, 2048), (1, 2, 4, 8), batch_side=256, steps=2, rounds=3),
     "soak": SoakSettings(requests=500),
     "startup": StartupSettings(repeats=15),
 }
