@@ -1,6 +1,6 @@
 """How much is measured: one frozen dataclass a part, whose fields are the options of its command.
 
-The defaults together take about ten minutes on two processors; `FULL` is the long form. Free of TensorFlow, so that
+The defaults together take five to ten minutes on two processors; `FULL` is the long form. Free of TensorFlow, so that
 `--help` is quick.
 """
 
@@ -64,7 +64,7 @@ class ServingSettings:
     """A served call against the loop in process, and in chunks; eight at a time against one; status calls meanwhile."""
 
     side: int = field(default=128, metadata=_help("longest side of the images, in pixels"))
-    steps: int = field(default=12, metadata=_help("steps, or network evaluations, of a call"))
+    steps: int = field(default=10, metadata=_help("steps, or network evaluations, of a call"))
     rounds: int = field(default=2, metadata=_help("calls of each kind; the median is taken"))
     concurrent: int = field(default=8, metadata=_help("requests at a time"))
 
@@ -90,7 +90,7 @@ class ScaleSettings:
 class SoakSettings:
     """Memory of a server over many requests to a small model."""
 
-    requests: int = field(default=100, metadata=_help("requests in a row"))
+    requests: int = field(default=50, metadata=_help("requests in a row"))
     side: int = field(default=64, metadata=_help("longest side of the images, in pixels"))
     steps: int = field(default=3, metadata=_help("steps of a request"))
 
@@ -101,7 +101,7 @@ class StartupSettings:
 
     repeats: int = field(default=5, metadata=_help("runs of each command; the median is taken"))
     side: int = field(default=512, metadata=_help("longest side that the model accepts, in pixels"))
-    steps: int = field(default=2, metadata=_help("steps of the first and second request"))
+    steps: int = field(default=1, metadata=_help("steps of the first and second request"))
 
 
 Settings = StepSettings | QualitySettings | ServingSettings | ScaleSettings | SoakSettings | StartupSettings
@@ -114,7 +114,7 @@ SHORT: Final[dict[str, Settings]] = {
     "soak": SoakSettings(),
     "startup": StartupSettings(),
 }
-"""Every part by its name, at sizes that make about ten minutes together."""
+"""Every part by its name, at sizes that make five to ten minutes together."""
 
 FULL: Final[dict[str, Settings]] = {
     "step": StepSettings(sides=(256, 512), steps=5, rounds=5),
@@ -122,6 +122,6 @@ FULL: Final[dict[str, Settings]] = {
     "serving": ServingSettings(side=512, steps=100, rounds=3),
     "scale": ScaleSettings((256, 512, 1024, 2048), (1, 2, 4, 8), batch_side=256, steps=2, rounds=3),
     "soak": SoakSettings(requests=500),
-    "startup": StartupSettings(repeats=15),
+    "startup": StartupSettings(repeats=15, steps=2),
 }
 """The long form: hours on two processors, most of them in `quality`."""
