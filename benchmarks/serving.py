@@ -25,7 +25,7 @@ from .timing import in_turn, median_ratio, seconds
 Loop = Callable[[int], object]
 """Runs so many steps."""
 
-MODEL_SIDE: Final = StartupSettings().side  # the one that `startup` has, so that one model is exported for both
+MODEL_SIDE: Final = StartupSettings().side  # as that of `startup`, so that one export does for both
 STATUS_EVERY_S: Final = 0.25  # each takes 4 ms of a processor: fifty a second would be a tenth of two
 CALL_TIMEOUT_S: Final = 3600.0
 WARM_UP_STEPS: Final = 2
@@ -41,7 +41,8 @@ def measure(settings: ServingSettings, bench: Bench) -> list[Table]:
     """One table, a row for each question."""
     content, style = load_picture(DEMO / "content.jpg"), load_picture(DEMO / "style.jpg")
     signature, images_signature = contract.STYLIZE_LBFGS_ENCODED, contract.STYLIZE_LBFGS
-    base_path = bench.model(max(settings.side, MODEL_SIDE))
+    model_side = max(settings.side, MODEL_SIDE)
+    base_path = bench.model(model_side)
     in_process = _loop_in_process(base_path, images_signature, (content, style), settings.side)
     bench.say("serving: starting the server")
     with served(base_path) as server, StyleClient(server.address) as client:
@@ -108,7 +109,8 @@ def measure(settings: ServingSettings, bench: Bench) -> list[Table]:
         _row("worst status call meanwhile / without work", "ms", [max(busy_ms)], [idle_ms], WANTED_STATUS_MS),
     ]
     width, height = content.size_within(settings.side)
-    return [Table(f"Serving {width} x {height} px, {settings.steps} steps, {signature}", rows)]
+    title = f"Serving {width} x {height} px, {settings.steps} steps, {signature}, by a model of {model_side} px"
+    return [Table(title, rows)]
 
 
 def _row(what: str, unit: str, values: Sequence[float], baseline: Sequence[float], wanted: str) -> Row:

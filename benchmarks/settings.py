@@ -120,7 +120,7 @@ FULL: Final[dict[str, Settings]] = {
     "step": StepSettings(sides=(256, 512), steps=5, rounds=5),
     "quality": QualitySettings(sides=(256, 512), repeats=3, adam=True),
     "serving": ServingSettings(side=512, steps=100, rounds=3),
-    "scale": ScaleSettings((256, 512, 1024, 2048), (1, 2, 4, 8), batch_side=256, steps=2, rounds=3),
+    "scale": ScaleSettings(sides=(256, 512, 1024, 2048), batches=(1, 2, 4, 8), batch_side=256, steps=2, rounds=3),
     "soak": SoakSettings(requests=500),
     "startup": StartupSettings(repeats=15, steps=2),
 }

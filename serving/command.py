@@ -160,7 +160,8 @@ def _wait_for_a_signal() -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    # Without an end to it, a signal that comes in the moment before Python goes to sleep would be seen at the next one.
+    # Python notes a signal at once and looks at its notes later. Of one that comes just before it goes to sleep, a wait
+    # without an end would know nothing until another signal woke it.
     while not told_to_stop.wait(1.0):
         pass
     # A second one ends the process at once. Python's own way with Ctrl-C would wait for the threads of running calls.

@@ -64,7 +64,7 @@ class SessionSettings:
         # time goes into convolutions.
         config.graph_options.rewrite_options.disable_meta_optimizer = True
         # Else each function that is called is walked through with all that it calls, once for each level it lies below:
-        # half of the time until a version is ready.
+        # half of the warm-up's time.
         config.graph_options.optimizer_options.do_function_inlining = True
         # Else the first session takes the whole card, and the next version finds no room.
         config.gpu_options.allow_growth = True

@@ -20,7 +20,8 @@ MAX_RECORDS = 1000
 def warm_up(servable: Servable, calls: OpenCalls | None = None) -> int:
     """Number of requests replayed from the version's warm-up file; 0 if it has none.
 
-    One after another: several at a time would take longer, waiting for each other to take memory from the heap.
+    One after another: in `styleserve serve`, whose threads share one heap, several at a time wait for each other to
+    take memory from it, and take longer.
 
     Args:
         servable: that nobody else calls yet.

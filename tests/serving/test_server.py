@@ -318,6 +318,20 @@ def test_a_largest_request_that_cannot_be(stand_in_base: Path, value: str) -> No
     assert "Invalid value for '--max-request-bytes'" in ran.output
 
 
+def test_a_signal_that_does_not_wake_the_main_thread_is_seen() -> None:
+    """As of one that comes just before it goes to sleep: here another thread takes it."""
+    code = (
+        "import signal, threading, time; from styleserve.serving.command import _wait_for_a_signal\n"
+        "def late():\n"
+        "    while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL: time.sleep(0.01)\n"
+        "    time.sleep(0.2)\n"
+        "    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)\n"
+        "threading.Thread(target=late).start(); _wait_for_a_signal(); print('seen')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "seen\n"
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_process_stops_cleanly(stand_in_base: Path, request_of: Make, number: signal.Signals) -> None:
     with socket.socket() as probe:
