@@ -30,7 +30,8 @@ format: $(SETUP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Five to ten minutes on two processors, without PyTorch; ARGS=--full for the long form, ARGS="step --sides 256" for one part.
+# Five to ten minutes on two processors, without PyTorch; ARGS=--full for the long form, ARGS="step --sides 256" for one
+# part.
 bench: $(SETUP)
 	$(BIN)/python -m benchmarks $(ARGS)
 

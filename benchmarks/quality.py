@@ -206,9 +206,9 @@ def _ours(
     steps = fewest_steps(
         lambda steps: tried(steps).loss, lambda steps: tried(steps).losses, wanted, most=task.settings.most_steps
     )
-    took_s, loss, image, losses = found[steps]
-    again = [seconds(partial(call, steps)) for _ in range(task.settings.repeats - 1)]
-    took_s = statistics.median([took_s, *again])
+    first_s, loss, image, losses = found[steps]
+    more = range(task.settings.repeats - 1)
+    took_s = statistics.median([first_s, *(seconds(partial(call, steps)) for _ in more)])
     # Adam tells the loss before each step, L-BFGS the one after.
     after = losses[1:] if signature == contract.SERVING_DEFAULT else losses[:-1]
     return Outcome(steps, took_s, loss, image, _curve([*after, loss], took_s))

@@ -159,6 +159,7 @@ def _replay_warmup(version_dir: Path, definitions: Mapping[str, meta_graph_pb2.S
     # The signatures were run with graph rewriting just before; here it would take longer than all the rest.
     config = tf.compat.v1.ConfigProto()
     config.graph_options.rewrite_options.disable_meta_optimizer = True
+    # As in the embedded server; TensorFlow Serving's rewriting inlines, too.
     config.graph_options.optimizer_options.do_function_inlining = True
     with tf.Graph().as_default(), tf.compat.v1.Session(config=config) as session:
         _load(session, version_dir)

@@ -136,8 +136,10 @@ def test_each_step_from_where_the_tutorial_is(weights: Weights, picture: Picture
     def step(run: AdamRun) -> tuple[AdamRun, tf.Tensor]:
         return stylizer.adam(targets, run, factors, steps=tf.constant([1]), learning_rate=tf.constant([0.02]))
 
-    by_name = {variable.name: variable for variable in tutorial.optimizer.variables}
-    (m,), (v,) = ([own for name, own in by_name.items() if name.endswith(kind)] for kind in ("momentum", "velocity"))
+    (m,), (v,) = (
+        [variable for variable in tutorial.optimizer.variables if variable.name.endswith(kind)]
+        for kind in ("momentum", "velocity")
+    )
     for count in range(25):
         moments = AdamState(tf.constant(count), tf.constant(m.numpy()), tf.constant(v.numpy()))
         (image, (updates, *moved)), losses = step(AdamRun(tf.constant(tutorial.image.numpy()), moments))
