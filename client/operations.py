@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import Final
 
 from PIL import Image
 
 from styleserve import contract
 
 from . import replies
-from .calling import PREDICT, checked_request_id
+from .calling import PREDICT, Caller, checked_request_id
+from .comparison import unchanged_notes
 from .controls import UNSET, Controls, Unset
 from .defaults import ADMIN_TIMEOUT_S, default_timeout_s
 from .errors import ControlError
 from .flow import Flow, work
+from .pace import Pace
 from .protos import PredictRequest, PredictResponse
 from .questions import Questions
 from .report import draw_report
-from .requests import describe_request, stylize_request
+from .requests import Target, describe_request, stylize_request
 from .results import Description, StylizedResult, Timings
 from .runs import Run
 from .saved import SavedRun
@@ -28,6 +31,10 @@ from .sources import Pair, PictureSource, load_picture
 
 class Operations(Questions):
     """The operations of one model on one server, as flows."""
+
+    def __init__(self, caller: Caller, target: Target) -> None:
+        super().__init__(caller, target)
+        self._pace: Final = Pace()
 
     def stylize(
         self,
@@ -107,7 +114,7 @@ class Operations(Questions):
                 signature=signature,
                 parameters=controls.sent(),
                 timings=Timings(prepared - started, answered - prepared, time.perf_counter() - answered),
-                notes=pair.notes,
+                notes=(*pair.notes, *unchanged_notes(pair, result.image, controls)),
             )
 
         return (yield from self.caller.call(PREDICT, request, read, timeout_s, request_id=request_id))
@@ -125,41 +132,47 @@ class Operations(Questions):
         max_side: int | Unset = UNSET,
         optimizer: Optimizer | None = None,
         images: bool = False,
+        final_state: bool = False,
         chunk_s: float = 2.0,
+        chunk_steps: int | None = None,
         resume_from: SavedRun | None = None,
         timeout_s: float | None = None,
         request_id: str | None = None,
     ) -> Run:
-        """The content painted in the style, in chunks: how far it is, after each; the last one has the result.
+        """Progress of painting the content in the style, chunk by chunk; the last one has the result.
 
-        The server keeps nothing: what is left behind in the middle costs it nothing, and can be gone on with. All of a
-        run is done by the version of the model that began it, unless that goes away; then the newest goes on, and the
-        run's notes say so.
+        The server keeps nothing, so an iteration may be left at any time, and its last `saved` resumed. All of a run is
+        done by the version of the model that began it, unless that goes away; then the newest version continues, and
+        the notes of the run say so.
+
+        Chunks are sized from measurements of this server: each takes `chunk_s` or longer, so that moving the state
+        stays below a tenth of the run. Over a slow link a short run is one chunk.
 
         Args:
-            content: picture, in any form that `stylize` takes.
-            style: painting, likewise.
-            content_weight: as for `stylize`, and so are all controls.
-            style_weight: likewise.
-            total_variation_weight: likewise.
-            steps: of the whole run; what was done before `resume_from` was saved counts.
-            learning_rate: likewise.
-            max_side: likewise.
+            content: Picture, in any form that `stylize` takes.
+            style: Painting, likewise.
+            content_weight: As for `stylize`, and so are all controls.
+            style_weight: Likewise.
+            total_variation_weight: Likewise.
+            steps: Evaluations of the whole run, those before `resume_from` included.
+            learning_rate: Likewise.
+            max_side: Likewise.
             optimizer: "lbfgs" or "adam"; if None, that of `resume_from`, or else L-BFGS.
-            images: whether to fetch the picture with every chunk, and not with the last alone.
-            chunk_s: how long a chunk is to take, in seconds; the first is short.
-            resume_from: run to go on with, by the version that it was begun with unless the client names another. The
-                pictures may be left out then, and so may the controls; what is given must be what the run was begun
-                with.
-            timeout_s: for each chunk, with all its tries; `default_timeout_s` if None.
-            request_id: goes with each call, and into errors; a random one if None.
+            images: Whether each chunk brings the picture; the last one always does.
+            final_state: Whether the last chunk brings the state too, so that the finished run can be extended.
+            chunk_s: Shortest time between two chunks, in seconds; the first may be shorter.
+            chunk_steps: Evaluations of each chunk, whatever it costs; None sizes them from measurements.
+            resume_from: Run to resume, with the version that began it unless the client names another. Pictures and
+                controls may be left out then; those given must be the ones of the run.
+            timeout_s: For each chunk, with all its tries; `default_timeout_s` if None.
+            request_id: Sent with each call, and part of errors; a random one if None.
 
         Raises:
-            ControlError: a control is out of its range, or is not that of the saved run.
-            ImageError: a picture cannot be used.
-            SavedRunError: a picture is not that of the saved run.
-            StateRefused: the model cannot go on from the saved run, which the error holds.
-            ServiceError: one of its subclasses says what else went wrong; `saved` of what came before is still good.
+            ControlError: A control is out of its range, or is not that of the saved run.
+            ImageError: A picture cannot be used.
+            SavedRunError: A picture is not that of the saved run, or the run ended without a state.
+            StateRefused: The model does not accept the state of the saved run, which the error holds.
+            ServiceError: One of its subclasses says what else went wrong; `saved` of the chunk before is still good.
         """
         if (content is None) != (style is None):
             raise ControlError("one picture is given", hint="Give content and style, or neither and a saved run.")
@@ -178,7 +191,10 @@ class Operations(Questions):
             ),
             optimizer=optimizer,
             images=images,
+            final_state=final_state,
             chunk_s=chunk_s,
+            chunk_steps=chunk_steps,
+            pace=self._pace,
             timeout_s=timeout_s,
             request_id=request_id,
         )

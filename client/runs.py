@@ -1,13 +1,14 @@
-"""A painting in chunks: each call goes on from the state that the one before gave back, so the server keeps nothing.
+"""Runs in chunks: each call resumes from the state that the previous one returned, so the server keeps nothing.
 
-Any replica can take the next chunk, a chunk that failed can be asked for again, and what is there can be looked at, or
-saved, between two of them.
+Any replica can take the next chunk, a failed chunk can be repeated, and between two chunks the picture can be shown and
+the run saved.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -16,19 +17,25 @@ import numpy as np
 from styleserve import contract
 
 from . import replies
-from .calling import PREDICT, Caller, checked_request_id
+from .calling import GET_MODEL_STATUS, PREDICT, Caller, checked_request_id
+from .comparison import unchanged_notes
 from .controls import Controls, Unset
-from .defaults import default_timeout_s
-from .errors import ControlError, ModelNotFound, RequestRefused, ServiceError, StateRefused
+from .defaults import ADMIN_TIMEOUT_S, default_timeout_s
+from .errors import ControlError, ModelNotFound, RequestRefused, SavedRunError, ServiceError, StateRefused
 from .flow import Flow, work
 from .images import Picture
-from .progress import FIRST_CHUNK, Pace, Progress
-from .protos import PredictRequest, PredictResponse
+from .pace import TARGETS_WORK, CallCost, Pace, usual_state_bytes
+from .progress import Progress
+from .protos import GetModelStatusRequest, PredictRequest, PredictResponse
 from .requests import Target, resume_request, stylize_request
 from .results import Floats, StylizedResult, Timings
+from .retrying import RetryPolicy
 from .saved import SavedRun, sha256
 from .signatures import Optimizer, choose_resumable_signature, optimizer_of, refuse_foreign_controls
 from .sources import Pair, PictureSource
+
+_ONCE: Final = RetryPolicy(tries=1)
+_ROUND_TRIPS: Final = 3  # the first one also connects
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +44,7 @@ class _Chunk:
     losses: Floats
     picture: Picture | None
     version: int
+    seconds: float
     decode_s: float
 
 
@@ -44,20 +52,25 @@ class Run:
     """A run, chunk by chunk.
 
     Args:
-        caller: makes the requests.
-        target: the model as the caller named it. Where a run is gone on with and no version is named, it is that of
-            `saved`. The version of the first reply holds for all later ones, unless it goes away.
-        pictures: content and style; may be None where `saved` is given.
-        saved: to go on with.
-        controls: of a new run; of one that is gone on with, its steps alone may differ.
-        optimizer: "lbfgs" or "adam"; that of `saved`, or else L-BFGS, if None.
-        images: whether each chunk brings the picture.
-        chunk_s: how long a chunk is to take, in seconds.
-        timeout_s: for each chunk, with all its tries; `default_timeout_s` if None.
-        request_id: goes with every call of the run; a random one if None.
+        caller: Makes the requests.
+        target: The model as the caller named it. A resumed run without a named version stays with that of `saved`. The
+            version of the first reply holds for all later ones, unless it goes away.
+        pictures: Content and style; may be None where `saved` is given.
+        saved: Run to resume.
+        controls: Of a new run; of a resumed one only the steps may differ.
+        optimizer: "lbfgs" or "adam"; None is that of `saved`, or else L-BFGS.
+        images: Whether each chunk brings the picture.
+        final_state: Whether the last chunk brings the state, with which the finished run can be extended.
+        chunk_s: Shortest time between two chunks, in seconds.
+        chunk_steps: Evaluations of each chunk; None lets `pace` decide.
+        pace: Measurements of the server, shared by the runs of a client.
+        timeout_s: For each chunk, with all its tries; `default_timeout_s` if None.
+        request_id: Sent with every call of the run; a random one if None.
+        clock: Seconds, from any moment on.
 
     Raises:
-        ControlError: a control is out of its range, or not that of the saved run.
+        ControlError: A control is out of its range, or not that of the saved run.
+        SavedRunError: The saved run has ended without a state, and more steps are asked for.
     """
 
     def __init__(
@@ -70,12 +83,18 @@ class Run:
         controls: Controls,
         optimizer: Optimizer | None,
         images: bool,
+        final_state: bool,
         chunk_s: float,
+        chunk_steps: int | None,
+        pace: Pace,
         timeout_s: float | None,
         request_id: str | None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         if not 0 < chunk_s < math.inf:
             raise ControlError(f"chunk_s is {chunk_s}; it must be over 0 and finite")
+        if chunk_steps is not None and chunk_steps < 1:
+            raise ControlError(f"chunk_steps is {chunk_steps}; it must be at least 1")
         if saved is None:
             signature = choose_resumable_signature(optimizer)
             refuse_foreign_controls(signature, controls)
@@ -87,32 +106,39 @@ class Run:
         self._controls: Final = controls
         self._signature: Final = signature
         self._images: Final = images
+        self._final_state: Final = final_state
         self._chunk_s: Final = chunk_s
+        self._chunk_steps = chunk_steps
+        self._pace: Final = pace
         self._timeout_s: Final = timeout_s
         self._request_id: Final = checked_request_id(request_id)
+        self._clock: Final = clock
         self._pair: Pair | None = None
+        self._pixels = (controls if saved is None else saved.controls).expected_max_side ** 2
         self._saved = saved
         self._version = None if saved is None or target.names_version else saved.model_version
         self._version_went_away = False
-        self._pace: Pace | None = None
         self._timings = Timings(0.0, 0.0, 0.0)
         self.done = False
 
     def advance(self) -> Flow[Progress]:
-        """Where the run is after one more chunk.
+        """Progress of the run after one more chunk.
 
         Raises:
-            ImageError: a picture cannot be used.
-            SavedRunError: a picture is not that of the saved run.
-            StateRefused: the model cannot go on from the run's state.
-            ServiceError: one of its subclasses says what else went wrong; what was there before is still good.
+            ImageError: A picture cannot be used.
+            SavedRunError: A picture is not that of the saved run.
+            StateRefused: The model does not accept the state of the run.
+            ServiceError: One of its subclasses says what else went wrong; what was there before is still good.
         """
         saved = yield from self._begun()
         remaining = saved.steps_total - saved.steps_done
-        steps = min(remaining, FIRST_CHUNK if self._pace is None else self._pace.steps_in(self._chunk_s))
-        started = time.perf_counter()
+        steps = yield from self._next_steps(saved, remaining)
+        last = steps == remaining
+        outputs = [contract.LOSSES]
+        outputs += [contract.STATE] if self._final_state or not last else []
+        outputs += [contract.PNG_BYTES] if self._images or last else []
         try:
-            chunk = yield from self._call(saved, steps, picture=self._images or steps == remaining)
+            chunk = yield from self._call(saved, steps, outputs)
         except ModelNotFound as error:
             if not self._may_leave_version(error):
                 raise
@@ -120,20 +146,24 @@ class Run:
             return (yield from self.advance())
         except RequestRefused as error:
             if saved.state and "state" in error.server_text.lower():
-                message = f"the model does not go on from the state of this run: {error.server_text}"
+                message = f"the model does not accept the state of this run: {error.server_text}"
                 raise StateRefused(message, saved=saved, cause=error) from error
-            raise
-        seconds = time.perf_counter() - started
-        return self._progress(saved, chunk, Pace(max(1, steps), seconds))
+            if steps == 1 or not error.server_text.startswith(f"{contract.STEPS.name} must be"):
+                raise
+            self._chunk_steps = steps // 2  # more than the model does in one call
+            return (yield from self.advance())
+        return self._progress(saved, chunk)
 
     def _begun(self) -> Flow[SavedRun]:
-        """Where the run is; at first, the pictures are read."""
+        """The run as it is; the first call reads the pictures."""
         if self._pair is None and self._pictures is not None:
-            started, pictures = time.perf_counter(), self._pictures
+            started, pictures = self._clock(), self._pictures
             self._pair = yield from work(lambda: Pair.loaded(*pictures))
             if self._saved is not None:
                 self._saved.check_pictures(self._pair)
-            self._timings = replace(self._timings, prepare_s=time.perf_counter() - started)
+            controls = self._controls if self._saved is None else self._saved.controls
+            self._pixels = self._pair.pixels(controls.expected_max_side)
+            self._timings = replace(self._timings, prepare_s=self._clock() - started)
         if self._saved is None:
             if self._pair is None:
                 raise ControlError("a new run needs two pictures", hint="Give content and style, or a saved run.")
@@ -150,12 +180,55 @@ class Run:
             )
         return self._saved
 
-    def _call(self, saved: SavedRun, steps: int, *, picture: bool) -> Flow[_Chunk]:
+    def _next_steps(self, saved: SavedRun, remaining: int) -> Flow[int]:
+        """Evaluations of the next chunk; a server without measurements is measured first."""
+        if remaining <= 1 or self._chunk_steps is not None:
+            return min(remaining, self._chunk_steps or 1)
+        pace = self._pace
+        if pace.round_trip_s is None:
+            pace.round_trip_s = yield from self._round_trip_s()
+        steps = self._paced_steps(saved, remaining)
+        if steps < remaining and not pace.measured and not saved.state:
+            # Moving a state may take longer than the whole run, so the first measurement does without one.
+            yield from self._call(saved, 0, [contract.LOSSES])
+            steps = self._paced_steps(saved, remaining)
+        return steps
+
+    def _paced_steps(self, saved: SavedRun, remaining: int) -> int:
+        steps = self._pace.next_steps(
+            remaining,
+            pixels=self._pixels,
+            state_bytes=len(saved.state) or usual_state_bytes(self._pixels, optimizer_of(saved.signature)),
+            chunk_s=self._chunk_s,
+        )
+        if self._timeout_s is None:
+            return steps
+        step_s = max(self._pace.seconds(1, self._pixels), 1e-9)
+        return max(1, min(steps, int(self._timeout_s / 2 / step_s)))
+
+    def _round_trip_s(self) -> Flow[float]:
+        """Shortest of a few round trips to the server, in seconds; infinite where it does not answer."""
+        shortest_s = math.inf
+        request = GetModelStatusRequest(model_spec=self._target.spec())
+        for _ in range(_ROUND_TRIPS):
+            started = self._clock()
+            try:
+                yield from self._caller.call(
+                    GET_MODEL_STATUS,
+                    request,
+                    lambda _: None,
+                    ADMIN_TIMEOUT_S,
+                    request_id=self._request_id,
+                    retry=_ONCE,
+                )
+            except ServiceError:  # the chunk that follows reports what is wrong
+                break
+            shortest_s = min(shortest_s, self._clock() - started)
+        return shortest_s
+
+    def _call(self, saved: SavedRun, steps: int, outputs: Sequence[contract.Field]) -> Flow[_Chunk]:
         controls = replace(saved.controls, steps=steps)
-        side = controls.expected_max_side
-        pixels = side**2 if self._pair is None else self._pair.pixels(side)
-        timeout_s = default_timeout_s(pixels, steps) if self._timeout_s is None else self._timeout_s
-        outputs = [contract.STATE.name, contract.LOSSES.name, *([contract.PNG_BYTES.name] if picture else [])]
+        timeout_s = default_timeout_s(self._pixels, steps) if self._timeout_s is None else self._timeout_s
 
         def prepare() -> PredictRequest:
             target = self._target if self._version is None else self._target.pinned(self._version)
@@ -164,20 +237,29 @@ class Run:
             else:
                 assert self._pair is not None  # noqa: S101 - else `_begun` has refused
                 request = stylize_request(target, saved.signature, self._pair, controls)
-            request.output_filter.extend(outputs)
+            request.output_filter.extend(field.name for field in outputs)
             return request
 
         def read(reply: PredictResponse) -> _Chunk:
-            answered = time.perf_counter()
+            answered = self._clock()
+            self._pace.add(
+                CallCost(
+                    moved_bytes=request.ByteSize() + reply.ByteSize(),
+                    work=self._pixels * (steps if saved.state else steps + TARGETS_WORK),
+                    seconds=answered - started,
+                )
+            )
             return _Chunk(
                 losses=replies.losses(reply, steps, saved.signature, before=saved.steps_done),
-                state=replies.state(reply),
-                picture=replies.picture(reply, saved.signature) if picture else None,
+                state=replies.state(reply) if contract.STATE in outputs else b"",
+                picture=replies.picture(reply, saved.signature) if contract.PNG_BYTES in outputs else None,
                 version=reply.model_spec.version.value,
-                decode_s=time.perf_counter() - answered,
+                seconds=answered - started,
+                decode_s=self._clock() - answered,
             )
 
         request = yield from work(prepare)
+        started = self._clock()
         return (yield from self._caller.call(PREDICT, request, read, timeout_s, request_id=self._request_id))
 
     def _may_leave_version(self, error: ServiceError) -> bool:
@@ -185,7 +267,7 @@ class Run:
         chosen = self._version is not None and self._target.version is None
         return chosen and error.status == "NOT_FOUND" and "specific(" in error.server_text.lower()
 
-    def _progress(self, saved: SavedRun, chunk: _Chunk, pace: Pace) -> Progress:
+    def _progress(self, saved: SavedRun, chunk: _Chunk) -> Progress:
         saved = self._saved = replace(
             saved,
             state=chunk.state,
@@ -193,20 +275,21 @@ class Run:
             model_version=chunk.version,
             notes=(*saved.notes, *self._changed(saved, chunk.version)),
         )
-        self._version, self._version_went_away, self._pace = chunk.version, False, pace
+        self._version, self._version_went_away = chunk.version, False
         self._timings = Timings(
             self._timings.prepare_s,
-            self._timings.call_s + pace.seconds - chunk.decode_s,
+            self._timings.call_s + chunk.seconds,
             self._timings.decode_s + chunk.decode_s,
         )
+        if chunk.picture is not None:
+            self._pixels = chunk.picture.image.width * chunk.picture.image.height
         remaining = saved.steps_total - saved.steps_done
         self.done = remaining <= 0
         return Progress(
             saved=saved,
-            image=None if chunk.picture is None else chunk.picture.image,
             seconds=self._timings.call_s + self._timings.decode_s,
-            seconds_left=remaining * pace.seconds / pace.steps,
-            result=self._result(saved, chunk.picture) if self.done and chunk.picture is not None else None,
+            seconds_left=self._pace.seconds(remaining, self._pixels),
+            partial=None if chunk.picture is None else self._result(saved, chunk.picture),
         )
 
     def _changed(self, saved: SavedRun, version: int) -> tuple[str, ...]:
@@ -215,10 +298,11 @@ class Run:
             return ()
         left = f"version {saved.model_version} of the model {{}} after {saved.steps_done} steps"
         if self._version_went_away:
-            return (left.format("went away") + "; the newest went on",)
-        return (left.format("was left") + f"; version {version}, which was asked for, went on",)
+            return (left.format("went away") + "; the newest continued",)
+        return (left.format("was left") + f"; version {version}, which was asked for, continued",)
 
     def _result(self, saved: SavedRun, picture: Picture) -> StylizedResult:
+        unchanged = unchanged_notes(self._pair, picture.image, saved.controls) if self.done and self._pair else ()
         return StylizedResult(
             image=picture.image,
             png_bytes=picture.encoded,
@@ -228,16 +312,22 @@ class Run:
             signature=saved.signature,
             parameters=saved.controls.sent(),
             timings=self._timings,
-            notes=saved.notes,
+            notes=(*saved.notes, *unchanged),
         )
 
 
 def _continued(saved: SavedRun, target: Target, controls: Controls, optimizer: Optimizer | None) -> SavedRun:
-    """The saved run, with as many steps in all as are asked for now.
+    """The saved run, with the total number of steps that is asked for now.
 
     Raises:
-        ControlError: what is asked for now is not what the run was begun with.
+        ControlError: A control is not that of the saved run.
+        SavedRunError: The saved run has ended without a state.
     """
+    if saved.steps_done and not saved.state:
+        raise SavedRunError(
+            f"the saved run ended after {saved.steps_done} steps without a state, so it cannot be resumed",
+            hint="To extend finished runs, paint with --save-state (in Python, final_state=True).",
+        )
     its_own: dict[str, object] = {
         **saved.controls.sent(),
         "optimizer": optimizer_of(saved.signature),

@@ -23,6 +23,7 @@ from styleserve.client import (
     NonFiniteResult,
     Optimizer,
     Progress,
+    RequestRefused,
     SavedRun,
     SavedRunError,
     ServerUnavailable,
@@ -30,11 +31,7 @@ from styleserve.client import (
     StyleClient,
     load_picture,
 )
-from styleserve.client.progress import FIRST_CHUNK, Pace
 from styleserve.client.tensors import bytes_tensor, number_tensor, to_array
-
-LONG_S = 1e6
-"""A chunk so long that only its growth is bounded: 2, 8, 32 ... steps."""
 
 
 @pytest.fixture
@@ -46,7 +43,7 @@ def client(stub: Any) -> Iterator[StyleClient]:
 @pytest.fixture
 def saved(client: StyleClient, content: Path, style: Path) -> SavedRun:
     """10 of 50 steps."""
-    run = client.stylize_iter(content, style, steps=50, style_weight=0.5, chunk_s=LONG_S)
+    run = client.stylize_iter(content, style, steps=50, style_weight=0.5, chunk_steps=5)
     next(run)
     return next(run).saved
 
@@ -68,11 +65,11 @@ def test_a_run_in_chunks(
 ) -> None:
     progress = list(
         client.stylize_iter(
-            content, style, steps=50, style_weight=0.5, max_side=48, optimizer=optimizer, chunk_s=LONG_S
+            content, style, steps=50, style_weight=0.5, max_side=48, optimizer=optimizer, chunk_steps=20
         )
     )
-    assert [steps_of(request) for request in stub.requests] == [2, 8, 32, 8]
-    assert [each.steps_done for each in progress] == [2, 10, 42, 50]
+    assert [steps_of(request) for request in stub.requests] == [20, 20, 10]
+    assert [each.steps_done for each in progress] == [20, 40, 50]
     first, *later = stub.requests
     pictures = {"content_bytes", "style_bytes"}
     assert set(first.inputs) == pictures | {"steps", "style_weight", "max_side"}
@@ -81,16 +78,17 @@ def test_a_run_in_chunks(
         assert request.inputs["state"].string_val == [before.saved.state]
     for request in stub.requests:
         assert request.model_spec.signature_name == signature
-        assert set(request.output_filter) == {"state", "losses"} | ({"png_bytes"} if request is later[-1] else set())
+        assert set(request.output_filter) == {"losses", "png_bytes" if request is later[-1] else "state"}
     for each in progress:
         np.testing.assert_array_equal(each.losses[:, 0], expected_losses(each.steps_done))
         assert (each.steps_total, each.model_version) == (50, 42)
-        assert (each.seconds_left == 0) == (each is progress[-1])
+        assert each.saved.state or each is progress[-1]
+    assert progress[-1].seconds_left == 0
     assert [each.seconds for each in progress] == sorted(each.seconds for each in progress)
 
 
 def test_the_last_one_has_the_result(client: StyleClient, content: Path, style: Path) -> None:
-    *before, last = client.stylize_iter(content, style, steps=10, chunk_s=LONG_S)
+    *before, last = client.stylize_iter(content, style, steps=10, chunk_steps=8)
     assert [(each.image, each.result) for each in before] == [(None, None)]
     assert last.result is not None
     assert last.result.image is last.image
@@ -104,7 +102,7 @@ def test_the_last_one_has_the_result(client: StyleClient, content: Path, style: 
 def test_every_chunk_brings_the_picture_where_that_is_asked_for(
     stub: Any, client: StyleClient, content: Path, style: Path
 ) -> None:
-    progress = list(client.stylize_iter(content, style, steps=20, images=True, chunk_s=LONG_S))
+    progress = list(client.stylize_iter(content, style, steps=20, images=True, chunk_steps=8))
     levels = [np.asarray(each.image, np.float64).mean() for each in progress]
     assert levels == sorted(levels, reverse=True)
     assert all("png_bytes" in request.output_filter for request in stub.requests)
@@ -112,31 +110,19 @@ def test_every_chunk_brings_the_picture_where_that_is_asked_for(
 
 @pytest.mark.parametrize(("steps", "chunks"), [(0, [0]), (1, [1]), (2, [2]), (3, [2, 1])])
 def test_short_runs(stub: Any, client: StyleClient, content: Path, steps: int, chunks: list[int]) -> None:
-    *_, last = client.stylize_iter(content, content, steps=steps, chunk_s=LONG_S)
+    *_, last = client.stylize_iter(content, content, steps=steps, chunk_steps=2)
     assert [steps_of(request) for request in stub.requests] == chunks
     assert last.result is not None
     assert last.result.losses.shape == (steps, 4)
 
 
 def test_as_many_steps_as_the_contract_says(stub: Any, client: StyleClient, content: Path) -> None:
-    *_, last = client.stylize_iter(content, content, chunk_s=LONG_S)
+    *_, last = client.stylize_iter(content, content, chunk_steps=8)
     assert sum(map(steps_of, stub.requests)) == last.steps_total == contract.STEPS.tutorial
 
 
-def test_chunks_fit_the_time_they_are_to_take() -> None:
-    assert Pace(10, 5.0).steps_in(2.0) == 4
-    assert Pace(10, 100.0).steps_in(2.0) == 1
-    assert Pace(10, 0.0).steps_in(2.0) == 40
-    done, pace = FIRST_CHUNK, Pace(FIRST_CHUNK, FIRST_CHUNK * 0.1)
-    for _ in range(10):  # at a tenth of a second a step
-        steps = pace.steps_in(2.0)
-        done, pace = done + steps, Pace(steps, steps * 0.1)
-        assert steps <= 20
-    assert done > 9 * 15
-
-
 def test_one_request_id_for_the_whole_run(stub: Any, client: StyleClient, content: Path) -> None:
-    list(client.stylize_iter(content, content, steps=20, chunk_s=LONG_S, request_id="run-7"))
+    list(client.stylize_iter(content, content, steps=20, chunk_steps=8, request_id="run-7"))
     assert {headers["x-request-id"] for headers in stub.headers} == {"run-7"}
 
 
@@ -147,13 +133,13 @@ def test_a_chunk_is_tried_again(stub: Any, client: StyleClient, content: Path, r
         return refusal(grpc.StatusCode.UNAVAILABLE, "gone") if next(calls) in (0, 2) else good(request)
 
     stub.predict = predict
-    *_, last = client.stylize_iter(content, content, steps=20, chunk_s=LONG_S)
+    *_, last = client.stylize_iter(content, content, steps=20, chunk_steps=8)
     np.testing.assert_array_equal(last.losses[:, 0], expected_losses(20))
-    assert [steps_of(request) for request in stub.requests] == [2, 2, 8, 8, 10]
+    assert [steps_of(request) for request in stub.requests] == [8, 8, 8, 8, 4]
 
 
 def test_a_run_stays_with_the_version_that_began_it(stub: Any, client: StyleClient, content: Path) -> None:
-    run = client.stylize_iter(content, content, steps=20, chunk_s=LONG_S)
+    run = client.stylize_iter(content, content, steps=20, chunk_steps=8)
     assert next(run).model_version == 42
     stub.version = 43
     assert [each.model_version for each in run] == [42, 42]
@@ -161,13 +147,13 @@ def test_a_run_stays_with_the_version_that_began_it(stub: Any, client: StyleClie
 
 
 def test_a_version_that_goes_away(stub: Any, client: StyleClient, content: Path) -> None:
-    run = client.stylize_iter(content, content, steps=50, chunk_s=LONG_S)
+    run = client.stylize_iter(content, content, steps=50, chunk_steps=20)
     next(run)
     stub.version, stub.gone = 43, {42}
     *_, last = run
-    assert [request.model_spec.version.value for request in stub.requests] == [0, 42, 0, 43, 43]
+    assert [request.model_spec.version.value for request in stub.requests] == [0, 42, 0, 43]
     assert last.model_version == 43
-    assert last.notes == ("version 42 of the model went away after 2 steps; the newest went on",)
+    assert last.notes == ("version 42 of the model went away after 20 steps; the newest continued",)
     assert last.result is not None
     assert last.result.notes == last.notes
     np.testing.assert_array_equal(last.losses[:, 0], expected_losses(50))
@@ -175,7 +161,7 @@ def test_a_version_that_goes_away(stub: Any, client: StyleClient, content: Path)
 
 def test_a_label_is_gone_on_with(stub: Any, content: Path) -> None:
     with StyleClient(stub.address, version_label="stable") as client:
-        run = client.stylize_iter(content, content, steps=20, chunk_s=LONG_S)
+        run = client.stylize_iter(content, content, steps=20, chunk_steps=8)
         next(run)
         stub.version, stub.gone = 43, {42}
         assert list(run)[-1].model_version == 43
@@ -190,7 +176,7 @@ def test_a_label_is_gone_on_with(stub: Any, content: Path) -> None:
 
 def test_a_version_that_was_asked_for_is_not_replaced(stub: Any, content: Path) -> None:
     with StyleClient(stub.address, version=42) as client:
-        run = client.stylize_iter(content, content, steps=20, chunk_s=LONG_S)
+        run = client.stylize_iter(content, content, steps=20, chunk_steps=8)
         next(run)
         stub.gone = {42}
         with pytest.raises(ModelNotFound, match=r"Specific\(style_transfer, 42\)"):
@@ -198,7 +184,7 @@ def test_a_version_that_was_asked_for_is_not_replaced(stub: Any, content: Path) 
 
 
 def test_a_model_that_does_not_know_the_state(stub: Any, client: StyleClient, content: Path, refusal: Any) -> None:
-    run = client.stylize_iter(content, content, steps=20, chunk_s=LONG_S)
+    run = client.stylize_iter(content, content, steps=20, chunk_steps=8)
     before = next(run)
     stub.predict = refusal(
         grpc.StatusCode.INVALID_ARGUMENT, "assertion failed: [state is of a model with other layers]"
@@ -213,7 +199,7 @@ def test_what_was_there_before_a_failure_can_be_gone_on_with(
     stub: Any, client: StyleClient, content: Path, refusal: Any
 ) -> None:
     good, progress = stub.predict, []
-    run = client.stylize_iter(content, content, steps=20, chunk_s=LONG_S)
+    run = client.stylize_iter(content, content, steps=20, chunk_steps=8)
     progress.append(next(run))
     stub.predict = refusal(grpc.StatusCode.UNAVAILABLE, "gone")
     with pytest.raises(ServerUnavailable):
@@ -237,12 +223,12 @@ def edited(stub: Any, **outputs: Any) -> None:
 
 
 def test_replies_that_make_no_sense(stub: Any, client: StyleClient, content: Path) -> None:
-    run = client.stylize_iter(content, content, steps=10, chunk_s=LONG_S)
+    run = client.stylize_iter(content, content, steps=16, chunk_steps=8, final_state=True)
     next(run)
     edited(stub, losses=number_tensor(np.array([[[1.0] * 4, [np.nan] * 4] + [[1.0] * 4] * 6], np.float32)))
-    with pytest.raises(NonFiniteResult, match="after step 4 of 10, the total loss is nan"):
+    with pytest.raises(NonFiniteResult, match="after step 10 of 16, the total loss is nan"):
         next(run)
-    run = client.stylize_iter(content, content, steps=10, chunk_s=LONG_S)
+    run = client.stylize_iter(content, content, steps=16, chunk_steps=8, final_state=True)
     next(run)
     edited(stub, losses=number_tensor(np.ones((1, 8, 4), np.float32)), state=bytes_tensor([b""]))
     with pytest.raises(BadReply, match="'state' is empty"):
@@ -253,6 +239,44 @@ def test_replies_that_make_no_sense(stub: Any, client: StyleClient, content: Pat
 def test_a_chunk_takes_time(client: StyleClient, content: Path, chunk_s: float) -> None:
     with pytest.raises(ControlError, match="chunk_s"):
         client.stylize_iter(content, content, chunk_s=chunk_s)
+
+
+@pytest.mark.parametrize("chunk_steps", [0, -1])
+def test_a_chunk_has_steps(client: StyleClient, content: Path, chunk_steps: int) -> None:
+    with pytest.raises(ControlError, match=f"chunk_steps is {chunk_steps}; it must be at least 1"):
+        client.stylize_iter(content, content, chunk_steps=chunk_steps)
+
+
+@pytest.mark.parametrize("final_state", [False, True])
+def test_a_finished_run_is_extended_if_its_state_was_asked_for(
+    client: StyleClient, content: Path, final_state: bool
+) -> None:
+    *_, last = client.stylize_iter(content, content, steps=8, chunk_steps=8, final_state=final_state)
+    if final_state:
+        *_, longer = client.stylize_iter(resume_from=last.saved, steps=12)
+        np.testing.assert_array_equal(longer.losses[:, 0], expected_losses(12))
+    else:
+        for steps in (8, 12):
+            with pytest.raises(SavedRunError, match="ended after 8 steps without a state.*\n.*final_state=True"):
+                client.stylize_iter(content, content, resume_from=last.saved, steps=steps)
+
+
+def test_fewer_steps_where_a_call_may_not_have_so_many(
+    stub: Any, client: StyleClient, content: Path, refusal: Any
+) -> None:
+    good = stub.predict
+    rule = "steps must be fewer, or pictures smaller, or examples fewer: one call may take 1 megapixel-steps; got 20"
+
+    def predict(request: Any) -> Any:
+        return refusal(grpc.StatusCode.INVALID_ARGUMENT, rule) if steps_of(request) > 6 else good(request)
+
+    stub.predict = predict
+    *_, last = client.stylize_iter(content, content, steps=20, chunk_steps=20)
+    assert [steps_of(request) for request in stub.requests] == [20, 10, 5, 5, 5, 5]
+    np.testing.assert_array_equal(last.losses[:, 0], expected_losses(20))
+    stub.predict = refusal(grpc.StatusCode.INVALID_ARGUMENT, rule)
+    with pytest.raises(RequestRefused, match="steps must be fewer"):
+        list(client.stylize_iter(content, content, steps=3))
 
 
 def test_what_cannot_be_begun(stub: Any, client: StyleClient, content: Path) -> None:
@@ -270,12 +294,12 @@ def test_what_cannot_be_begun(stub: Any, client: StyleClient, content: Path) -> 
 def test_a_run_for_an_event_loop_is_the_same(stub: Any, content: Path, style: Path) -> None:
     async def use() -> list[Progress]:
         async with AsyncStyleClient(stub.address) as client:
-            return [each async for each in client.stylize_iter(content, style, steps=20, chunk_s=LONG_S)]
+            return [each async for each in client.stylize_iter(content, style, steps=20, chunk_steps=8)]
 
     last = asyncio.run(use())[-1]
-    assert [steps_of(request) for request in stub.requests] == [2, 8, 10]
+    assert [steps_of(request) for request in stub.requests] == [8, 8, 4]
     with StyleClient(stub.address) as client:
-        *_, blocking = client.stylize_iter(content, style, steps=20, chunk_s=LONG_S)
+        *_, blocking = client.stylize_iter(content, style, steps=20, chunk_steps=8)
     assert last.result is not None
     assert blocking.result is not None
     assert last.result.png_bytes == blocking.result.png_bytes
@@ -296,8 +320,8 @@ def test_a_saved_run_is_gone_on_with(
     """By another client, without the pictures or with them, to the steps it began with or to others."""
     loaded = SavedRun.load(saved.save(tmp_path / "run.state"))
     stub.requests.clear()
-    *_, last = client.stylize_iter(resume_from=loaded, chunk_s=LONG_S)
-    assert [steps_of(request) for request in stub.requests] == [2, 8, 30]
+    *_, last = client.stylize_iter(resume_from=loaded, chunk_steps=15)
+    assert [steps_of(request) for request in stub.requests] == [15, 15, 10]
     for request in stub.requests:
         assert set(request.inputs) == {"state", "steps", "style_weight"}
         assert request.model_spec.version.value == 42
@@ -320,8 +344,8 @@ def test_the_picture_of_a_saved_run(stub: Any, client: StyleClient, saved: Saved
 
 def test_a_saved_run_of_a_version_that_is_gone(stub: Any, client: StyleClient, saved: SavedRun) -> None:
     stub.version, stub.gone = 43, {42}
-    *_, last = client.stylize_iter(resume_from=saved, chunk_s=LONG_S)
-    assert last.notes == ("version 42 of the model went away after 10 steps; the newest went on",)
+    *_, last = client.stylize_iter(resume_from=saved, chunk_steps=8)
+    assert last.notes == ("version 42 of the model went away after 10 steps; the newest continued",)
 
 
 def versions_asked(stub: Any) -> list[tuple[int, str]]:
@@ -333,10 +357,10 @@ def test_a_version_that_is_named_goes_on(stub: Any, saved: SavedRun) -> None:
     stub.version = 43
     stub.requests.clear()
     with StyleClient(stub.address, version=43) as client:
-        *_, last = client.stylize_iter(resume_from=saved, chunk_s=LONG_S)
+        *_, last = client.stylize_iter(resume_from=saved, chunk_steps=14)
     assert versions_asked(stub) == [(43, "")] * 3
     assert last.model_version == 43
-    expected = "version 42 of the model was left after 10 steps; version 43, which was asked for, went on"
+    expected = "version 42 of the model was left after 10 steps; version 43, which was asked for, continued"
     assert last.notes == (expected,)
     np.testing.assert_array_equal(last.losses[:, 0], expected_losses(50))
 
@@ -346,7 +370,7 @@ def test_a_label_that_is_named_goes_on(stub: Any, saved: SavedRun) -> None:
     stub.version = 43
     stub.requests.clear()
     with StyleClient(stub.address, version_label="canary") as client:
-        *_, last = client.stylize_iter(resume_from=saved, chunk_s=LONG_S)
+        *_, last = client.stylize_iter(resume_from=saved, chunk_steps=14)
     assert versions_asked(stub) == [(0, "canary"), (43, ""), (43, "")]
     assert len(last.notes) == 1
 
@@ -354,7 +378,7 @@ def test_a_label_that_is_named_goes_on(stub: Any, saved: SavedRun) -> None:
 def test_to_name_the_version_that_began_it_changes_nothing(stub: Any, saved: SavedRun) -> None:
     stub.requests.clear()
     with StyleClient(stub.address, version=42) as client:
-        *_, last = client.stylize_iter(resume_from=saved, chunk_s=LONG_S)
+        *_, last = client.stylize_iter(resume_from=saved, chunk_steps=14)
         assert versions_asked(stub) == [(42, "")] * 3
         assert last.notes == ()
         stub.gone = {42}

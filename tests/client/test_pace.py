@@ -1,0 +1,215 @@
+"""Chunks of runs over simulated links and servers, in simulated time."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from styleserve.client import ConnectionSettings, load_picture, protos
+from styleserve.client.calling import Caller
+from styleserve.client.controls import Controls
+from styleserve.client.flow import Call, Flow, Sleep
+from styleserve.client.pace import TARGETS_WORK, CallCost, Pace, usual_state_bytes
+from styleserve.client.requests import Target
+from styleserve.client.runs import Run
+from styleserve.client.tensors import bytes_tensor, number_tensor, to_array
+
+MBIT = 1e6 / 8
+
+
+@dataclass
+class World:
+    """A server behind a link, with a clock of its own.
+
+    Attributes:
+        bytes_per_s: Throughput of the link, each way.
+        delay_s: Delay of the link, each way.
+        step_s: Seconds of an evaluation.
+        side: Sides of the picture, in pixels.
+    """
+
+    bytes_per_s: float
+    delay_s: float
+    step_s: float
+    side: int
+    now_s: float = 0.0
+    steps: list[int] = field(default_factory=list[int])
+    call_s: list[float] = field(default_factory=list[float])
+
+    @cached_property
+    def picture(self) -> bytes:
+        """A PNG of a size that pictures have: a byte a pixel."""
+        rows = np.random.default_rng(0).integers(0, 256, (self.side, self.side // 3, 3), np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(rows).resize((self.side, self.side), Image.Resampling.NEAREST).save(file, "PNG")
+        return file.getvalue()
+
+    def answer(self, call: Call) -> bytes:
+        """The reply to a call; the clock moves on by what it takes."""
+        if call.method != protos.PREDICT:
+            self.now_s += 2 * self.delay_s
+            return protos.GetModelStatusResponse().SerializeToString()
+        request = protos.PredictRequest.FromString(call.request)
+        steps = int(to_array(request.inputs["steps"], "")[0])
+        outputs: dict[str, Any] = {
+            "losses": number_tensor(np.ones((1, steps, 4), np.float32)),
+            "state": bytes_tensor([bytes(usual_state_bytes(self.side**2, "lbfgs"))]),
+            "png_bytes": bytes_tensor([self.picture]),
+        }
+        reply = protos.PredictResponse(
+            outputs={name: outputs[name] for name in request.output_filter}
+        ).SerializeToString()
+        work = steps if "state" in request.inputs else steps + TARGETS_WORK
+        seconds = 2 * self.delay_s + (len(call.request) + len(reply)) / self.bytes_per_s + work * self.step_s
+        self.now_s += seconds
+        self.steps.append(steps)
+        self.call_s.append(seconds)
+        return reply
+
+    def run(self, flow: Flow[Any]) -> Any:
+        """Result of a flow: a driver without network or waiting."""
+        try:
+            action = next(flow)
+            while True:
+                if isinstance(action, Call):
+                    outcome: object = self.answer(action)
+                elif isinstance(action, Sleep):
+                    self.now_s += action.seconds
+                    outcome = None
+                else:
+                    outcome = action.function()
+                action = flow.send(outcome)
+        except StopIteration as end:
+            return end.value
+
+    def painted(
+        self, steps: int, *, pace: Pace | None = None, chunk_steps: int | None = None, **more: Any
+    ) -> list[Any]:
+        """Progress of a whole run."""
+        picture = load_picture(self.picture)
+        run = Run(
+            Caller(ConnectionSettings()),
+            Target("style_transfer"),
+            pictures=(picture, picture),
+            saved=None,
+            controls=Controls(steps=steps, max_side=self.side),
+            optimizer=None,
+            images=True,
+            final_state=False,
+            chunk_s=2.0,
+            chunk_steps=chunk_steps,
+            pace=Pace() if pace is None else pace,
+            timeout_s=more.get("timeout_s"),
+            request_id=None,
+            clock=lambda: self.now_s,
+        )
+        found: list[Any] = []
+        while not run.done:
+            found.append(self.run(run.advance()))
+        return found
+
+
+def seconds(make: Callable[[], World], steps: int, **more: Any) -> tuple[float, World]:
+    world = make()
+    world.painted(steps, **more)
+    return world.now_s, world
+
+
+LINKS = {  # bytes per second, delay each way
+    "20 Mbit/s": (20 * MBIT, 0.02),
+    "100 Mbit/s": (100 * MBIT, 0.01),
+    "1 Gbit/s": (1000 * MBIT, 0.0002),
+    "loopback": (5e8, 0.0001),
+}
+STEP_S = {"CPU": 7e-6, "GPU": 4e-8}
+"""Seconds of an evaluation, per pixel: two cores; a GPU with 10 ms at 512 pixels."""
+
+
+@pytest.mark.parametrize("steps", [10, 40, 200])
+@pytest.mark.parametrize("side", [128, 256])
+@pytest.mark.parametrize("server", STEP_S)
+@pytest.mark.parametrize("link", LINKS)
+def test_progress_costs_little(link: str, server: str, side: int, steps: int) -> None:
+    def make() -> World:
+        return World(*LINKS[link], STEP_S[server] * side**2, side)
+
+    whole_s, _ = seconds(make, steps, chunk_steps=steps)
+    found_s, world = seconds(make, steps)
+    # A tenth; before anything is known, a look at a link and a server costs three round trips, the pictures, and two passes.
+    look_s = 8 * world.delay_s + world.step_s + 2 * len(world.picture) / world.bytes_per_s
+    assert found_s <= 1.1 * whole_s + look_s
+    assert max(world.call_s) <= whole_s
+    assert sum(world.steps) == steps
+
+
+def test_a_local_server_shows_progress_every_two_seconds() -> None:
+    _, world = seconds(lambda: World(*LINKS["loopback"], 0.5, 256), 40)
+    assert world.steps[0] == 0, "a look without a state"
+    assert max(world.call_s) <= 3.5, world.call_s
+    assert len(world.steps) >= 8
+
+
+def test_a_long_run_over_a_slow_link_shows_progress() -> None:
+    found_s, world = seconds(lambda: World(*LINKS["20 Mbit/s"], 0.5, 256), 1000)
+    assert world.steps[0] == 0, "a look without a state"
+    assert len(world.steps) >= 4
+    assert found_s < 1.08 * 1000 * 0.5
+
+
+def test_a_slow_link_that_looked_fast_is_found_out() -> None:
+    """Throttled, but next door: the first chunks pay for it, the others do not."""
+    whole_s, _ = seconds(lambda: World(20 * MBIT, 0.0001, 0.5, 256), 200, chunk_steps=200)
+    found_s, world = seconds(lambda: World(20 * MBIT, 0.0001, 0.5, 256), 200)
+    assert len(world.steps) >= 2
+    assert found_s <= 1.1 * whole_s
+
+
+def test_a_second_run_needs_no_look() -> None:
+    world, pace = World(*LINKS["20 Mbit/s"], 0.5, 256), Pace()
+    world.painted(1000, pace=pace)
+    world.steps.clear()
+    started_s = world.now_s
+    world.painted(1000, pace=pace)
+    assert 0 not in world.steps
+    assert sum(world.steps) == 1000
+    assert world.now_s - started_s < 1.08 * 1000 * 0.5
+
+
+def test_a_chunk_fits_into_the_deadline() -> None:
+    _, world = seconds(lambda: World(*LINKS["20 Mbit/s"], 0.5, 256), 200, timeout_s=30.0)
+    assert max(world.call_s) < 30.0
+    assert sum(world.steps) == 200
+
+
+def test_chunk_steps_are_kept_whatever_they_cost() -> None:
+    _, world = seconds(lambda: World(*LINKS["20 Mbit/s"], 0.5, 256), 35, chunk_steps=10)
+    assert world.steps == [10, 10, 10, 5]
+
+
+@pytest.mark.parametrize("round_trip_s", [0.0001, 0.05])
+@pytest.mark.parametrize("byte_s", [1e-9, 1e-8, 4e-7])
+@pytest.mark.parametrize("work_s", [1e-7, 1e-5])
+def test_chunks_are_as_long_as_the_true_rates_demand(round_trip_s: float, byte_s: float, work_s: float) -> None:
+    """Whatever was guessed before, once a call of mostly transfer and one of mostly work were measured."""
+    pace = Pace()
+    pace.round_trip_s = round_trip_s
+    for moved, work in ((20_000_000, 2e3), (8_000_000, 2e6), (1_000_000, 9e7)):
+        pace.add(CallCost(moved, work, moved * byte_s + work * work_s))
+    assert pace.seconds(10, 1000) == pytest.approx(10_000 * work_s, rel=0.05)
+    steps = pace.next_steps(10**9, pixels=1000, state_bytes=10**6, chunk_s=1.0)
+    assert steps * 1000 * work_s == pytest.approx(max(1.0, 2e6 * byte_s / 0.06), rel=0.2)
+
+
+def test_a_call_that_took_no_time_is_no_measurement() -> None:
+    pace = Pace()
+    pace.add(CallCost(10, 10.0, 0.0))
+    assert not pace.measured
+    assert math.isfinite(pace.seconds(1, 1))
