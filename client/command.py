@@ -20,7 +20,7 @@ from .controls import Controls, allowed_range
 from .defaults import ADMIN_TIMEOUT_S
 from .errors import ModelNotReady, exit_codes
 from .options import AdminTimeout, Json, Timeout, loaded, or_unset, with_client, with_settings
-from .paint import stylize
+from .stylize_command import stylize
 
 if TYPE_CHECKING:
     from .client import StyleClient

@@ -13,11 +13,11 @@ from typing import Final
 
 from .controls import Controls
 from .errors import JobListError, OutputError
-from .outputs import EXTENSIONS
+from .outputs import EXTENSIONS, folded
 from .signatures import DEFAULT_OPTIMIZER, Optimizer, choose_signature, refuse_foreign_controls
 
-_LONGEST_NAME_BYTES: Final = 240
-"""File systems take 255; a name is longer while the file is being written."""
+_LONGEST_NAME_BYTES: Final = 255
+"""Limit of common file systems."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,15 +158,6 @@ def refuse_doubles(jobs: Sequence[Job], files: Iterable[Path] | None = None) -> 
                 f"two jobs would {names}{why}: {other.where or 'one'}, and {job.where or 'another'}",
                 hint="Give them different names: in the column output of a list, or by renaming a picture.",
             )
-
-
-def folded(file: str | Path) -> str:
-    """The name of a file, the same for all names that are one to a file system of macOS or Windows.
-
-    >>> folded("Lake.png") == folded("lake.PNG")
-    True
-    """
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", str(file)).casefold())
 
 
 def _pictures_in(folder: Path) -> list[Path]:

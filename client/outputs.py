@@ -1,11 +1,15 @@
-"""Results as files: all or nothing, with what made them written inside."""
+"""Results as files: written whole or not at all, with the facts of the run inside."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import shutil
+import stat
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -29,44 +33,90 @@ _IMAGE_DESCRIPTION: Final = 0x010E  # EXIF and TIFF tags
 _SOFTWARE: Final = 0x0131
 
 
-def check_output(path: str | os.PathLike[str], *, extensions: Sequence[str] | None = EXTENSIONS) -> Path:
-    """The path, once it was found that a file can be saved there: to be asked before minutes of work.
+def check_output(
+    path: str | os.PathLike[str], *, extensions: Sequence[str] | None = EXTENSIONS, needed_bytes: int = 0
+) -> Path:
+    """Path of a file that can be saved; to be checked before minutes of work.
 
     Args:
-        path: of the file.
-        extensions: that it may have; None is any, or none.
+        path: Path of the file.
+        extensions: Extensions that it may have; None is any, or none.
+        needed_bytes: Expected size of the file.
 
     Raises:
-        OutputError: unknown extension, or the folder is missing or not writable.
+        OutputError: The extension is unknown, the name is too long or not that of a regular file, the folder is missing
+            or not writable, or its disk is too full.
     """
     path = Path(path)
     if extensions is not None and path.suffix.lower() not in extensions:
         came = f"has the extension {path.suffix!r}" if path.suffix else "has no extension"
         raise OutputError(f"{path} {came}", hint=f"Name it with one of: {', '.join(extensions)}.")
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder", hint="Name a file in it.")
-    if not path.parent.is_dir():
-        raise OutputError(f"there is no folder {path.parent}", hint=f"Create it: mkdir -p {path.parent}")
-    try:  # permissions do not tell of read-only file systems, so: try
-        with tempfile.TemporaryFile(dir=path.parent):
+    _check_name(path)
+    folder = Path(os.path.realpath(path)).parent if path.is_symlink() else path.parent  # of the file that is replaced
+    if not folder.is_dir():
+        raise OutputError(f"there is no folder {folder}", hint=f"Create it: mkdir -p {folder}")
+    try:  # permissions do not show read-only file systems
+        with tempfile.TemporaryFile(dir=folder):
             pass
+        free_bytes = shutil.disk_usage(folder).free
     except OSError as error:
-        raise OutputError(f"cannot write into the folder {path.parent}: {error.strerror}") from error
+        raise OutputError(f"cannot write into the folder {folder}: {error.strerror}") from error
+    if free_bytes < needed_bytes:
+        raise OutputError(
+            f"{path} may take {needed_bytes / 1e6:.1f} MB, and its disk has {free_bytes / 1e6:.1f} MB left",
+            hint="Free some space, or name a file on another disk.",
+        )
     return path
 
 
+def _check_name(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:  # ValueError: a null byte
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise OutputError(f"cannot write {path}: {reason}", hint="Name another file.") from error
+    if stat.S_ISDIR(mode):
+        raise OutputError(f"{path} is a folder", hint="Name a file in it.")
+    if not stat.S_ISREG(mode):  # a device or a pipe would be replaced by a file
+        raise OutputError(f"{path} is not a regular file", hint="Name another file.")
+
+
+def is_same_file(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file: by links, by other spellings, and whether or not it exists.
+
+    >>> is_same_file(Path("a/../out.png"), Path("out.png"))
+    True
+    """
+    try:
+        return one.samefile(other)
+    except OSError:
+        return folded(os.path.realpath(one)) == folded(os.path.realpath(other))
+
+
+def folded(file: str | os.PathLike[str]) -> str:
+    """Name of a file, equal for all names that are one to a file system of macOS or Windows.
+
+    >>> folded("Lake.png") == folded("lake.PNG")
+    True
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", os.fspath(file)).casefold())
+
+
 def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
-    """Writes a file so that at every moment there is the whole new one under its name, or what was there before.
+    """Writes a file so that its name leads to the whole new file or to the old one, at every moment.
 
     Args:
-        path: of the file.
-        write: is given the open file.
+        path: Path of the file.
+        write: Is given the open file.
 
     Raises:
-        OutputError: the folder cannot be written to, or the disk is full.
+        OutputError: The folder cannot be written to, or the disk is full.
     """
     path = Path(os.path.realpath(path))  # a link stays, what it points to is replaced
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    # Not named after the file: a name as long as the file system allows would be longer with more around it.
+    part = path.with_name(f".styleserve.{secrets.token_hex(4)}.part")
     try:
         try:
             with part.open("xb") as file:
@@ -81,8 +131,38 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
+def save_or_fall_back(save: Callable[[Path], Path], path: Path) -> Path:
+    """Path of the file that `save` wrote; where that fails, the file is saved in another folder before the error.
+
+    Args:
+        save: Writes a file with this path, all or nothing.
+        path: Path of the file.
+
+    Raises:
+        OutputError: The file cannot be written there; the hint names the file that was written instead.
+    """
+    try:
+        return save(path)
+    except OutputError as error:
+        name = f"styleserve-{secrets.token_hex(4)}{path.suffix}"
+        for folder in _fallback_folders():
+            try:
+                saved = save(folder / name)
+            except OutputError:
+                continue
+            raise OutputError(error.message, hint=f"Saved as {saved} instead.") from error
+        raise
+
+
+def _fallback_folders() -> Iterator[Path]:
+    yield Path()
+    yield Path(os.path.expanduser("~"))  # noqa: PTH111 - pathlib's raises where there is no home
+    with contextlib.suppress(OSError):  # no folder for temporary files
+        yield Path(tempfile.gettempdir())
+
+
 def save_image(image: Image.Image, path: str | os.PathLike[str], *, text: Mapping[str, str]) -> Path:
-    """Saves a picture in the format that the extension names, and returns its path.
+    """Path of a picture, saved in the format that the extension names.
 
     Args:
         image: RGB.

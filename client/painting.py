@@ -13,9 +13,9 @@ from pathlib import Path
 from .client import StyleClient
 from .errors import ImageError, JobListError, OutputError, StyleServeError
 from .images import read_file
-from .jobs import Job, folded, refuse_doubles
+from .jobs import Job, refuse_doubles
 from .manifest import Manifest, Record, file_digest
-from .outputs import check_output
+from .outputs import check_output, folded
 from .sources import load_picture
 
 

@@ -14,13 +14,21 @@ import typer
 from styleserve import contract
 
 from .errors import ServiceError, StyleServeError
+from .interruption import signal_number, stop_reason, stoppable
 from .signatures import OPTIMIZER_NAMES
 
 if TYPE_CHECKING:
-    from .progress import Progress as RunProgress
-    from .results import Description, LayerDescription, Metadata, StylizedResult, TensorDescription, VersionStatus
+    from .results import (
+        Description,
+        Floats,
+        LayerDescription,
+        Metadata,
+        StylizedResult,
+        TensorDescription,
+        VersionStatus,
+    )
 
-_INTERRUPTED = 130  # as a shell reports a program that SIGINT ended
+_SIGNALLED = 128  # plus the signal's number: the exit code of a shell for a program that a signal ended
 _PIPE_WIDTH = 120
 
 
@@ -42,16 +50,18 @@ def reported(as_json: bool) -> Generator[None]:
         as_json: also print the error as an object on stdout.
     """
     try:
-        yield
+        with stoppable():
+            yield
     except StyleServeError as error:
         facts = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
         if isinstance(error, ServiceError):
             facts |= {"status": error.status, "request_id": error.request_id, "tries": error.tries}
         _leave(error.exit_code, str(error), facts, as_json)
     except KeyboardInterrupt as error:
-        text = str(error) or "stopped with Ctrl-C"
+        text = str(error) or stop_reason(error)
         message, _, hint = text.partition("\n")
-        _leave(_INTERRUPTED, text, {"kind": "KeyboardInterrupt", "message": message, "hint": hint}, as_json)
+        code = _SIGNALLED + signal_number(error)
+        _leave(code, text, {"kind": "KeyboardInterrupt", "message": message, "hint": hint}, as_json)
 
 
 def _leave(code: int, text: str, facts: Mapping[str, str | int], as_json: bool) -> NoReturn:
@@ -82,12 +92,12 @@ def spinner(text: str, *, quiet: bool = False) -> Generator[None]:
 
 
 @contextmanager
-def progress_bar(text: str, *, shown: bool) -> Generator[Callable[[RunProgress], None]]:
-    """Shows how far a run is: call what is given with each of its steps.
+def progress_bar(text: str, *, shown: bool) -> Generator[Callable[[int, int, Floats, float | None], None]]:
+    """Shows a progress bar; yields a function of steps done, steps in all, losses so far, and seconds left or None.
 
     Args:
-        text: what is being done.
-        shown: whether to show anything.
+        text: Description of the work.
+        shown: Whether to show anything.
     """
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
@@ -102,11 +112,11 @@ def progress_bar(text: str, *, shown: bool) -> Generator[Callable[[RunProgress],
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown) as bar:
         task = bar.add_task(text, total=None, facts="")
 
-        def show(progress: RunProgress) -> None:
-            loss = f"loss {progress.losses[-1, 0]:.4g}, " if len(progress.losses) else ""
-            steps = f"{progress.steps_done}/{progress.steps_total} steps"
-            facts = f"{steps}, {loss}{progress.seconds_left:.0f} s left"
-            bar.update(task, completed=progress.steps_done, total=progress.steps_total, facts=facts)
+        def show(done: int, total: int, losses: Floats, seconds_left: float | None) -> None:
+            facts = [f"{done}/{total} steps"]
+            facts += [f"loss {losses[-1, 0]:.4g}"] if len(losses) else []
+            facts += [] if seconds_left is None else [f"{seconds_left:.0f} s left"]
+            bar.update(task, completed=done, total=total, facts=", ".join(facts))
 
         yield show
 

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from PIL import Image
+from PIL import Image, ImageOps
 
 from styleserve import contract
 from styleserve.client import load_picture, protos
@@ -30,6 +30,7 @@ LAYERS = ("block1_conv1", "block2_conv1", "block2_conv2")
 DEFAULT_STEPS = 7
 VERSION = 42
 STATE = b"state of the stub"
+RESUMABLE = (contract.STYLIZE_RESUMABLE, contract.STYLIZE_LBFGS_RESUMABLE)
 
 
 @dataclass
@@ -44,7 +45,7 @@ Behaviour = Callable[[Any], Any]
 
 
 def stylize(request: protos.PredictRequest) -> protos.PredictResponse:
-    """The content as it came, with falling losses."""
+    """The negative of the content, or as an array the content itself, with falling losses."""
     inputs = request.inputs
     steps = int(to_array(inputs["steps"], "steps")[0]) if "steps" in inputs else DEFAULT_STEPS
     total = np.geomspace(1e6, 1e4, max(steps, 1), dtype=np.float32)[:steps]
@@ -54,7 +55,10 @@ def stylize(request: protos.PredictRequest) -> protos.PredictResponse:
         picture = load_picture(to_array(inputs["content_bytes"], "content_bytes")[0])
         side = int(to_array(inputs["max_side"], "max_side")[0]) if "max_side" in inputs else 64
         file = io.BytesIO()
-        picture.image.resize(picture.size_within(side)).save(file, "PNG")
+        painted = picture.image.resize(picture.size_within(side))
+        if request.model_spec.signature_name not in RESUMABLE:
+            painted = ImageOps.invert(painted)
+        painted.save(file, "PNG")
         outputs["png_bytes"] = bytes_tensor([file.getvalue()])
     else:
         outputs["stylized_image"] = float_list(to_array(inputs["content_image"], "content_image"))
@@ -86,7 +90,7 @@ def describe(request: protos.PredictRequest) -> protos.PredictResponse:
 
 
 def resume(request: protos.PredictRequest) -> protos.PredictResponse | Refusal:
-    """The content, a level darker with each step, and losses that fall with each: a state holds both."""
+    """The content, a level brighter with each step, and losses that fall with each: a state holds both."""
     inputs = request.inputs
     steps = int(to_array(inputs["steps"], "steps")[0])
     pictures = {"content_bytes", "style_bytes"} & set(inputs)
@@ -100,12 +104,12 @@ def resume(request: protos.PredictRequest) -> protos.PredictResponse | Refusal:
     else:
         done, png = 0, to_array(stylize(request).outputs["png_bytes"], "png_bytes")[0]
     total = (1e6 * 0.97 ** np.arange(done, done + steps)).astype(np.float32)
-    darker = io.BytesIO()
-    load_picture(png).image.point([max(0, level - done - steps) for level in range(256)] * 3).save(darker, "PNG")
+    brighter = io.BytesIO()
+    load_picture(png).image.point([min(255, level + done + steps) for level in range(256)] * 3).save(brighter, "PNG")
     outputs = {
         "state": bytes_tensor([STATE + (done + steps).to_bytes(4, "big") + png]),
         "losses": float_list(np.stack([total, total * 0.5, total * 0.375, total * 0.125], axis=-1)[None]),
-        "png_bytes": bytes_tensor([darker.getvalue()]),
+        "png_bytes": bytes_tensor([brighter.getvalue()]),
     }
     return reply(request, {name: outputs[name] for name in request.output_filter or outputs})
 
@@ -113,7 +117,7 @@ def resume(request: protos.PredictRequest) -> protos.PredictResponse | Refusal:
 def predict(request: protos.PredictRequest) -> protos.PredictResponse | Refusal:
     """Whatever the signature says."""
     name = request.model_spec.signature_name
-    if name in (contract.STYLIZE_RESUMABLE, contract.STYLIZE_LBFGS_RESUMABLE):
+    if name in RESUMABLE:
         return resume(request)
     return describe(request) if name == contract.DESCRIBE else stylize(request)
 

@@ -236,7 +236,7 @@ def test_folders_that_make_no_batch(folder: Path) -> None:
         (".png", "no extension"),
         ("a\nb.png", "no name for a file"),
         ("a\\b.png", "no name for a file"),
-        ("a" * 250 + ".png", "longer than the 240 bytes"),
+        ("a" * 252 + ".png", "longer than the 255 bytes"),
     ],
 )
 def test_names_that_no_result_can_have(output: str, message: str) -> None:

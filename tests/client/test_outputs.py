@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import IO
 
@@ -9,7 +10,14 @@ import pytest
 from PIL import Image
 
 from styleserve.client import OutputError
-from styleserve.client.outputs import EXTENSIONS, check_output, save_image, write_atomically
+from styleserve.client.outputs import (
+    EXTENSIONS,
+    check_output,
+    is_same_file,
+    save_image,
+    save_or_fall_back,
+    write_atomically,
+)
 
 TEXT = {"Software": "styleserve 9", "Model": "style_transfer", "Parameters": json.dumps({"steps": 3})}
 
@@ -54,10 +62,17 @@ def test_text_beyond_latin_1(tmp_path: Path, picture: Image.Image) -> None:
         ("out", "has no extension"),
         ("missing/out.png", "there is no folder"),
         ("folder.png", "is a folder"),
+        ("pipe.png", "is not a regular file"),
+        ("loop.png", "Too many levels of symbolic links"),
+        ("\u5199" * 84 + ".png", "File name too long"),
+        ("a\0b.png", "null"),
     ],
 )
 def test_a_wrong_place_is_found_before_the_work(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "folder.png").mkdir()
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(OutputError, match=message):
         check_output(tmp_path / name)
 
@@ -66,6 +81,82 @@ def test_a_wrong_place_is_found_before_the_work(tmp_path: Path, name: str, messa
 def test_a_folder_that_cannot_be_written_to_is_found_before_the_work() -> None:
     with pytest.raises(OutputError, match="cannot write into the folder /proc"):
         check_output("/proc/out.png")
+
+
+def test_a_disk_without_room_is_found_before_the_work(tmp_path: Path) -> None:
+    check_output(tmp_path / "out.png", needed_bytes=1000)
+    with pytest.raises(OutputError, match=r"out\.png may take 1000000000000\.0 MB, and its disk has \d+\.\d MB left"):
+        check_output(tmp_path / "out.png", needed_bytes=10**18)
+
+
+def test_a_link_into_a_folder_that_cannot_be_written_to_is_found_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "out.png").symlink_to(tmp_path / "missing" / "out.png")
+    with pytest.raises(OutputError, match=r"there is no folder .*missing"):
+        check_output(tmp_path / "out.png")
+
+
+@pytest.mark.parametrize("length", [240, 241, 255])
+def test_a_name_as_long_as_file_systems_take(tmp_path: Path, picture: Image.Image, length: int) -> None:
+    stem = "\u5199" * ((length - 4) // 3)
+    path = tmp_path / f"{stem + 'a' * (length - 4 - 3 * len(stem))}.png"
+    assert len(os.fsencode(path.name)) == length
+    save_image(picture, path, text={})
+    with Image.open(path) as saved:
+        assert saved.size == picture.size
+    assert names(tmp_path) == [path.name]
+
+
+def test_what_cannot_be_saved_there_is_saved_in_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    def save(path: Path) -> Path:
+        write_atomically(path, lambda file: file.write(b"picture"))  # pyright: ignore[reportArgumentType]
+        return path
+
+    assert save_or_fall_back(save, tmp_path / "out.png") == tmp_path / "out.png"
+    assert names(tmp_path / "here") == []
+    with pytest.raises(OutputError, match=r"cannot write .*gone.out\.png: No such file or directory") as caught:
+        save_or_fall_back(save, tmp_path / "gone" / "out.png")
+    (name,) = names(tmp_path / "here")
+    assert caught.value.hint == f"Saved as {name} instead."
+    assert name.endswith(".png")
+    assert Path(name).read_bytes() == b"picture"
+
+
+def test_the_next_folder_is_tried_then_the_error_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    tried: list[Path] = []
+
+    def save(path: Path) -> Path:
+        tried.append(path.parent)
+        if path.parent == tmp_path / "home":
+            return path
+        raise OutputError("full")
+
+    with pytest.raises(OutputError, match="full") as caught:
+        save_or_fall_back(save, tmp_path / "out.png")
+    assert tried == [tmp_path, Path(), tmp_path / "home"]
+    assert caught.value.hint.startswith(f"Saved as {tmp_path / 'home'}")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(OutputError, match=r"^full$"):
+        save_or_fall_back(save, tmp_path / "out.png")
+
+
+def test_one_file_by_several_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "a.png"
+    file.touch()
+    (tmp_path / "link.png").symlink_to(file)
+    (tmp_path / "hard.png").hardlink_to(file)
+    for other in ("a.png", "./a.png", "link.png", "hard.png", tmp_path / "a.png"):
+        assert is_same_file(file, Path(other))
+    assert not is_same_file(file, Path("b.png"))
+    assert is_same_file(Path("new.png"), tmp_path / "NEW.png"), "one file on macOS and Windows, once it is there"
+    assert not is_same_file(Path("new.png"), Path("newer.png"))
 
 
 def test_checking_leaves_nothing_behind(tmp_path: Path) -> None:

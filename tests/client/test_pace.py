@@ -143,7 +143,7 @@ def test_progress_costs_little(link: str, server: str, side: int, steps: int) ->
 
     whole_s, _ = seconds(make, steps, chunk_steps=steps)
     found_s, world = seconds(make, steps)
-    # A tenth; before anything is known, a look at a link and a server costs three round trips, the pictures, and two passes.
+    # A tenth. A look before the first chunk costs three round trips, the pictures, and two passes of the network.
     look_s = 8 * world.delay_s + world.step_s + 2 * len(world.picture) / world.bytes_per_s
     assert found_s <= 1.1 * whole_s + look_s
     assert max(world.call_s) <= whole_s

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
+import subprocess
 import threading
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +22,13 @@ from PIL import Image, ImageSequence
 from typer.testing import CliRunner, Result
 
 from styleserve import contract
-from styleserve.client import SavedRun
+from styleserve.client import ConnectionSettings, SavedRun, StyleClient
 from styleserve.client.command import register
+from styleserve.client.intermediate import resume_command
 from styleserve.client.tensors import to_array
+
+DEFAULT_STEPS = 7
+CHUNKS = ("--chunk-steps", "2")
 
 app = typer.Typer(pretty_exceptions_enable=False)
 register(app)
@@ -31,8 +40,17 @@ def run(stub: Any, *arguments: object) -> Result:
     return CliRunner().invoke(app, ["stylize", *map(str, arguments), "--server", stub.address])
 
 
+def paintings(stub: Any) -> list[Any]:
+    """The requests that paint; a first run also asks for the state of the model, and measures without steps."""
+    return [request for request in stub.requests if request.model_spec.signature_name and steps_of(request)]
+
+
+def steps_of(request: Any) -> int:
+    return int(to_array(request.inputs["steps"], "")[0]) if "steps" in request.inputs else DEFAULT_STEPS
+
+
 def signatures(stub: Any) -> set[str]:
-    return {request.model_spec.signature_name for request in stub.requests}
+    return {request.model_spec.signature_name for request in paintings(stub)}
 
 
 def mean_level(path: Path) -> float:
@@ -43,18 +61,16 @@ def mean_level(path: Path) -> float:
 def test_everything_is_kept_on_the_way(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
     out, preview, frames, gif, state = (tmp_path / name for name in ("o.png", "p.jpg", "f", "a.gif", "run.state"))
     options = ("--preview", preview, "--frames", frames, "--gif", gif, "--save-state", state)
-    result = run(stub, content, style, "-o", out, "--steps", 20, *options)
+    result = run(stub, content, style, "-o", out, "--steps", 20, "--chunk-steps", 7, *options)
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
     assert result.stdout.startswith(f"{out}: 64 x 43 pixels, 20 steps of L-BFGS, loss 1e+06 -> ")
     assert signatures(stub) == {contract.STYLIZE_LBFGS_RESUMABLE}
     pictures = sorted(frames.iterdir())
     steps = [int(path.stem) for path in pictures]
-    assert steps[0] == 2
-    assert steps[-1] == 20
-    assert len(steps) == len(stub.requests)
+    assert steps == [7, 14, 20]
     levels = [mean_level(path) for path in pictures]
-    assert levels == sorted(levels, reverse=True)
+    assert levels == sorted(levels)
     assert pictures[-1].read_bytes() != b""
     with Image.open(out) as painted, Image.open(pictures[-1]) as last, Image.open(gif) as animation:
         assert painted.tobytes() == last.tobytes()
@@ -74,8 +90,8 @@ def test_a_run_is_gone_on_with(stub: Any, content: Path, style: Path, tmp_path: 
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert (found["steps"], found["signature"], len(found["losses"])) == (9, "stylize_resumable", 9)
-    assert sum(int(to_array(request.inputs["steps"], "")[0]) for request in stub.requests) == 4
-    assert all("content_bytes" not in request.inputs for request in stub.requests)
+    assert sum(map(steps_of, paintings(stub))) == 4
+    assert all("content_bytes" not in request.inputs for request in paintings(stub))
     assert SavedRun.load(state).steps_done == 9
 
 
@@ -117,7 +133,7 @@ def test_a_model_without_chunks(stub: Any, content: Path, tmp_path: Path, refusa
     stub.predict = predict
     result = run(stub, content, content, "-o", out, "--steps", 5, "--preview", preview)
     assert result.exit_code == 0, result.output
-    expected = f"Note: the model on {stub.address} does not paint in chunks; this is one call, with nothing on the way."
+    expected = f"Note: the model on {stub.address} has no runs in chunks; this is one call."
     assert result.stderr == f"{expected}\n"
     assert (out.exists(), preview.exists()) == (True, False)
     result = run(stub, content, content, "-o", out, "--steps", 9, "--resume", state)
@@ -128,7 +144,11 @@ def test_a_model_without_chunks(stub: Any, content: Path, tmp_path: Path, refusa
 @pytest.mark.parametrize(
     ("code", "message", "options"),
     [
-        (3, "the signature serving_default is one call", ("--signature", "serving_default", "--preview", "p.png")),
+        (
+            3,
+            "the signature serving_default is one call, without intermediate results",
+            ("--signature", "serving_default", "--preview", "p.png"),
+        ),
         (5, "has the extension '.mp4'", ("--gif", "a.mp4")),
         (5, "has the extension '.xyz'", ("--preview", "p.xyz")),
         (5, "there is no folder missing", ("--save-state", "missing/run.state")),
@@ -160,12 +180,172 @@ def test_a_failure_leaves_what_there_is(stub: Any, content: Path, tmp_path: Path
     stub.predict = lambda request: (
         refusal(grpc.StatusCode.INTERNAL, "lost") if "state" in request.inputs else good(request)
     )
-    result = run(stub, content, content, "-o", tmp_path / "out.png", "--save-state", state, "--gif", gif)
+    files = ("--save-state", state, "--gif", gif)
+    result = run(stub, content, content, "-o", tmp_path / "out.png", "--chunk-steps", 2, *files)
     assert result.exit_code == 10
     assert SavedRun.load(state).steps_done == 2
     assert gif.exists()
     stub.predict = good
     assert run(stub, content, content, "-o", tmp_path / "out.png", "--resume", state).exit_code == 0
+
+
+def test_a_server_that_dies_leaves_picture_state_and_the_command_to_resume(
+    stub: Any, content: Path, style: Path, tmp_path: Path, refusal: Any
+) -> None:
+    good, out = stub.predict, tmp_path / "my out.png"
+    calls = iter(range(100))
+    stub.predict = lambda request: good(request) if next(calls) < 2 else refusal(grpc.StatusCode.INTERNAL, "lost")
+    result = run(stub, content, style, "-o", out, "--steps", 9, "--chunk-steps", 3)
+    assert result.exit_code == 10
+    with Image.open(out) as picture:
+        assert json.loads(picture.info["Parameters"])["steps"] == 6
+    assert SavedRun.load(f"{out}.state").steps_done == 6
+    (command,) = re.findall(r"^Note: Resume with: styleserve (.*)$", result.stderr, re.MULTILINE)
+    stub.predict = good
+    assert CliRunner().invoke(app, shlex.split(command)).exit_code == 0
+    with Image.open(out) as picture:
+        assert json.loads(picture.info["Parameters"])["steps"] == 9
+
+
+def test_an_error_of_the_program_itself_leaves_picture_and_state(
+    stub: Any, content: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, out = stub.predict, tmp_path / "out.png"
+
+    def predict(request: Any) -> Any:
+        if "state" in request.inputs:
+            monkeypatch.setattr("styleserve.client.replies.losses", lambda *_, **__: 1 / 0)
+        return good(request)
+
+    stub.predict = predict
+    result = run(stub, content, content, "-o", out, "--steps", 9, "--chunk-steps", 3)
+    assert isinstance(result.exception, ZeroDivisionError)
+    assert SavedRun.load(f"{out}.state").steps_done == 3
+    assert out.exists()
+
+
+def test_the_command_to_resume_names_the_connection_but_no_secret() -> None:
+    settings = ConnectionSettings(
+        server="styles.example.org:8500",
+        model_name="painter",
+        tls=True,
+        token="s3cret",  # noqa: S106
+    )
+    with StyleClient(settings=settings) as client:
+        command = resume_command(client, (Path("a b.jpg"), Path("c.jpg")), Path("o.png"), Path("o.png.state"))
+    assert command == (
+        "styleserve stylize 'a b.jpg' c.jpg -o o.png --resume o.png.state "
+        "--server styles.example.org:8500 --model-name painter --tls"
+    )
+
+
+@pytest.mark.parametrize("kind", ["same", "spelling", "symlink", "hard link"])
+@pytest.mark.parametrize("option", ["-o", "--preview", "--save-state", "--report"])
+@pytest.mark.parametrize("role", ["content", "style"])
+def test_no_output_replaces_an_input(
+    stub: Any, content: Path, style: Path, tmp_path: Path, kind: str, option: str, role: str
+) -> None:
+    source = tmp_path / "source.png"
+    source.write_bytes((content if role == "content" else style).read_bytes())
+    path = {
+        "same": source,
+        "spelling": tmp_path / "missing" / ".." / "source.png",
+        "symlink": tmp_path / "link.png",
+        "hard link": tmp_path / "link.png",
+    }[kind]
+    if kind == "spelling":
+        (tmp_path / "missing").mkdir()
+    elif kind == "symlink":
+        path.symlink_to(source)
+    elif kind == "hard link":
+        path.hardlink_to(source)
+    before = source.read_bytes()
+    pictures = (source, style) if role == "content" else (content, source)
+    outputs = ("-o", path) if option == "-o" else ("-o", tmp_path / "out.png", option, path)
+    result = run(stub, *pictures, *outputs)
+    assert result.exit_code == 5, result.output
+    name = "result" if option == "-o" else option.removeprefix("--") if option == "--report" else option
+    assert result.stderr == f"Error: {path} is the {role}; the {name} would replace it\nGive another name.\n"
+    assert source.read_bytes() == before
+    assert stub.requests == []
+
+
+def test_no_frame_replaces_an_input(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
+    source = tmp_path / "000100.png"
+    source.write_bytes(content.read_bytes())
+    result = run(stub, source, style, "-o", tmp_path / "out.png", "--frames", tmp_path)
+    assert result.exit_code == 5
+    assert f"{tmp_path} is the content; the --frames would replace it" in result.stderr
+
+
+def test_a_saved_run_is_replaced_by_its_own_state_alone(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
+    state = tmp_path / "run.png"
+    steps = ("--steps", 5, "--save-state", state)
+    assert run(stub, content, style, "-o", tmp_path / "out.png", *steps).exit_code == 0
+    for option in ("-o", "--preview", "--report"):
+        outputs = (option, state) if option == "-o" else ("-o", tmp_path / "out.png", option, state)
+        result = run(stub, content, style, "--resume", state, *outputs)
+        assert (result.exit_code, "is the saved run" in result.stderr) == (5, True), result.output
+    assert SavedRun.load(state).steps_done == 5
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk of 64 kB."""
+    folder = tmp_path / "full"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["/usr/bin/env", "mount", "-t", "tmpfs", "-o", "size=64k", "none", folder], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"mount is not allowed here: {mounted.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["/usr/bin/env", "umount", folder], check=True)
+
+
+def test_a_full_disk_is_found_before_the_work(stub: Any, content: Path, full_disk: Path) -> None:
+    result = run(stub, content, content, "-o", full_disk / "out.png")
+    assert result.exit_code == 5
+    assert re.search(r"out.png may take 0.\d MB, and its disk has 0.\d MB left\n", result.stderr)
+    assert stub.requests == []
+
+
+@pytest.mark.parametrize("chunks", [(), CHUNKS])
+def test_a_disk_that_fills_up_costs_no_picture(
+    stub: Any, content: Path, full_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunks: tuple[str, ...]
+) -> None:
+    """The picture is saved in the current folder instead, and the error says so."""
+    good = stub.predict
+
+    def predict(request: Any) -> Any:
+        with suppress(OSError), (full_disk / "filler").open("wb") as file:
+            file.write(bytes(100_000))
+        return good(request)
+
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr("styleserve.client.stylize_command._METADATA_BYTES", 0)
+    stub.predict = predict
+    result = run(stub, content, content, "-o", full_disk / "out.png", "--steps", 4, "--max-side", 64, *chunks)
+    assert result.exit_code == 5, result.output
+    (saved,) = (tmp_path / "here").iterdir()
+    assert result.stderr.endswith(
+        f"Error: cannot write {full_disk / 'out.png'}: No space left on device\nSaved as {saved.name} instead.\n"
+    )
+    with Image.open(saved) as picture:
+        assert json.loads(picture.info["Parameters"])["steps"] == 4
+
+
+def test_a_resumed_run_shows_where_it_is_at_once(stub: Any, start: Any, content: Path, tmp_path: Path) -> None:
+    state, out = tmp_path / "run.state", tmp_path / "out.png"
+    assert run(stub, content, content, "-o", out, "--steps", 50, "--save-state", state).exit_code == 0
+    HangsLater(stub)
+    process, shown = on_a_terminal(
+        start, "stylize", content, content, "-o", out, "--steps", 80, "--resume", state, "--server", stub.address
+    )
+    stub.predict_in_context.arrived.wait(30)
+    process.send_signal(signal.SIGINT)
+    assert "50/80 steps, loss " in shown()[0]
 
 
 @pytest.mark.parametrize(
@@ -183,7 +363,7 @@ def test_the_picture_is_saved_whatever_becomes_of_the_rest(
     good, out = stub.predict, tmp_path / "out.png"
 
     def predict(request: Any) -> Any:
-        (tmp_path / blocked).mkdir()  # after everything was found to be in order
+        (tmp_path / blocked).mkdir(exist_ok=True)  # after everything was found to be in order
         return good(request)
 
     stub.predict = predict
@@ -207,9 +387,9 @@ def test_an_animation_that_cannot_be_written_hides_no_failure(
         return refusal(grpc.StatusCode.INTERNAL, "lost")
 
     stub.predict = predict
-    result = run(stub, content, content, "-o", tmp_path / "out.png", "--gif", gif)
+    result = run(stub, content, content, "-o", tmp_path / "out.png", "--chunk-steps", 2, "--gif", gif)
     assert result.exit_code == 10
-    assert result.stderr.startswith(f"Note: {gif} is a folder.\nError: ")
+    assert f"\nNote: {gif} is a folder\nError: " in result.stderr
     assert "lost" in result.stderr
 
 
@@ -239,15 +419,27 @@ def test_ctrl_c_leaves_the_picture_so_far(
     state, out = tmp_path / "run.state", tmp_path / "out.png"
     options = () if partial else ("--no-keep-partial",)
     process = start(
-        "stylize", content, style, "-o", out, "--server", stub.address, "--save-state", state, "--json", *options
+        "stylize",
+        content,
+        style,
+        "-o",
+        out,
+        "--server",
+        stub.address,
+        "--save-state",
+        state,
+        "--json",
+        *CHUNKS,
+        *options,
     )
     assert server.arrived.wait(30)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     assert server.cancelled.wait(60)
-    so_far = f"; the picture so far is {out}" if partial else ""
-    message, hint = f"stopped with Ctrl-C after 2 of 100 steps{so_far}", f"Go on with --resume {state}"
+    saved = [f"the picture after 2 of 100 steps is {out}", f"the state of the run is {state}"] if partial else []
+    resume = f"Resume with: styleserve stylize {content} {style} -o {out} --resume {state} --server {stub.address}"
+    message, hint = "stopped with Ctrl-C after 2 of 100 steps", "\n".join([*saved, resume])
     assert stderr == f"Error: {message}\n{hint}\n"
     error = {"kind": "KeyboardInterrupt", "message": message, "hint": hint, "exit_code": 130}
     assert json.loads(stdout) == {"error": error}
@@ -259,20 +451,39 @@ def test_ctrl_c_leaves_the_picture_so_far(
 
 
 @NEEDS_A_TERMINAL
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_other_signals_stop_a_run_as_ctrl_c_does(
+    stub: Any, start: Any, content: Path, style: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    server, out = HangsLater(stub), tmp_path / "out.png"
+    process = start("stylize", content, style, "-o", out, "--server", stub.address, *CHUNKS)
+    assert server.arrived.wait(30)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert server.cancelled.wait(60)
+    assert stderr.startswith(f"Error: stopped by {number.name} after 2 of 100 steps\n")
+    assert SavedRun.load(f"{out}.state").steps_done == 2
+    assert out.exists()
+
+
+@NEEDS_A_TERMINAL
 def test_ctrl_c_is_told_also_where_the_animation_cannot_be_written(
     stub: Any, start: Any, content: Path, tmp_path: Path
 ) -> None:
     server = HangsLater(stub)
     state, out, gif = (tmp_path / name for name in ("run.state", "out.png", "a.gif"))
-    kept = ("--save-state", state, "--gif", gif)
+    kept = ("--save-state", state, "--gif", gif, *CHUNKS)
     process = start("stylize", content, content, "-o", out, "--server", stub.address, *kept)
     assert server.arrived.wait(120)
     gif.mkdir()
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 130
-    message = f"stopped with Ctrl-C after 2 of 100 steps; the picture so far is {out}; {gif} is a folder"
-    assert stderr == f"Error: {message}\nGo on with --resume {state}\n"
+    assert stderr.startswith(
+        f"Error: stopped with Ctrl-C after 2 of 100 steps\nthe picture after 2 of 100 steps is {out}\n"
+    )
+    assert stderr.endswith(f"\n{gif} is a folder\n")
     assert out.exists()
     assert SavedRun.load(state).steps_done == 2
 
@@ -319,10 +530,11 @@ def test_a_terminal_sees_how_far_it_is(stub: Any, start: Any, content: Path, tmp
 def test_ctrl_c_on_a_terminal(stub: Any, start: Any, content: Path, tmp_path: Path) -> None:
     server = HangsLater(stub)
     out = tmp_path / "out.png"
-    process, shown = on_a_terminal(start, "stylize", content, content, "-o", out, "--server", stub.address)
+    process, shown = on_a_terminal(start, "stylize", content, content, "-o", out, "--server", stub.address, *CHUNKS)
     assert server.arrived.wait(30)
     process.send_signal(signal.SIGINT)
     text, _ = shown()
     assert process.returncode == 130
-    assert f"Error: stopped with Ctrl-C after 2 of 100 steps; the picture so far is {out}" in text
+    assert "Error: stopped with Ctrl-C after 2 of 100 steps" in text
+    assert f"the state of the run is {out}.state" in text
     assert out.exists()

@@ -1,0 +1,218 @@
+"""The command `stylize` in chunks: progress bar, intermediate pictures, and what is saved when a run ends early."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import printing
+from .animation import Animation
+from .defaults import DEFAULT_SERVER
+from .errors import ModelNotFound, OutputError
+from .interruption import Stopped, signal_number, stop_reason
+from .outputs import check_output, save_image, save_or_fall_back
+
+if TYPE_CHECKING:
+    from .client import StyleClient
+    from .images import Picture
+    from .progress import Progress
+    from .results import StylizedResult
+    from .saved import SavedRun
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntermediateOutputs:
+    """Files that are written during a run.
+
+    Attributes:
+        preview: File with the latest picture.
+        frames: Folder with the picture after each chunk, named after the steps.
+        gif: File for these pictures as an animation.
+        state: File with the latest state of the run.
+        partial: Whether a run that ends early saves its picture and state.
+    """
+
+    preview: Path | None = None
+    frames: Path | None = None
+    gif: Path | None = None
+    state: Path | None = None
+    partial: bool = True
+    _animation: Animation = field(default_factory=Animation, init=False, repr=False)
+    _failures: list[OutputError] = field(default_factory=list["OutputError"], init=False, repr=False)
+
+    @property
+    def named(self) -> Mapping[str, Path]:
+        """The files and folders, by their options."""
+        given = {"--preview": self.preview, "--frames": self.frames, "--gif": self.gif, "--save-state": self.state}
+        return {option: path for option, path in given.items() if path is not None}
+
+    def check(self, picture_bytes: int, state_bytes: int) -> None:
+        """Checks that all of them can be written, before minutes of work; makes the folder for the frames.
+
+        Args:
+            picture_bytes: Expected size of a picture.
+            state_bytes: Expected size of a state.
+
+        Raises:
+            OutputError: One of them cannot be written.
+        """
+        if self.preview is not None:
+            check_output(self.preview, needed_bytes=picture_bytes)
+        if self.gif is not None:
+            check_output(self.gif, extensions=(".gif",), needed_bytes=picture_bytes)
+        if self.state is not None:
+            check_output(self.state, extensions=None, needed_bytes=state_bytes)
+        if self.frames is not None:
+            try:
+                self.frames.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise OutputError(f"cannot make the folder {self.frames}: {error.strerror}") from error
+            check_output(self._frame(0), needed_bytes=picture_bytes)
+
+    def write(self, progress: Progress) -> None:
+        """Writes what one chunk brought; a file that cannot be written is reported by `finish`, the run goes on."""
+        if self.state is not None and progress.saved.state:
+            self._attempt(progress.saved.save, self.state)
+        image = progress.image
+        if image is None:
+            return
+        text = {"Steps": f"{progress.steps_done} of {progress.steps_total}"}
+        if self.preview is not None:
+            self._attempt(lambda path: save_image(image, path, text=text), self.preview)
+        if self.frames is not None:
+            self._attempt(lambda path: save_image(image, path, text=text), self._frame(progress.steps_done))
+        if self.gif is not None:
+            self._animation.add(image)
+
+    def finish(self) -> OutputError | None:
+        """Writes the animation; the first error of all files, or None."""
+        if self.gif is not None:
+            try:
+                self._animation.save(self.gif)
+            except OutputError as error:
+                self._failures.append(error)
+        return self._failures[0] if self._failures else None
+
+    def _attempt(self, save: Callable[[Path], object], path: Path) -> None:
+        try:
+            save(path)
+        except OutputError as error:
+            if not self._failures:
+                printing.say(f"Note: {error.message}; the run continues.")
+            self._failures.append(error)
+
+    def _frame(self, steps: int) -> Path:
+        assert self.frames is not None  # noqa: S101 - callers have checked
+        return self.frames / f"{steps:06d}.png"
+
+
+def stylize_in_chunks(
+    client: StyleClient,
+    pictures: tuple[Picture, Picture],
+    options: Mapping[str, Any],
+    outputs: IntermediateOutputs,
+    output: Path,
+    *,
+    resume: SavedRun | None,
+    sources: tuple[Path, Path],
+    bar: bool,
+) -> StylizedResult | None:
+    """Result of a run in chunks, saved as `output`; None where the model has no signature for it.
+
+    Args:
+        client: Client of the server that paints.
+        pictures: Content and style.
+        options: Further arguments of `StyleClient.stylize_iter`.
+        outputs: Files to write on the way.
+        output: File for the result, or for the picture so far if the run ends early.
+        resume: Run to resume.
+        sources: Files of content and style, for the command that resumes the run.
+        bar: Whether to show a progress bar.
+
+    Raises:
+        KeyboardInterrupt: The message says what was saved.
+        StyleServeError: The run failed; notes on stderr say what was saved.
+    """
+    run = client.stylize_iter(
+        *pictures, **options, images=True, final_state=outputs.state is not None, resume_from=resume
+    )
+    last: Progress | None = None
+    saved = False
+    try:
+        with printing.progress_bar(f"Painting, on {client.server}", shown=bar) as show:
+            if resume is not None:
+                steps = options["steps"]
+                show(resume.steps_done, steps if isinstance(steps, int) else resume.steps_total, resume.losses, None)
+            for last in run:
+                if last.result is not None:  # first: the picture is safe, whatever becomes of the other files
+                    saved = True  # if not there, then elsewhere, which the error says
+                    save_or_fall_back(last.result.save, output)
+                outputs.write(last)
+                show(last.steps_done, last.steps_total, last.losses, last.seconds_left)
+    except BaseException as error:
+        if isinstance(error, ModelNotFound) and last is None and resume is None and "_resumable" in error.server_text:
+            return None
+        lines = [] if last is None or saved else list(_rescued(client, last, outputs, output, sources))
+        if (unwritten := outputs.finish()) is not None and unwritten is not error:
+            lines.append(unwritten.message)
+        if isinstance(error, KeyboardInterrupt) and last is not None:
+            stopped = f"{stop_reason(error)} after {last.steps_done} of {last.steps_total} steps"
+            raise Stopped("\n".join([stopped, *lines]), signal_number(error)) from error
+        for line in lines:
+            printing.say(f"Note: {line}")
+        raise
+    assert last is not None  # noqa: S101 - a run has at least one chunk
+    if (unwritten := outputs.finish()) is not None:
+        raise OutputError(unwritten.message, hint=f"The picture itself is saved: {output}")
+    return last.result
+
+
+def _rescued(
+    client: StyleClient, last: Progress, outputs: IntermediateOutputs, output: Path, sources: tuple[Path, Path]
+) -> Iterator[str]:
+    """Saves picture and state of a run that ends early; yields a line about each, and the command that resumes it."""
+    state = outputs.state
+    if outputs.partial:
+        if last.partial is not None:
+            so_far = f"the picture after {last.steps_done} of {last.steps_total} steps"
+            yield _saved(so_far, last.partial.save, output)[1]
+        state, line = _saved("the state of the run", last.saved.save, state or output.with_name(f"{output.name}.state"))
+        yield line
+    if state is not None:
+        yield f"Resume with: {resume_command(client, sources, output, state)}"
+
+
+def _saved(what: str, save: Callable[[Path], Path], path: Path) -> tuple[Path | None, str]:
+    """Path of what was saved, there or elsewhere, and a line about it."""
+    written: list[Path] = []
+
+    def remember(target: Path) -> Path:
+        written.append(save(target))
+        return written[-1]
+
+    try:
+        save_or_fall_back(remember, path)
+    except OutputError as error:
+        if not written:
+            return None, f"{what} could not be saved: {error.message}"
+        return written[-1], f"{what} is {written[-1]}, because of: {error.message}"
+    return path, f"{what} is {path}"
+
+
+def resume_command(client: StyleClient, sources: tuple[Path, Path], output: Path, state: Path) -> str:
+    """The command line that resumes a saved run; secrets and intermediate files are left out."""
+    settings = client.settings
+    options = {
+        "--server": settings.server if settings.server != DEFAULT_SERVER else None,
+        "--model-name": settings.model_name if settings.model_name != type(settings).model_name else None,
+        "--ca": settings.ca,
+        "--cert": settings.cert,
+        "--key": settings.key,
+    }
+    parts = ["styleserve", "stylize", *map(str, sources), "-o", str(output), "--resume", str(state)]
+    for option, value in options.items():
+        parts += [] if value is None else [option, str(value)]
+    return shlex.join([*parts, *(["--tls"] if settings.tls else [])])
