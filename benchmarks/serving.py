@@ -1,4 +1,4 @@
-"""What serving costs: a call against the loop in process; chunks, and calls at a time, against one; status calls."""
+"""What serving costs: a call against the loop in process; several calls at a time against one; status calls."""
 
 from __future__ import annotations
 
@@ -32,7 +32,6 @@ WARM_UP_STEPS: Final = 2
 """Enough to trace, and to prepare what is prepared once."""
 
 WANTED_CALL: Final = "<= 1.03x"
-WANTED_CHUNKS: Final = "<= 1.08x"
 WANTED_CONCURRENT: Final = "<= {limit:.1f}x"
 WANTED_STATUS_MS: Final = "< 50 ms"
 
@@ -58,19 +57,10 @@ def measure(settings: ServingSettings, bench: Bench) -> list[Table]:
                 timeout_s=CALL_TIMEOUT_S,
             )
 
-        states: list[int] = []
-
-        def chunks(steps: int) -> None:
-            states.clear()
-            run = client.stylize_iter(
-                content.encoded, style.encoded, steps=steps, max_side=settings.side, timeout_s=CALL_TIMEOUT_S
-            )
-            states.extend(len(progress.saved.state) for progress in run)
-
-        contestants: dict[str, Loop] = {"call": call, "chunks": chunks, "loop": in_process}
+        contestants: dict[str, Loop] = {"call": call, "loop": in_process}
         for contestant in contestants.values():
             contestant(WARM_UP_STEPS)
-        bench.say("serving: a call, chunks and the loop, in turn")
+        bench.say("serving: a call and the loop, in turn")
         found = in_turn(
             {name: partial(seconds, partial(contestant, settings.steps)) for name, contestant in contestants.items()},
             settings.rounds,
@@ -92,12 +82,8 @@ def measure(settings: ServingSettings, bench: Bench) -> list[Table]:
             after_s = seconds(one_call)
             alone_s.append((before_s + after_s) / 2)  # a machine's speed drifts
             before_s = after_s
-    # Every state comes back, and all but the last are sent again; a call sends the two files, and so do chunks.
-    states_mb = (2 * sum(states) - states[-1]) / 1e6
     rows = [
         _row("client call / the loop in process", "s", found["call"], found["loop"], WANTED_CALL),
-        _row(f"{len(states)} chunks / one call", "s", found["chunks"], found["call"], WANTED_CHUNKS),
-        _row("states on the wire / the largest one", "MB", [states_mb], [max(states) / 1e6], ""),
         _row(
             f"{settings.concurrent} calls at a time / one, before and after",
             "s",

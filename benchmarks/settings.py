@@ -61,12 +61,23 @@ class QualitySettings:
 
 @dataclass(frozen=True)
 class ServingSettings:
-    """A served call against the loop in process, and in chunks; eight at a time against one; status calls meanwhile."""
+    """A served call against the loop in process; eight at a time against one; status calls meanwhile."""
 
     side: int = field(default=128, metadata=_help("longest side of the images, in pixels"))
     steps: int = field(default=10, metadata=_help("steps, or network evaluations, of a call"))
     rounds: int = field(default=2, metadata=_help("calls of each kind; the median is taken"))
     concurrent: int = field(default=8, metadata=_help("requests at a time"))
+
+
+@dataclass(frozen=True)
+class LinkSettings:
+    """A run with progress against one call, on loopback and over a slow link."""
+
+    sides: tuple[int, ...] = field(default=(128,), metadata=_help("longest sides of the images, in pixels"))
+    steps: int = field(default=20, metadata=_help("network evaluations of a run"))
+    rounds: int = field(default=1, metadata=_help("runs of each kind; the median is taken"))
+    mbit_s: float = field(default=20.0, metadata=_help("throughput of the slow link each way, in Mbit/s"))
+    delay_ms: float = field(default=40.0, metadata=_help("its delay each way, in milliseconds"))
 
 
 @dataclass(frozen=True)
@@ -104,12 +115,15 @@ class StartupSettings:
     steps: int = field(default=1, metadata=_help("steps of the first and second request"))
 
 
-Settings = StepSettings | QualitySettings | ServingSettings | ScaleSettings | SoakSettings | StartupSettings
+Settings = (
+    StepSettings | QualitySettings | ServingSettings | LinkSettings | ScaleSettings | SoakSettings | StartupSettings
+)
 
 SHORT: Final[dict[str, Settings]] = {
     "step": StepSettings(),
     "quality": QualitySettings(),
     "serving": ServingSettings(),
+    "link": LinkSettings(),
     "scale": ScaleSettings(),
     "soak": SoakSettings(),
     "startup": StartupSettings(),
@@ -120,6 +134,7 @@ FULL: Final[dict[str, Settings]] = {
     "step": StepSettings(sides=(256, 512), steps=5, rounds=5),
     "quality": QualitySettings(sides=(256, 512), repeats=3, adam=True),
     "serving": ServingSettings(side=512, steps=100, rounds=3),
+    "link": LinkSettings(sides=(256, 512), steps=40, rounds=3),
     "scale": ScaleSettings(sides=(256, 512, 1024, 2048), batches=(1, 2, 4, 8), batch_side=256, steps=2, rounds=3),
     "soak": SoakSettings(requests=500),
     "startup": StartupSettings(repeats=15, steps=2),
