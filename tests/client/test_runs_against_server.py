@@ -27,9 +27,6 @@ pytest.importorskip("tensorflow", reason="the embedded server needs TensorFlow")
 
 SIDE = 64
 STEPS = 12
-SHORT_S = 1e-6
-"""Of a chunk: shorter than a step takes, so that each chunk is one step, but for the first."""
-
 OPTIMIZERS: tuple[Optimizer, ...] = ("adam", "lbfgs")
 
 
@@ -66,9 +63,9 @@ def assert_same_run(last: Progress, optimizer: Optimizer, client: StyleClient, c
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_chunks_are_one_run(client: StyleClient, content: Path, style: Path, optimizer: Optimizer) -> None:
-    run = client.stylize_iter(content, style, steps=STEPS, max_side=SIDE, optimizer=optimizer, chunk_s=SHORT_S)
+    run = client.stylize_iter(content, style, steps=STEPS, max_side=SIDE, optimizer=optimizer, chunk_steps=1)
     found = list(run)
-    assert [each.steps_done for each in found] == list(range(2, STEPS + 1))
+    assert [each.steps_done for each in found] == list(range(1, STEPS + 1))
     assert_same_run(found[-1], optimizer, client, content, style)
 
 
@@ -89,13 +86,13 @@ def test_each_chunk_on_another_replica(
     """Through a file each time, as after a crash."""
     file = tmp_path / "run.styleserve"
     with StyleClient(addresses[0]) as one, StyleClient(addresses[1]) as another:
-        run = one.stylize_iter(content, style, steps=STEPS, max_side=SIDE, optimizer=optimizer, chunk_s=SHORT_S)
+        run = one.stylize_iter(content, style, steps=STEPS, max_side=SIDE, optimizer=optimizer, chunk_steps=1)
         progress = next(iter(run))
         turn = 0
         while progress.steps_done < STEPS:
             progress.saved.save(file)
             turn += 1
-            going_on = (one, another)[turn % 2].stylize_iter(resume_from=SavedRun.load(file), chunk_s=SHORT_S)
+            going_on = (one, another)[turn % 2].stylize_iter(resume_from=SavedRun.load(file), chunk_steps=1)
             progress = next(iter(going_on))
         assert turn > 1
         assert_same_run(progress, optimizer, one, content, style)
@@ -118,7 +115,7 @@ def test_a_version_that_goes_away_in_the_middle(
     settings = ServerSettings(port=0, poll_s=0.05)
     with EmbeddedServer(tmp_path / "base", settings=settings) as server, StyleClient(server.address) as client:
         run = client.stylize_iter(
-            content, style, steps=STEPS, max_side=SIDE, optimizer="adam", chunk_s=SHORT_S, images=True
+            content, style, steps=STEPS, max_side=SIDE, optimizer="adam", chunk_steps=1, images=True
         )
         chunks = iter(run)
         assert next(chunks).model_version == 1
@@ -129,7 +126,7 @@ def test_a_version_that_goes_away_in_the_middle(
             time.sleep(0.05)
         found = list(chunks)
         assert found[-1].model_version == 2
-        assert any("version 1 of the model went away after 2 steps" in note for note in found[-1].notes)
+        assert any("version 1 of the model went away after 1 steps" in note for note in found[-1].notes)
         assert all(isinstance(each.image, Image.Image) for each in found)
         assert_same_run(found[-1], "adam", client, content, style)
 

@@ -22,12 +22,12 @@ from .blocks import ROOT
 def test_the_script_paints_and_tells(desk: Path, stub: Any) -> None:
     done = run_script("photo.jpg", "painting.jpg", "result.png")
     assert done.returncode == 0, done.stderr
-    first, *_, last = done.stdout.splitlines()
-    assert first.startswith("2/100: loss 9.7e+05, ")
+    *_, finished, last = done.stdout.splitlines()
+    assert finished == "100/100: loss 4.902e+04, 0 s left"
     assert last == "saved as result.png"
     with Image.open(desk / "result.png") as image:
         assert image.size == (64, 51)
-    assert len(stub.requests) > 2
+    assert stub.requests
 
 
 @pytest.mark.usefixtures("desk")
@@ -93,7 +93,7 @@ def test_progress_comes_as_events(service: str) -> None:
         assert answer.headers["content-type"].startswith("text/event-stream")
         events = [each.split("\ndata: ") for each in "".join(answer.iter_text()).strip().split("\n\n")]
     *before, last = [(name.removeprefix("event: "), json.loads(data)) for name, data in events]
-    assert [data["steps"] for _, data in before] == [2, 10, 12]
+    assert before[-1][1] == {"steps": 12, "of": 12}
     assert {name for name, _ in before} == {"progress"}
     assert last[0] == "result"
     assert base64.b64decode(last[1]["png"]).startswith(b"\x89PNG")

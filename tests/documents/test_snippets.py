@@ -71,9 +71,10 @@ def test_commands_work(call: Call) -> None:
 @pytest.mark.usefixtures("desk")
 def test_commands_that_stop_and_go_on_work() -> None:
     ran = [call for call in calls("styleserve") if {"--resume", "--save-state"} & set(call.words)]
-    assert len(ran) == 2
-    done = [CliRunner().invoke(app, list(call.words[1:])) for call in ran]
-    assert [each.exit_code for each in done] == [0, 0]
+    assert [call.words[-1] for call in ran] == ["result.png.state", "run.state", "80"]
+    stopped = ["stylize", "photo.jpg", "painting.jpg", "-o", "result.png", "--save-state", "result.png.state"]
+    done = [CliRunner().invoke(app, words) for words in (stopped, *(list(call.words[1:]) for call in ran))]
+    assert [each.exit_code for each in done] == [0, 0, 0, 0]
     assert "80 steps" in done[-1].output
 
 
