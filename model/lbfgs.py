@@ -18,9 +18,8 @@ import tensorflow as tf
 
 from .rounding import Rounded
 
-HISTORY: Final = 5
-"""Pairs of steps and gradient differences that are remembered. Each takes 2 bytes a number of the image, in memory and
-in the state of a run. 10 pairs need one or two evaluations of 40 less for the same loss, 3 pairs some five more."""
+HISTORY: Final = 10
+"""Pairs of steps and gradient differences that are remembered."""
 
 FIRST_STEP: Final = 8.0 / 255.0
 """Mean change of a pixel that is tried first, while nothing is known of the curvature."""

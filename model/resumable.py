@@ -20,7 +20,7 @@ from .optimisers import Optimiser
 from .pictures import encode_png
 from .state import FINGERPRINT_BYTES, Part, Sizes, checked_sizes, pack, unpack
 
-_STATE_FORMAT = 3
+_STATE_FORMAT = 2
 """Raised when the bytes of a state change their meaning."""
 
 
