@@ -142,7 +142,7 @@ def stylize_in_chunks(
     last: Progress | None = None
     saved = False
     try:
-        with printing.progress_bar(f"Painting, on {client.server}", shown=bar) as show:
+        with printing.progress_bar("Painting", shown=bar) as show:
             if resume is not None:
                 steps = options["steps"]
                 show(resume.steps_done, steps if isinstance(steps, int) else resume.steps_total, resume.losses, None)

@@ -105,7 +105,7 @@ def progress_bar(text: str, *, shown: bool) -> Generator[Callable[[int, int, Flo
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
-        BarColumn(),
+        BarColumn(bar_width=16),  # leaves room for the rest in 80 columns
         TextColumn("{task.fields[facts]}", markup=False),
         TimeElapsedColumn(),
     )
