@@ -18,6 +18,7 @@ from .causes import FAILURES, service_error
 from .controls import checked_timeout_s
 from .errors import BadReply, ServiceError, SettingsError
 from .flow import Call, Flow, Sleep, work
+from .forking import PerProcess
 from .retrying import RetryBudget, RetryPolicy, may_be_retried
 from .settings import ConnectionSettings
 from .telemetry import RequestSpan, request_span
@@ -68,7 +69,8 @@ class Caller:
         self, settings: ConnectionSettings, *, random: Random | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.settings: Final = settings
-        self._random: Final = Random() if random is None else random  # noqa: S311 - no secret
+        # A forked child draws its own pauses: with a copy of the generator all workers would come back at once.
+        self._random: Final = PerProcess(Random if random is None else lambda: random)
         self._clock: Final = clock
         self._budget: Final = RetryBudget(settings.retry)
 
@@ -124,7 +126,7 @@ class Caller:
         if not may_be_retried(failure):
             return None
         self._budget.failed()
-        pause_s = policy.pause_s(tries, self._random)
+        pause_s = policy.pause_s(tries, self._random.get())
         allowed = tries < policy.tries and self._budget.allows_retry and self._clock() + pause_s < deadline
         return pause_s if allowed else None
 

@@ -17,10 +17,16 @@ from .errors import (
     TooLarge,
     WrongServer,
 )
+from .forking import is_forked
 
-Failure: TypeAlias = grpc.RpcError | grpc.FutureCancelledError
-FAILURES: Final = (grpc.RpcError, grpc.FutureCancelledError)
+Failure: TypeAlias = grpc.RpcError | grpc.FutureCancelledError | grpc.FutureTimeoutError
+FAILURES: Final = (grpc.RpcError, grpc.FutureCancelledError, grpc.FutureTimeoutError)
 """What a call raises that fails, blocking or not."""
+
+_STUCK_HINT: Final = (
+    "gRPC may not work in this forked process: do not set GRPC_ENABLE_FORK_SUPPORT=0, fork while no call is under way, "
+    "or start processes with spawn."
+)
 
 
 def service_error(failure: Failure, server: str, timeout_s: float) -> ServiceError:
@@ -33,6 +39,9 @@ def service_error(failure: Failure, server: str, timeout_s: float) -> ServiceErr
     """
     if isinstance(failure, grpc.FutureCancelledError):
         return ServiceError(f"the call to {server} was cancelled", status="CANCELLED")
+    if isinstance(failure, grpc.FutureTimeoutError):
+        message = f"no answer from {server} within {timeout_s:g} s, and gRPC did not keep the deadline"
+        return DeadlineExceeded(message, hint=_STUCK_HINT if is_forked() else "", status="DEADLINE_EXCEEDED")
     code, text = failure.code(), _readable(failure.details() or "")
     kind, message, hint = _cause(code, text, server, timeout_s)
     return kind(message, hint=hint, status=code.name, server_text=text)

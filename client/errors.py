@@ -8,6 +8,7 @@
     ├── SavedRunError                7   a saved run cannot be gone on with
     ├── JobListError                 8   a list of jobs cannot be used
     ├── JobsFailed                   9   some jobs of a batch failed, the others are done
+    ├── ClientClosed                22   a call after `close`, or one that `close` ended
     └── ServiceError                10   the server failed in a way that has no class of its own
         ├── ServerUnavailable       11   nobody answers at the address
         ├── DeadlineExceeded        12   no answer in time
@@ -91,6 +92,12 @@ class JobsFailed(StyleServeError):
     """Some jobs of a batch failed; all others are done."""
 
     exit_code = 9
+
+
+class ClientClosed(StyleServeError):
+    """The client is closed, before a call or during it."""
+
+    exit_code = 22
 
 
 class ServiceError(StyleServeError):
