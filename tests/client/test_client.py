@@ -545,6 +545,33 @@ def test_large_replies_arrive(stub: Any, client: StyleClient, content: Path) -> 
     assert client.stylize(content, content).steps == 7
 
 
+def test_a_server_that_answers_in_tensor_content(stub: Any, client: StyleClient, content: Path, style: Path) -> None:
+    """As TensorFlow Serving does with --enable_serialization_as_tensor_content=true, for strings, too."""
+    expected, described = client.stylize(content, style, steps=3), client.describe(content)
+    good = stub.predict
+
+    def predict(request: Any) -> Any:
+        reply = good(request)
+        for name, tensor in reply.outputs.items():
+            array = to_array(tensor, name)
+            if array.dtype == object:
+                assert all(len(value) < 2**14 for value in array.flat)
+                lengths = [[len(value) & 127 | 128, len(value) >> 7] for value in array.flat]  # varints of two bytes
+                tensor.tensor_content = b"".join(map(bytes, lengths)) + b"".join(array.flat)
+            else:
+                tensor.tensor_content = array.tobytes()
+            for field in ("float_val", "int_val", "string_val"):
+                tensor.ClearField(field)
+        return reply
+
+    stub.predict = predict
+    result, found = client.stylize(content, style, steps=3), client.describe(content)
+    assert result.png_bytes == expected.png_bytes
+    np.testing.assert_array_equal(result.losses, expected.losses)
+    assert [layer.name for layer in found.layers] == [layer.name for layer in described.layers]
+    np.testing.assert_array_equal(found.sobel_edges, described.sobel_edges)
+
+
 def test_pictures_are_checked_before_anything_is_sent(stub: Any, client: StyleClient, content: Path) -> None:
     with pytest.raises(ImageError):
         client.stylize(content, b"no picture")
