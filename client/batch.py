@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
@@ -48,7 +48,7 @@ class JobResult:
         was_there: whether the picture was there before this run.
     """
 
-    job: Job
+    job: Job = field(repr=False)
     record: Record
     error: StyleServeError | None = None
     was_there: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from dataclasses import dataclass
 from typing import Final
@@ -17,7 +18,7 @@ _GROWTH: Final = 4
 """How many times as long as the chunk before a chunk may be: its pace may have been a fluke."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Progress:
     """How far a run is.
 
@@ -34,6 +35,18 @@ class Progress:
     seconds: float
     seconds_left: float
     result: StylizedResult | None
+
+    def __repr__(self) -> str:
+        time = f"{self.seconds:.1f} s, {self.seconds_left:.1f} s left"
+        return f"<Progress: {self.steps_done} of {self.steps_total} steps, {time}, model version {self.model_version}>"
+
+    def _repr_png_(self) -> bytes | None:
+        """The picture so far, for notebooks; None where it was not asked for."""
+        if self.image is None:
+            return None
+        file = io.BytesIO()
+        self.image.save(file, "PNG")
+        return file.getvalue()
 
     @property
     def steps_done(self) -> int:

@@ -14,6 +14,7 @@ from styleserve import contract
 
 from .defaults import DEFAULT_SERVER
 from .errors import ServerUnavailable, SettingsError
+from .representation import changed_fields
 from .retrying import RetryPolicy
 
 Compression = Literal["none", "gzip"]
@@ -42,7 +43,7 @@ _TOKEN: Final = re.compile(r"[!-~]+")
 _OWN_KEYS: Final = ("authorization", "x-request-id")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ConnectionSettings:
     """How to reach a server.
 
@@ -98,6 +99,9 @@ class ConnectionSettings:
             )
         self._check_tls()
         self._check_secrets()
+
+    def __repr__(self) -> str:
+        return changed_fields(self)
 
     @property
     def encrypted(self) -> bool:
