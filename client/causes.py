@@ -7,6 +7,7 @@ from typing import Final, TypeAlias
 
 import grpc
 
+from .address import host_names
 from .errors import (
     DeadlineExceeded,
     ModelNotFound,
@@ -18,6 +19,7 @@ from .errors import (
     WrongServer,
 )
 from .forking import is_forked
+from .proxies import proxy_of
 
 Failure: TypeAlias = grpc.RpcError | grpc.FutureCancelledError | grpc.FutureTimeoutError
 FAILURES: Final = (grpc.RpcError, grpc.FutureCancelledError, grpc.FutureTimeoutError)
@@ -44,6 +46,9 @@ def service_error(failure: Failure, server: str, timeout_s: float) -> ServiceErr
         return DeadlineExceeded(message, hint=_STUCK_HINT if is_forked() else "", status="DEADLINE_EXCEEDED")
     code, text = failure.code(), _readable(failure.details() or "")
     kind, message, hint = _cause(code, text, server, timeout_s)
+    if kind in (ServerUnavailable, WrongServer, DeadlineExceeded) and (proxy := proxy_of(server)) is not None:
+        way = f"The call goes through the proxy {proxy.url} (variable {proxy.variable})"
+        hint = f"{hint} {way}; to bypass it, add {host_names(server)[0]} to the variable no_proxy."
     return kind(message, hint=hint, status=code.name, server_text=text)
 
 

@@ -38,7 +38,7 @@ class _Client(Generic[_C]):
         """A client that has made no connection yet.
 
         Args:
-            server: `host:port`, or any other gRPC target; if None, that of `settings`.
+            server: `host`, `host:port`, or any other gRPC target; if None, that of `settings`.
             model_name: under which the server has the model; if None, that of `settings`.
             version: of the model; the newest one if neither this nor `version_label` is given.
             version_label: in place of a number, as in "stable".
