@@ -43,15 +43,15 @@ def complete_address(server: str) -> str:
     return prefix + ",".join(f"{host}:{port}" for host, port in _hosts_and_ports(server, addresses))
 
 
-def host_names(server: str) -> list[str]:
-    """Hosts of a complete address, without brackets; none for targets that have none.
+def endpoints(server: str) -> list[tuple[str, int]]:
+    """Hosts, without brackets, and ports of a complete address; none for targets that have none.
 
-    >>> host_names("ipv6:[::1]:8500,[::2]:8500"), host_names("unix:/run/a")
-    (['::1', '::2'], [])
+    >>> endpoints("ipv6:[::1]:8500,[::2]:8501"), endpoints("unix:/run/a")
+    ([('::1', 8500), ('::2', 8501)], [])
     """
     if server.startswith(_OTHER_TARGETS):
         return []
-    return [host.strip("[]") for host, _ in _hosts_and_ports(server, _split(server)[1])]
+    return [(host.strip("[]"), port) for host, port in _hosts_and_ports(server, _split(server)[1])]
 
 
 def is_loopback(server: str) -> bool:
@@ -79,8 +79,8 @@ def is_this_machine(server: str) -> bool:
 
 def _all_hosts(server: str, condition: Callable[[str], bool]) -> bool:
     """Whether the condition holds for every host; not where another machine, between the slashes, looks the name up."""
-    hosts = [] if re.match(r"dns://[^/]", server) else host_names(server)
-    return bool(hosts) and all(map(condition, hosts))
+    found = [] if re.match(r"dns://[^/]", server) else endpoints(server)
+    return bool(found) and all(condition(host) for host, _ in found)
 
 
 def _split(server: str) -> tuple[str, str]:

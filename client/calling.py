@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from random import Random
 from typing import Final, Generic, TypeVar
@@ -22,11 +23,13 @@ from .forking import PerProcess
 from .retrying import RetryBudget, RetryPolicy, may_be_retried
 from .settings import ConnectionSettings
 from .telemetry import RequestSpan, request_span
+from .tls_probe import explained, may_be_tls
 
 _T = TypeVar("_T")
 _Reply = TypeVar("_Reply", bound=Message)
 
 REQUEST_ID_KEY: Final = "x-request-id"
+_PROBE_S: Final = 1.0
 _REQUEST_ID: Final = re.compile(r"[!-~]{1,128}")
 
 
@@ -113,6 +116,10 @@ class Caller:
                     failure = service_error(error, self.settings.server, timeout_s)
                     pause_s = self._pause_s(failure, policy, tries, deadline)
                     if pause_s is None:
+                        left_s = deadline - self._clock()
+                        if left_s > 0 and may_be_tls(failure):
+                            probe = partial(explained, failure, self.settings, min(left_s, _PROBE_S))
+                            failure = yield from work(probe)
                         _mark(failure, request_id, tries)
                         raise failure from error
                 except ServiceError as error:  # of `read`

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from .address import host_names, is_this_machine
+from .address import endpoints, is_this_machine
 
 # The first one that is set counts, for TLS and plain text alike, also where it is empty: no proxy then.
 _VARIABLES: Final = ("grpc_proxy", "https_proxy", "http_proxy")
@@ -37,7 +37,7 @@ def proxy_of(server: str, environment: Mapping[str, str] = os.environ) -> Proxy 
     >>> proxy_of("styles.example.org:8500", {"http_proxy": "http://proxy:3128", "no_proxy": ".example.org"})
     """
     variable = next((name for name in _VARIABLES if name in environment), None)
-    hosts = host_names(server)
+    hosts = [host for host, _ in endpoints(server)]
     if variable is None or not environment[variable] or not hosts or is_this_machine(server):
         return None
     exceptions = next((environment[name] for name in _EXCEPTIONS if name in environment), "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Generator
@@ -150,14 +151,12 @@ def proxy() -> Generator[tuple[str, list[bytes]]]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def answer() -> None:
-            while True:
-                try:
+            with contextlib.suppress(OSError):
+                while True:
                     connection, _ = listener.accept()
-                except OSError:
-                    return
-                with connection:
-                    seen.append(connection.recv(4000).partition(b"\r\n")[0])
-                    connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+                    with connection:
+                        seen.append(connection.recv(4000).partition(b"\r\n")[0])
+                        connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
 
         threading.Thread(target=answer, daemon=True).start()
         yield f"http://me:s3cret@127.0.0.1:{listener.getsockname()[1]}", seen

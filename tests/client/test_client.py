@@ -349,6 +349,39 @@ TEXTS: list[tuple[grpc.StatusCode, str, type[StyleServeError], str]] = [
         RequestRefused,
         "megapixel-steps; got 262.144\nAll limits of the model are shown by `styleserve metadata`",
     ),
+    (
+        STATUS.INVALID_ARGUMENT,
+        "assertion failed: [steps must be from 0 to 5000; got] [9000]\n\t "
+        + "[[{{function_node __inference_signature_wrapper_5512}}{{node StatefulPartitionedCall/Assert_12}}]]",
+        RequestRefused,
+        r"^the server refused the request: steps must be from 0 to 5000; got 9000\nAll limits",
+    ),
+    (
+        STATUS.INVALID_ARGUMENT,
+        "2 root error(s) found.\n  (0) INVALID_ARGUMENT: Unknown image file format. One of JPEG, PNG required.\n\t "
+        + "[[{{function_node __inference_1}}{{node DecodeImage}}]]\n\t [[StatefulPartitionedCall/_7]]",
+        RequestRefused,
+        r"^the server refused the request: 2 root .* Unknown image file format\. One of JPEG, PNG required\.\nRequest",
+    ),
+    (
+        STATUS.INVALID_ARGUMENT,
+        "{{function_node __inference_1}} Invalid PNG data, size 200 [[{",  # cut at 1,024 characters
+        RequestRefused,
+        r"^the server refused the request: Invalid PNG data, size 200\nRequest",
+    ),
+    (
+        STATUS.RESOURCE_EXHAUSTED,
+        "received metadata size exceeds soft limit (9670 vs. 8192); authorization:9052B x-queue:76B",
+        TooLarge,
+        r"^the token, or other metadata, is too large for .*\nUse a shorter token or less metadata",
+    ),
+    (
+        STATUS.RESOURCE_EXHAUSTED,
+        "received metadata size exceeds hard limit (value length 20007 vs. 16384)",
+        TooLarge,
+        "^the token, or other metadata, is too large",
+    ),
+    (STATUS.UNKNOWN, "Received http2 header with status: 431", TooLarge, "^the token, or other metadata"),
     (STATUS.UNIMPLEMENTED, "Method not found!", WrongServer, "is not TensorFlow Serving"),
     (STATUS.INTERNAL, "XLA compilation disabled", ServiceError, "INTERNAL: XLA"),
     (STATUS.CANCELLED, "gone", ServiceError, "CANCELLED: gone"),
