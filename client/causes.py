@@ -21,8 +21,8 @@ from .errors import (
 from .forking import is_forked
 from .proxies import proxy_of
 
-Failure: TypeAlias = grpc.RpcError | grpc.FutureCancelledError | grpc.FutureTimeoutError
-FAILURES: Final = (grpc.RpcError, grpc.FutureCancelledError, grpc.FutureTimeoutError)
+Failure: TypeAlias = grpc.RpcError | grpc.FutureTimeoutError
+FAILURES: Final = (grpc.RpcError, grpc.FutureTimeoutError)
 """What a call raises that fails, blocking or not."""
 
 _STUCK_HINT: Final = (
@@ -39,8 +39,6 @@ def service_error(failure: Failure, server: str, timeout_s: float) -> ServiceErr
         server: that was called.
         timeout_s: within which an answer was wanted.
     """
-    if isinstance(failure, grpc.FutureCancelledError):
-        return ServiceError(f"the call to {server} was cancelled", status="CANCELLED")
     if isinstance(failure, grpc.FutureTimeoutError):
         message = f"no answer from {server} within {timeout_s:g} s, and gRPC did not keep the deadline"
         return DeadlineExceeded(message, hint=_STUCK_HINT if is_forked() else "", status="DEADLINE_EXCEEDED")

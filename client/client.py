@@ -170,7 +170,7 @@ class StyleClient(_Client[Connection]):
 
 
 class AsyncStyleClient(_Client[AsyncConnection]):
-    """The same for an event loop: that of its first call.
+    """The same to be awaited, in one event loop or in several, one after another or at once.
 
     To be closed, or used as a context manager::
 

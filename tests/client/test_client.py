@@ -351,15 +351,19 @@ TEXTS: list[tuple[grpc.StatusCode, str, type[StyleServeError], str]] = [
     ),
     (
         STATUS.INVALID_ARGUMENT,
-        "assertion failed: [steps must be from 0 to 5000; got] [9000]\n\t "
-        + "[[{{function_node __inference_signature_wrapper_5512}}{{node StatefulPartitionedCall/Assert_12}}]]",
+        (
+            "assertion failed: [steps must be from 0 to 5000; got] [9000]\n\t "
+            "[[{{function_node __inference_signature_wrapper_5512}}{{node StatefulPartitionedCall/Assert_12}}]]"
+        ),
         RequestRefused,
         r"^the server refused the request: steps must be from 0 to 5000; got 9000\nAll limits",
     ),
     (
         STATUS.INVALID_ARGUMENT,
-        "2 root error(s) found.\n  (0) INVALID_ARGUMENT: Unknown image file format. One of JPEG, PNG required.\n\t "
-        + "[[{{function_node __inference_1}}{{node DecodeImage}}]]\n\t [[StatefulPartitionedCall/_7]]",
+        (
+            "2 root error(s) found.\n  (0) INVALID_ARGUMENT: Unknown image file format. One of JPEG, PNG required.\n\t "
+            "[[{{function_node __inference_1}}{{node DecodeImage}}]]\n\t [[StatefulPartitionedCall/_7]]"
+        ),
         RequestRefused,
         r"^the server refused the request: 2 root .* Unknown image file format\. One of JPEG, PNG required\.\nRequest",
     ),
