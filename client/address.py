@@ -141,8 +141,9 @@ def _is_own(host: str) -> bool:
     """Whether the host is this machine: its packets to there would have the same address as their source."""
     name = host.lower().rstrip(".")
     own = socket.gethostname().lower()
-    may_be_own = name in _LOCAL_NAMES or name.endswith(".localhost") or name.split(".")[0] == own.split(".")[0]
-    flags = 0 if may_be_own or name.split(".")[0] == "localhost" else socket.AI_NUMERICHOST
+    first = name.split(".")[0]
+    may_be_own = name.endswith(".localhost") or first in ("localhost", *_LOCAL_NAMES, own.split(".")[0])
+    flags = 0 if may_be_own else socket.AI_NUMERICHOST
     try:
         found = socket.getaddrinfo(name, None, type=socket.SOCK_DGRAM, flags=flags)
         return all(_is_loopback(str(address[0])) or _is_source(family, address) for family, _, _, _, address in found)

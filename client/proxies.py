@@ -44,7 +44,9 @@ def proxy_of(server: str, environment: Mapping[str, str] = os.environ) -> Proxy 
     if any(_matches(hosts[0], each.strip()) for each in exceptions.split(",")):
         return None
     url = urlsplit(environment[variable])
-    return Proxy(variable, f"{url.scheme}://{url.netloc.rpartition('@')[2]}")
+    if url.scheme != "http":  # gRPC ignores all others
+        return None
+    return Proxy(variable, f"http://{url.netloc.rpartition('@')[2]}")
 
 
 def _matches(host: str, exception: str) -> bool:

@@ -1,6 +1,6 @@
-"""Why a server closes connections without a word: it speaks TLS, or it asks for a certificate.
+"""Diagnosis of a closed connection: the server speaks TLS, or it asks for a certificate.
 
-gRPC says "Socket closed" for both. One TLS handshake on a connection of its own tells them apart.
+gRPC says "Socket closed" for both. One TLS handshake on a connection of its own shows which it is.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _asks_for_certificate(endpoint: tuple[str, int], settings: ConnectionSetting
     context.verify_mode = ssl.CERT_NONE  # nothing is sent, and gRPC has checked the server where that is asked for
     context.set_alpn_protocols(["h2"])
     if settings.cert is not None:
-        context.load_cert_chain(settings.cert, settings.key)
+        context.load_cert_chain(settings.cert, settings.key, password="")  # never ask for one on the terminal
     with socket.create_connection(endpoint, timeout_s) as connection:
         try:
             encrypted = context.wrap_socket(connection, server_hostname=endpoint[0])

@@ -178,6 +178,8 @@ def proxy() -> Generator[tuple[str, list[bytes]]]:
         ("styles.invalid:8500", {"http_proxy": "P", "no_proxy": "*"}),
         ("styles.invalid:8500", {"http_proxy": "P", "no_grpc_proxy": "", "no_proxy": ".invalid"}),
         ("styles.invalid:8500", {"http_proxy": "P", "no_grpc_proxy": ".invalid", "no_proxy": "a"}),
+        ("styles.invalid:8500", {"http_proxy": "127.0.0.1:1"}),
+        ("styles.invalid:8500", {"http_proxy": "https://127.0.0.1:1"}),
         ("dns:///styles.invalid:8500", {"http_proxy": "P"}),
         ("192.0.2.7:8500", {"http_proxy": "P", "no_proxy": "192.0.2.0/24"}),
         ("192.0.2.7:8500", {"http_proxy": "P", "no_proxy": "192.0.3.0/24"}),

@@ -46,10 +46,14 @@ def forked(run):
 """
 
 
+FORKS_WITH_THREADS = "ignore:This process:DeprecationWarning"
+"""Of Python 3.12 on: gRPC has threads."""
+
+
 def script(text: str, address: str, **environment: str) -> subprocess.Popen[str]:
     """The text as a program of its own, with two clients of the server."""
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", START + textwrap.dedent(text), address],
+        [sys.executable, "-W", "error", "-W", FORKS_WITH_THREADS, "-c", START + textwrap.dedent(text), address],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

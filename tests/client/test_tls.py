@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -126,6 +128,24 @@ def test_an_authority_that_is_not_trusted(serve: Serve, tmp_path: Path, server_f
             refused = pytest.raises(ServerUnavailable, match=r"no encrypted connection(.|\n)*--ca FILE")
             with StyleClient(stub.address, settings=settings) as client, refused:
                 client.status()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_encrypts_too(serve: Serve, authority: Authority, server_files: Any) -> None:
+    text = """
+import os, pathlib, sys
+from styleserve.client import ConnectionSettings, StyleClient
+with StyleClient(sys.argv[1], settings=ConnectionSettings(ca=pathlib.Path(sys.argv[2]), token="s3cret")) as client:
+    print(client.status()[0].version, flush=True)
+    if pid := os.fork():
+        os.waitpid(pid, 0)
+    print(client.status()[0].version, flush=True)
+"""
+    with serve(grpc.ssl_server_credentials([server_files])) as stub:
+        command = [sys.executable, "-c", text, stub.address, str(authority.ca)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        assert done.stdout.split() == ["42"] * 3
+        assert [headers["authorization"] for headers in stub.headers] == ["Bearer s3cret"] * 3
 
 
 def test_a_client_with_tls_and_a_server_without(stub: Any, authority: Authority) -> None:
