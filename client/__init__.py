@@ -17,6 +17,7 @@ from .controls import UNSET, Controls, Unset
 from .defaults import DEFAULT_SERVER, default_timeout_s
 from .errors import (
     BadReply,
+    ClientClosed,
     ControlError,
     DeadlineExceeded,
     ImageError,
@@ -69,6 +70,7 @@ __all__ = [
     "BadReply",
     "BatchProgress",
     "BatchSettings",
+    "ClientClosed",
     "Compression",
     "ConnectionSettings",
     "ControlError",

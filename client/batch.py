@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
@@ -23,6 +23,7 @@ from .batch_settings import BatchSettings
 from .client import StyleClient
 from .errors import (
     BadReply,
+    ClientClosed,
     DeadlineExceeded,
     NonFiniteResult,
     OutputError,
@@ -48,7 +49,7 @@ class JobResult:
         was_there: whether the picture was there before this run.
     """
 
-    job: Job
+    job: Job = field(repr=False)
     record: Record
     error: StyleServeError | None = None
     was_there: bool = False
@@ -103,6 +104,7 @@ def run_batch(
         JobListError: two jobs have one output, or one's output is a picture that another reads.
         OutputError: another run is at work in the folder, or it cannot be written to. Jobs that are left are not begun:
             they would be painted for nothing.
+        ClientClosed: A client was closed by something else.
     """
     settings = BatchSettings() if settings is None else settings
     models = {(client.model_name, client.version) for client in clients}
@@ -247,7 +249,7 @@ class _Run:
                 self.trouble = error
                 self.patience.turned_away(started_s, now_s)
                 return
-            if isinstance(error, OutputError):
+            if isinstance(error, OutputError | ClientClosed):  # closed by this batch as it stops, or by its caller
                 raise
             self._went_on()
             if _may_be_an_accident(error) and task.accidents < self.settings.retries:

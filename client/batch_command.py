@@ -76,7 +76,7 @@ def batch(
     server: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="HOST:PORT",
+            metavar="HOST[:PORT]",
             help="gRPC address of a server; repeated, of several that share the work.",
             envvar=ENVIRONMENT["server"],
             rich_help_panel="Connection",

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from random import Random
 from typing import Final, Generic, TypeVar
@@ -18,14 +19,17 @@ from .causes import FAILURES, service_error
 from .controls import checked_timeout_s
 from .errors import BadReply, ServiceError, SettingsError
 from .flow import Call, Flow, Sleep, work
+from .forking import PerProcess
 from .retrying import RetryBudget, RetryPolicy, may_be_retried
 from .settings import ConnectionSettings
 from .telemetry import RequestSpan, request_span
+from .tls_probe import explained, may_be_tls
 
 _T = TypeVar("_T")
 _Reply = TypeVar("_Reply", bound=Message)
 
 REQUEST_ID_KEY: Final = "x-request-id"
+_PROBE_S: Final = 1.0
 _REQUEST_ID: Final = re.compile(r"[!-~]{1,128}")
 
 
@@ -68,7 +72,8 @@ class Caller:
         self, settings: ConnectionSettings, *, random: Random | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.settings: Final = settings
-        self._random: Final = Random() if random is None else random  # noqa: S311 - no secret
+        # A forked child draws its own pauses: with a copy of the generator all workers would come back at once.
+        self._random: Final = PerProcess(Random if random is None else lambda: random)
         self._clock: Final = clock
         self._budget: Final = RetryBudget(settings.retry)
 
@@ -111,6 +116,10 @@ class Caller:
                     failure = service_error(error, self.settings.server, timeout_s)
                     pause_s = self._pause_s(failure, policy, tries, deadline)
                     if pause_s is None:
+                        left_s = deadline - self._clock()
+                        if left_s > 0 and may_be_tls(failure):
+                            probe = partial(explained, failure, self.settings, min(left_s, _PROBE_S))
+                            failure = yield from work(probe)
                         _mark(failure, request_id, tries)
                         raise failure from error
                 except ServiceError as error:  # of `read`
@@ -124,7 +133,7 @@ class Caller:
         if not may_be_retried(failure):
             return None
         self._budget.failed()
-        pause_s = policy.pause_s(tries, self._random)
+        pause_s = policy.pause_s(tries, self._random.get())
         allowed = tries < policy.tries and self._budget.allows_retry and self._clock() + pause_s < deadline
         return pause_s if allowed else None
 

@@ -7,6 +7,7 @@ from typing import Final, TypeAlias
 
 import grpc
 
+from .address import endpoints
 from .errors import (
     DeadlineExceeded,
     ModelNotFound,
@@ -17,10 +18,17 @@ from .errors import (
     TooLarge,
     WrongServer,
 )
+from .forking import is_forked
+from .proxies import proxy_of
 
-Failure: TypeAlias = grpc.RpcError | grpc.FutureCancelledError
-FAILURES: Final = (grpc.RpcError, grpc.FutureCancelledError)
+Failure: TypeAlias = grpc.RpcError | grpc.FutureTimeoutError
+FAILURES: Final = (grpc.RpcError, grpc.FutureTimeoutError)
 """What a call raises that fails, blocking or not."""
+
+_STUCK_HINT: Final = (
+    "gRPC may not work in this forked process: do not set GRPC_ENABLE_FORK_SUPPORT=0, fork while no call is under way, "
+    "or start processes with spawn."
+)
 
 
 def service_error(failure: Failure, server: str, timeout_s: float) -> ServiceError:
@@ -31,10 +39,14 @@ def service_error(failure: Failure, server: str, timeout_s: float) -> ServiceErr
         server: that was called.
         timeout_s: within which an answer was wanted.
     """
-    if isinstance(failure, grpc.FutureCancelledError):
-        return ServiceError(f"the call to {server} was cancelled", status="CANCELLED")
+    if isinstance(failure, grpc.FutureTimeoutError):
+        message = f"no answer from {server} within {timeout_s:g} s, and gRPC did not keep the deadline"
+        return DeadlineExceeded(message, hint=_STUCK_HINT if is_forked() else "", status="DEADLINE_EXCEEDED")
     code, text = failure.code(), _readable(failure.details() or "")
     kind, message, hint = _cause(code, text, server, timeout_s)
+    if kind in (ServerUnavailable, WrongServer, DeadlineExceeded) and (proxy := proxy_of(server)) is not None:
+        way = f"The call goes through the proxy {proxy.url} (variable {proxy.variable})"
+        hint = f"{hint} {way}; to bypass it, add {endpoints(server)[0][0]} to the variable no_proxy."
     return kind(message, hint=hint, status=code.name, server_text=text)
 
 
@@ -46,17 +58,20 @@ def _cause(  # noqa: PLR0911 - a table
     if code is status.DEADLINE_EXCEEDED:
         hint = "Allow more time (--timeout), or ask for fewer steps or a smaller picture."
         return DeadlineExceeded, f"no answer from {server} within {timeout_s:g} s", hint
+    # Of gRPC, which refuses some requests over 8 KiB and all over 16 KiB, and of Envoy (431) and nginx (494).
+    if "metadata size exceeds" in low or re.search(r"http2 header with status: (431|494)", low):
+        hint = (
+            "Use a shorter token or less metadata: 8 kB in all are safe. Or raise the server's limit, for TensorFlow "
+            "Serving with --grpc_channel_arguments=grpc.max_metadata_size=BYTES."
+        )
+        return TooLarge, f"the token, or other metadata, is too large for {server}: {text}", hint
     if busy and code in (status.RESOURCE_EXHAUSTED, status.UNAVAILABLE):
         return Overloaded, f"the server at {server} has too much to do: {text}", "Try again later."
     if code is status.UNIMPLEMENTED or (code is status.UNAVAILABLE and ("http/2" in low or "http1" in low)):
         hint = "Give the port of gRPC: 8500, where the one of REST is 8501."
         return WrongServer, f"what answers at {server} is not TensorFlow Serving: {text}", hint
-    if code is status.UNAVAILABLE and ("handshake" in low or "certificate" in low):
-        hint = "Does the server speak TLS, and is its certificate by an authority that is trusted here (--ca FILE)?"
-        return ServerUnavailable, f"no encrypted connection to {server}: {text}", hint
     if code is status.UNAVAILABLE:
-        hint = "Start one with `styleserve serve`, or name the one to use with --server HOST:PORT."
-        return ServerUnavailable, f"no server answers at {server}: {text}", hint
+        return _unavailable(text, server)
     if code is status.RESOURCE_EXHAUSTED:
         return (
             TooLarge,
@@ -91,9 +106,23 @@ def _cause(  # noqa: PLR0911 - a table
     return ServiceError, f"the server at {server} failed with {code.name}: {text}", "See the server's log."
 
 
+def _unavailable(text: str, server: str) -> tuple[type[ServiceError], str, str]:
+    low = text.lower()
+    if "wrong_version_number" in low:
+        hint = "The server does not speak TLS: leave --tls, --ca, --cert and --key out, or use the port that does."
+        return ServerUnavailable, f"no encrypted connection to {server}: {text}", hint
+    if "handshake" in low or "certificate" in low:
+        hint = "Does the server speak TLS, and is its certificate by an authority that is trusted here (--ca FILE)?"
+        return ServerUnavailable, f"no encrypted connection to {server}: {text}", hint
+    hint = "Start one with `styleserve serve`, or name the one to use with --server HOST:PORT."
+    return ServerUnavailable, f"no server answers at {server}: {text}", hint
+
+
 def _readable(text: str) -> str:
     """A server's text on one line, without the parts that are only for developers of TensorFlow."""
-    text = re.split(r"\s*\[\[\{\{node", text)[0]
+    # "[[{{node Assert}}]]", "[[{{function_node __inference_1}}{{node Assert}}]]", or the beginning of one.
+    text = re.split(r"\s*\[\[(?:\{|$)", text)[0]
+    text = re.sub(r"\{\{(function_)?node [^{}]*\}\}", "", text)
     if "assertion failed:" in text:  # "assertion failed: [what was refused] [-1]"
         text = text.partition("assertion failed:")[2].replace("] [", " ").strip(" []")
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:1000]

@@ -9,8 +9,9 @@ from typing import Final
 
 import grpc
 
+from .address import is_this_machine
 from .errors import SettingsError
-from .settings import ConnectionSettings, is_this_machine
+from .settings import ConnectionSettings
 
 _LARGEST_SIDE_PX: Final = 4096
 _DESCRIBE_BYTES_PER_PIXEL: Final = 3 * 4 * (1 + 1 + 2)  # RGB float32: differences along x, along y, Sobel's two

@@ -38,7 +38,7 @@ class _Client(Generic[_C]):
         """A client that has made no connection yet.
 
         Args:
-            server: `host:port`, or any other gRPC target; if None, that of `settings`.
+            server: `host`, `host:port`, or any other gRPC target; if None, that of `settings`.
             model_name: under which the server has the model; if None, that of `settings`.
             version: of the model; the newest one if neither this nor `version_label` is given.
             version_label: in place of a number, as in "stable".
@@ -170,7 +170,7 @@ class StyleClient(_Client[Connection]):
 
 
 class AsyncStyleClient(_Client[AsyncConnection]):
-    """The same for an event loop: that of its first call.
+    """The same to be awaited, in one event loop or in several, one after another or at once.
 
     To be closed, or used as a context manager::
 

@@ -1,19 +1,23 @@
-"""The two drivers of flows: a channel that blocks, and one of an event loop."""
+"""The two drivers of flows: one blocks, the other awaits."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Final, TypeVar
 
 import grpc
 
-from .channel import ChannelArguments, channel_arguments
 from .flow import Action, Call, Flow, Sleep
 from .settings import ConnectionSettings
+from .transport import Transport
 
 _T = TypeVar("_T")
+
+_GRACE_S: Final = 2.0
+"""Wait after a call's deadline, which gRPC itself keeps, except in a child that was forked at a bad moment."""
 
 
 class Connection:
@@ -27,22 +31,11 @@ class Connection:
     """
 
     def __init__(self, settings: ConnectionSettings) -> None:
-        made_of = channel_arguments(settings)
-        if made_of.credentials is None:
-            self._channel = grpc.insecure_channel(made_of.target, made_of.options, made_of.compression)
-        else:
-            self._channel = grpc.secure_channel(
-                made_of.target, made_of.credentials, made_of.options, made_of.compression
-            )
-
-        # Python raises KeyboardInterrupt in the main thread alone. In the midst of gRPC's own beginning of a call it
-        # would leave a call that nobody attends to, for whose end the channel then waits for ever when it is closed.
-        self._beginner: Final = ThreadPoolExecutor(1, thread_name_prefix="styleserve-client")
+        self._transport: Final = Transport(settings)
 
     def close(self) -> None:
-        """Ends the channel, and with it all calls."""
-        self._beginner.shutdown()
-        self._channel.close()
+        """Closes the channel and cancels all its calls; closing twice does nothing."""
+        self._transport.close()
 
     def run(self, flow: Flow[_T]) -> _T:
         """What the flow returns."""
@@ -65,17 +58,18 @@ class Connection:
             return time.sleep(action.seconds)
         if not isinstance(action, Call):
             return action.function()
-        method: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(action.method)
-        begun = self._beginner.submit(method.future, action.request, timeout=action.timeout_s, metadata=action.metadata)
+        reply: Future[bytes] = Future()
         try:
-            return begun.result().result()
-        except (KeyboardInterrupt, SystemExit):  # tell the server, rather than let it work for nobody
-            begun.add_done_callback(lambda call: call.result().cancel())
-            raise
+            self._transport.send(action, reply)
+            return reply.result(action.timeout_s + _GRACE_S)
+        except FutureTimeoutError as error:
+            raise grpc.FutureTimeoutError from error
+        finally:
+            reply.cancel()  # after Ctrl-C, or an exception of another signal handler
 
 
 class AsyncConnection:
-    """The same for an event loop: the one in which the first call is made.
+    """A channel to a server whose calls are awaited, in any event loop.
 
     Args:
         settings: of the server; its files are read now, a connection is made at the first call.
@@ -85,13 +79,11 @@ class AsyncConnection:
     """
 
     def __init__(self, settings: ConnectionSettings) -> None:
-        self._made_of: Final[ChannelArguments] = channel_arguments(settings)
-        self._channel: grpc.aio.Channel | None = None
+        self._transport: Final = Transport(settings)
 
     async def close(self) -> None:
-        """Ends the channel, and with it all calls."""
-        if self._channel is not None:
-            await self._channel.close()
+        """Closes the channel and cancels all its calls; closing twice does nothing."""
+        self._transport.close()
 
     async def run(self, flow: Flow[_T]) -> _T:
         """What the flow returns."""
@@ -113,19 +105,16 @@ class AsyncConnection:
         if isinstance(action, Sleep):
             return await asyncio.sleep(action.seconds)
         if not isinstance(action, Call):
-            return await asyncio.to_thread(action.function)
-        # A call whose task is cancelled is cancelled on the server by gRPC itself.
-        method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._opened().unary_unary(action.method)
-        return await method(action.request, timeout=action.timeout_s, metadata=action.metadata)
-
-    def _opened(self) -> grpc.aio.Channel:
-        """The channel, which belongs to the loop it is made in."""
-        if self._channel is None:
-            made_of = self._made_of
-            if made_of.credentials is None:
-                self._channel = grpc.aio.insecure_channel(made_of.target, made_of.options, made_of.compression)
-            else:
-                self._channel = grpc.aio.secure_channel(
-                    made_of.target, made_of.credentials, made_of.options, made_of.compression
-                )
-        return self._channel
+            try:
+                finished = asyncio.get_running_loop().run_in_executor(None, action.function)
+            except RuntimeError:  # at interpreter exit, where no thread starts
+                return action.function()
+            return await finished
+        reply: Future[bytes] = Future()
+        try:
+            self._transport.send(action, reply)
+            return await asyncio.wait_for(asyncio.wrap_future(reply), action.timeout_s + _GRACE_S)
+        except asyncio.TimeoutError as error:
+            raise grpc.FutureTimeoutError from error
+        finally:
+            reply.cancel()  # the task was cancelled

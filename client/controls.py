@@ -11,6 +11,7 @@ from typing import Final
 from styleserve import contract
 
 from .errors import ControlError
+from .representation import changed_fields
 
 _INT32_MAX: Final = 2**31 - 1
 _LONGEST_S: Final = 30 * 24 * 3600
@@ -29,14 +30,14 @@ UNSET: Final = Unset.UNSET
 """A control that is not sent, so that the model's own default holds. (None would be a value.)"""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Controls:
     """The controls of one request; each field is the `contract.Control` of its name.
 
     Numbers of other types, such as NumPy's, become Python's own.
 
-    >>> Controls(steps=50).sent()
-    {'steps': 50}
+    >>> Controls(steps=50), Controls(steps=50).sent()
+    (Controls(steps=50), {'steps': 50})
 
     Raises:
         ControlError: a value is no number, or out of its range. The upper bounds of steps and sides are the model's,
@@ -49,6 +50,9 @@ class Controls:
     steps: int | Unset = UNSET
     learning_rate: float | Unset = UNSET
     max_side: int | Unset = UNSET
+
+    def __repr__(self) -> str:
+        return changed_fields(self)
 
     def __post_init__(self) -> None:
         for control in contract.CONTROLS:

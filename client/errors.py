@@ -8,6 +8,7 @@
     ├── SavedRunError                7   a saved run cannot be gone on with
     ├── JobListError                 8   a list of jobs cannot be used
     ├── JobsFailed                   9   some jobs of a batch failed, the others are done
+    ├── ClientClosed                22   a call after `close`, or one that `close` ended
     └── ServiceError                10   the server failed in a way that has no class of its own
         ├── ServerUnavailable       11   nobody answers at the address
         ├── DeadlineExceeded        12   no answer in time
@@ -28,10 +29,7 @@ The numbers are the exit codes of the command line, which adds 0 (success), 2 (w
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar, Final
-
-if TYPE_CHECKING:
-    from .saved import SavedRun
+from typing import Any, ClassVar, Final
 
 
 class StyleServeError(Exception):
@@ -49,6 +47,13 @@ class StyleServeError(Exception):
         super().__init__(f"{message}\n{hint}" if hint else message)
         self.message: Final = message
         self.hint: Final = hint
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.message!r})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickling and copying keep the attributes, and do not call `__init__`, whose arguments differ in the tree."""
+        return _restored, (type(self), self.args), self.__dict__
 
 
 class ControlError(StyleServeError, ValueError):
@@ -91,6 +96,12 @@ class JobsFailed(StyleServeError):
     """Some jobs of a batch failed; all others are done."""
 
     exit_code = 9
+
+
+class ClientClosed(StyleServeError):
+    """The client is closed, before a call or during it."""
+
+    exit_code = 22
 
 
 class ServiceError(StyleServeError):
@@ -173,12 +184,12 @@ class StateRefused(RequestRefused):
     """The model cannot go on from the state of a run: it is of another model.
 
     Attributes:
-        saved: the run, as it was before.
+        saved: The `SavedRun`, as it was before. Its type is not named, because `saved` imports this module.
     """
 
     exit_code = 21
 
-    def __init__(self, message: str, *, saved: SavedRun, cause: ServiceError) -> None:
+    def __init__(self, message: str, *, saved: Any, cause: ServiceError) -> None:  # noqa: ANN401
         super().__init__(
             message,
             hint=f"Serve version {saved.model_version} of the model, or begin a new run.",
@@ -187,7 +198,7 @@ class StateRefused(RequestRefused):
             request_id=cause.request_id,
             tries=cause.tries,
         )
-        self.saved: Final = saved
+        self.saved: Final[Any] = saved
 
 
 class TooLarge(ServiceError):
@@ -212,6 +223,10 @@ class NonFiniteResult(BadReply):
     """The server's answer has NaN or infinity in it: the optimisation diverged."""
 
     exit_code = 20
+
+
+def _restored(kind: type[StyleServeError], args: tuple[object, ...]) -> StyleServeError:
+    return kind.__new__(kind, *args)
 
 
 def _tree(root: type[StyleServeError]) -> Iterator[type[StyleServeError]]:

@@ -49,7 +49,7 @@ _UPRIGHT: Final = {  # EXIF orientation -> what sets the picture upright
 _ORIENTATION_TAG: Final = 0x0112
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Picture:
     """A picture, ready to be sent.
 
@@ -64,6 +64,13 @@ class Picture:
     image: Image.Image
     encoded: bytes
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return "<Picture {}: {} x {} pixels>".format(self.name, *self.image.size)
+
+    def _repr_png_(self) -> bytes:
+        """The picture, for notebooks."""
+        return _png(self.image)
 
     @classmethod
     def from_pixels(cls, pixels: NDArray[np.float32], *, name: str) -> Picture:

@@ -14,13 +14,14 @@ from typing import Final
 from .controls import Controls
 from .errors import JobListError, OutputError
 from .outputs import EXTENSIONS, folded
+from .representation import changed_fields
 from .signatures import DEFAULT_OPTIMIZER, Optimizer, choose_signature, refuse_foreign_controls
 
 _LONGEST_NAME_BYTES: Final = 255
 """Limit of common file systems."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Job:
     """One picture to paint.
 
@@ -43,6 +44,9 @@ class Job:
     controls: Controls = field(default_factory=Controls)
     optimizer: Optimizer = DEFAULT_OPTIMIZER
     where: str = field(default="", compare=False)
+
+    def __repr__(self) -> str:
+        return changed_fields(self)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "output", _checked_name(self.output))

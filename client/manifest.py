@@ -30,7 +30,7 @@ _LEFTOVER: Final = re.compile(r"\..+\.[0-9a-f]{8}\.part")
 """What `outputs.write_atomically` calls a file until it is whole."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Record:
     """A line of the manifest: what became of one job.
 
@@ -65,6 +65,10 @@ class Record:
     seconds: float
     tries: int
     error: Mapping[str, str] | None = None
+
+    def __repr__(self) -> str:
+        failed = "" if self.error is None else f", failed with {self.error.get('kind')}"
+        return f"<Record of {self.output}: {self.seconds:.1f} s, {self.tries} tries{failed}>"
 
     @property
     def line(self) -> bytes:

@@ -63,7 +63,7 @@ def _connection(name: str, kind: Any, text: str, *, metavar: str | None = None) 
 
 
 _CONNECTION: Final = (
-    _connection("server", str, "gRPC address of the server.", metavar="HOST:PORT"),
+    _connection("server", str, "gRPC address of the server.", metavar="HOST[:PORT]"),
     _connection("model_name", str, "Name under which the server has the model."),
     _connection("tls", bool | None, "Encrypt, also without a file of authorities: the system's are trusted then."),
     _connection("ca", Path | None, "Authorities to trust for TLS, PEM.", metavar="FILE"),

@@ -10,7 +10,7 @@ from .results import Floats, StylizedResult
 from .saved import SavedRun
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Progress:
     """Progress of a run after a chunk.
 
@@ -36,6 +36,14 @@ class Progress:
     def result(self) -> StylizedResult | None:
         """Result of the whole run; None until it is done."""
         return self.partial if self.steps_done >= self.steps_total else None
+
+    def __repr__(self) -> str:
+        time = f"{self.seconds:.1f} s, {self.seconds_left:.1f} s left"
+        return f"<Progress: {self.steps_done} of {self.steps_total} steps, {time}, model version {self.model_version}>"
+
+    def _repr_png_(self) -> bytes | None:
+        """The picture so far, for notebooks; None where it was not asked for."""
+        return None if self.partial is None else self.partial.png_bytes
 
     @property
     def steps_done(self) -> int:

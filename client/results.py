@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -37,7 +37,7 @@ class Timings:
     decode_s: float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class StylizedResult:
     """A stylised picture and how it came about.
 
@@ -63,6 +63,15 @@ class StylizedResult:
     parameters: Mapping[str, float | int]
     timings: Timings
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        size = "{} x {} pixels".format(*self.image.size)
+        loss = f", loss {self.losses[-1, 0]:.4g}" if self.steps else ""
+        return f"<StylizedResult: {size}, {self.steps} steps{loss}, {self.model_name} version {self.model_version}>"
+
+    def _repr_png_(self) -> bytes:
+        """The picture, for notebooks."""
+        return self.png_bytes
 
     @property
     def steps(self) -> int:
@@ -116,10 +125,10 @@ class LayerDescription:
     minimum: float
     maximum: float
     mean: float
-    gram: Floats | None
+    gram: Floats | None = field(repr=False)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Description:
     """What the network sees in a picture.
 
@@ -144,6 +153,10 @@ class Description:
     sobel_edges: Floats
     model_version: int
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        size = f"{self.width} x {self.height} pixels"
+        return f"<Description: {size}, {len(self.layers)} layers, model version {self.model_version}>"
 
 
 @dataclass(frozen=True)
@@ -187,7 +200,7 @@ class TensorDescription:
     default: Default | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SignatureDescription:
     """One callable of the model, as the model declares it."""
 
@@ -195,8 +208,11 @@ class SignatureDescription:
     inputs: tuple[TensorDescription, ...]
     outputs: tuple[TensorDescription, ...]
 
+    def __repr__(self) -> str:
+        return f"<SignatureDescription {self.name}: {len(self.inputs)} inputs, {len(self.outputs)} outputs>"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Metadata:
     """What the model declares about itself.
 
@@ -212,3 +228,7 @@ class Metadata:
     model_version: int
     signatures: tuple[SignatureDescription, ...]
     limits: Mapping[str, float] | None = None
+
+    def __repr__(self) -> str:
+        names = ", ".join(signature.name for signature in self.signatures)
+        return f"<Metadata: {self.model_name} version {self.model_version}, signatures {names}>"

@@ -12,6 +12,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from .errors import Overloaded, ServerUnavailable, ServiceError, SettingsError
+from .forking import PerProcess
 
 if TYPE_CHECKING:
     from random import Random
@@ -80,16 +81,16 @@ class RetryBudget:
         self._most = policy.budget
         self._refill = policy.refill
         self._tokens = self._most
-        self._lock = Lock()
+        self._lock = PerProcess(Lock)
 
     def succeeded(self) -> None:
         """Notes a call that was answered."""
-        with self._lock:
+        with self._lock.get():
             self._tokens = min(self._most, self._tokens + self._refill)
 
     def failed(self) -> None:
         """Notes a call that failed in a way that might be tried again."""
-        with self._lock:
+        with self._lock.get():
             self._tokens = max(0.0, self._tokens - 1.0)
 
     @property

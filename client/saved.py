@@ -42,7 +42,7 @@ _START: Final = len(_MAGIC) + _LENGTHS.size
 _CHECKSUM_BYTES: Final = 32
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SavedRun:
     """Where a run is, and what it takes to go on: on any server that has the model, at any time.
 
@@ -67,6 +67,10 @@ class SavedRun:
     content_sha256: str
     style_sha256: str
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        model = f"{self.model_name} version {self.model_version}"
+        return f"<SavedRun: {self.steps_done} of {self.steps_total} steps, {self.signature} of {model}>"
 
     @property
     def steps_done(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -12,8 +11,10 @@ from typing import Final, Literal, get_args
 
 from styleserve import contract
 
+from .address import complete_address, is_loopback
 from .defaults import DEFAULT_SERVER
-from .errors import ServerUnavailable, SettingsError
+from .errors import SettingsError
+from .representation import changed_fields
 from .retrying import RetryPolicy
 
 Compression = Literal["none", "gzip"]
@@ -42,13 +43,13 @@ _TOKEN: Final = re.compile(r"[!-~]+")
 _OWN_KEYS: Final = ("authorization", "x-request-id")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ConnectionSettings:
     """How to reach a server.
 
     Attributes:
-        server: `host:port`, or any other gRPC target; with `dns:///host:port` the calls go in turn to every address
-            that the name has.
+        server: `host` or `host:port`, or any other gRPC target; with `dns:///host:port` the calls go in turn to every
+            address that the name has. A port that is left out is 8500.
         model_name: under which the server has the model.
         tls: whether to encrypt, and to hold the server's certificate against the system's authorities or `ca`; None is
             yes where one of the files is given, else no.
@@ -81,11 +82,7 @@ class ConnectionSettings:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
     def __post_init__(self) -> None:
-        if self.server.startswith(("http://", "https://")):
-            raise ServerUnavailable(
-                f"{self.server} is a web address; the server is named as host:port",
-                hint="Leave the http:// out, and give the port of gRPC: 8500, where the one of REST is 8501.",
-            )
+        object.__setattr__(self, "server", complete_address(self.server))
         if self.compression not in get_args(Compression):
             raise SettingsError(
                 f"the compression is {self.compression!r}; it must be one of: {', '.join(get_args(Compression))}"
@@ -98,6 +95,9 @@ class ConnectionSettings:
             )
         self._check_tls()
         self._check_secrets()
+
+    def __repr__(self) -> str:
+        return changed_fields(self)
 
     @property
     def encrypted(self) -> bool:
@@ -138,7 +138,7 @@ class ConnectionSettings:
         if self.token is not None:
             if not _TOKEN.fullmatch(self.token):
                 raise SettingsError("the token has characters that cannot be sent, or is empty", hint="Copy it again.")
-            if not self.encrypted and not is_this_machine(self.server):
+            if not self.encrypted and not is_loopback(self.server):
                 raise SettingsError(
                     f"a token would go to {self.server} unencrypted, for everybody on the way to read",
                     hint="Switch TLS on (--tls or --ca FILE; in Python, tls=True or ca=...), or leave the token out.",
@@ -151,34 +151,3 @@ class ConnectionSettings:
                 )
             if not _METADATA_VALUE.fullmatch(value):
                 raise SettingsError(f"the metadata's {key!r} has characters that cannot be sent, or is empty")
-
-
-def is_this_machine(server: str) -> bool:
-    """Whether what is sent to a gRPC target does not leave this machine.
-
-    >>> [is_this_machine(name) for name in ("localhost:8500", "127.1.2.3:8500", "dns:///[::1]:8500", "unix:/run/a")]
-    [True, True, True, True]
-    >>> is_this_machine("127.0.0.1.example.org:8500"), is_this_machine("10.0.0.1:8500"), is_this_machine("::1:8500")
-    (False, False, False)
-    >>> is_this_machine("ipv4:127.0.0.1:8500,127.0.0.2:8500"), is_this_machine("ipv4:127.0.0.1:8500,10.0.0.5:8500")
-    (True, False)
-    """
-    if server.startswith(("unix:", "unix-abstract:")):
-        return True
-    # Not where an authority stands after two slashes: that is who is asked for the name that comes then.
-    addresses = re.sub(r"^(dns|ipv4|ipv6):(///)?", "", server)
-    return all(map(_is_loopback, addresses.split(",")))
-
-
-def _is_loopback(address: str) -> bool:
-    """Whether an address, with a port or without, is this machine's own; what is not understood is not."""
-    parts = re.fullmatch(r"(\[.+\]|[^:]+)(:\w+)?", address)
-    if parts is None:
-        return False
-    host = parts[1].strip("[]")
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -6,7 +6,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from types import ModuleType
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .errors import ServiceError
 from .settings import ConnectionSettings
@@ -34,12 +35,11 @@ class RequestSpan:
 
     def propagated(self) -> tuple[tuple[str, str], ...]:
         """Metadata by which the server's own spans find this one: W3C Trace Context, unless configured otherwise."""
-        if self._span is None:
+        api = _api()
+        if self._span is None or api is None:
             return ()
-        from opentelemetry import propagate, trace  # noqa: PLC0415
-
         carrier: dict[str, str] = {}
-        propagate.inject(carrier, context=trace.set_span_in_context(self._span))
+        api.propagate.inject(carrier, context=api.trace.set_span_in_context(self._span))
         return tuple((key.lower(), value) for key, value in carrier.items())  # gRPC refuses X-Amzn-Trace-Id
 
 
@@ -54,11 +54,10 @@ def request_span(path: str, settings: ConnectionSettings, request_id: str) -> Ge
         settings: of the server.
         request_id: of the request.
     """
-    if not _installed():
+    if (api := _api()) is None:
         yield RequestSpan(None)
         return
-    from opentelemetry import trace  # noqa: PLC0415
-
+    trace = api.trace
     _, service, method = path.split("/")
     span = trace.get_tracer(_NAME).start_span(
         f"{service}/{method}",
@@ -82,10 +81,15 @@ def request_span(path: str, settings: ConnectionSettings, request_id: str) -> Ge
         span.end()
 
 
+class _Api(NamedTuple):
+    trace: ModuleType
+    propagate: ModuleType
+
+
 @cache
-def _installed() -> bool:
+def _api() -> _Api | None:
+    """Modules of OpenTelemetry, imported once: at interpreter exit an import fails."""
     try:
-        import_module("opentelemetry.trace")
+        return _Api(import_module("opentelemetry.trace"), import_module("opentelemetry.propagate"))
     except ImportError:
-        return False
-    return True
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, Final
@@ -9,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from .channel import MAX_MESSAGE_BYTES
 from .errors import BadReply
 from .protos import DataType, TensorProto, TensorShapeProto, TensorShapeProtoDim
 
@@ -22,6 +24,12 @@ _NUMBERS: Final[dict[int, tuple[str, type[np.generic]]]] = {
     DataType.DT_INT64: ("int64_val", np.int64),
     DataType.DT_BOOL: ("bool_val", np.bool_),
 }
+
+_MAX_RANK: Final = 32
+"""NumPy's limit before version 2."""
+_LARGEST_ELEMENT_BYTES: Final = 8
+_MAX_TENSOR_BYTES: Final = 2 * MAX_MESSAGE_BYTES
+"""Limit for `_LARGEST_ELEMENT_BYTES` an element: a message filled with float32 stays under it."""
 
 
 def type_name(dtype: int) -> str:
@@ -61,40 +69,81 @@ def bytes_tensor(values: Sequence[bytes]) -> TensorProto:
 
 
 def to_array(tensor: TensorProto, name: str) -> Array:
-    """The elements of a tensor from the server; byte strings come as an array of objects.
+    """Elements of a tensor from the server, as TensorFlow's `Tensor::FromProto` reads them.
+
+    The elements are in `tensor_content`, or in the list of their type. A list with too few values repeats its last one,
+    an empty list means zeros or empty strings, and values beyond the shape are cut off. An unknown rank with sizes is
+    the shape of these sizes.
 
     Args:
-        tensor: with its elements in `tensor_content` or in the list of its type; servers differ in this.
-        name: of the output, for errors.
+        tensor: Tensor of the server.
+        name: Name of the output, for errors.
+
+    Returns:
+        Array of the tensor's shape; byte strings come as objects.
 
     Raises:
-        BadReply: type or shape cannot be, or the number of elements is not what the shape says.
+        BadReply: The type is not one of the contract's, the shape is negative or too large, or `tensor_content` does
+            not have the length that the shape says.
     """
     sizes = tuple(dim.size for dim in tensor.tensor_shape.dim)
-    if tensor.tensor_shape.unknown_rank or any(size < 0 for size in sizes):
-        raise BadReply(f"the server's {name!r} has no definite shape")
-    count = math.prod(sizes)
-    if tensor.dtype == DataType.DT_STRING:
-        if len(tensor.string_val) != count:
-            raise _cut_short(name, sizes, f"{len(tensor.string_val)} strings")
-        strings = np.empty(count, dtype=object)
-        strings[:] = list(tensor.string_val)
-        return strings.reshape(sizes)
-    if tensor.dtype not in _NUMBERS:
+    if tensor.dtype != DataType.DT_STRING and tensor.dtype not in _NUMBERS:
         raise BadReply(
             f"the server's {name!r} has elements of {type_name(tensor.dtype)}; this client reads numbers and strings"
         )
+    if any(size < 0 for size in sizes):
+        raise BadReply(f"the server's {name!r} has the shape {list(sizes)}; sizes must be 0 or more")
+    # Before memory is taken: a few bytes can name any shape. NumPy counts an empty dimension as one here.
+    if len(sizes) > _MAX_RANK or math.prod(max(size, 1) for size in sizes) * _LARGEST_ELEMENT_BYTES > _MAX_TENSOR_BYTES:
+        raise BadReply(f"the server's {name!r} has the shape {list(sizes)}, which is too large for a reply")
+    count = math.prod(sizes)
+    if tensor.dtype == DataType.DT_STRING:
+        content = _strings(tensor.tensor_content, count) if tensor.tensor_content else tensor.string_val
+        if content is None:
+            raise _damaged(name, sizes, f"{len(tensor.tensor_content)} bytes that are not that many strings")
+        return _filled(content, count, np.dtype(object), b"").reshape(sizes)
     field, element = _NUMBERS[tensor.dtype]
-    if tensor.tensor_content:
-        little_endian = np.dtype(element).newbyteorder("<")
-        if len(tensor.tensor_content) != count * little_endian.itemsize:
-            raise _cut_short(name, sizes, f"{len(tensor.tensor_content)} bytes")
-        return np.frombuffer(tensor.tensor_content, little_endian).astype(element).reshape(sizes)
-    numbers = getattr(tensor, field)
-    if len(numbers) != count:
-        raise _cut_short(name, sizes, f"{len(numbers)} numbers")
-    return np.array(numbers, dtype=element).reshape(sizes)
+    if not tensor.tensor_content:
+        return _filled(getattr(tensor, field), count, np.dtype(element), 0).reshape(sizes)
+    little_endian = np.dtype(element).newbyteorder("<")
+    if count and len(tensor.tensor_content) != count * little_endian.itemsize:
+        raise _damaged(name, sizes, f"{len(tensor.tensor_content)} bytes")
+    if element is np.bool_ and max(tensor.tensor_content) > 1:
+        raise _damaged(name, sizes, "bytes that are no bool")
+    return np.frombuffer(tensor.tensor_content, little_endian, count).astype(element).reshape(sizes)
 
 
-def _cut_short(name: str, sizes: tuple[int, ...], came: str) -> BadReply:
+def _filled(values: Sequence[Any], count: int, dtype: np.dtype[Any], default: object) -> Array:
+    """The first `count` values; the last one, or the default, fills the rest."""
+    array = np.empty(count, dtype)
+    given = values[:count]
+    array[: len(given)] = given
+    array[len(given) :] = given[-1] if given else default
+    return array
+
+
+def _strings(content: bytes, count: int) -> list[bytes] | None:
+    """Strings of `tensor_content`: their lengths as varints of 32 bits, then their bytes; None where that is not so."""
+    lengths, at = list[int](), 0
+    for _ in range(count):
+        length, shift = 0, 0
+        while shift < 35:
+            if at == len(content):
+                return None
+            byte = content[at]
+            at += 1
+            length |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                break
+        else:
+            return None
+        lengths.append(length & 0xFFFFFFFF)
+    if count and sum(lengths) != len(content) - at:
+        return None
+    ends = itertools.accumulate(lengths, initial=at)
+    return [content[begin:end] for begin, end in itertools.pairwise(ends)]
+
+
+def _damaged(name: str, sizes: tuple[int, ...], came: str) -> BadReply:
     return BadReply(f"the server's {name!r} is damaged: its shape is {list(sizes)}, but it holds {came}")

@@ -18,6 +18,7 @@ from PIL import Image
 from styleserve.client import (
     BatchProgress,
     BatchSettings,
+    ClientClosed,
     ConnectionSettings,
     ControlError,
     Controls,
@@ -417,6 +418,15 @@ def test_an_abandoned_batch_cancels_its_calls_and_is_gone_on_with(
     results = run(jobs, stub.address, out=out)
     assert sum(result.was_there for result in results) == done
     assert_all_there(out, jobs, expected)
+
+
+def test_a_client_that_is_closed_stops_the_batch(stub: Any, jobs: list[Job], out: Path) -> None:
+    with StyleClient(stub.address) as client, closing(run_batch(jobs, [client], out)) as results:
+        next(results)
+        client.close()
+        with pytest.raises(ClientClosed):
+            list(results)
+    assert [record for record in records(out) if record.error is not None] == []
 
 
 def test_a_full_disk_stops_the_batch(stub: Any, jobs: list[Job], out: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -349,6 +349,43 @@ TEXTS: list[tuple[grpc.StatusCode, str, type[StyleServeError], str]] = [
         RequestRefused,
         "megapixel-steps; got 262.144\nAll limits of the model are shown by `styleserve metadata`",
     ),
+    (
+        STATUS.INVALID_ARGUMENT,
+        (
+            "assertion failed: [steps must be from 0 to 5000; got] [9000]\n\t "
+            "[[{{function_node __inference_signature_wrapper_5512}}{{node StatefulPartitionedCall/Assert_12}}]]"
+        ),
+        RequestRefused,
+        r"^the server refused the request: steps must be from 0 to 5000; got 9000\nAll limits",
+    ),
+    (
+        STATUS.INVALID_ARGUMENT,
+        (
+            "2 root error(s) found.\n  (0) INVALID_ARGUMENT: Unknown image file format. One of JPEG, PNG required.\n\t "
+            "[[{{function_node __inference_1}}{{node DecodeImage}}]]\n\t [[StatefulPartitionedCall/_7]]"
+        ),
+        RequestRefused,
+        r"^the server refused the request: 2 root .* Unknown image file format\. One of JPEG, PNG required\.\nRequest",
+    ),
+    (
+        STATUS.INVALID_ARGUMENT,
+        "{{function_node __inference_1}} Invalid PNG data, size 200 [[{",  # cut at 1,024 characters
+        RequestRefused,
+        r"^the server refused the request: Invalid PNG data, size 200\nRequest",
+    ),
+    (
+        STATUS.RESOURCE_EXHAUSTED,
+        "received metadata size exceeds soft limit (9670 vs. 8192); authorization:9052B x-queue:76B",
+        TooLarge,
+        r"^the token, or other metadata, is too large for .*\nUse a shorter token or less metadata",
+    ),
+    (
+        STATUS.RESOURCE_EXHAUSTED,
+        "received metadata size exceeds hard limit (value length 20007 vs. 16384)",
+        TooLarge,
+        "^the token, or other metadata, is too large",
+    ),
+    (STATUS.UNKNOWN, "Received http2 header with status: 431", TooLarge, "^the token, or other metadata"),
     (STATUS.UNIMPLEMENTED, "Method not found!", WrongServer, "is not TensorFlow Serving"),
     (STATUS.INTERNAL, "XLA compilation disabled", ServiceError, "INTERNAL: XLA"),
     (STATUS.CANCELLED, "gone", ServiceError, "CANCELLED: gone"),
@@ -543,6 +580,33 @@ def test_large_replies_arrive(stub: Any, client: StyleClient, content: Path) -> 
     assert MAX_MESSAGE_BYTES < 2**31  # protobuf's own limit
     edited(stub, unknown=bytes_tensor([bytes(6 * 2**20)]))  # gRPC's default is 4 MiB
     assert client.stylize(content, content).steps == 7
+
+
+def test_a_server_that_answers_in_tensor_content(stub: Any, client: StyleClient, content: Path, style: Path) -> None:
+    """As TensorFlow Serving does with --enable_serialization_as_tensor_content=true, for strings, too."""
+    expected, described = client.stylize(content, style, steps=3), client.describe(content)
+    good = stub.predict
+
+    def predict(request: Any) -> Any:
+        reply = good(request)
+        for name, tensor in reply.outputs.items():
+            array = to_array(tensor, name)
+            if array.dtype == object:
+                assert all(len(value) < 2**14 for value in array.flat)
+                lengths = [[len(value) & 127 | 128, len(value) >> 7] for value in array.flat]  # varints of two bytes
+                tensor.tensor_content = b"".join(map(bytes, lengths)) + b"".join(array.flat)
+            else:
+                tensor.tensor_content = array.tobytes()
+            for field in ("float_val", "int_val", "string_val"):
+                tensor.ClearField(field)
+        return reply
+
+    stub.predict = predict
+    result, found = client.stylize(content, style, steps=3), client.describe(content)
+    assert result.png_bytes == expected.png_bytes
+    np.testing.assert_array_equal(result.losses, expected.losses)
+    assert [layer.name for layer in found.layers] == [layer.name for layer in described.layers]
+    np.testing.assert_array_equal(found.sobel_edges, described.sobel_edges)
 
 
 def test_pictures_are_checked_before_anything_is_sent(stub: Any, client: StyleClient, content: Path) -> None:

@@ -25,7 +25,8 @@ SECRET = "s3cret-t0ken"  # noqa: S105
         ({"server": "dns:///10.0.0.1:8500", "token": SECRET}, "unencrypted"),
         ({"server": "ipv4:127.0.0.1:8500,10.0.0.5:8500", "token": SECRET}, "unencrypted"),
         ({"server": "ipv4:10.0.0.5:8500,127.0.0.1:8500", "token": SECRET}, "unencrypted"),
-        ({"server": "ipv4:127.0.0.1:8500%2C10.0.0.5:8500", "token": SECRET}, "unencrypted"),
+        ({"server": "ipv4:127.0.0.1:8500%2C10.0.0.5:8500", "token": SECRET}, "is not an address"),
+        ({"server": "ip6-localhost:8500", "token": SECRET}, "unencrypted"),  # a name like any other for DNS
         ({"server": "ipv6:[::1]:8500,[fe80::5]:8500", "token": SECRET}, "unencrypted"),
         ({"server": "dns://127.0.0.1:53/styles.example.org:8500", "token": SECRET}, "unencrypted"),
         ({"token": f"{SECRET}\n"}, "the token has characters"),
@@ -56,6 +57,10 @@ def test_settings_that_cannot_be_used(values: dict[str, Any], message: str) -> N
         {"server": "127.0.0.1:8500"},
         {"server": "[::1]:8500"},
         {"server": "localhost"},
+        {"server": "LocalHost.:8500"},
+        {"server": "::1"},
+        {"server": "0.0.0.0"},  # noqa: S104
+        {"server": "[::ffff:127.0.0.1]:8500"},
         {"server": "dns:///localhost:8500"},
         {"server": "ipv4:127.0.0.1:8500,127.0.0.2:8500"},
         {"server": "ipv6:[::1]:8500,[::1]:8501"},

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import os
 import shutil
+import socket
 import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -13,7 +19,15 @@ from typing import Any
 import grpc
 import pytest
 
-from styleserve.client import ConnectionSettings, RetryPolicy, ServerUnavailable, SettingsError, StyleClient
+from styleserve.client import (
+    AsyncStyleClient,
+    ConnectionSettings,
+    RetryPolicy,
+    ServerUnavailable,
+    SettingsError,
+    StyleClient,
+    TooLarge,
+)
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificates with openssl")
 
@@ -89,8 +103,22 @@ def test_a_server_that_asks_who_is_there(
     with serve(asking) as stub:
         with StyleClient(stub.address, settings=known) as client:
             assert client.status()[0].available
-        with StyleClient(stub.address, settings=unknown) as client, pytest.raises(ServerUnavailable):
+        refused = pytest.raises(
+            ServerUnavailable, match=r"asks for a certificate of the client(.|\n)*--cert FILE --key FILE"
+        )
+        with StyleClient(stub.address, settings=unknown) as client, refused:
             client.status()
+
+
+def test_a_certificate_that_is_not_accepted(
+    serve: Serve, authority: Authority, server_files: Any, tmp_path: Path
+) -> None:
+    cert, key = Authority(tmp_path, "stranger").sign("client")
+    settings = ConnectionSettings(ca=authority.ca, cert=cert, key=key, retry=ONCE)
+    refused = pytest.raises(ServerUnavailable, match=r"does not accept the certificate .*client\.pem")
+    asking = grpc.ssl_server_credentials([server_files], authority.ca.read_bytes(), require_client_auth=True)
+    with serve(asking) as stub, StyleClient(stub.address, settings=settings) as client, refused:
+        client.status()
 
 
 def test_an_authority_that_is_not_trusted(serve: Serve, tmp_path: Path, server_files: Any) -> None:
@@ -102,19 +130,96 @@ def test_an_authority_that_is_not_trusted(serve: Serve, tmp_path: Path, server_f
                 client.status()
 
 
-def test_one_side_encrypts_and_the_other_does_not(
-    stub: Any, serve: Serve, authority: Authority, server_files: Any
-) -> None:
-    encrypting, plain = ConnectionSettings(ca=authority.ca, retry=ONCE), ConnectionSettings(retry=ONCE)
-    refused = pytest.raises(ServerUnavailable, match="no encrypted connection")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_encrypts_too(serve: Serve, authority: Authority, server_files: Any) -> None:
+    text = """
+import os, pathlib, sys
+from styleserve.client import ConnectionSettings, StyleClient
+with StyleClient(sys.argv[1], settings=ConnectionSettings(ca=pathlib.Path(sys.argv[2]), token="s3cret")) as client:
+    print(client.status()[0].version, flush=True)
+    if pid := os.fork():
+        os.waitpid(pid, 0)
+    print(client.status()[0].version, flush=True)
+"""
+    with serve(grpc.ssl_server_credentials([server_files])) as stub:
+        command = [sys.executable, "-c", text, stub.address, str(authority.ca)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        assert done.stdout.split() == ["42"] * 3
+        assert [headers["authorization"] for headers in stub.headers] == ["Bearer s3cret"] * 3
+
+
+def test_a_client_with_tls_and_a_server_without(stub: Any, authority: Authority) -> None:
+    encrypting = ConnectionSettings(ca=authority.ca, retry=ONCE)
+    refused = pytest.raises(
+        ServerUnavailable, match=r"no encrypted connection(.|\n)*The server does not speak TLS: leave"
+    )
     with StyleClient(stub.address, settings=encrypting) as client, refused:
         client.status()
-    with (
-        serve(grpc.ssl_server_credentials([server_files])) as encrypted,
-        StyleClient(encrypted.address, settings=plain) as client,
-        pytest.raises(ServerUnavailable),
-    ):
-        client.status()
+
+
+@pytest.mark.parametrize("asking", [False, True])
+def test_a_client_without_tls_and_a_server_with(
+    serve: Serve, authority: Authority, server_files: Any, *, asking: bool
+) -> None:
+    credentials = grpc.ssl_server_credentials([server_files], authority.ca.read_bytes(), require_client_auth=asking)
+    with serve(credentials) as stub:
+        for server in (stub.address, f"dns:///{stub.address}"):
+            with (
+                StyleClient(server, settings=ConnectionSettings(retry=ONCE)) as client,
+                pytest.raises(ServerUnavailable, match="speaks TLS, and this client does not") as caught,
+            ):
+                client.status(request_id="mine")
+            assert "--tls or --ca FILE" in caught.value.hint
+            assert ("--cert FILE --key FILE" in caught.value.hint) == asking
+            assert (caught.value.status, caught.value.tries) == ("UNAVAILABLE", 1)
+            assert str(caught.value).endswith("Request mine.")
+
+
+def test_an_event_loop_learns_it_too(serve: Serve, server_files: Any) -> None:
+    async def use(server: str) -> None:
+        async with AsyncStyleClient(server, settings=ConnectionSettings(retry=ONCE)) as client:
+            with pytest.raises(ServerUnavailable, match="speaks TLS, and this client does not"):
+                await client.status()
+
+    with serve(grpc.ssl_server_credentials([server_files])) as stub:
+        asyncio.run(use(stub.address))
+
+
+def test_a_port_that_closes_each_connection_is_no_server_with_tls() -> None:
+    """As a published port of a container in which no server runs."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def close() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    listener.accept()[0].close()
+
+        thread = threading.Thread(target=close, daemon=True)
+        thread.start()
+        server = f"127.0.0.1:{listener.getsockname()[1]}"
+        for settings in (ConnectionSettings(retry=ONCE), ConnectionSettings(tls=True, retry=ONCE)):
+            with StyleClient(server, settings=settings) as client, pytest.raises(ServerUnavailable) as caught:
+                client.status(timeout_s=5)
+            assert "certificate of the client" not in str(caught.value)
+            assert "speaks TLS" not in str(caught.value)
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(5)
+
+
+@pytest.mark.parametrize("length", [20_000, 200_000])
+def test_a_token_that_is_too_long(serve: Serve, authority: Authority, server_files: Any, length: int) -> None:
+    token = "t" * length
+    with serve(grpc.ssl_server_credentials([server_files])) as stub:
+        for values in ({"token": token}, {"metadata": (("x-api-key", token),)}):
+            settings = ConnectionSettings(ca=authority.ca, **values)
+            with (
+                StyleClient(stub.address, settings=settings) as client,
+                pytest.raises(TooLarge, match="the token, or other metadata, is too large") as caught,
+            ):
+                client.status()
+            assert caught.value.hint.startswith("Use a shorter token or less metadata: 8 kB in all are safe.")
+            assert caught.value.tries == 1
+            assert "ttt" not in str(caught.value)
 
 
 def test_files_that_cannot_be_used(tmp_path: Path, authority: Authority, client_files: tuple[Path, Path]) -> None:
