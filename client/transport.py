@@ -98,10 +98,12 @@ class Transport:
         return self._channel.get().unary_unary(call.method)
 
     def _failure(self, error: Exception) -> Exception:
-        """The error itself, or the reason for it where that is `close`."""
-        if not self._closed:
+        """The error itself, or `ClientClosed` where the channel was closed before or during the call."""
+        if sys.is_finalizing() and isinstance(error, ValueError):  # the garbage collector may close the channel first
+            message = f"the interpreter exits, and the client of {self._server} is closed already"
+        elif not self._closed:
             return error
-        if isinstance(error, ValueError):  # of gRPC, for a call that begins on a closed channel
+        elif isinstance(error, ValueError):  # of gRPC, for a call that begins on a closed channel
             message = f"the client of {self._server} is closed"
         elif isinstance(error, grpc.RpcError) and error.code() is grpc.StatusCode.CANCELLED:
             message = f"the client of {self._server} was closed during the call"
