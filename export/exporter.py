@@ -17,6 +17,7 @@ import tensorflow as tf
 from styleserve import contract
 from styleserve.contract import Limits, LossScale
 from styleserve.model import ModelSettings, StyleTransfer, Weights, file_weights, imagenet_weights, random_weights
+from styleserve.version_directories import MAX_VERSION, inside_a_version, version_number
 
 from .card import write_card
 from .precision import choose_precision
@@ -143,7 +144,10 @@ def _publish(staging: Path, output: Path) -> Path:
         path.chmod(0o755 if path.is_dir() else 0o644)
         _fsync(path)
     # Servers take the highest number, so one below those of a clock that was ahead would never be served.
-    version = max([int(time.time()), *(int(path.name) + 1 for path in output.iterdir() if path.name.isdecimal())])
+    numbers = [number for path in output.iterdir() if (number := version_number(path.name)) is not None]
+    version = max([int(time.time()), *(number + 1 for number in numbers)])
+    if version > MAX_VERSION:
+        raise _unusable(output, f"its version {MAX_VERSION} is the largest number that a server reads")
     while True:
         target = output / str(version)
         # Another export may have been as quick, and rename() would replace an empty directory.
@@ -170,6 +174,8 @@ def _check_output(output: Path) -> None:
     nearest = next((path for path in (output, *output.parents) if os.path.exists(path)), output)  # noqa: PTH110
     if not nearest.is_dir():
         raise _unusable(output, f"{nearest} is not a directory")
+    if (inside := inside_a_version(output)) is not None:
+        raise ExportError(f"{output} {inside.fault}: --output {inside.base_path}")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise _unusable(output, f"{nearest} cannot be written to, by its permissions or because the disk is read-only")
 

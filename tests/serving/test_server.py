@@ -148,6 +148,21 @@ def test_nothing_to_serve(tmp_path: Path, exists: bool) -> None:
         EmbeddedServer(base_path, settings=SETTINGS).start()
 
 
+def test_a_version_with_zeros_in_front(tmp_path: Path, add_stand_in: Make) -> None:
+    add_stand_in(tmp_path, 123).rename(tmp_path / "00000123")
+    with EmbeddedServer(tmp_path, settings=SETTINGS) as server:
+        assert server.serving() == {DEFAULT_MODEL_NAME: [123]}
+
+
+@pytest.mark.parametrize("below", [True, False])
+def test_a_base_path_that_is_one_level_off(stand_in_base: Path, tmp_path: Path, below: bool) -> None:
+    (tmp_path / "model").symlink_to(stand_in_base)
+    base_path, right = (stand_in_base / "1", stand_in_base) if below else (tmp_path, tmp_path / "model")
+    with pytest.raises(StartError, match=rf": --model-base-path {right}$") as caught:
+        EmbeddedServer(base_path, settings=SETTINGS).start()
+    assert "Export" not in str(caught.value)
+
+
 def test_only_a_broken_version(tmp_path: Path) -> None:
     (tmp_path / "1").mkdir()
     with pytest.raises(StartError, match=r"no version of .* can be served: cannot load .*1"):
