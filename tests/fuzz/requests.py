@@ -36,8 +36,8 @@ REFUSALS = {
 }
 """What each method may answer, beside OK, to a client that may come in."""
 
-NOT_CALLABLE = "Expected prediction signature method_name to be one of"
-"""The one refusal of a request that TensorFlow Serving calls INTERNAL: of a signature that is none to be called."""
+NO_OUTPUT = "does not have output 0"
+"""The one refusal that TensorFlow Serving calls OUT_OF_RANGE: of a SavedModel's initialiser as a signature."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Case:
             return None if code is _CODE.UNAUTHENTICATED else f"a stranger got {code}: {text}"
         if code is _CODE.OK or code in REFUSALS[self.method]:
             return None if code is _CODE.OK or text else f"{code} without a text"
-        if code is _CODE.INTERNAL and text.startswith(NOT_CALLABLE):
+        if code is _CODE.OUT_OF_RANGE and text.endswith(NO_OUTPUT):
             return None
         return f"{code}: {text}"
 
