@@ -21,7 +21,7 @@ from styleserve.version_directories import MAX_VERSION, inside_a_version, versio
 
 from .card import write_card
 from .precision import choose_precision
-from .validation import ValidationError, validate
+from .validation import OnStep, ValidationError, validate
 from .warmup import write_warmup_requests
 
 # Nothing is trained from a saved model, and its gradients are most of the functions that would be saved.
@@ -87,7 +87,12 @@ def _plain_calls() -> Generator[None]:
 
 
 @_plain_calls()
-def export_model(settings: ExportSettings, *, say: Callable[[str], None] = lambda _: None) -> Path:
+def export_model(
+    settings: ExportSettings,
+    *,
+    say: Callable[[str], None] = lambda _: None,
+    on_check: OnStep = lambda _number, _total, _name: None,
+) -> Path:
     """Exports one version and returns its directory.
 
     It is written and checked in a staging directory, whose name no server takes for a version, and renamed in
@@ -95,7 +100,8 @@ def export_model(settings: ExportSettings, *, say: Callable[[str], None] = lambd
 
     Args:
         settings: what to export, and where to.
-        say: is told each step, a line at a time.
+        say: is called with a line for each step.
+        on_check: is called before each step of the check, which takes most of the time.
 
     Raises:
         ExportError: with what went wrong and what to do.
@@ -127,8 +133,7 @@ def export_model(settings: ExportSettings, *, say: Callable[[str], None] = lambd
         (staging / "assets.extra").mkdir()
         write_warmup_requests(staging, model_settings)
         write_card(staging, weights, model_settings)
-        say("checking: reload, run each signature, replay the warm-up requests")
-        validate(staging, model)
+        validate(staging, model, on_check)
         return _publish(staging, settings.output)
     except ValidationError as error:
         raise ExportError(f"the exported model did not pass its check, so it was not published: {error}") from error

@@ -10,6 +10,11 @@ import re
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from .contract import DEFAULT_MODEL_NAME
+
+DEFAULT_BASE_PATH: Final = Path("models") / DEFAULT_MODEL_NAME
+"""Base path that an export writes to and a server reads, where none is named."""
+
 SAVED_MODEL_FILES: Final = ("saved_model.pb", "saved_model.pbtxt")
 """One of them is in every SavedModel."""
 
