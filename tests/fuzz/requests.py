@@ -18,6 +18,7 @@ from tensorflow_serving.apis import (
 )
 
 from styleserve import contract
+from styleserve.serving.tensors import _varint
 
 from .files import SERVED, good_file, hostile_files
 
@@ -137,6 +138,13 @@ def _strings(values: list[bytes]) -> tensor_pb2.TensorProto:
     return proto
 
 
+def _strings_in_content(values: list[bytes]) -> tensor_pb2.TensorProto:
+    content = b"".join([*(_varint(len(value)) for value in values), *values])
+    proto = tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, tensor_content=content)
+    proto.tensor_shape.dim.add(size=len(values))
+    return proto
+
+
 def _numbers(array: np.ndarray[Any, Any]) -> tensor_pb2.TensorProto:
     dtype = types_pb2.DT_FLOAT if array.dtype == np.float32 else types_pb2.DT_INT32
     proto = tensor_pb2.TensorProto(dtype=dtype, tensor_content=array.tobytes())
@@ -196,7 +204,8 @@ def _states(aim: Aim) -> st.SearchStrategy[tensor_pb2.TensorProto]:
 
 def _inputs(aim: Aim) -> dict[str, st.SearchStrategy[tensor_pb2.TensorProto]]:
     """Of each input what is nearly right; `_tensors` are mostly refused at the door."""
-    files = st.lists(hostile_files(SERVED), min_size=1, max_size=2).map(_strings)
+    contents = st.lists(hostile_files(SERVED), min_size=1, max_size=2)
+    files = st.one_of(contents.map(_strings), contents.map(_strings_in_content))
     near: dict[str, st.SearchStrategy[tensor_pb2.TensorProto]] = {}
     for name in _INPUTS:
         if name.endswith("_image") or name == contract.IMAGE.name:
