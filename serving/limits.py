@@ -178,7 +178,7 @@ def _refusal(name: str, rule: str, *came: Sequence[float | np.float32]) -> Reque
 
 
 def _text(number: float | np.float32) -> str:
-    """A number as TensorFlow writes it: with no more digits than tell it from all others of its type.
+    """A number as TensorFlow writes it: with the fewest digits that no other number of its type has.
 
     >>> _text(5000), _text(np.float32(0.1)), _text(np.float32(1.1e12)), _text(123.0), _text(float("nan"))
     ('5000', '0.1', '1.1e+12', '123', 'nan')

@@ -166,7 +166,7 @@ class Servable:
         return self.answer(request, work, self.run(work, call, slot))
 
     def check(self, request: predict_pb2.PredictRequest) -> None:
-        """Checks all of a request that can be told without the model and without its pictures decoded.
+        """Checks names, types, shapes, lengths, limits and ranges of a request; runs nothing and decodes no picture.
 
         It takes microseconds, and neither memory nor a slot, so a request is checked when it comes, too.
 

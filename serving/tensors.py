@@ -18,7 +18,7 @@ from tensorflow.core.framework import tensor_pb2, types_pb2
 
 MAX_UNSENT_BYTES = 2 * 8 * 1024 * 1024 * 3 * 4
 """Most bytes of a request's tensors that are not in its message: two full batches of images, 8 x 1024 x 1024 x 3 floats
-of 4 bytes. The model needs memory for them; the limits that it tells bound that further."""
+of 4 bytes. The model needs memory for them; the limits of a model bound that further."""
 
 MAX_RANK = 32
 """NumPy 1 stops at 32 dimensions."""
@@ -112,7 +112,7 @@ def to_array(proto: tensor_pb2.TensorProto) -> np.ndarray[Any, np.dtype[Any]]:
         raise TensorError(f"its shape needs {unsent} bytes beyond what was sent; allowed are {MAX_UNSENT_BYTES}")
     kind, shape = _kind(proto), shape_of(proto)
     count = math.prod(shape)
-    if not count:  # whatever values are there
+    if not count:  # TensorFlow ignores all values then
         return np.empty(shape, kind.dtype)
     if kind.dtype == np.object_:
         strings = _split(content, count) if content else list(proto.string_val[:count])

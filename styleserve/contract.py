@@ -60,7 +60,7 @@ ENCODED_FORMATS: Final = ("JPEG", "PNG", "GIF", "BMP", "WebP")
 FILE_RULE: Final = (
     f"must be a file of one of the formats {', '.join(ENCODED_FORMATS)} with its size in its header; got height, width:"
 )
-"""For the size that a file claims, behind the name of its input: a size that is not told could be any."""
+"""For the size that a file claims. A file without one could need any amount of memory."""
 
 
 @dataclass(frozen=True)

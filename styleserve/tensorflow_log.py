@@ -30,7 +30,7 @@ def drop_notes_of_the_first_session() -> None:
     They are written through absl, which takes no notice of `TF_CPP_MIN_LOG_LEVEL`: that MLIR's passes are off, and that
     absl is not initialised. All else that comes to stderr meanwhile is written there afterwards.
     """
-    if os.environ.get(_LEVEL, "0") == "0":  # somebody wants to see them
+    if os.environ.get(_LEVEL, "0") == "0":  # the user asked for all notes
         return
     import tensorflow as tf  # noqa: PLC0415 - takes seconds
 
