@@ -12,6 +12,8 @@ import typer
 
 from styleserve import contract
 from styleserve.contract import Limits
+from styleserve.tensorflow_log import drop_notes_of_the_first_session
+from styleserve.version_directories import DEFAULT_BASE_PATH
 
 EXIT_EXPORT_FAILED = 1
 EXIT_STOPPED = 130
@@ -45,7 +47,7 @@ def register(app: typer.Typer) -> None:
 def export(
     output: Annotated[
         Path, typer.Option(help="Directory of the model; the new version is a directory in it, named by the time.")
-    ] = Path("models") / contract.DEFAULT_MODEL_NAME,
+    ] = DEFAULT_BASE_PATH,
     weights: Annotated[
         str, typer.Option(help="'imagenet' (from Keras), 'random', or a file: .npz, .h5, .weights.h5, .keras.")
     ] = "imagenet",
@@ -107,17 +109,16 @@ def export(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
 
-    def say(line: str) -> None:
-        typer.echo(line, err=True)
-
+    lines = _Lines()
+    lines.say("loading TensorFlow")
     try:
         from . import ExportError, ExportSettings, export_model  # noqa: PLC0415
     except ModuleNotFoundError as error:
         how = "in styleserve's repository, pip install --constraint requirements.lock '.[tensorflow]'"
-        say(f"error: {error}. Exporting needs TensorFlow: {how}")
+        lines.say(f"error: {error}. Exporting needs TensorFlow: {how}")
         raise typer.Exit(EXIT_EXPORT_FAILED) from error
     except KeyboardInterrupt as error:  # TensorFlow takes seconds to import
-        say(_STOPPED)
+        lines.say(_STOPPED)
         raise typer.Exit(EXIT_STOPPED) from error
     try:
         if check_classifier is not None:
@@ -133,14 +134,43 @@ def export(
             limits=limits,
         )
         with redirect_stdout(sys.stderr):  # Keras tells of its downloads there, where only the path shall stand
-            version = export_model(settings, say=say)
+            drop_notes_of_the_first_session()
+            version = export_model(settings, say=lines.say, on_check=lines.step)
+        lines.close()
         typer.echo(version)
     except ExportError as error:
-        say(f"error: {error}")
+        lines.say(f"error: {error}")
         raise typer.Exit(EXIT_EXPORT_FAILED) from error
     except KeyboardInterrupt as error:
-        say(_STOPPED)
+        lines.say(_STOPPED)
         raise typer.Exit(EXIT_STOPPED) from error
+
+
+class _Lines:
+    """Lines on stderr. Of the steps of the check, each takes the place of the one before where that is a terminal."""
+
+    def __init__(self) -> None:
+        self._open = False
+
+    def say(self, line: str) -> None:
+        """Writes a line."""
+        self.close()
+        typer.echo(line, err=True)
+
+    def step(self, number: int, total: int, name: str) -> None:
+        """Writes which step of the check begins."""
+        text = f"checking {number} of {total}: {name}"
+        if not sys.stderr.isatty():
+            self.say(text)
+            return
+        typer.echo(f"\r{text:<60}", err=True, nl=False)
+        self._open = True
+
+    def close(self) -> None:
+        """Ends the line of a step."""
+        if self._open:
+            typer.echo(err=True)
+            self._open = False
 
 
 def _check_classifier(picture: Path) -> None:

@@ -17,10 +17,11 @@ import tensorflow as tf
 from styleserve import contract
 from styleserve.contract import Limits, LossScale
 from styleserve.model import ModelSettings, StyleTransfer, Weights, file_weights, imagenet_weights, random_weights
+from styleserve.version_directories import MAX_VERSION, inside_a_version, version_number
 
 from .card import write_card
 from .precision import choose_precision
-from .validation import ValidationError, validate
+from .validation import OnStep, ValidationError, validate
 from .warmup import write_warmup_requests
 
 # Nothing is trained from a saved model, and its gradients are most of the functions that would be saved.
@@ -86,7 +87,12 @@ def _plain_calls() -> Generator[None]:
 
 
 @_plain_calls()
-def export_model(settings: ExportSettings, *, say: Callable[[str], None] = lambda _: None) -> Path:
+def export_model(
+    settings: ExportSettings,
+    *,
+    say: Callable[[str], None] = lambda _: None,
+    on_check: OnStep = lambda _number, _total, _name: None,
+) -> Path:
     """Exports one version and returns its directory.
 
     It is written and checked in a staging directory, whose name no server takes for a version, and renamed in
@@ -94,7 +100,8 @@ def export_model(settings: ExportSettings, *, say: Callable[[str], None] = lambd
 
     Args:
         settings: what to export, and where to.
-        say: is told each step, a line at a time.
+        say: is called with a line for each step.
+        on_check: is called before each step of the check, which takes most of the time.
 
     Raises:
         ExportError: with what went wrong and what to do.
@@ -126,8 +133,7 @@ def export_model(settings: ExportSettings, *, say: Callable[[str], None] = lambd
         (staging / "assets.extra").mkdir()
         write_warmup_requests(staging, model_settings)
         write_card(staging, weights, model_settings)
-        say("checking: reload, run each signature, replay the warm-up requests")
-        validate(staging, model)
+        validate(staging, model, on_check)
         return _publish(staging, settings.output)
     except ValidationError as error:
         raise ExportError(f"the exported model did not pass its check, so it was not published: {error}") from error
@@ -143,7 +149,10 @@ def _publish(staging: Path, output: Path) -> Path:
         path.chmod(0o755 if path.is_dir() else 0o644)
         _fsync(path)
     # Servers take the highest number, so one below those of a clock that was ahead would never be served.
-    version = max([int(time.time()), *(int(path.name) + 1 for path in output.iterdir() if path.name.isdecimal())])
+    numbers = [number for path in output.iterdir() if (number := version_number(path.name)) is not None]
+    version = max([int(time.time()), *(number + 1 for number in numbers)])
+    if version > MAX_VERSION:
+        raise _unusable(output, f"its version {MAX_VERSION} is the largest number that a server reads")
     while True:
         target = output / str(version)
         # Another export may have been as quick, and rename() would replace an empty directory.
@@ -170,6 +179,8 @@ def _check_output(output: Path) -> None:
     nearest = next((path for path in (output, *output.parents) if os.path.exists(path)), output)  # noqa: PTH110
     if not nearest.is_dir():
         raise _unusable(output, f"{nearest} is not a directory")
+    if (inside := inside_a_version(output)) is not None:
+        raise ExportError(f"{output} {inside.fault}: --output {inside.base_path}")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise _unusable(output, f"{nearest} cannot be written to, by its permissions or because the disk is read-only")
 

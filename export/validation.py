@@ -27,24 +27,32 @@ NumpyArray = npt.NDArray[np.generic]
 _TOLERANCE: Final = {"float32": 1e-3, "bfloat16": 5e-2}
 
 
+OnStep = Callable[[int, int, str], None]
+"""Called before a step, with its number from 1 on, the number of steps, and its name."""
+
+
 class ValidationError(Exception):
     """A saved model does not do what it was saved to do."""
 
 
-def validate(version_dir: Path, model: StyleTransfer) -> None:
+def validate(version_dir: Path, model: StyleTransfer, on_step: OnStep = lambda _number, _total, _name: None) -> None:
     """Reloads a saved model, runs each signature, compares with the model it was saved from, replays the warm-up.
 
     Args:
         version_dir: directory of the version.
         model: what was saved there.
+        on_step: is called before each step.
 
     Raises:
         ValidationError: names the signature and what differs.
     """
+    total = 2 + len(contract.SIGNATURES)
+    on_step(1, total, "reload")
     definitions = _signature_definitions(version_dir)
     with _without_advice():
         loaded = tf.saved_model.load(str(version_dir))
-    for name, signature in contract.SIGNATURES.items():
+    for number, (name, signature) in enumerate(contract.SIGNATURES.items(), start=2):
+        on_step(number, total, name)
         if name not in definitions:
             raise ValidationError(f"signature {name} is missing")
         _check_defaults(name, definitions[name], model)
@@ -54,6 +62,7 @@ def validate(version_dir: Path, model: StyleTransfer) -> None:
             empty = {field.name: model.default(field) for field in signature.inputs if field.optional}
             going_on = {**inputs, **empty, contract.STATE.name: tf.constant(got[contract.STATE.name])}
             _checked_run(name, loaded.signatures[name], going_on, model)
+    on_step(total, total, "warm-up requests")
     _replay_warmup(version_dir, definitions)
 
 

@@ -128,7 +128,7 @@ def checked_control(value: tf.Tensor, field: Field, control: Control, limits: Li
     value = check(
         value,
         tf.reduce_all((value >= low) & (value <= high)),
-        f"{field.name} must be from {control.minimum:g} to {control.limit(limits):g}; got",
+        f"{field.name} {contract.range_rule(control.minimum, control.limit(limits))}",
         value,
     )
     return tf.broadcast_to(value, [batch])

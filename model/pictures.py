@@ -14,13 +14,6 @@ from .gif import first_frame
 _HEADER_BYTES = 32
 
 
-# A size that is not told could be any.
-_FILE_RULE = (
-    f"must be a file of one of the formats {', '.join(contract.ENCODED_FORMATS)} with its size in its header; "
-    "got height, width:"
-)
-
-
 def header_size(picture: tf.Tensor) -> tf.Tensor:
     """Height and width that a file claims, read without decoding it.
 
@@ -87,7 +80,7 @@ def decode(picture: tf.Tensor, max_side: tf.Tensor, name: tf.Tensor, *, limits: 
         lambda: first_frame(picture),
         lambda: (picture, header_size(picture)),
     )
-    picture = check(picture, tf.reduce_all(size > 0), tf.strings.join([name, _FILE_RULE], separator=" "), size)
+    picture = check(picture, tf.reduce_all(size > 0), tf.strings.join([name, contract.FILE_RULE], separator=" "), size)
     picture = check(
         picture,
         tf.reduce_all(size <= limits.max_encoded_pixels) & (tf.reduce_prod(size) <= limits.max_encoded_pixels),

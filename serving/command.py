@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from styleserve.contract import DEFAULT_MODEL_NAME, DEFAULT_PORT
+from styleserve.tensorflow_log import drop_notes_of_the_first_session
+from styleserve.version_directories import DEFAULT_BASE_PATH
 
 from .deploy_command import deploy
 from .log_format import LogFormat, set_up_logging
+
+if TYPE_CHECKING:
+    from .batching_settings import BatchingSettings
+
+logger = logging.getLogger(__name__)
 
 EXIT_START_FAILED = 1
 """No model, a broken model, or a port that is taken."""
@@ -34,7 +44,7 @@ def register(app: typer.Typer) -> None:
 def serve(
     model_base_path: Annotated[
         Path, typer.Option(help="Directory with one numbered sub-directory for each version of the model.")
-    ],
+    ] = DEFAULT_BASE_PATH,
     model_name: Annotated[str, typer.Option(help="What requests call the model.")] = DEFAULT_MODEL_NAME,
     host: Annotated[str, typer.Option(help="Address to listen on. 0.0.0.0 lets other machines in.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = DEFAULT_PORT,
@@ -106,8 +116,11 @@ def serve(
 ) -> None:
     """Serve an exported model over gRPC, as TensorFlow Serving does."""
     set_up_logging(log_format)
+    logger.info("loading model %s from %s", model_name, model_base_path)
     try:
-        from . import BatchingSettings, EmbeddedServer, ServerSettings, StartError  # noqa: PLC0415
+        batching = _batching(enable_batching, batching_parameters_file)
+        _check_before_loading(model_base_path.absolute(), (host, port), (rest_api_host, rest_api_port))
+        from . import EmbeddedServer, ServerSettings  # noqa: PLC0415
     except ModuleNotFoundError as error:
         how = "in styleserve's repository, pip install --constraint requirements.lock '.[tensorflow]'"
         typer.echo(f"{error}. Serving needs TensorFlow: {how}", err=True)
@@ -133,13 +146,12 @@ def serve(
             rest_api_port=rest_api_port,
             rest_api_host=rest_api_host,
             monitoring_config_file=monitoring_config_file,
-            batching=BatchingSettings.chosen(enable_batching, batching_parameters_file),
+            batching=batching,
         )
-        server = EmbeddedServer(model_base_path, model_name=model_name, settings=settings)
-        server.start()
-    except StartError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(EXIT_START_FAILED) from error
+        drop_notes_of_the_first_session()
+        with _exit_on_a_start_error():
+            server = EmbeddedServer(model_base_path, model_name=model_name, settings=settings)
+            server.start()
     except KeyboardInterrupt as error:
         typer.echo("Stopped with Ctrl-C, before it served.", err=True)
         raise typer.Exit(EXIT_STOPPED) from error
@@ -150,6 +162,39 @@ def serve(
     note = f" Calls under way ({calls}) may go on for up to {grace_s:g} s; a second signal ends them at once."
     typer.echo(f"Stopping.{note if calls else ''}")
     server.stop()
+
+
+# What follows needs no TensorFlow, which takes seconds to import, but gRPC, which the help does not wait for.
+
+
+def _batching(enabled: bool, path: Path | None) -> BatchingSettings | None:
+    from .batching_settings import BatchingSettings  # noqa: PLC0415
+
+    with _exit_on_a_start_error():
+        return BatchingSettings.chosen(enabled, path)
+
+
+def _check_before_loading(base_path: Path, grpc_port: tuple[str, int], metrics_port: tuple[str, int]) -> None:
+    """Checks the ports, and that there is a model."""
+    from .listener import check_port  # noqa: PLC0415
+    from .versions import check_base_path  # noqa: PLC0415
+
+    with _exit_on_a_start_error():
+        check_port(*grpc_port)
+        if metrics_port[1]:
+            check_port(*metrics_port, metrics=True)
+        check_base_path(base_path)
+
+
+@contextmanager
+def _exit_on_a_start_error() -> Generator[None]:
+    from .errors import StartError  # noqa: PLC0415
+
+    try:
+        yield
+    except StartError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(EXIT_START_FAILED) from error
 
 
 def _wait_for_a_signal() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from itertools import islice
 
 import numpy as np
-from tensorflow.core.framework import tensor_pb2
+from tensorflow.core.framework import tensor_pb2, types_pb2
 
 from styleserve.contract import LOSS_COLUMNS, LOSSES, MAX_SIDE, STATE, STEPS
 
@@ -41,9 +41,12 @@ def pixel_steps(inputs: Mapping[str, tensor_pb2.TensorProto], defaults: Mapping[
         dims = proto.tensor_shape.dim
         if len(dims) == 4:
             pixels = max(pixels, math.prod(max(0, dim.size) for dim in dims[1:3]))
-        elif name == STATE.name and proto.string_val:
-            pixels = max(pixels, max(map(len, proto.string_val[:_MOST_VALUES])) / _STATE_BYTES_PER_PIXEL)
-        elif proto.string_val:  # encoded: as large as it may become
+        elif proto.dtype != types_pb2.DT_STRING:
+            continue
+        elif name == STATE.name:
+            largest = len(proto.tensor_content) or max(map(len, proto.string_val[:_MOST_VALUES]), default=0)
+            pixels = max(pixels, largest / _STATE_BYTES_PER_PIXEL)
+        else:  # encoded: as large as it may become
             pixels = max(pixels, _largest(MAX_SIDE.name, inputs, defaults, 0.0) ** 2)
     return _batch(inputs) * pixels * _largest(STEPS.name, inputs, defaults, 1.0)
 

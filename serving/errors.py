@@ -6,6 +6,7 @@ What a client can get, and what only the command line says:
     ├── RequestError            INVALID_ARGUMENT     the request itself is wrong
     ├── NotFoundError           NOT_FOUND            no such model or version
     ├── PreconditionError       FAILED_PRECONDITION  the request does not fit the model, or the server's state
+    ├── OutOfRangeError         OUT_OF_RANGE         the signature has no output
     ├── OverloadedError         RESOURCE_EXHAUSTED   too many calls at once
     ├── UnavailableError        UNAVAILABLE          the server is stopping
     │   └── QueueFullError      UNAVAILABLE          too many batches wait
@@ -73,6 +74,12 @@ class PreconditionError(ServingError):
     """The request fits neither the model nor the state of the server."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class OutOfRangeError(ServingError):
+    """The signature has no output that could be fetched, such as a SavedModel's initialiser."""
+
+    code = grpc.StatusCode.OUT_OF_RANGE
 
 
 class OverloadedError(ServingError):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from styleserve.processor import BFLOAT16_FLAGS, cpu_flags
+from styleserve.version_directories import versions_on_disk
 
 from .deployment import BATCHED_ROWS, Deployment, Device
 
@@ -34,8 +35,8 @@ def newer_than_the_server(model: Path, deployment: Deployment) -> str | None:
     image = _SERVER.fullmatch(deployment.image_name)
     if image is None:
         return None
-    for version in _served(model, deployment):
-        exporter = exporter_of(model / str(version))
+    for version, version_dir in _served(model, deployment).items():
+        exporter = exporter_of(version_dir)
         if exporter is not None and _minor(exporter) > _minor(image["version"]):
             return (
                 f"version {version} of the model was exported with TensorFlow {exporter}, which is newer than that of "
@@ -59,7 +60,7 @@ def larger_than_the_memory(model: Path | None, deployment: Deployment) -> str | 
         remedy = f"deploy with --max-batch {rows}, and export the model with --max-batch {rows} --max-side {side}"
     else:
         remedy = f"export the model with --max-batch {rows} --max-side {side}"
-    versions = [] if model is None else [(each, limits_of(model / str(each))) for each in _served(model, deployment)]
+    versions = [] if model is None else [(each, limits_of(path)) for each, path in _served(model, deployment).items()]
     for version, limits in versions:
         if limits is None:
             continue
@@ -79,7 +80,7 @@ def slow_on_a_cpu(model: Path, deployment: Deployment) -> str | None:
     """What to know where CPUs, which may have no units for it, are to serve a version that computes in bfloat16."""
     if deployment.device is not Device.cpu:
         return None
-    slow = [str(each) for each in _served(model, deployment) if _in_bfloat16(model / str(each))]
+    slow = [version for version, version_dir in _served(model, deployment).items() if _in_bfloat16(version_dir)]
     if not slow:
         return None
     return (
@@ -128,14 +129,16 @@ def _of_card(version_dir: Path, *way: str) -> Any:  # noqa: ANN401 - whatever st
     return found
 
 
-def _served(model: Path, deployment: Deployment) -> list[int]:
-    """The versions that the server is to load: those with a label, or else the newest."""
-    if deployment.labels:
-        return sorted({version for _, version in deployment.labels})
+def _served(model: Path, deployment: Deployment) -> dict[int, Path]:
+    """Versions that the server is to load, with their directories: those with a label, or else the newest."""
     try:
-        return sorted(int(path.name) for path in model.iterdir() if path.name.isascii() and path.name.isdigit())[-1:]
+        present = versions_on_disk(model)
     except OSError:
-        return []
+        present = {}
+    if deployment.labels:
+        numbers = sorted({version for _, version in deployment.labels})
+        return {number: present.get(number, model / str(number)) for number in numbers}
+    return {number: present[number] for number in sorted(present)[-1:]}
 
 
 def _minor(version: str) -> tuple[int, int]:

@@ -6,7 +6,8 @@ Whatever cannot be told from shapes, headers and controls is left to the graph.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +17,16 @@ from tensorflow.core.framework import tensor_pb2
 from styleserve import contract
 
 from .errors import RequestError
-from .picture_headers import picture_size
+from .picture_headers import has_a_known_start, picture_size
 from .tensors import TensorError, to_array
 
 _IMAGES = (contract.CONTENT_IMAGE, contract.STYLE_IMAGE, contract.IMAGE)
 _FILES = (contract.CONTENT_BYTES, contract.STYLE_BYTES)
 _PAINTED = (contract.CONTENT_IMAGE, contract.CONTENT_BYTES)
 """Inputs whose pixels make the work of a call. Of a style, only its features are taken, once."""
+
+_SHOWN = 8
+"""Values of a vector that the graph shows in its refusal."""
 
 Inputs = Mapping[str, tensor_pb2.TensorProto]
 Defaults = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
@@ -67,36 +71,49 @@ class ModelLimits:
         Raises:
             RequestError: with the text of the model's own refusal.
         """
-        steps, max_sides = (self._control(control, inputs, defaults) for control in (contract.STEPS, contract.MAX_SIDE))
-        for field in (*_IMAGES, *_FILES, contract.EXAMPLE):
-            if field.name not in inputs:
-                continue
-            proto = inputs[field.name]
-            if len(proto.tensor_shape.dim) != len(field.shape):
-                continue
-            shape = [dim.size for dim in proto.tensor_shape.dim]
-            if min(shape) < 0:
-                continue
-            if not 1 <= shape[0] <= self.max_batch:
-                raise _refusal(field.name, contract.batch_rule(self.max_batch), [shape[0]])
-            sizes: list[tuple[int, int]] = []
+        batch = self._check_batch(inputs)
+        controls = {
+            control.name: self._check_control(control, inputs, defaults, batch) for control in contract.CONTROLS
+        }
+        steps, max_sides = controls[contract.STEPS.name], controls[contract.MAX_SIDE.name]
+        for field, shape in _shapes(inputs, (*_IMAGES, *_FILES)):
             if field in _IMAGES:
                 sizes = list(self._image_sizes(field.name, shape))
-            elif field in _FILES and len(proto.string_val) == shape[0]:  # else it cannot be parsed; and may be millions
-                sizes = list(self._file_sizes(field.name, proto, max_sides))
+            else:
+                sizes = list(self._file_sizes(field.name, inputs[field.name], max_sides))
             if steps and field in _PAINTED:
                 self._check_work(sizes, steps, shape[0])
-        self._check_controls(inputs)
 
-    def _check_controls(self, inputs: Inputs) -> None:
-        """More values than the largest batch has examples are too many for any."""
-        examples = (*_IMAGES, *_FILES, contract.STATE)
-        sent = (inputs[field.name].tensor_shape.dim for field in examples if field.name in inputs)
-        batch = max([1, *(dims[0].size for dims in sent if dims)])
-        for control in contract.CONTROLS:
-            values = _elements(inputs[control.name]) if control.name in inputs else 0
-            if values > self.max_batch:
-                raise _refusal(control.name, contract.partner_rule(contract.THE_BATCH), [values], [batch])
+    def _check_batch(self, inputs: Inputs) -> int:
+        """Number of examples of the call."""
+        batch = 1
+        for field, (size, *_) in _shapes(inputs, (*_IMAGES, *_FILES, contract.STATE, contract.EXAMPLE)):
+            if not 1 <= size <= self.max_batch:
+                raise _refusal(field.name, contract.batch_rule(self.max_batch), [size])
+            batch = max(batch, size)
+        return batch
+
+    def _check_control(self, control: contract.Control, inputs: Inputs, defaults: Defaults, batch: int) -> list[int]:
+        """Values of a control, sent or by default; none where the model has no such control, or cannot read them."""
+        if control.name not in inputs:
+            return defaults[control.name].tolist() if control.name in defaults else []
+        proto = inputs[control.name]
+        if len(proto.tensor_shape.dim) != 1:
+            return []
+        if (count := proto.tensor_shape.dim[0].size) not in (1, batch):
+            raise _refusal(control.name, contract.partner_rule(contract.THE_BATCH), [count], [batch])
+        try:
+            array = to_array(proto)
+        except TensorError:
+            return []
+        if array.dtype != control.dtype:
+            return []
+        high = self.max_steps if control is contract.STEPS else self.max_side
+        high = high if control.maximum is None else control.maximum
+        if not np.all((array >= array.dtype.type(control.minimum)) & (array <= array.dtype.type(high))):
+            values = array.tolist() if array.dtype == np.int32 else list(array)
+            raise _refusal(control.name, contract.range_rule(control.minimum, high), values)
+        return array.tolist()
 
     def _image_sizes(self, name: str, shape: list[int]) -> Iterator[tuple[int, int]]:
         _, height, width, _ = shape
@@ -106,9 +123,15 @@ class ModelLimits:
 
     def _file_sizes(self, name: str, proto: tensor_pb2.TensorProto, max_sides: list[int]) -> Iterator[tuple[int, int]]:
         """What the pictures are resized to; (0, 0) for one that is not given, or cannot be told."""
-        for i, data in enumerate(proto.string_val):
+        try:
+            files = to_array(proto)
+        except TensorError:
+            return
+        for i, data in enumerate(files.tolist()):
             if len(data) > self.max_encoded_bytes:
                 raise _refusal(name, contract.bytes_rule(self.max_encoded_bytes), [len(data)])
+            if data and not has_a_known_start(data):
+                raise _refusal(name, contract.FILE_RULE, [0, 0])
             size = picture_size(data)
             if size is None or not max_sides or not min(size):
                 yield 0, 0
@@ -137,28 +160,31 @@ class ModelLimits:
             work = height * width * own * batch / 1e6
             # The limit came as a float32, which may be a little less than what the graph compares with.
             if np.float32(work) > np.float32(self.max_work):
-                raise _refusal(contract.STEPS.name, contract.work_rule(self.max_work), [float(f"{work:.9g}")])
-
-    def _control(self, control: contract.Control, inputs: Inputs, defaults: Defaults) -> list[int]:
-        """The values of a control; none where the model has no such control, or will refuse them."""
-        try:
-            small = control.name in inputs and 0 < _elements(inputs[control.name]) <= self.max_batch
-            array = to_array(inputs[control.name]) if small else defaults.get(control.name)
-        except TensorError:
-            return []
-        if array is None or (control.name in inputs and not small) or array.dtype != np.int32:
-            return []
-        high = self.max_steps if control is contract.STEPS else self.max_side
-        values = array.reshape(-1).tolist()
-        return values if all(control.minimum <= value <= high for value in values) else []
+                raise _refusal(contract.STEPS.name, contract.work_rule(self.max_work), [work])
 
 
-def _elements(proto: tensor_pb2.TensorProto) -> int:
-    (size,) = [dim.size for dim in proto.tensor_shape.dim] if len(proto.tensor_shape.dim) == 1 else [0]
-    return size
+def _shapes(inputs: Inputs, fields: Iterable[contract.Field]) -> Iterator[tuple[contract.Field, list[int]]]:
+    """Shapes of inputs that were sent, where they have the field's rank; others the signature refuses."""
+    for field in fields:
+        dims = inputs[field.name].tensor_shape.dim if field.name in inputs else ()
+        if len(dims) == len(field.shape) and min(dim.size for dim in dims) >= 0:
+            yield field, [dim.size for dim in dims]
 
 
-def _refusal(name: str, rule: str, *came: Sequence[float]) -> RequestError:
+def _refusal(name: str, rule: str, *came: Sequence[float | np.float32]) -> RequestError:
     """As the graph refuses, with the vectors that came."""
-    vectors = (f"[{' '.join(str(number) for number in vector)}]" for vector in came)
+    vectors = (f"[{' '.join(map(_text, vector[:_SHOWN]))}{'...' * (len(vector) > _SHOWN)}]" for vector in came)
     return RequestError(f"assertion failed: [{name} {rule}] {' '.join(vectors)}")
+
+
+def _text(number: float | np.float32) -> str:
+    """A number as TensorFlow writes it: with the fewest digits that no other number of its type has.
+
+    >>> _text(5000), _text(np.float32(0.1)), _text(np.float32(1.1e12)), _text(123.0), _text(float("nan"))
+    ('5000', '0.1', '1.1e+12', '123', 'nan')
+    """
+    if isinstance(number, int):
+        return str(number)
+    few, enough = (6, 9) if type(number) is np.float32 else (15, 17)
+    text = f"{number:.{few}g}"
+    return text if type(number)(text) == number or math.isnan(number) else f"{number:.{enough}g}"

@@ -106,7 +106,7 @@ class Listener:
                 number = self.server.add_secure_port(address, self._credentials)
         except RuntimeError as error:
             tls = "" if self._credentials is None else ", or its certificate and its key do not belong together"
-            raise StartError(_port_text(self._host, port, f"it is in use{tls}")) from error
+            raise StartError(port_text(self._host, port, f"it is in use{tls}")) from error
         self.server.start()
         return number
 
@@ -147,11 +147,11 @@ def most_connections() -> int:
     return min(MAX_CONNECTIONS, files - SPARE_FILES)
 
 
-def check_port(host: str, port: int) -> None:
-    """Looks whether a port could be opened.
+def check_port(host: str, port: int, *, metrics: bool = False) -> None:
+    """Checks that a port can be opened.
 
     Raises:
-        StartError: it could not.
+        StartError: it cannot.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -161,8 +161,12 @@ def check_port(host: str, port: int) -> None:
             probe.bind(address)
             probe.listen()
     except OSError as error:
-        raise StartError(_port_text(host, port, error.strerror or str(error))) from error
+        raise StartError(port_text(host, port, error.strerror or str(error), metrics=metrics)) from error
 
 
-def _port_text(host: str, port: int, why: str) -> str:
-    return f"cannot listen on {address_of(host, port)}: {why}. Choose another with --host and --port."
+def port_text(host: str, port: int, why: str, *, metrics: bool = False) -> str:
+    """What to say of a port that cannot be opened: that of gRPC, or that of the metrics."""
+    what, options = (
+        (" for the metrics", "--rest-api-host and --rest-api-port") if metrics else ("", "--host and --port")
+    )
+    return f"cannot listen on {address_of(host, port)}{what}: {why}. Choose another with {options}."

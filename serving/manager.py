@@ -24,6 +24,7 @@ from pathlib import Path
 from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 
 from styleserve.memory import give_back_freed_memory
+from styleserve.version_directories import other_names
 
 from .call import OpenCalls
 from .errors import LoadError, NotFoundError, PreconditionError, RequestError, ServingError
@@ -306,6 +307,8 @@ class ModelManager:
             self._freed.set()
             return False
         logger.info("%s is loaded; %d warm-up requests replayed", version, requests)
+        if others := other_names(version.path):
+            logger.warning("%s is loaded from %s; ignored are %s", version, version.path, ", ".join(others))
         with self._lock:
             version.servable, version.error, version.failures = servable, None, 0
         return True

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from .config_files import MonitoringConfig, read_config
 from .errors import StartError
-from .listener import address_of
+from .listener import port_text
 
 logger = logging.getLogger(__name__)
 
@@ -73,10 +73,7 @@ class MetricsEndpoint:
             family = socket.getaddrinfo(self._host, port, type=socket.SOCK_STREAM)[0][0]
             self._server = _Server((self._host, port), family, self._path, self._page, self._timeout_s)
         except OSError as error:
-            raise StartError(
-                f"cannot listen on {address_of(self._host, port)} for the metrics: {error.strerror or error}. "
-                "Choose another with --rest-api-host and --rest-api-port."
-            ) from error
+            raise StartError(port_text(self._host, port, error.strerror or str(error), metrics=True)) from error
         threading.Thread(target=self._server.serve_forever, args=(0.1,), name="metrics", daemon=True).start()
         return self._server.server_address[1]
 

@@ -11,6 +11,16 @@ _MOST_MARKERS: Final = 4096
 """Of a JPEG file, up to its frame: a picture has some dozens, and a file could have one in every byte."""
 
 
+def has_a_known_start(data: bytes) -> bool:
+    """Whether a file begins as one of the formats that models decode."""
+    chunk = data[12:16]
+    return (
+        data.startswith((b"\xff\xd8\xff", b"GIF8", b"BM"))
+        or (data.startswith(b"\x89PNG\r\n\x1a\n") and chunk == b"IHDR")
+        or (data.startswith(b"RIFF") and data[8:12] == b"WEBP" and chunk in (b"VP8 ", b"VP8L", b"VP8X"))
+    )
+
+
 def picture_size(data: bytes) -> tuple[int, int] | None:
     """Height and width that a JPEG, PNG, BMP or WebP file claims; None where it is no such file, or cut short.
 

@@ -52,9 +52,11 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             call = self._open(context)
             spec = _spec(request)
             record.asks_for(spec.name, spec.signature_name or SERVING_DEFAULT)
-            # What is not there is told at once, and holds no version while it waits: the newest may change meanwhile.
+            # Refusals come before the queue. A call that waits holds no version: the newest may change meanwhile, and
+            # the request is checked again.
             with self._manager.use(spec) as servable:
-                record.known_model = spec.name
+                record.known_model, record.version = spec.name, servable.version
+                servable.check(request)
                 short = servable.effort(request) <= SHORT_PIXEL_STEPS
             came = time.monotonic()
             try:

@@ -21,7 +21,7 @@ from styleserve.contract import LIMIT_FIELDS, LIMITS, SERVING_DEFAULT
 
 from .call import Call
 from .effort import pixel_steps, steps_done
-from .errors import CancelledError, DeadlineError, GraphError, LoadError, PreconditionError
+from .errors import CancelledError, DeadlineError, GraphError, LoadError, OutOfRangeError, PreconditionError
 from .limits import ModelLimits
 from .output_sets import OutputSets
 from .signature import Array, Signature
@@ -110,11 +110,12 @@ class Servable:
                 )
                 self._definitions = meta_graph.signature_def
                 self.signatures = {name: Signature(name, item) for name, item in self._definitions.items()}
-                callable_ones = [signature for signature in self.signatures.values() if signature.callable]
                 outputs = {
-                    signature.name: [output.tensor_name for output in signature.outputs.values()]
-                    for signature in callable_ones
+                    name: [output.tensor_name for output in signature.outputs.values()]
+                    for name, signature in self.signatures.items()
                 }
+                self._no_output = {name: fault for name in outputs if (fault := _no_output(graph, outputs[name]))}
+                outputs = {name: names for name, names in outputs.items() if name not in self._no_output}
                 self._output_sets = OutputSets(outputs)
                 self._switch = StopSwitch(itertools.chain(*outputs.values()), settings.max_calls)
             graph.finalize()
@@ -142,7 +143,7 @@ class Servable:
         """How much a request asks for, in pixels times steps; an estimate.
 
         Raises:
-            ServingError: there is no such signature to be called.
+            PreconditionError: there is no such signature.
         """
         return pixel_steps(request.inputs, self._signature(request).defaults)
 
@@ -164,15 +165,30 @@ class Servable:
         work = self.prepare(request)
         return self.answer(request, work, self.run(work, call, slot))
 
+    def check(self, request: predict_pb2.PredictRequest) -> None:
+        """Checks names, types, shapes, lengths, limits and ranges of a request; runs nothing and decodes no picture.
+
+        It takes microseconds, and neither memory nor a slot, so a request is checked when it comes, too.
+
+        Raises:
+            ServingError: the request is refused, with the text of the model's own refusal where it has one.
+        """
+        signature = self._signature(request)
+        signature.check(request.inputs, request.output_filter)
+        if signature.name in self._no_output:
+            raise OutOfRangeError(self._no_output[signature.name])
+        if self.limits is not None:
+            self.limits.check(request.inputs, signature.defaults)
+        signature.check_lengths(request.inputs)
+
     def prepare(self, request: predict_pb2.PredictRequest) -> Work:
-        """What a request asks for.
+        """What a request asks for, once it was checked.
 
         Raises:
             ServingError: the request is refused.
         """
+        self.check(request)
         signature = self._signature(request)
-        if self.limits is not None:
-            self.limits.check(request.inputs, signature.defaults)
         return Work(signature, signature.feeds(request.inputs), signature.fetches(request.output_filter))
 
     def run(self, work: Work, call: Call, slot: int) -> list[Array]:
@@ -207,7 +223,6 @@ class Servable:
         signature = self.signatures.get(name)
         if signature is None:
             raise PreconditionError(f'Serving signature key "{name}" not found.')
-        signature.check_method()
         return signature
 
     def _read_limits(self) -> ModelLimits | None:
@@ -257,6 +272,17 @@ class Servable:
     def close(self) -> None:
         """Frees the session. Nobody may be inside."""
         self._session.close()
+
+
+def _no_output(graph: tf.Graph, tensor_names: Iterable[str]) -> str | None:
+    """TensorFlow's text about the first of these that an op does not put out; a SavedModel's initialiser has none."""
+    for tensor_name in tensor_names:
+        node, _, index = tensor_name.partition(":")
+        op = graph.get_operation_by_name(node)
+        if int(index or 0) >= len(op.outputs):
+            outputs = f"(type: '{op.type}', num of outputs: {len(op.outputs)})"
+            return f"Node '{node}' {outputs} does not have output {index or 0}"
+    return None
 
 
 def _graph_error(error: tf.errors.OpError) -> GraphError:

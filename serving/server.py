@@ -34,7 +34,7 @@ from .prediction_service import PredictionService
 from .security import Tokens, is_loopback, server_credentials
 from .servable import SessionSettings
 from .turns import Turns, most_long
-from .versions import ModelConfig, versions_on_disk
+from .versions import ModelConfig, check_base_path
 
 logger = logging.getLogger(__name__)
 
@@ -272,14 +272,7 @@ class EmbeddedServer:
 
     def _load(self) -> None:
         base_path = self._config.base_path
-        try:
-            fault = "" if versions_on_disk(base_path) else "has no version in it"
-        except (FileNotFoundError, NotADirectoryError):
-            fault = "is not a directory"
-        except OSError as error:
-            raise StartError(f"cannot read {base_path}: {error.strerror or error}. May this user?") from error
-        if fault:
-            raise StartError(f"{base_path} {fault}. Export a model first: styleserve export --output {base_path}")
+        check_base_path(base_path)
         try:
             self._manager.reload({self._config.name: self._config})
         except ServingError as error:

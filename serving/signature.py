@@ -14,10 +14,8 @@ import numpy as np
 from tensorflow.core.framework import tensor_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from .errors import LoadError, RequestError, ServingError
-from .tensors import TensorError, dtype_name, to_array
-
-METHOD_NAMES = ("tensorflow/serving/predict", "tensorflow/serving/classify", "tensorflow/serving/regress")
+from .errors import LoadError, RequestError
+from .tensors import MAX_UNSENT_BYTES, TensorError, dtype_name, shape_of, to_array, unsent_bytes
 
 _MOST_INPUTS = 1024
 """Of a request. No model has so many, and a message may have tens of millions."""
@@ -70,39 +68,49 @@ class Signature:
         except TensorError as error:
             raise LoadError(f"a default of signature {name} is not a tensor: {error}") from error
 
-    @property
-    def callable(self) -> bool:
-        """Whether Predict may run it; a SavedModel also lists its initialiser as a signature."""
-        return self.method_name in METHOD_NAMES
-
-    def check_method(self) -> None:
-        """Refuses a signature that is not there to be called.
+    def check(self, inputs: Mapping[str, tensor_pb2.TensorProto], output_filter: Iterable[str]) -> None:
+        """Checks names, types and shapes of a request, before any value is read.
 
         Raises:
-            ServingError: as TensorFlow Serving, with INTERNAL.
-        """
-        if not self.callable:
-            names = ", ".join(METHOD_NAMES)
-            raise ServingError(
-                f"Expected prediction signature method_name to be one of {{{names}}}. Was: {self.method_name}"
-            )
-
-    def feeds(self, inputs: Mapping[str, tensor_pb2.TensorProto]) -> dict[str, Array]:
-        """Tensor name to array, the defaults filled in.
-
-        Raises:
-            RequestError: an input is missing, unknown, corrupt, or of the wrong type or shape.
+            RequestError: an input is missing, unknown, or of the wrong type or shape, or an output is unknown.
         """
         if len(inputs) > _MOST_INPUTS:  # whose names would be sorted, and then cut from the text
             raise RequestError(f"input size does not match signature: {len(inputs)}!={len(self.inputs)}")
         self._check_names(set(inputs))
-        feeds: dict[str, Array] = {}
-        for position, (alias, endpoint) in enumerate(self.inputs.items()):
+        self.fetches(output_filter)
+        feeds = sorted(endpoint.tensor_name for endpoint in self.inputs.values())
+        for alias, endpoint in self.inputs.items():
             if alias in inputs:
-                feeds[endpoint.tensor_name] = _parse(alias, position, endpoint, inputs[alias])
-            else:
-                feeds[endpoint.tensor_name] = self.defaults[alias]
-        return feeds
+                _check_shape(alias, feeds.index(endpoint.tensor_name), endpoint, inputs[alias])
+
+    def check_lengths(self, inputs: Mapping[str, tensor_pb2.TensorProto]) -> None:
+        """Checks that data of the inputs fits their shapes, and that what was not sent is not too much.
+
+        Raises:
+            RequestError: it does not fit, or more than `MAX_UNSENT_BYTES` were not sent.
+        """
+        unsent = 0
+        for alias in self.inputs.keys() & inputs.keys():
+            try:
+                unsent += unsent_bytes(inputs[alias])
+            except TensorError as error:
+                raise RequestError(f"tensor parsing error: {alias}") from error
+            if unsent > MAX_UNSENT_BYTES:
+                raise RequestError(
+                    f"tensor parsing error: {alias}; the shapes need {unsent} bytes beyond what was sent, and allowed "
+                    f"are {MAX_UNSENT_BYTES}"
+                )
+
+    def feeds(self, inputs: Mapping[str, tensor_pb2.TensorProto]) -> dict[str, Array]:
+        """Tensor name to array of a request that was checked, the defaults filled in.
+
+        Raises:
+            RequestError: an input is corrupt.
+        """
+        return {
+            endpoint.tensor_name: _parsed(alias, inputs[alias]) if alias in inputs else self.defaults[alias]
+            for alias, endpoint in self.inputs.items()
+        }
 
     def fetches(self, output_filter: Iterable[str]) -> dict[str, str]:
         """Output alias to tensor name: those asked for, or all.
@@ -122,34 +130,49 @@ class Signature:
         return {alias: self.outputs[alias].tensor_name for alias in wanted or self.outputs}
 
     def _check_names(self, sent: set[str]) -> None:
-        extra = sent - set(self.inputs)
-        missing = set(self.inputs) - sent - set(self.defaults)
-        if missing or (extra and not self.defaults):
+        """As `GetInputValues` of TensorFlow: a signature with defaults has texts of its own."""
+        known = set(self.inputs)
+        if len(sent) > len(known) or (len(sent) < len(known) and not self.defaults):
             raise RequestError(
-                f"input size does not match signature: {len(sent)}!={len(self.inputs)} "
-                f"len({_braces(sent)}) != len({_braces(self.inputs)}). "
-                f"Sent extra: {_braces(extra)}. Missing but required: {_braces(missing)}."
+                f"input size does not match signature: {len(sent)}!={len(known)} "
+                f"len({_braces(sent)}) != len({_braces(known)}). "
+                f"Sent extra: {_braces(sent - known)}. Missing but required: {_braces(known - sent)}."
             )
-        if extra:
-            used = ",".join(sorted(sent - extra))
+        if missing := sorted(known - sent - set(self.defaults)):
             raise RequestError(
-                f"Inputs contains invalid name. Used request inputs: {used}, request input: {','.join(sorted(sent))}"
+                f"Signature input alias: {missing[0]}(feed name: {self.inputs[missing[0]].tensor_name}) not found in "
+                f"request and no default value provided. Inputs expected to be in the request {_braces(sent)}, or "
+                f"default input alias set: {','.join(sorted(self.defaults))}"
+            )
+        if sent - known:
+            raise RequestError(
+                f"Inputs contains invalid name. Used request inputs: {','.join(sorted(sent & known))}, "
+                f"request input: {','.join(sorted(sent))}"
             )
 
 
-def _parse(alias: str, position: int, endpoint: Endpoint, proto: tensor_pb2.TensorProto) -> Array:
+def _check_shape(alias: str, position: int, endpoint: Endpoint, proto: tensor_pb2.TensorProto) -> None:
     provided = dtype_name(proto.dtype)
     if provided and proto.dtype != endpoint.dtype:
         raise RequestError(f"Expects arg[{position}] to be {dtype_name(endpoint.dtype)} but {provided} is provided")
     try:
-        array = to_array(proto)
+        shape = shape_of(proto)
     except TensorError as error:
         raise RequestError(f"tensor parsing error: {alias}") from error
-    if not endpoint.accepts(array.shape):
+    if not provided:
+        raise RequestError(f"tensor parsing error: {alias}")
+    if not endpoint.accepts(shape):
+        argument = f"_arg_{endpoint.tensor_name.replace(':', '_')}_{position}"
         expected = ",".join("?" if size is None else str(size) for size in endpoint.shape or ())
-        came = ",".join(str(size) for size in array.shape)
-        raise RequestError(f"Shape of tensor {alias} [{came}] is not compatible with expected shape [{expected}].")
-    return array
+        came = ",".join(str(size) for size in shape)
+        raise RequestError(f"Shape of tensor {argument} [{came}] is not compatible with expected shape [{expected}].")
+
+
+def _parsed(alias: str, proto: tensor_pb2.TensorProto) -> Array:
+    try:
+        return to_array(proto)
+    except TensorError as error:
+        raise RequestError(f"tensor parsing error: {alias}") from error
 
 
 def _braces(names: Iterable[str]) -> str:

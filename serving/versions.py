@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from tensorflow_serving.config import file_system_storage_path_source_pb2, model_server_config_pb2
 
-from .errors import RequestError
+from styleserve.version_directories import misplaced, versions_on_disk
+
+from .errors import RequestError, StartError
 
 _PLATFORM = "tensorflow"
 
@@ -115,19 +116,24 @@ def configs_from_proto(proto: model_server_config_pb2.ModelConfigList) -> dict[s
     return configs
 
 
-def versions_on_disk(base_path: Path) -> dict[int, Path]:
-    """Sub-directories whose names are numbers; anything else, such as a staging directory, is not looked at.
+def check_base_path(base_path: Path) -> None:
+    """Checks that there is a version to serve.
 
     Raises:
-        OSError: it cannot be read now, or is no directory. That is not the same as an empty one: whoever takes it so
-            unloads everything when a disk is away for a second.
+        StartError: there is none, or the directory cannot be read.
     """
-    with os.scandir(base_path) as entries:
-        # A name has to be the number's own spelling: "007" and "7" would be the same version.
-        return {
-            int(entry.name): base_path / entry.name for entry in entries if _is_version(entry.name) and entry.is_dir()
-        }
-
-
-def _is_version(name: str) -> bool:
-    return name.isascii() and name.isdigit() and str(int(name)) == name and int(name) < 2**63
+    try:
+        fault = "" if versions_on_disk(base_path) else "has no version in it"
+    except (FileNotFoundError, NotADirectoryError):
+        fault = "is not a directory"
+    except OSError as error:
+        raise StartError(
+            f"cannot read {base_path}: {error.strerror or error}. Check that this user may read the directory."
+        ) from error
+    if not fault:
+        return
+    near = misplaced(base_path)
+    if near is None:
+        raise StartError(f"{base_path} {fault}. Export a model first: styleserve export --output {base_path}")
+    remedy = "" if near.base_path is None else f": --model-base-path {near.base_path}"
+    raise StartError(f"{base_path} {near.fault}{remedy}")

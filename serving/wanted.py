@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from styleserve.version_directories import misplaced
+
 from .errors import ModelsUnavailableError
 from .versions import ModelConfig
 
@@ -53,7 +55,7 @@ def wanted_anew(configs: Iterable[ModelConfig]) -> Wanted:
     for config in configs:
         versions, trouble = _look(config)
         if trouble or not versions:
-            missing[config.name] = trouble or f"{config.base_path} has no version that is asked for"
+            missing[config.name] = trouble or _why_none(config)
         found[config.name] = versions
     if missing:
         raise unavailable(missing)
@@ -64,6 +66,14 @@ def unavailable(reasons: Mapping[str, str]) -> ModelsUnavailableError:
     """The error that names models, as TensorFlow Serving does, and then of each why."""
     why = "; ".join(f"{name}: {reason}" for name, reason in sorted(reasons.items()))
     return ModelsUnavailableError(f"Some models did not become available: {{{', '.join(sorted(reasons))}}}. {why}")
+
+
+def _why_none(config: ModelConfig) -> str:
+    near = misplaced(config.base_path)
+    if near is None:
+        return f"{config.base_path} has no version that is asked for"
+    remedy = "" if near.base_path is None else f' as base_path: "{near.base_path}"'
+    return f"{config.base_path} {near.fault}{remedy}"
 
 
 def _look(config: ModelConfig) -> tuple[dict[int, Path], str]:

@@ -21,6 +21,7 @@ from .limits import batch_rule as batch_rule
 from .limits import bytes_rule as bytes_rule
 from .limits import partner_rule as partner_rule
 from .limits import pixels_rule as pixels_rule
+from .limits import range_rule as range_rule
 from .limits import sides_rule as sides_rule
 from .limits import work_rule as work_rule
 
@@ -55,6 +56,11 @@ STYLE_LAYERS: Final = ("block1_conv1", "block2_conv1", "block3_conv1", "block4_c
 
 ENCODED_FORMATS: Final = ("JPEG", "PNG", "GIF", "BMP", "WebP")
 """What `stylize_encoded` decodes: of an animated GIF the first frame; WebP only still, and without transparency."""
+
+FILE_RULE: Final = (
+    f"must be a file of one of the formats {', '.join(ENCODED_FORMATS)} with its size in its header; got height, width:"
+)
+"""For the size that a file claims. A file without one could need any amount of memory."""
 
 
 @dataclass(frozen=True)

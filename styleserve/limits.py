@@ -70,6 +70,11 @@ class Limits:
         }
 
 
+def range_rule(minimum: float, maximum: float) -> str:
+    """For the values of a control, both bounds inclusive."""
+    return f"must be from {minimum:g} to {maximum:g}; got"
+
+
 def batch_rule(max_batch: int) -> str:
     """For the number of examples."""
     return f"must have a batch size from 1 to {max_batch}; got"

@@ -62,6 +62,14 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     *((name, {"content_weight": np.ones(9, np.float32)}) for name in (*IMAGES, *FILES)),
     (contract.SERVING_DEFAULT, {"steps": np.ones(9, np.int32)}),
     (contract.STYLIZE_ENCODED, {"max_side": np.full(9, 32, np.int32)}),
+    *((name, {"steps": np.array([99999], np.int32)}) for name in (*IMAGES, *FILES)),
+    *((name, {"max_side": np.array([2000], np.int32)}) for name in FILES),
+    (contract.SERVING_DEFAULT, {"style_weight": np.array([-0.1], np.float32)}),
+    (contract.STYLIZE_LBFGS, {"content_weight": np.array([np.nan], np.float32)}),
+    (contract.STYLIZE_RESUMABLE, {"learning_rate": np.array([1.5], np.float32)}),
+    (contract.STYLIZE_ENCODED, {"content_bytes": [b"no picture"]}),
+    (contract.STYLIZE_LBFGS_RESUMABLE, {"style_bytes": [b"II*\0 is a TIFF file"]}),
+    (contract.SERVING_DEFAULT, {"content_image": np.zeros((2, 8, 8, 3), np.float32), "steps": np.ones(3, np.int32)}),
     (contract.LIMITS, {"example": np.zeros(9, np.int32)}),
 ]
 
@@ -98,6 +106,31 @@ def test_the_graph_and_what_stands_before_it_say_the_same(
     with pytest.raises(GraphError) as graph:
         servable.predict(request, Call(60.0), 0)
     assert graph.value.message == before.value.message
+
+
+def test_what_cannot_be_is_refused_while_there_is_no_place_to_wait(single: Target) -> None:
+    running = single.start()
+    image = np.zeros((1, 8, 8, 3), np.float32)
+    refusals = {
+        "steps must be from 0 to 5000; got": single.images(steps=99999),
+        "max_side must be from 16 to 64; got": single.files(
+            contract.STYLIZE_ENCODED, png(8, 8), max_side=np.array([2000], np.int32)
+        ),
+        "content_image must have sides from 2 to 64": single.images(content_image=np.zeros((1, 65, 8, 3), np.float32)),
+        "Expects arg": single.images(style_weight=np.array([1.0])),
+        "is not compatible with expected shape": single.images(content_image=image[0]),
+        "not found in request": single.request(
+            contract.SERVING_DEFAULT, content_image=np.zeros((1, 8, 8, 3), np.float32)
+        ),
+        "Inputs contains invalid name": single.images(foo=np.ones(1, np.float32)),
+    }
+    for text, request in refusals.items():
+        with pytest.raises(grpc.RpcError) as caught:
+            single.predict(request)
+        assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+        assert text in (caught.value.details() or "")
+    assert not running.done()
+    running.cancel()
 
 
 @pytest.mark.parametrize("name", ["content_weight", "content_image", "steps"])

@@ -101,6 +101,12 @@ def test_a_staging_directory_is_not_a_version(
     assert 9 not in fresh.states()
 
 
+def test_zeros_in_front_of_a_version(fresh: Target, wait_until: WaitUntil) -> None:
+    shutil.copytree(fresh.base_path / "1", fresh.base_path / ".staging").rename(fresh.base_path / "0003")
+    wait_until(lambda: fresh.available() == {3})
+    assert fresh.predict(fresh.images(steps=0)).model_spec.version.value == 3
+
+
 def test_labels_and_numbers(fresh: Target, wait_until: WaitUntil) -> None:
     fresh.reload(model_version_policy=_policy(all=True))
     wait_until(lambda: fresh.available() == {1, 2})

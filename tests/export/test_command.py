@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from styleserve.__main__ import app
-from styleserve.contract import Limits
+from styleserve.contract import SIGNATURES, Limits
+from styleserve.export.command import _Lines
 
 SMALL = (
     *("--weights", "random", "--precision", "float32"),
@@ -43,13 +44,30 @@ def test_ctrl_c_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: s
     monkeypatch.setattr(f"styleserve.export.{when}", stopped)
     ran = CliRunner().invoke(app, ["export", "--output", str(tmp_path)])
     assert (ran.exit_code, ran.stdout) == (130, "")
-    assert ran.stderr == "stopped with Ctrl-C: nothing was published\n"
+    assert ran.stderr == "loading TensorFlow\nstopped with Ctrl-C: nothing was published\n"
+
+
+def test_on_a_terminal_a_step_takes_the_place_of_the_one_before(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    lines = _Lines()
+    lines.step(1, 2, "reload")
+    lines.step(2, 2, "limits")
+    lines.say("error: none")
+    lines.close()
+    shown = [f"\r{'checking 1 of 2: reload':<60}", f"\r{'checking 2 of 2: limits':<60}", "\n", "error: none\n"]
+    assert capsys.readouterr().err == "".join(shown)
 
 
 def test_defaults_are_within_the_limits(tmp_path: Path) -> None:
     options = ("--max-pixels", "400", "--max-work", "0.002")
     ran = CliRunner().invoke(app, ["export", "--output", str(tmp_path), *SMALL, *options])
     assert ran.exit_code == 0, ran.output
+    lines = ran.stderr.splitlines()
+    assert lines[lines.index("saving") + 1 :] == [
+        f"checking {number} of 10: {name}" for number, name in enumerate(["reload", *SIGNATURES, "warm-up requests"], 1)
+    ]
     (version,) = tmp_path.iterdir()
     defaults = json.loads((version / "assets.extra" / "model_card.json").read_text())["defaults"]
     assert (defaults["max_side"], defaults["steps"]) == (20, 5)

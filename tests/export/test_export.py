@@ -126,6 +126,26 @@ def test_numbers_are_higher_than_all_before(tmp_path: Path, monkeypatch: pytest.
     assert (tmp_path / "103" / "file").read_text() == "b"
 
 
+def test_numbers_with_zeros_in_front_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporter.time, "time", lambda: 100.5)
+    (tmp_path / "0000200").mkdir()
+    (tmp_path / "-900").mkdir()
+    assert publish(tmp_path, "a").name == "201"
+
+
+def test_no_number_is_left(tmp_path: Path) -> None:
+    (tmp_path / str(2**63 - 1)).mkdir()
+    with pytest.raises(ExportError, match=r"its version 9223372036854775807 is the largest number"):
+        publish(tmp_path, "a")
+
+
+@pytest.mark.parametrize("inside", ["", "variables/deeper"])
+def test_into_a_version(tiny_model_base: Path, inside: str) -> None:
+    output = version_of(tiny_model_base) / inside
+    with pytest.raises(ExportError, match=rf"it holds saved_model\.pb\. .*: --output {tiny_model_base}$"):
+        export_model(tiny(output))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -18,6 +18,7 @@ from tensorflow_serving.apis import (
 )
 
 from styleserve import contract
+from styleserve.serving.tensors import _varint
 
 from .files import SERVED, good_file, hostile_files
 
@@ -36,8 +37,8 @@ REFUSALS = {
 }
 """What each method may answer, beside OK, to a client that may come in."""
 
-NOT_CALLABLE = "Expected prediction signature method_name to be one of"
-"""The one refusal of a request that TensorFlow Serving calls INTERNAL: of a signature that is none to be called."""
+NO_OUTPUT = "does not have output 0"
+"""The one refusal that TensorFlow Serving calls OUT_OF_RANGE: of a SavedModel's initialiser as a signature."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Case:
             return None if code is _CODE.UNAUTHENTICATED else f"a stranger got {code}: {text}"
         if code is _CODE.OK or code in REFUSALS[self.method]:
             return None if code is _CODE.OK or text else f"{code} without a text"
-        if code is _CODE.INTERNAL and text.startswith(NOT_CALLABLE):
+        if code is _CODE.OUT_OF_RANGE and text.endswith(NO_OUTPUT):
             return None
         return f"{code}: {text}"
 
@@ -133,6 +134,13 @@ def _tensors(draw: st.DrawFn) -> tensor_pb2.TensorProto:
 
 def _strings(values: list[bytes]) -> tensor_pb2.TensorProto:
     proto = tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, string_val=values)
+    proto.tensor_shape.dim.add(size=len(values))
+    return proto
+
+
+def _strings_in_content(values: list[bytes]) -> tensor_pb2.TensorProto:
+    content = b"".join([*(_varint(len(value)) for value in values), *values])
+    proto = tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, tensor_content=content)
     proto.tensor_shape.dim.add(size=len(values))
     return proto
 
@@ -196,7 +204,8 @@ def _states(aim: Aim) -> st.SearchStrategy[tensor_pb2.TensorProto]:
 
 def _inputs(aim: Aim) -> dict[str, st.SearchStrategy[tensor_pb2.TensorProto]]:
     """Of each input what is nearly right; `_tensors` are mostly refused at the door."""
-    files = st.lists(hostile_files(SERVED), min_size=1, max_size=2).map(_strings)
+    contents = st.lists(hostile_files(SERVED), min_size=1, max_size=2)
+    files = st.one_of(contents.map(_strings), contents.map(_strings_in_content))
     near: dict[str, st.SearchStrategy[tensor_pb2.TensorProto]] = {}
     for name in _INPUTS:
         if name.endswith("_image") or name == contract.IMAGE.name:

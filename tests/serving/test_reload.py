@@ -80,6 +80,33 @@ def test_a_mistyped_configuration_changes_nothing(
         manager.poll()
 
 
+def test_two_names_of_one_number(
+    manager: ModelManager, good: ModelConfig, add_stand_in: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_stand_in(good.base_path, 2).rename(good.base_path / "0002")
+    manager.poll()
+    assert manager._paths_serving(NAME) == {2: good.base_path / "0002"}
+    add_stand_in(good.base_path, 2)
+    manager.poll()
+    assert manager._paths_serving(NAME) == {2: good.base_path / "2"}
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert warnings == [f"model {NAME}, version 2 is loaded from {good.base_path / '2'}; ignored are 0002"]
+
+
+def test_zeros_in_front_with_a_policy_and_labels(manager: ModelManager, good: ModelConfig, add_stand_in: Make) -> None:
+    add_stand_in(good.base_path, 7).rename(good.base_path / "007")
+    policy = VersionPolicy("specific", specific=(1, 7))
+    manager.reload({NAME: replace(good, policy=policy, labels=(("canary", 7),))})
+    assert manager.serving() == {NAME: [1, 7]}
+
+
+def test_a_base_path_that_is_a_version(manager: ModelManager, good: ModelConfig) -> None:
+    version = good.base_path / "1"
+    with pytest.raises(ModelsUnavailableError, match=rf'holds saved_model\.pb.* as base_path: "{good.base_path}"'):
+        manager.reload({NAME: replace(good, base_path=version)})
+    assert manager.serving() == {NAME: [1]}
+
+
 def test_one_mistyped_model_keeps_the_others_as_they_are(manager: ModelManager, good: ModelConfig) -> None:
     other = replace(good, name="other")
     with pytest.raises(ModelsUnavailableError, match=r"{third}\. third: cannot read /nosuch"):

@@ -27,6 +27,7 @@ from typer.testing import CliRunner
 
 from benchmarks.server import served
 from styleserve.contract import DEFAULT_MODEL_NAME
+from styleserve.export.command import export
 from styleserve.serving import EmbeddedServer, ServerSettings, StartError, manager
 from styleserve.serving.command import EXIT_START_FAILED, register, serve
 from styleserve.serving.lifecycle import LoadRetries
@@ -146,6 +147,21 @@ def test_nothing_to_serve(tmp_path: Path, exists: bool) -> None:
     base_path = tmp_path if exists else tmp_path / "nosuch"
     with pytest.raises(StartError, match=r"(has no version in it|is not a directory)\. Export a model first"):
         EmbeddedServer(base_path, settings=SETTINGS).start()
+
+
+def test_a_version_with_zeros_in_front(tmp_path: Path, add_stand_in: Make) -> None:
+    add_stand_in(tmp_path, 123).rename(tmp_path / "00000123")
+    with EmbeddedServer(tmp_path, settings=SETTINGS) as server:
+        assert server.serving() == {DEFAULT_MODEL_NAME: [123]}
+
+
+@pytest.mark.parametrize("below", [True, False])
+def test_a_base_path_that_is_one_level_off(stand_in_base: Path, tmp_path: Path, below: bool) -> None:
+    (tmp_path / "model").symlink_to(stand_in_base)
+    base_path, right = (stand_in_base / "1", stand_in_base) if below else (tmp_path, tmp_path / "model")
+    with pytest.raises(StartError, match=rf": --model-base-path {right}$") as caught:
+        EmbeddedServer(base_path, settings=SETTINGS).start()
+    assert "Export" not in str(caught.value)
 
 
 def test_only_a_broken_version(tmp_path: Path) -> None:
@@ -280,13 +296,58 @@ def test_ctrl_c_before_it_serves(stand_in_base: Path, monkeypatch: pytest.Monkey
     assert "Stopped with Ctrl-C, before it served." in ran.stderr
 
 
-def test_ctrl_c_while_it_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+BEFORE_TENSORFLOW = """
+import sys, typer
+from styleserve.serving.command import register
+app = typer.Typer()
+app.callback()(lambda: None)
+register(app)
+try:
+    app()
+finally:
+    sys.exit("tensorflow is imported") if "tensorflow" in sys.modules else None
+"""
+
+
+@pytest.mark.parametrize("option", ["--port", "--rest-api-port"])
+def test_a_taken_port_is_told_before_tensorflow_is_imported(stand_in_base: Path, option: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        ports = {"--port": "0", option: address.rpartition(":")[2]}
+        options = [f"--model-base-path={stand_in_base}", *(f"{name}={port}" for name, port in ports.items())]
+        command = [sys.executable, "-c", BEFORE_TENSORFLOW, "serve", *options]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (ran.returncode, ran.stdout) == (EXIT_START_FAILED, "")
+    loading, refusal = ran.stderr.splitlines()
+    assert loading.endswith(f"loading model {DEFAULT_MODEL_NAME} from {stand_in_base}")
+    assert refusal.startswith(f"cannot listen on {address}")
+    assert refusal.endswith(f"{option.removesuffix('port')}port.")
+
+
+def test_the_commands_take_the_same_base_path_where_none_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    default = Path("models") / DEFAULT_MODEL_NAME
+    parameters = [
+        inspect.signature(serve).parameters["model_base_path"],
+        inspect.signature(export).parameters["output"],
+    ]
+    assert [parameter.default for parameter in parameters] == [default, default]
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(_app(), ["serve", "--port", "0"])
+    assert f"{tmp_path / default} is not a directory" in result.output
+
+
+def test_ctrl_c_while_it_imports(stand_in_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stopped(_: str) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("styleserve.serving.__getattr__", stopped)
-    ran = CliRunner().invoke(_app(), ["serve", "--model-base-path", str(tmp_path)])
-    assert (ran.exit_code, ran.stderr) == (130, "Stopped with Ctrl-C, before it served.\n")
+    ran = CliRunner().invoke(_app(), ["serve", "--model-base-path", str(stand_in_base), "--port", "0"])
+    assert (ran.exit_code, ran.stdout) == (130, "")
+    assert ran.stderr.endswith("Stopped with Ctrl-C, before it served.\n")
 
 
 def test_front_door_and_command_leave_tensorflow_alone() -> None:

@@ -310,6 +310,13 @@ def files(*contents: bytes) -> tensor_pb2.TensorProto:
     return proto
 
 
+def one_in_content(file: bytes) -> tensor_pb2.TensorProto:
+    """A tensor of one string, whose length takes one byte as far as this matters here."""
+    proto = tensor_pb2.TensorProto(dtype=7, tensor_content=b"\1" + file)
+    proto.tensor_shape.dim.add(size=1)
+    return proto
+
+
 DEFAULTS: dict[str, Any] = {"steps": np.array([100], np.int32), "max_side": np.array([512], np.int32)}
 
 
@@ -322,6 +329,8 @@ DEFAULTS: dict[str, Any] = {"steps": np.array([100], np.int32), "max_side": np.a
         ({"content_bytes": files(b"x"), "style_bytes": files(b"x")}, 512**2 * 100),
         ({"content_bytes": files(b"x", b"y"), "max_side": ints(64), "steps": ints(3)}, 2 * 64**2 * 3),
         ({"state": files(bytes(54 * 1000)), "steps": ints(10)}, 1000 * 10),
+        ({"content_bytes": one_in_content(b"x"), "steps": ints(3)}, 512**2 * 3),
+        ({"state": one_in_content(bytes(54 * 1000 - 1)), "steps": ints(10)}, 1000 * 10),
         ({"content_image": image(1, 64, 32, 3), "steps": ints(0)}, 0),
         ({"content_image": image(1, -5, 32, 3)}, 0),
         ({"steps": ints(9)}, 0),

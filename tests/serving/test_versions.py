@@ -1,28 +1,10 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from tensorflow_serving.config import model_server_config_pb2
 
 from styleserve.serving.errors import RequestError
-from styleserve.serving.versions import VersionPolicy, configs_from_proto, versions_on_disk
-
-
-def test_only_numbers_are_versions(tmp_path: Path) -> None:
-    for name in ("1", "1700000000", "007", "-3", "1.5", "2-staging", ".3", "\u0663", str(2**63), "0"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "5").write_text("a file")
-    assert versions_on_disk(tmp_path) == {number: tmp_path / str(number) for number in (0, 1, 1700000000)}
-
-
-def test_a_directory_that_cannot_be_read_is_no_empty_one(tmp_path: Path) -> None:
-    assert versions_on_disk(tmp_path) == {}
-    with pytest.raises(FileNotFoundError):
-        versions_on_disk(tmp_path / "nosuch")
-    (tmp_path / "file").touch()
-    with pytest.raises(NotADirectoryError):
-        versions_on_disk(tmp_path / "file")
+from styleserve.serving.versions import VersionPolicy, configs_from_proto
 
 
 @pytest.mark.parametrize(
