@@ -19,6 +19,8 @@ _FORMATS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     ".jpg": ("JPEG", {"quality": 95, "subsampling": "4:4:4"}),
     ".jpeg": ("JPEG", {"quality": 95, "subsampling": "4:4:4"}),
     ".webp": ("WEBP", {"lossless": True}),
+    ".avif": ("AVIF", {"quality": 95, "subsampling": "4:4:4"}),
+    ".bmp": ("BMP", {}),
     ".tif": ("TIFF", {"compression": "tiff_deflate"}),
     ".tiff": ("TIFF", {"compression": "tiff_deflate"}),
 }
@@ -87,7 +89,8 @@ def save_image(image: Image.Image, path: str | os.PathLike[str], *, text: Mappin
     Args:
         image: RGB.
         path: ends in one of `EXTENSIONS`.
-        text: facts about the picture. PNG keeps each under its name; other formats, all in the image description.
+        text: facts about the picture. PNG keeps each under its name; other formats, all in the image description; BMP
+            has no place for them.
 
     Raises:
         OutputError: it cannot be written there.
@@ -102,7 +105,7 @@ def save_image(image: Image.Image, path: str | os.PathLike[str], *, text: Mappin
         for key, value in text.items():
             chunks.add_text(key, value)  # becomes an international chunk by itself where Latin-1 does not suffice
         extra["pnginfo"] = chunks
-    else:
+    elif file_format != "BMP":
         exif = Image.Exif()
         exif[_IMAGE_DESCRIPTION] = "; ".join(f"{key}: {value}" for key, value in text.items() if key != "Software")
         if "Software" in text:
