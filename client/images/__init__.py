@@ -7,14 +7,14 @@ Nothing here knows of servers.
 
 from __future__ import annotations
 
-from .errors import OverLimit
+from .errors import is_over_limit
 from .files import picture_extensions, read_file
 from .picture import MAX_PIXELS, Picture, picture_of_file, picture_of_image
 
 __all__ = [
     "MAX_PIXELS",
-    "OverLimit",
     "Picture",
+    "is_over_limit",
     "picture_extensions",
     "picture_of_file",
     "picture_of_image",

@@ -20,29 +20,42 @@ class Unreadable(Exception):  # noqa: N818 - becomes an ImageError, with the nam
 
     def __init__(self, reason: str, *, hint: str) -> None:
         super().__init__(reason)
-        self.reason = reason
-        self.hint = hint
+        self.reason: Final = reason
+        self.hint: Final = hint
+
+    def of(self, name: str) -> ImageError:
+        """The error for the caller.
+
+        Args:
+            name: of the picture.
+        """
+        return ImageError(f"{name} {self.reason}", hint=self.hint)
 
 
-class OverLimit(ImageError):  # noqa: N818 - named after the cause, as all errors of the client
+class OverLimit(Unreadable):
     """A picture has more pixels or bytes than the limit that it is read with; a model may accept more."""
 
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, hint="Give a smaller picture.")
 
-def check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
+
+def is_over_limit(error: ImageError) -> bool:
+    """Whether a higher limit of pixels would let the picture through."""
+    return isinstance(error.__cause__, OverLimit)
+
+
+def check_size(size: tuple[int, int], max_pixels: int) -> None:
     """Refuses a picture by the width and height in its header, before a pixel is decoded.
 
     Raises:
         OverLimit: it has more than `max_pixels`.
-        ImageError: it has no area to paint.
+        Unreadable: it has no area to paint.
     """
     width, height = size
     if width * height > max_pixels:
-        raise OverLimit(
-            f"{name} has {width} x {height} = {width * height:,} pixels; {max_pixels:,} are allowed",
-            hint="Give a smaller picture.",
-        )
+        raise OverLimit(f"has {width} x {height} = {width * height:,} pixels; {max_pixels:,} are allowed")
     if min(width, height) < MIN_SIDE_PX:
-        raise ImageError(
-            f"{name} is {width} x {height} pixels; at least {MIN_SIDE_PX} x {MIN_SIDE_PX} are needed",
+        raise Unreadable(
+            f"is {width} x {height} pixels; at least {MIN_SIDE_PX} x {MIN_SIDE_PX} are needed",
             hint="Give a larger picture.",
         )

@@ -39,8 +39,7 @@ def read_file(path: Path, *, max_pixels: int = MAX_PIXELS) -> bytes:
         max_pixels: most pixels of the picture in it, from which the most bytes follow.
 
     Raises:
-        OverLimit: it is too large for a picture of so many pixels.
-        ImageError: there is none, or it cannot be read.
+        ImageError: there is none, it cannot be read, or it is too large for a picture of so many pixels.
     """
     most = max_file_bytes(max_pixels)
     try:
@@ -55,5 +54,6 @@ def read_file(path: Path, *, max_pixels: int = MAX_PIXELS) -> bytes:
     except (OSError, ValueError) as error:
         raise ImageError(f"{path} cannot be read: {error}") from error
     if len(data) > most:
-        raise OverLimit(f"{path} has more than the {most:,} bytes allowed", hint="Give a smaller picture.")
+        error = OverLimit(f"has more than the {most:,} bytes allowed")
+        raise error.of(str(path)) from error
     return data

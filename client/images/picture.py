@@ -95,13 +95,12 @@ def picture_of_file(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> 
         max_pixels: most pixels that its header may declare.
 
     Raises:
-        OverLimit: it has more pixels than `max_pixels`.
         ImageError: it is no picture that can be used.
     """
     if not data:
         raise ImageError(f"{name} is empty", hint="Give a picture.")
     with _image_errors(name):
-        return _prepared(_read(data, lambda size: check_size(size, name, max_pixels)), name)
+        return _prepared(_read(data, lambda size: check_size(size, max_pixels)), name)
 
 
 def picture_of_image(image: Image.Image, name: str, *, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -113,11 +112,10 @@ def picture_of_image(image: Image.Image, name: str, *, max_pixels: int = MAX_PIX
         max_pixels: most pixels that it may have.
 
     Raises:
-        OverLimit: it has more pixels than `max_pixels`.
         ImageError: it cannot be used.
     """
     with _image_errors(name):
-        check_size(image.size, name, max_pixels)
+        check_size(image.size, max_pixels)
         return _prepared(pillow_reader.decoded(image, frames=1), name)
 
 
@@ -140,10 +138,8 @@ def _image_errors(name: str) -> Generator[None]:
     with silenced():  # Pillow warns of damaged metadata
         try:
             yield
-        except ImageError:
-            raise
         except Unreadable as error:
-            raise ImageError(f"{name} {error.reason}", hint=error.hint) from error
+            raise error.of(name) from error
         except Image.DecompressionBombError as error:  # for WebP and TIFF, plugins hold to the limit of the process
             raise ImageError(
                 f"{name} has more pixels than Pillow allows in this process: {error}",

@@ -139,9 +139,10 @@ def _opened(data: bytes) -> ImageFile.ImageFile | None:
 
 
 def _by_tifffile(data: bytes, page: Directory) -> Decoded:
-    reason = _unsupported(page)
-    if reason:
+    if reason := _unsupported(page):
         raise Unreadable(f"is a TIFF with {reason}, which is not supported", hint="Save it with 8 or 16 bits, as RGB.")
+    if not _is_complete(page):  # tifffile would leave the rest black
+        raise Unreadable("is damaged or cut short: parts of its first page are missing", hint="Save or fetch it again.")
     try:
         import_module("imagecodecs")  # without it tifffile reads hardly more than Pillow
         import tifffile  # noqa: PLC0415 - an extra
@@ -211,6 +212,25 @@ def _unsupported(page: Directory) -> str:
     if tile > max(pixels, _LARGEST_TILE):
         return "tiles that are larger than the picture"
     return ""
+
+
+def _is_complete(page: Directory) -> bool:
+    """Whether each strip or tile is inside the file."""
+    (width, height), tiled = page.size, tiff_tags.TILE_WIDTH in page.entries
+    if tiled:
+        across, down = page.number(tiff_tags.TILE_WIDTH, 1), page.number(tiff_tags.TILE_LENGTH, 1)
+        places, lengths = tiff_tags.TILE_OFFSETS, tiff_tags.TILE_BYTE_COUNTS
+    else:
+        across, down = width, min(height, page.number(tiff_tags.ROWS_PER_STRIP, height))
+        places, lengths = tiff_tags.STRIP_OFFSETS, tiff_tags.STRIP_BYTE_COUNTS
+    if min(across, down) < 1:
+        return False
+    planes = 1 if page.number(tiff_tags.PLANAR_CONFIGURATION, _CHUNKY) == _CHUNKY else _samples(page)
+    expected = -(-width // across) * -(-height // down) * planes
+    parts = list(zip(page.numbers(places, most=expected), page.numbers(lengths, most=expected), strict=False))
+    return len(parts) == expected and all(
+        offset > 0 and length > 0 and offset + length <= len(page.data) for offset, length in parts
+    )
 
 
 def _named(page: Directory) -> str:

@@ -296,6 +296,36 @@ def test_other_kinds_are_refused_by_name(data: bytes, message: str) -> None:
         load_picture(data)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param([(273, 4, [0])], id="nowhere"),
+        pytest.param([(279, 4, [0])], id="no bytes"),
+        pytest.param([(279, 4, [10_000])], id="behind the end"),
+        pytest.param([(278, 4, [2])], id="strips missing"),
+        pytest.param([(278, 4, [0])], id="no rows"),
+        pytest.param([(322, 4, [16]), (323, 4, [16]), (324, 4, [8]), (325, 4, [9])], id="tiles missing"),
+    ],
+)
+def test_a_page_with_missing_parts_is_refused(change: Any) -> None:
+    """In place of black where they would be."""
+    data = tiff(SIZE, [12], 1, [packed(levels_of(RAMP, 12), 12)], *change)
+    if change[0][0] == 273:
+        at = data.index(struct.pack("<HHI", 273, 4, 1)) + 8
+        data = data[:at] + bytes(4) + data[at + 4 :]
+    with pytest.raises(ImageError, match="parts of its first page are missing"):
+        load_picture(data)
+
+
+@pytest.mark.parametrize("part", [0.5, 0.9, 0.99])
+@pytest.mark.parametrize("compression", [1, 8])
+def test_a_file_cut_short_is_refused(compression: int, part: float) -> None:
+    raw = packed(np.random.default_rng(0).integers(0, 4096, SIZE[::-1]), 12)
+    data = tiff(SIZE, [12], 1, [raw if compression == 1 else zlib.compress(raw)], (259, 3, [compression]))
+    with pytest.raises(ImageError, match="damaged or cut short"):
+        load_picture(data[: int(len(data) * part)])
+
+
 @pytest.mark.parametrize("missing", ["tifffile", "imagecodecs"])
 def test_without_the_extra_the_error_names_it(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
