@@ -24,6 +24,7 @@ from .flow import Flow, work
 from .images import Picture
 from .progress import FIRST_CHUNK, Pace, Progress
 from .protos import PredictRequest, PredictResponse
+from .questions import Questions
 from .requests import Target, resume_request, stylize_request
 from .results import Floats, StylizedResult, Timings
 from .saved import SavedRun, sha256
@@ -130,7 +131,9 @@ class Run:
         """Where the run is; at first, the pictures are read."""
         if self._pair is None and self._pictures is not None:
             started, pictures = time.perf_counter(), self._pictures
-            self._pair = yield from work(lambda: Pair.loaded(*pictures))
+            self._pair = yield from Questions(self._caller, self._target).within_limit(
+                lambda max_pixels: Pair.loaded(*pictures, max_pixels=max_pixels), self._timeout_s, self._request_id
+            )
             if self._saved is not None:
                 self._saved.check_pictures(self._pair)
             self._timings = replace(self._timings, prepare_s=time.perf_counter() - started)

@@ -14,9 +14,9 @@ from .outputs import check_output, save_image
 
 if TYPE_CHECKING:
     from .client import StyleClient
-    from .images import Picture
     from .progress import Progress
     from .results import StylizedResult
+    from .sources import PictureSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +102,7 @@ class OnTheWay:
 
 def painted(
     client: StyleClient,
-    pictures: tuple[Picture, Picture],
+    pictures: tuple[PictureSource, PictureSource],
     asked: Mapping[str, Any],
     kept: OnTheWay,
     output: Path,
