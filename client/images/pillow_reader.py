@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from . import exif, jpeg, webp
+from . import bmp, exif, jpeg, webp
 from .decoded import Decoded, Levels, SizeCheck, sixteen_bit_levels
 from .errors import Unreadable
 
@@ -60,7 +60,10 @@ def read(data: bytes, check: SizeCheck) -> Decoded:
     with image:
         check(image.size)
         sendable = {"JPEG": jpeg.is_sent, "MPO": jpeg.is_sent, "WEBP": webp.is_sent}.get(image.format or "")
-        return decoded(image, sendable=data if sendable is not None and sendable(data) else None)
+        picture = decoded(image, sendable=data if sendable is not None and sendable(data) else None)
+        if image.format == "BMP":
+            picture.space = bmp.icc_profile(data)
+        return picture
 
 
 def decoded(image: Image.Image, *, frames: int | None = None, sendable: bytes | None = None) -> Decoded:

@@ -21,7 +21,7 @@ from .decoded import TOP, Decoded, SizeCheck, eight_bit_channel, scaled, sixteen
 from .errors import Unreadable
 from .tiff_tags import Directory
 
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK = 0, 1, 2, 3, 5
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 _CFA, _LINEAR_RAW = 32803, 34892  # DNG 1.7, PhotometricInterpretation
 _COLOURS: Final = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4}
 _PHOTOMETRIC_NAMES: Final = {
@@ -30,7 +30,7 @@ _PHOTOMETRIC_NAMES: Final = {
     _RGB: "RGB",
     _PALETTE: "palette",
     _CMYK: "CMYK",
-    6: "YCbCr",
+    _YCBCR: "YCbCr",
     8: "CIE L*a*b*",
     9: "ICC L*a*b*",
     10: "ITU L*a*b*",
@@ -107,9 +107,12 @@ def _pillow_is_exact(page: Directory) -> bool:
 
 
 def _is_usual(page: Directory) -> bool:
-    """Whether inks are CMYK, and a palette has 16 bits, as the specification says; some writers use 8."""
-    if page.number(tiff_tags.PHOTOMETRIC) == _PALETTE:
+    """Whether inks are CMYK, a palette has 16 bits (some writers use 8), and uncompressed YCbCr is not subsampled."""
+    photometric = page.number(tiff_tags.PHOTOMETRIC)
+    if photometric == _PALETTE:
         return max(page.numbers(tiff_tags.COLOR_MAP), default=0) > 255
+    if photometric == _YCBCR and page.number(tiff_tags.COMPRESSION, 1) == 1:
+        return page.numbers(tiff_tags.YCBCR_SUBSAMPLING) == (1, 1)
     return page.number(tiff_tags.INK_SET, 1) == 1
 
 

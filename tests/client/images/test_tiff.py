@@ -151,6 +151,14 @@ def test_palettes(bits: int, wide: bool) -> None:
     assert_levels(data, palette[indices] / 255)
 
 
+def test_ycbcr() -> None:
+    """Of ITU-R BT.601, as TIFF 6.0 has it by default: red, green and blue."""
+    levels = np.array([[76, 85, 255], [150, 44, 21], [29, 255, 107]], np.uint8).repeat(8, 0)[None].repeat(8, 0)
+    loaded = load_picture(tiff((24, 8), [8] * 3, 6, [levels.tobytes()], (530, 3, [1, 1])))
+    got = np.asarray(loaded.image)[0, [0, 8, 16]].astype(int)
+    assert np.abs(got - np.eye(3) * 255).max() <= 3
+
+
 @pytest.mark.parametrize("bits", [8, 16])
 def test_cmyk(bits: int) -> None:
     inks = np.zeros((SIZE[1], SIZE[0], 4))
@@ -282,6 +290,7 @@ def test_smaller_pictures_of_the_same_do_no_harm() -> None:
         pytest.param(tiff(SIZE, [5, 6, 5], 2, [GREYS * 2]), "5/6 bits", id="different depths"),
         pytest.param(tiff(SIZE, [16] * 3, 8, [GREYS * 6]), r"colours as CIE L\*a\*b\*", id="Lab of 16 bits"),
         pytest.param(tiff(SIZE, [16] * 3, 6, [GREYS * 6]), "colours as YCbCr", id="YCbCr of 16 bits"),
+        pytest.param(tiff(SIZE, [8] * 3, 6, [GREYS * 2]), "colours as YCbCr", id="YCbCr subsampled"),
         pytest.param(tiff(SIZE, [8] * 4, 5, [GREYS * 4], (332, 3, [2])), "colours as CMYK", id="other inks"),
         pytest.param(tiff(SIZE, [8], 4711, [GREYS]), "photometric interpretation 4711", id="unknown colours"),
         pytest.param(tiff(SIZE, [12], 1, [GREYS * 2], (259, 3, [7])), "compression 7", id="JPEG of 12 bits"),
