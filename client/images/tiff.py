@@ -7,6 +7,7 @@ TIFF 6.0.
 from __future__ import annotations
 
 import io
+import logging
 from dataclasses import replace
 from importlib import import_module
 from typing import Any, Final, cast
@@ -144,8 +145,10 @@ def _opened(data: bytes) -> ImageFile.ImageFile | None:
 def _by_tifffile(data: bytes, page: Directory) -> Decoded:
     if reason := _unsupported(page):
         raise Unreadable(f"is a TIFF with {reason}, which is not supported", hint="Save it with 8 or 16 bits, as RGB.")
-    if not _is_complete(page):  # tifffile would leave the rest black
-        raise Unreadable("is damaged or cut short: parts of its first page are missing", hint="Save or fetch it again.")
+    missing = Unreadable("is damaged or cut short: parts of its first page are missing", hint="Save or fetch it again.")
+    parts = _parts(page)
+    if parts == 0:
+        raise missing
     try:
         import_module("imagecodecs")  # without it tifffile reads hardly more than Pillow
         import tifffile  # noqa: PLC0415 - an extra
@@ -154,12 +157,17 @@ def _by_tifffile(data: bytes, page: Directory) -> Decoded:
             f"is a TIFF of {_named(page)}, and the packages that read it are not installed",
             hint="Install the extra: pip install 'styleserve[formats]'. Or save it with 8 bits, as RGB.",
         ) from error
+    if not (logger := logging.getLogger("tifffile")).handlers:
+        logger.addHandler(logging.NullHandler())  # else it writes of each damaged tag to stderr
+    (width, height), count = page.size, _samples(page)
     # Files of these kinds would be looked through as a whole.
     with tifffile.TiffFile(io.BytesIO(data), is_lsm=False, is_scanimage=False, is_ndpi=False) as file:
-        samples: NDArray[Any] = file.pages.first.asarray(maxworkers=1)
+        first = file.pages.first
+        if (first.size, len(first.dataoffsets)) != (width * height * count, parts):  # it takes the tags otherwise
+            raise missing
+        samples: NDArray[Any] = first.asarray(maxworkers=1)
     if samples.dtype == np.bool_:
         samples = samples.view(np.uint8)
-    (width, height), count = page.size, _samples(page)
     if page.number(tiff_tags.PLANAR_CONFIGURATION, _CHUNKY) == _CHUNKY:
         samples = samples.reshape(height, width, count)
     else:
@@ -217,8 +225,8 @@ def _unsupported(page: Directory) -> str:
     return ""
 
 
-def _is_complete(page: Directory) -> bool:
-    """Whether each strip or tile is inside the file."""
+def _parts(page: Directory) -> int:
+    """The number of strips or tiles; 0 if one is not inside the file, as tifffile would leave its place black."""
     (width, height), tiled = page.size, tiff_tags.TILE_WIDTH in page.entries
     if tiled:
         across, down = page.number(tiff_tags.TILE_WIDTH, 1), page.number(tiff_tags.TILE_LENGTH, 1)
@@ -227,13 +235,12 @@ def _is_complete(page: Directory) -> bool:
         across, down = width, min(height, page.number(tiff_tags.ROWS_PER_STRIP, height))
         places, lengths = tiff_tags.STRIP_OFFSETS, tiff_tags.STRIP_BYTE_COUNTS
     if min(across, down) < 1:
-        return False
+        return 0
     planes = 1 if page.number(tiff_tags.PLANAR_CONFIGURATION, _CHUNKY) == _CHUNKY else _samples(page)
     expected = -(-width // across) * -(-height // down) * planes
     parts = list(zip(page.numbers(places, most=expected), page.numbers(lengths, most=expected), strict=False))
-    return len(parts) == expected and all(
-        offset > 0 and length > 0 and offset + length <= len(page.data) for offset, length in parts
-    )
+    inside = all(offset > 0 and length > 0 and offset + length <= len(page.data) for offset, length in parts)
+    return expected if inside and len(parts) == expected else 0
 
 
 def _named(page: Directory) -> str:

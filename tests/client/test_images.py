@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import threading
 import warnings
 import zlib
@@ -380,6 +382,17 @@ def test_an_endless_file_is_not_read_to_its_end(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="more than the 1,048,656 bytes"):
         load_picture(tmp_path / "long.png", max_pixels=10)
     assert files.max_file_bytes(64_000_000) == 512_000_000 + 2**20
+
+
+def test_the_readers_of_the_extras_are_imported_only_where_they_are_needed() -> None:
+    code = (
+        "import io, sys; from PIL import Image; from styleserve.client import load_picture\n"
+        "for kind in ('PNG', 'JPEG', 'TIFF', 'JPEG2000', 'AVIF'):\n"
+        "    file = io.BytesIO(); Image.new('RGB', (20, 20)).save(file, kind); load_picture(file.getvalue())\n"
+        "print({'tifffile', 'imagecodecs', 'pillow_heif'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("set()\n", "")
 
 
 def test_pixels_are_batched_floats(picture: Image.Image) -> None:

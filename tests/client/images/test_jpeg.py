@@ -39,6 +39,19 @@ def jpeg(image: Image.Image = PICTURE, **options: Any) -> bytes:
     return encoded(image, "JPEG", **{"quality": 95, "subsampling": 0, **options})
 
 
+def animated_webp() -> bytes:
+    """An animation of one frame, opaque."""
+    still = encoded(PICTURE, "WEBP", lossless=True)[12:]
+    width, height = ((side - 1).to_bytes(3, "little") for side in PICTURE.size)
+
+    def part(kind: bytes, body: bytes) -> bytes:
+        return kind + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
+
+    frame = bytes(6) + width + height + (100).to_bytes(3, "little") + b"\0" + still
+    body = part(b"VP8X", b"\x02\0\0\0" + width + height) + part(b"ANIM", bytes(6)) + part(b"ANMF", frame)
+    return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
+
+
 FILES: dict[str, bytes] = {
     "baseline": jpeg(),
     "halved colours": jpeg(subsampling=2),
@@ -58,6 +71,7 @@ FILES: dict[str, bytes] = {
     "lossless WebP": encoded(PICTURE, "WEBP", lossless=True),
     "WebP with something behind": encoded(PICTURE, "WEBP", lossless=True) + b"more",
     "WebP with opaque alpha": encoded(PICTURE.convert("RGBA"), "WEBP", lossless=True),
+    "WebP, animated with one frame": animated_webp(),
     "GIF": encoded(PICTURE, "GIF"),
     "BMP": encoded(PICTURE, "BMP"),
     "PNG": png_of_patches(),

@@ -313,6 +313,7 @@ def test_other_kinds_are_refused_by_name(data: bytes, message: str) -> None:
         pytest.param([(279, 4, [10_000])], id="behind the end"),
         pytest.param([(278, 4, [2])], id="strips missing"),
         pytest.param([(278, 4, [0])], id="no rows"),
+        pytest.param([(32997, 4, [2**30])], id="a depth"),
         pytest.param([(322, 4, [16]), (323, 4, [16]), (324, 4, [8]), (325, 4, [9])], id="tiles missing"),
     ],
 )
