@@ -39,7 +39,7 @@ def read(data: bytes, check: SizeCheck) -> Decoded:
 
     Raises:
         Unreadable: the package that decodes it is not installed, or its colour space is not supported.
-        Exception: whatever the decoders raise on a damaged file.
+        Exception: any error of a decoder, on a damaged file.
     """
     own, every = _properties(data)
     for kind, start, _ in every:  # a cropped picture is decoded whole

@@ -31,7 +31,7 @@ _UNKNOWN_METHOD: Final = 0xFF
 
 @dataclass
 class _Header:
-    """What a file declares.
+    """The declarations of a file.
 
     Attributes:
         size: width and height.
@@ -62,7 +62,7 @@ def read(data: bytes, check: SizeCheck) -> Decoded:
 
     Raises:
         Unreadable: it cannot be read exactly, or not without the extra.
-        Exception: whatever the decoders raise on a damaged file.
+        Exception: any error of a decoder, on a damaged file.
     """
     header = _header(data)
     check(header.size)

@@ -104,7 +104,7 @@ def picture_of_file(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> 
 
 
 def picture_of_image(image: Image.Image, name: str, *, max_pixels: int = MAX_PIXELS) -> Picture:
-    """The picture in an image of Pillow, which stays as it is.
+    """The picture in an image of Pillow, which is not changed.
 
     Args:
         image: image in any mode.
@@ -150,7 +150,7 @@ def _image_errors(name: str) -> Generator[None]:
 
 
 def _prepared(decoded: Decoded, name: str) -> Picture:
-    """The picture as it is sent: converted, laid on white and set upright."""
+    """The picture in the form that is sent: converted, laid on white and set upright."""
     notes = list(decoded.notes)
     is_cmyk = isinstance(decoded.colour, Image.Image) and decoded.colour.mode == "CMYK"
     if is_cmyk and not isinstance(decoded.space, bytes):

@@ -31,7 +31,7 @@ def opened(data: bytes, *formats: str) -> ImageFile.ImageFile | None:
     `Image.open` would refuse more pixels than `Image.MAX_IMAGE_PIXELS` of the whole process; here the caller checks.
 
     Raises:
-        Exception: whatever a plugin raises on a damaged file.
+        Exception: any error of a plugin, on a damaged file.
     """
     Image.init()
     for name in formats:
@@ -48,7 +48,7 @@ def read(data: bytes, check: SizeCheck) -> Decoded:
 
     Raises:
         Unreadable: it is none.
-        Exception: whatever Pillow raises on a damaged file.
+        Exception: any error of Pillow, on a damaged file.
     """
     if data.startswith(b"\xff\xd8") and (frame := jpeg.frame(data)) is not None and frame.bits != 8:
         raise Unreadable(f"is a JPEG of {frame.bits} bits, which is not supported", hint="Save it with 8 bits.")
@@ -70,7 +70,7 @@ def decoded(image: Image.Image, *, frames: int | None = None, sendable: bytes | 
     """The first frame of an image, decoded, with all that Pillow says about it.
 
     Args:
-        image: opened file, or image in memory; stays as it is.
+        image: opened file, or image in memory; is not changed.
         frames: number of frames; if None, Pillow counts them.
         sendable: file that the service decodes to the same pixels if they are 8-bit grey or RGB in one frame.
     """

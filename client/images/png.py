@@ -52,7 +52,7 @@ class _Chunks:
     Attributes:
         pixels: file of those chunks alone that make the pixels of the first frame.
         declared: content of the first chunk of each kind in `_DECLARING`.
-        texts: EXIF and XMP, by the names that Pillow has for them.
+        texts: first EXIF and XMP, by the names that Pillow has for them.
         is_sound: whether all chunks are intact, those without pixels are short, and nothing follows them.
     """
 
@@ -67,7 +67,7 @@ def read(data: bytes, check: SizeCheck) -> Decoded:
 
     Raises:
         Unreadable: a chunk that it needs is damaged, or its colour space is not supported.
-        Exception: whatever Pillow raises on damaged pixels.
+        Exception: any error of Pillow, on damaged pixels.
     """
     chunks = _chunks(data)
     check(struct.unpack_from(">2I", chunks.pixels, 16))
@@ -120,7 +120,7 @@ def _chunks(data: bytes) -> _Chunks:
         if intact and kind in _DECLARING:
             found.declared.setdefault(kind, data[at + 8 : end - 4])
         elif intact and kind in _TEXTS:
-            found.texts |= _text(kind, data[at + 8 : end - 4])
+            found.texts = _text(kind, data[at + 8 : end - 4]) | found.texts
         at = end
         if kind == b"IEND":
             break

@@ -43,6 +43,7 @@ _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3  # sample formats
 _SAMPLE_NAMES: Final = {_UNSIGNED: "", _SIGNED: " signed", _FLOAT: " floating-point"}
 _ASSOCIATED, _UNASSOCIATED = 1, 2  # extra samples
 _CHUNKY: Final = 1
+_REDUCED: Final = 2  # subfile type of TIFF 5
 
 _DECODED_WITHIN_BOUNDS: Final = (1, 5, 8, 32946, 32773, 34925, 50000)
 """Compressions whose decoder is given the size of the result: none, LZW, deflate, PackBits, LZMA, Zstandard."""
@@ -56,7 +57,7 @@ def read(data: bytes, check: SizeCheck) -> Decoded:
 
     Raises:
         Unreadable: it is a camera raw file or a preview, or cannot be read exactly, or not without the extra.
-        Exception: whatever the decoders raise on a damaged file.
+        Exception: any error of a decoder, on a damaged file.
     """
     pages, broken = tiff_tags.pages(data)
     if not pages:
@@ -67,6 +68,9 @@ def read(data: bytes, check: SizeCheck) -> Decoded:
     notes = [f"only the first of {len(pages)} frames is used"] if others else []
     if broken:
         notes.append("the pages behind the first are damaged and are not used")
+    places, _, parts = _layout(page)
+    if page.number(tiff_tags.COMPRESSION, 1) == 1 and len(page.numbers(places, most=parts)) < parts:
+        raise _incomplete()  # Pillow would leave the rest black
     picture = _by_pillow(data, page, check) if _pillow_is_exact(page) else None
     return replace(picture or _by_tifffile(data, page), notes=tuple(notes))
 
@@ -77,12 +81,12 @@ def _refuse_previews(page: Directory, others: list[Directory]) -> None:
         raise camera_raw.refusal("DNG" if tiff_tags.DNG_VERSION in page.entries else "")
     if any(each.number(tiff_tags.PHOTOMETRIC) in (_CFA, _LINEAR_RAW) for each in (page, *others, *subs)):
         raise camera_raw.refusal("")
-    is_preview = bool(page.number(tiff_tags.NEW_SUBFILE_TYPE) & 1)
-    larger = [each for each in (*subs, *(others if is_preview else ())) if np.prod(each.size) > np.prod(page.size)]
+    is_preview = page.number(tiff_tags.NEW_SUBFILE_TYPE) & 1 or page.number(tiff_tags.SUBFILE_TYPE) == _REDUCED
+    larger = [each for each in (*subs, *(others if is_preview else ())) if each.pixels > page.pixels]
     if larger and tiff_tags.TIFF_EP_STANDARD_ID in page.entries:
         raise camera_raw.refusal("")
     if larger:
-        width, height = max((each.size for each in larger), key=lambda size: size[0] * size[1])
+        width, height = max(larger, key=lambda each: each.pixels).size
         raise Unreadable(
             f"begins with a preview of {page.size[0]} x {page.size[1]} pixels; the picture itself, of "
             f"{width} x {height}, is not its first page",
@@ -145,10 +149,9 @@ def _opened(data: bytes) -> ImageFile.ImageFile | None:
 def _by_tifffile(data: bytes, page: Directory) -> Decoded:
     if reason := _unsupported(page):
         raise Unreadable(f"is a TIFF with {reason}, which is not supported", hint="Save it with 8 or 16 bits, as RGB.")
-    missing = Unreadable("is damaged or cut short: parts of its first page are missing", hint="Save or fetch it again.")
     parts = _parts(page)
     if parts == 0:
-        raise missing
+        raise _incomplete()
     try:
         import_module("imagecodecs")  # without it tifffile reads hardly more than Pillow
         import tifffile  # noqa: PLC0415 - an extra
@@ -164,7 +167,7 @@ def _by_tifffile(data: bytes, page: Directory) -> Decoded:
     with tifffile.TiffFile(io.BytesIO(data), is_lsm=False, is_scanimage=False, is_ndpi=False) as file:
         first = file.pages.first
         if (first.size, len(first.dataoffsets)) != (width * height * count, parts):  # it takes the tags otherwise
-            raise missing
+            raise _incomplete()
         samples: NDArray[Any] = first.asarray(maxworkers=1)
     if samples.dtype == np.bool_:
         samples = samples.view(np.uint8)
@@ -207,7 +210,7 @@ def _cmyk(levels: NDArray[np.uint16]) -> Image.Image:
 
 
 def _unsupported(page: Directory) -> str:
-    """What no reader here reads exactly, and within bounds; empty if there is no such thing."""
+    """The reason why no reader here reads the page exactly and within bounds; empty if one does."""
     bits, sample_format, samples = _bits(page), _sample_format(page), _samples(page)
     photometric, compression = page.number(tiff_tags.PHOTOMETRIC), page.number(tiff_tags.COMPRESSION, 1)
     if photometric not in _COLOURS or (photometric == _CMYK and page.number(tiff_tags.INK_SET, 1) != 1):
@@ -219,28 +222,34 @@ def _unsupported(page: Directory) -> str:
         return f"{_named(page)} in compression {compression}"
     if samples * bits[0] > _MOST_BITS_PER_PIXEL:
         return f"{samples} samples for each pixel"
-    tile, pixels = page.number(tiff_tags.TILE_WIDTH) * page.number(tiff_tags.TILE_LENGTH), np.prod(page.size)
-    if tile > max(pixels, _LARGEST_TILE):
+    if page.number(tiff_tags.TILE_WIDTH) * page.number(tiff_tags.TILE_LENGTH) > max(page.pixels, _LARGEST_TILE):
         return "tiles that are larger than the picture"
     return ""
 
 
+def _incomplete() -> Unreadable:
+    return Unreadable("is damaged or cut short: parts of its first page are missing", hint="Save or fetch it again.")
+
+
 def _parts(page: Directory) -> int:
     """The number of strips or tiles; 0 if one is not inside the file, as tifffile would leave its place black."""
-    (width, height), tiled = page.size, tiff_tags.TILE_WIDTH in page.entries
-    if tiled:
-        across, down = page.number(tiff_tags.TILE_WIDTH, 1), page.number(tiff_tags.TILE_LENGTH, 1)
+    places, lengths, expected = _layout(page)
+    parts = list(zip(page.numbers(places, most=expected), page.numbers(lengths, most=expected), strict=False))
+    inside = all(offset > 0 and length > 0 and offset + length <= len(page.data) for offset, length in parts)
+    return expected if inside and len(parts) == expected else 0
+
+
+def _layout(page: Directory) -> tuple[int, int, int]:
+    """The tags of offsets and lengths of strips or tiles, and the number of them that fills the page."""
+    width, height = page.size
+    if tiff_tags.TILE_WIDTH in page.entries:
+        across, down = page.number(tiff_tags.TILE_WIDTH), page.number(tiff_tags.TILE_LENGTH)
         places, lengths = tiff_tags.TILE_OFFSETS, tiff_tags.TILE_BYTE_COUNTS
     else:
         across, down = width, min(height, page.number(tiff_tags.ROWS_PER_STRIP, height))
         places, lengths = tiff_tags.STRIP_OFFSETS, tiff_tags.STRIP_BYTE_COUNTS
-    if min(across, down) < 1:
-        return 0
     planes = 1 if page.number(tiff_tags.PLANAR_CONFIGURATION, _CHUNKY) == _CHUNKY else _samples(page)
-    expected = -(-width // across) * -(-height // down) * planes
-    parts = list(zip(page.numbers(places, most=expected), page.numbers(lengths, most=expected), strict=False))
-    inside = all(offset > 0 and length > 0 and offset + length <= len(page.data) for offset, length in parts)
-    return expected if inside and len(parts) == expected else 0
+    return places, lengths, -(-width // max(across, 1)) * -(-height // max(down, 1)) * planes
 
 
 def _named(page: Directory) -> str:

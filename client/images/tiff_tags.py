@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 NEW_SUBFILE_TYPE: Final = 254
+SUBFILE_TYPE: Final = 255
 IMAGE_WIDTH: Final = 256
 IMAGE_LENGTH: Final = 257
 BITS_PER_SAMPLE: Final = 258
@@ -80,6 +81,11 @@ class Directory:
     def size(self) -> tuple[int, int]:
         """Width and height in pixels, before its orientation is applied."""
         return self.number(IMAGE_WIDTH), self.number(IMAGE_LENGTH)
+
+    @property
+    def pixels(self) -> int:
+        """Width times height."""
+        return self.number(IMAGE_WIDTH) * self.number(IMAGE_LENGTH)
 
 
 def is_tiff(data: bytes) -> bool:

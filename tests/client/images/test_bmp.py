@@ -14,7 +14,7 @@ from .test_png import icc_of_patches
 
 
 def bmp(kind: bytes, profile: bytes) -> bytes:
-    """Of 24 bits, with a BITMAPV5HEADER."""
+    """A file of 24 bits with a BITMAPV5HEADER."""
     height, width, _ = PATCHES.shape
     pixels = PATCHES[::-1, :, ::-1].tobytes()  # rows of 240 bytes, a multiple of 4
     header = struct.pack("<IiiHHIIiiII", 124, width, height, 1, 24, 0, len(pixels), 0, 0, 0, 0)

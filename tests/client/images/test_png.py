@@ -139,7 +139,7 @@ def test_colours_by_code_points(name: str) -> None:
 
 
 def test_16_bits_keep_their_precision_through_a_conversion() -> None:
-    """Of linear light 8 bits would leave 8 dark levels where sRGB has 80."""
+    """With 8 bits, linear light would have 8 dark levels where sRGB has 80."""
     levels = np.arange(1, 2048, 8).reshape(16, 16, 1).repeat(3, 2)
     loaded = load_picture(png(levels, 16, 2, cicp(1, 8)))
     np.testing.assert_allclose(np.asarray(loaded.image), as_srgb(levels / 65535), atol=1)

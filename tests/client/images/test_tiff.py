@@ -114,7 +114,7 @@ def test_floats_are_read_in_any_layout(dtype: str) -> None:
 @pytest.mark.parametrize("colours", [1, 3])
 @pytest.mark.parametrize("planes", [False, True], ids=["chunky", "planes"])
 def test_extra_samples(colours: int, kind: int, bits: int, planes: bool) -> None:
-    """What is associated is premultiplied, so that on white it is its own number and the rest of the white."""
+    """Associated alpha is premultiplied: on white, the number is added to the rest of the white."""
     top = 2**bits - 1
     alpha = np.where(np.arange(SIZE[0]) < 16, 1.0, np.arange(SIZE[0]) / 40)[None].repeat(SIZE[1], 0)
     colour = COLOURED[..., :colours]
@@ -152,7 +152,7 @@ def test_palettes(bits: int, wide: bool) -> None:
 
 
 def test_ycbcr() -> None:
-    """Of ITU-R BT.601, as TIFF 6.0 has it by default: red, green and blue."""
+    """Red, green and blue by ITU-R BT.601, the default of TIFF 6.0."""
     levels = np.array([[76, 85, 255], [150, 44, 21], [29, 255, 107]], np.uint8).repeat(8, 0)[None].repeat(8, 0)
     loaded = load_picture(tiff((24, 8), [8] * 3, 6, [levels.tobytes()], (530, 3, [1, 1])))
     got = np.asarray(loaded.image)[0, [0, 8, 16]].astype(int)
@@ -295,7 +295,9 @@ def test_smaller_pictures_of_the_same_do_no_harm() -> None:
         pytest.param(tiff(SIZE, [8], 4711, [GREYS]), "photometric interpretation 4711", id="unknown colours"),
         pytest.param(tiff(SIZE, [12], 1, [GREYS * 2], (259, 3, [7])), "compression 7", id="JPEG of 12 bits"),
         pytest.param(
-            tiff(SIZE, [12], 1, [GREYS * 2], (322, 4, [65536]), (323, 4, [65536])), "tiles that are larger", id="tiles"
+            tiff(SIZE, [12], 1, [GREYS], (322, 4, [65536]), (323, 4, [65536]), (324, 4, [8]), (325, 4, [9])),
+            "tiles that are larger",
+            id="tiles",
         ),
         pytest.param(tiff(SIZE, [16] * 40, 2, [GREYS], (339, 3, [1])), "40 samples for each pixel", id="many samples"),
     ],
@@ -325,6 +327,16 @@ def test_a_page_with_missing_parts_is_refused(change: Any) -> None:
         data = data[:at] + bytes(4) + data[at + 4 :]
     with pytest.raises(ImageError, match="parts of its first page are missing"):
         load_picture(data)
+
+
+@pytest.mark.parametrize("bits", [1, 8, 16])
+def test_uncompressed_strips_that_are_missing_are_not_left_black(bits: int) -> None:
+    """Pillow reads those that it finds."""
+    levels = levels_of(RAMP, bits)
+    strips = [as_bytes(levels[row : row + 2], bits) for row in range(0, 8, 2)]
+    assert_levels(tiff(SIZE, [bits], 1, strips, (278, 4, [2])), levels / (2**bits - 1))
+    with pytest.raises(ImageError, match="parts of its first page are missing"):
+        load_picture(tiff(SIZE, [bits], 1, strips[:3], (278, 4, [2])))
 
 
 @pytest.mark.parametrize("part", [0.5, 0.9, 0.99])
