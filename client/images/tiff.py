@@ -1,22 +1,18 @@
-"""TIFF: Pillow reads what it reads exactly; tifffile, of the extra `formats`, reads the rest.
+"""TIFF: Pillow reads what it reads exactly, and `tiff_samples` the rest, as the tags of the first page decide.
 
-Which of them, the tags of the first page decide. Photometric interpretations, planes and extra samples are those of
-TIFF 6.0.
+Photometric interpretations, planes and extra samples are those of TIFF 6.0.
 """
 
 from __future__ import annotations
 
-import io
-import logging
 from dataclasses import replace
-from importlib import import_module
 from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from . import camera_raw, exif, pillow_reader, tiff_tags
+from . import camera_raw, exif, pillow_reader, tiff_samples, tiff_tags
 from .colour_space import ColourSpace
 from .decoded import TOP, Decoded, SizeCheck, eight_bit_channel, scaled, sixteen_bit_levels, unassociated
 from .errors import Unreadable
@@ -45,9 +41,6 @@ _ASSOCIATED, _UNASSOCIATED = 1, 2  # extra samples
 _CHUNKY: Final = 1
 _REDUCED: Final = 2  # subfile type of TIFF 5
 
-_DECODED_WITHIN_BOUNDS: Final = (1, 5, 8, 32946, 32773, 34925, 50000)
-"""Compressions whose decoder is given the size of the result: none, LZW, deflate, PackBits, LZMA, Zstandard."""
-
 _MOST_BITS_PER_PIXEL: Final = 256
 _LARGEST_TILE: Final = 2048**2
 
@@ -68,11 +61,11 @@ def read(data: bytes, check: SizeCheck) -> Decoded:
     notes = [f"only the first of {len(pages)} frames is used"] if others else []
     if broken:
         notes.append("the pages behind the first are damaged and are not used")
-    places, _, parts = _layout(page)
-    if page.number(tiff_tags.COMPRESSION, 1) == 1 and len(page.numbers(places, most=parts)) < parts:
-        raise _incomplete()  # Pillow would leave the rest black
+    parts = tiff_samples.layout(page)
+    if page.number(tiff_tags.COMPRESSION, 1) == tiff_samples.NO_COMPRESSION and len(parts.places) < parts.count:
+        raise tiff_samples.incomplete()  # Pillow would leave the rest black
     picture = _by_pillow(data, page, check) if _pillow_is_exact(page) else None
-    return replace(picture or _by_tifffile(data, page), notes=tuple(notes))
+    return replace(picture or _by_samples(data, page), notes=tuple(notes))
 
 
 def _refuse_previews(page: Directory, others: list[Directory]) -> None:
@@ -146,38 +139,11 @@ def _opened(data: bytes) -> ImageFile.ImageFile | None:
         return None
 
 
-def _by_tifffile(data: bytes, page: Directory) -> Decoded:
+def _by_samples(data: bytes, page: Directory) -> Decoded:
     if reason := _unsupported(page):
         raise Unreadable(f"is a TIFF with {reason}, which is not supported", hint="Save it with 8 or 16 bits, as RGB.")
-    parts = _parts(page)
-    if parts == 0:
-        raise _incomplete()
-    try:
-        import_module("imagecodecs")  # without it tifffile reads hardly more than Pillow
-        import tifffile  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise Unreadable(
-            f"is a TIFF of {_named(page)}, and the packages that read it are not installed",
-            hint="Install the extra: pip install 'styleserve[formats]'. Or save it with 8 bits, as RGB.",
-        ) from error
-    if not (logger := logging.getLogger("tifffile")).handlers:
-        logger.addHandler(logging.NullHandler())  # else it writes of each damaged tag to stderr
-    (width, height), count = page.size, _samples(page)
-    # Files of these kinds would be looked through as a whole.
-    with tifffile.TiffFile(io.BytesIO(data), is_lsm=False, is_scanimage=False, is_ndpi=False) as file:
-        first = file.pages.first
-        if (first.size, len(first.dataoffsets)) != (width * height * count, parts):  # it takes the tags otherwise
-            raise _incomplete()
-        samples: NDArray[Any] = first.asarray(maxworkers=1)
-    if samples.dtype == np.bool_:
-        samples = samples.view(np.uint8)
-    if page.number(tiff_tags.PLANAR_CONFIGURATION, _CHUNKY) == _CHUNKY:
-        samples = samples.reshape(height, width, count)
-    else:
-        samples = np.moveaxis(samples.reshape(count, height, width), 0, -1)
-    return replace(
-        _coloured(samples, page), space=_space(data, page), orientation=page.number(tiff_tags.ORIENTATION, 1)
-    )
+    picture = _coloured(tiff_samples.read(page), page)
+    return replace(picture, space=_space(data, page), orientation=page.number(tiff_tags.ORIENTATION, 1))
 
 
 def _coloured(samples: NDArray[Any], page: Directory) -> Decoded:
@@ -211,45 +177,25 @@ def _cmyk(levels: NDArray[np.uint16]) -> Image.Image:
 
 def _unsupported(page: Directory) -> str:
     """The reason why no reader here reads the page exactly and within bounds; empty if one does."""
-    bits, sample_format, samples = _bits(page), _sample_format(page), _samples(page)
+    bits, samples = _bits(page), _samples(page)
     photometric, compression = page.number(tiff_tags.PHOTOMETRIC), page.number(tiff_tags.COMPRESSION, 1)
-    if photometric not in _COLOURS or (photometric == _CMYK and page.number(tiff_tags.INK_SET, 1) != 1):
-        return f"colours as {_PHOTOMETRIC_NAMES.get(photometric, f'photometric interpretation {photometric}')}"
-    allowed = {_UNSIGNED: (*range(1, 17), 32), _FLOAT: (16, 32, 64)}.get(sample_format, ())
-    if len(set(bits)) != 1 or bits[0] not in allowed or samples < _COLOURS[photometric]:
-        return f"{samples} samples of {_named(page)}"
-    if compression not in _DECODED_WITHIN_BOUNDS:
-        return f"{_named(page)} in compression {compression}"
-    if samples * bits[0] > _MOST_BITS_PER_PIXEL:
-        return f"{samples} samples for each pixel"
-    if page.number(tiff_tags.TILE_WIDTH) * page.number(tiff_tags.TILE_LENGTH) > max(page.pixels, _LARGEST_TILE):
-        return "tiles that are larger than the picture"
-    return ""
-
-
-def _incomplete() -> Unreadable:
-    return Unreadable("is damaged or cut short: parts of its first page are missing", hint="Save or fetch it again.")
-
-
-def _parts(page: Directory) -> int:
-    """The number of strips or tiles; 0 if one is not inside the file, as tifffile would leave its place black."""
-    places, lengths, expected = _layout(page)
-    parts = list(zip(page.numbers(places, most=expected), page.numbers(lengths, most=expected), strict=False))
-    inside = all(offset > 0 and length > 0 and offset + length <= len(page.data) for offset, length in parts)
-    return expected if inside and len(parts) == expected else 0
-
-
-def _layout(page: Directory) -> tuple[int, int, int]:
-    """The tags of offsets and lengths of strips or tiles, and the number of them that fills the page."""
-    width, height = page.size
-    if tiff_tags.TILE_WIDTH in page.entries:
-        across, down = page.number(tiff_tags.TILE_WIDTH), page.number(tiff_tags.TILE_LENGTH)
-        places, lengths = tiff_tags.TILE_OFFSETS, tiff_tags.TILE_BYTE_COUNTS
-    else:
-        across, down = width, min(height, page.number(tiff_tags.ROWS_PER_STRIP, height))
-        places, lengths = tiff_tags.STRIP_OFFSETS, tiff_tags.STRIP_BYTE_COUNTS
-    planes = 1 if page.number(tiff_tags.PLANAR_CONFIGURATION, _CHUNKY) == _CHUNKY else _samples(page)
-    return places, lengths, -(-width // max(across, 1)) * -(-height // max(down, 1)) * planes
+    colours = _PHOTOMETRIC_NAMES.get(photometric, f"photometric interpretation {photometric}")
+    allowed = {_UNSIGNED: (*range(1, 17), 32), _FLOAT: (16, 32, 64)}.get(_sample_format(page), ())
+    predicted, whole = page.number(tiff_tags.PREDICTOR, 1) != 1, bits[0] in (8, 16, 32, 64)
+    tile = page.number(tiff_tags.TILE_WIDTH) * page.number(tiff_tags.TILE_LENGTH)
+    reasons = {
+        f"colours as {colours}": photometric not in _COLOURS
+        or (photometric == _CMYK and page.number(tiff_tags.INK_SET, 1) != 1),
+        f"{samples} samples of {_named(page)}": len(set(bits)) != 1
+        or bits[0] not in allowed
+        or samples < _COLOURS.get(photometric, 1),
+        f"{_named(page)} in compression {compression}": compression not in tiff_samples.COMPRESSIONS,
+        f"{_named(page)}, as differences": predicted and not whole,
+        f"{_named(page)}, the lowest bit first": page.number(tiff_tags.FILL_ORDER, 1) != 1,
+        f"{samples} samples for each pixel": samples * bits[0] > _MOST_BITS_PER_PIXEL,
+        "tiles that are larger than the picture": tile > max(page.pixels, _LARGEST_TILE),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), "")
 
 
 def _named(page: Directory) -> str:

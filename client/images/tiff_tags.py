@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 NEW_SUBFILE_TYPE: Final = 254
 SUBFILE_TYPE: Final = 255
@@ -13,12 +13,14 @@ IMAGE_LENGTH: Final = 257
 BITS_PER_SAMPLE: Final = 258
 COMPRESSION: Final = 259
 PHOTOMETRIC: Final = 262
+FILL_ORDER: Final = 266
 STRIP_OFFSETS: Final = 273
 SAMPLES_PER_PIXEL: Final = 277
 ROWS_PER_STRIP: Final = 278
 STRIP_BYTE_COUNTS: Final = 279
 ORIENTATION: Final = 274
 PLANAR_CONFIGURATION: Final = 284
+PREDICTOR: Final = 317
 COLOR_MAP: Final = 320
 TILE_WIDTH: Final = 322
 TILE_LENGTH: Final = 323
@@ -54,7 +56,7 @@ class Directory:
     """
 
     data: bytes = field(repr=False)
-    order: str
+    order: Literal["<", ">"]
     entries: dict[int, tuple[int, int, int]]
     following: int
 
@@ -99,7 +101,7 @@ def pages(data: bytes) -> tuple[list[Directory], bool]:
     Args:
         data: TIFF or BigTIFF file.
     """
-    order, big = ("<" if data.startswith(b"II") else ">"), b"+" in data[2:4]
+    order, big = _form(data)
     start = _number(data, 8 if big else 4, order, big)
     found, seen = list[Directory](), set[int]()
     while start and start not in seen and len(found) < _MOST_DIRECTORIES:
@@ -114,7 +116,7 @@ def pages(data: bytes) -> tuple[list[Directory], bool]:
 
 def directory(data: bytes, start: int) -> Directory | None:
     """The directory at an offset; None if there is none."""
-    order, big = ("<" if data.startswith(b"II") else ">"), b"+" in data[2:4]
+    order, big = _form(data)
     head, form = (8, f"{order}HHQ8s") if big else (2, f"{order}HHI4s")
     size = struct.calcsize(form)
     if not 0 < start <= len(data) - head:
@@ -137,6 +139,11 @@ def sub_directories(page: Directory) -> list[Directory]:
     """The pictures that belong to a page, as previews or as the full size of one."""
     offsets = page.numbers(SUB_IFDS, most=_MOST_SUB_DIRECTORIES)
     return [found for offset in offsets if (found := directory(page.data, offset)) is not None]
+
+
+def _form(data: bytes) -> tuple[Literal["<", ">"], bool]:
+    """The byte order of a file, and whether it is a BigTIFF."""
+    return ("<" if data.startswith(b"II") else ">"), b"+" in data[2:4]
 
 
 def _number(data: bytes, at: int, order: str, big: bool) -> int:
