@@ -10,10 +10,7 @@ from PIL import Image
 
 from . import icc
 from .colour_space import SRGB_PRIMARIES, ColourSpace, Floats, Primaries
-from .decoded import TOP, Levels, eight_bit
-
-_BAND_PIXELS: Final = 2**18
-"""Pixels converted at once: 64 million in float32 would take 768 MB."""
+from .decoded import TOP, Levels, by_bands, eight_bit
 
 _UNSEEN: Final = 2
 """Levels of 255 by which two makers' sRGB profiles differ."""
@@ -68,15 +65,14 @@ def _converted(levels: NDArray[Any], space: ColourSpace, matrix: Floats) -> NDAr
         step = (top + 1) / 256 / top
         signal = np.clip((signal - 16 * step) / (219 * step), 0.0, 1.0)
     linear, to_srgb_light = space.to_linear(signal).astype(np.float32), matrix.T.astype(np.float32)
-    levels = levels.reshape(*levels.shape[:2], -1)
-    rgb = levels.shape[2] == 3
-    result = np.empty(levels.shape, np.uint8)
-    rows = max(1, _BAND_PIXELS // levels.shape[1])
-    for start in range(0, len(levels), rows):
-        light = linear[levels[start : start + rows]]
+    rgb = levels.ndim == 3 and levels.shape[2] == 3
+
+    def converted(band: NDArray[Any]) -> NDArray[np.uint8]:
+        light = linear[band]
         light = light @ to_srgb_light if rgb else light
-        result[start : start + rows] = _SRGB_LEVELS[np.rint(np.clip(light, 0.0, 1.0) * TOP).astype(np.uint16)]
-    return result if rgb else result[..., 0]
+        return _SRGB_LEVELS[np.rint(np.clip(light, 0.0, 1.0) * TOP).astype(np.uint16)]
+
+    return by_bands(converted, levels if rgb or levels.ndim == 2 else levels[..., 0])
 
 
 def _srgb_levels() -> NDArray[np.uint8]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,10 @@ SizeCheck: TypeAlias = Callable[[tuple[int, int]], None]
 """Refuses a width and height; each reader calls it before it decodes pixels."""
 
 TOP: Final = 65535
+
+_T = TypeVar("_T", bound=np.generic)
+
+_BAND_NUMBERS: Final = 2**20
 
 
 @dataclass(kw_only=True)
@@ -56,10 +60,23 @@ def eight_bit_channel(levels: NDArray[np.uint16]) -> Image.Image:
 
 
 def _rounded(levels: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    return _NEAREST[levels]
+    return by_bands(lambda band: _NEAREST[band], levels)
 
 
 _NEAREST: Final = ((np.arange(TOP + 1) + 128) // 257).astype(np.uint8)
+
+
+def by_bands(function: Callable[[Any], NDArray[_T]], array: NDArray[Any]) -> NDArray[_T]:
+    """The results of a function for bands of rows, one below the other.
+
+    Conversions need up to 8 bytes for each number, which the whole of a large picture would not leave room for.
+
+    Args:
+        function: takes some rows of the array.
+        array: at least one row.
+    """
+    rows = max(1, _BAND_NUMBERS // max(1, array[:1].size))
+    return np.concatenate([function(array[start : start + rows]) for start in range(0, len(array), rows)])
 
 
 def scaled(samples: NDArray[Any], bits: int) -> NDArray[np.uint16]:
@@ -67,9 +84,10 @@ def scaled(samples: NDArray[Any], bits: int) -> NDArray[np.uint16]:
     if bits == 16:
         return samples.astype(np.uint16)
     if bits > 16:
-        return (samples >> (bits - 16)).astype(np.uint16)
+        return by_bands(lambda band: (band >> (bits - 16)).astype(np.uint16), samples)
     top = (1 << bits) - 1
-    return np.rint(np.arange(top + 1) * (TOP / top)).astype(np.uint16)[samples]
+    table = np.rint(np.arange(top + 1) * (TOP / top)).astype(np.uint16)
+    return by_bands(lambda band: table[band], samples)
 
 
 def sixteen_bit_levels(samples: NDArray[Any]) -> NDArray[np.uint16]:
@@ -86,11 +104,15 @@ def sixteen_bit_levels(samples: NDArray[Any]) -> NDArray[np.uint16]:
             hint="Save it with 8 or 16 bits a channel.",
         )
     if samples.dtype.kind == "f":
-        return np.rint(samples.astype(np.float32) * TOP).astype(np.uint16)
+        return by_bands(lambda band: np.rint(band.astype(np.float32) * TOP).astype(np.uint16), samples)
     return samples.astype(np.uint16)
 
 
 def unassociated(colour: NDArray[np.uint16], alpha: NDArray[np.uint16]) -> NDArray[np.uint16]:
     """Colours `[height, width, channels]` without the alpha `[height, width]` that they are multiplied by."""
-    divisor = np.maximum(alpha, 1).astype(np.uint32)[..., None]
-    return np.minimum((colour.astype(np.uint32) * TOP + divisor // 2) // divisor, TOP).astype(np.uint16)
+
+    def divided(band: NDArray[np.uint16]) -> NDArray[np.uint16]:
+        divisor = np.maximum(band[..., -1:], 1).astype(np.uint32)
+        return np.minimum((band[..., :-1].astype(np.uint32) * TOP + divisor // 2) // divisor, TOP).astype(np.uint16)
+
+    return by_bands(divided, np.concatenate([colour, alpha[..., None]], axis=-1))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from . import pillow_reader
 from .boxes import box, boxes
 from .colour_space import ROMM_RGB, ColourSpace, of_code_points
-from .decoded import TOP, Decoded, SizeCheck, eight_bit_channel, scaled, unassociated
+from .decoded import TOP, Decoded, SizeCheck, by_bands, eight_bit_channel, scaled, unassociated
 from .errors import Unreadable
 
 _CODESTREAM: Final = b"\xff\x4f\xff\x51"
@@ -193,7 +193,11 @@ def _only_depth(header: _Header) -> tuple[int, bool]:
 def _rgb_of_sycc(levels: NDArray[np.uint16], bits: int) -> NDArray[np.uint16]:
     """RGB of luma and two colour differences, full range (IEC 61966-2-1, amendment 1)."""
     centre = round((1 << bits - 1) * TOP / ((1 << bits) - 1))
-    luma, blue, red = (levels[..., channel].astype(np.float32) for channel in range(3))
-    blue, red = blue - centre, red - centre
-    rgb = np.stack([luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue], axis=-1)
-    return np.rint(np.clip(rgb, 0, TOP)).astype(np.uint16)
+
+    def converted(band: NDArray[np.uint16]) -> NDArray[np.uint16]:
+        luma, blue, red = np.moveaxis(band.astype(np.float32), -1, 0)
+        blue, red = blue - centre, red - centre
+        rgb = np.stack([luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue], axis=-1)
+        return np.rint(np.clip(rgb, 0, TOP)).astype(np.uint16)
+
+    return by_bands(converted, levels)

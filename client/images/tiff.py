@@ -14,7 +14,7 @@ from PIL import Image, ImageFile
 
 from . import camera_raw, exif, pillow_reader, tiff_samples, tiff_tags
 from .colour_space import ColourSpace
-from .decoded import TOP, Decoded, SizeCheck, eight_bit_channel, scaled, sixteen_bit_levels, unassociated
+from .decoded import TOP, Decoded, SizeCheck, by_bands, eight_bit_channel, scaled, sixteen_bit_levels, unassociated
 from .errors import Unreadable
 from .tiff_tags import Directory
 
@@ -41,7 +41,8 @@ _ASSOCIATED, _UNASSOCIATED = 1, 2  # extra samples
 _CHUNKY: Final = 1
 _REDUCED: Final = 2  # subfile type of TIFF 5
 
-_MOST_BITS_PER_PIXEL: Final = 256
+_MOST_BYTES: Final = 2**30
+"""Bytes of all samples: RGB of 64 million pixels as 32-bit floats, and some more."""
 _LARGEST_TILE: Final = 2048**2
 
 
@@ -154,7 +155,8 @@ def _coloured(samples: NDArray[Any], page: Directory) -> Decoded:
     extra = page.numbers(tiff_tags.EXTRA_SAMPLES) or (_UNASSOCIATED,)  # as Pillow and libtiff take a missing tag
     kinds = [kind for kind in extra[: levels.shape[2] - count] if kind in (_ASSOCIATED, _UNASSOCIATED)]
     alpha = levels[..., count + extra.index(kinds[0])] if kinds else None
-    colour = _palette(page)[samples[..., 0]] if photometric == _PALETTE else levels[..., :count]
+    palette = _palette(page) if photometric == _PALETTE else None
+    colour = levels[..., :count] if palette is None else by_bands(lambda band: palette[band], samples[..., 0])
     if photometric == _WHITE_IS_ZERO:
         colour = TOP - colour
     if alpha is not None and kinds[0] == _ASSOCIATED:
@@ -192,7 +194,7 @@ def _unsupported(page: Directory) -> str:
         f"{_named(page)} in compression {compression}": compression not in tiff_samples.COMPRESSIONS,
         f"{_named(page)}, as differences": predicted and not whole,
         f"{_named(page)}, the lowest bit first": page.number(tiff_tags.FILL_ORDER, 1) != 1,
-        f"{samples} samples for each pixel": samples * bits[0] > _MOST_BITS_PER_PIXEL,
+        f"{samples} samples of {bits[0]} bits for each pixel": page.pixels * samples * bits[0] > 8 * _MOST_BYTES,
         "tiles that are larger than the picture": tile > max(page.pixels, _LARGEST_TILE),
     }
     return next((reason for reason, holds in reasons.items() if holds), "")
