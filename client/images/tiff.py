@@ -44,6 +44,8 @@ _REDUCED: Final = 2  # subfile type of TIFF 5
 _MOST_BYTES: Final = 2**30
 """Bytes of all samples: RGB of 64 million pixels as 32-bit floats, and some more."""
 _LARGEST_TILE: Final = 2048**2
+_MOST_PARTS: Final = 2**19
+"""Strips or tiles: tiles of 16 x 16 pixels of a picture of 64 million, twice over."""
 
 
 def read(data: bytes, check: SizeCheck) -> Decoded:
@@ -195,6 +197,7 @@ def _unsupported(page: Directory) -> str:
         f"{_named(page)}, as differences": predicted and not whole,
         f"{_named(page)}, the lowest bit first": page.number(tiff_tags.FILL_ORDER, 1) != 1,
         f"{samples} samples of {bits[0]} bits for each pixel": page.pixels * samples * bits[0] > 8 * _MOST_BYTES,
+        "too many strips or tiles": tiff_samples.layout(page).count > _MOST_PARTS,
         "tiles that are larger than the picture": tile > max(page.pixels, _LARGEST_TILE),
     }
     return next((reason for reason, holds in reasons.items() if holds), "")

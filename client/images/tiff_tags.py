@@ -39,8 +39,8 @@ DNG_PRIVATE_DATA: Final = 50740
 _CODES: Final = {1: "B", 2: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 """Types of whole numbers, as `struct` has them; 2 and 7 are bytes. No tag that is read here is a fraction."""
 
-_MOST_ENTRIES: Final = 4096
-_MOST_DIRECTORIES: Final = 10_000
+_MOST_ENTRIES: Final = 512
+_MOST_DIRECTORIES: Final = 4096
 _MOST_SUB_DIRECTORIES: Final = 64
 
 
@@ -96,7 +96,7 @@ def is_tiff(data: bytes) -> bool:
 
 
 def pages(data: bytes) -> tuple[list[Directory], bool]:
-    """The directories of the pages, and whether the chain breaks off: at damage, in a circle, or after 10,000.
+    """The directories of the first 4096 pages, and whether their chain breaks off, by damage or as a circle.
 
     Args:
         data: TIFF or BigTIFF file.
@@ -111,7 +111,7 @@ def pages(data: bytes) -> tuple[list[Directory], bool]:
             break
         found.append(page)
         start = page.following
-    return found, start != 0
+    return found, start != 0 and len(found) < _MOST_DIRECTORIES
 
 
 def directory(data: bytes, start: int) -> Directory | None:

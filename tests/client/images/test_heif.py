@@ -13,6 +13,7 @@ import pytest
 from PIL import Image, features
 
 from styleserve.client import ImageError, load_picture
+from styleserve.client.images import picture_extensions
 
 from .files import ADOBE, BT2020, COLOURS, P3, PATCHES, as_srgb, box, bt709_linear, encoded, exif, linear, patches
 from .test_png import icc_of_patches
@@ -126,6 +127,10 @@ def test_without_the_extra_the_error_names_it(brand: bytes, monkeypatch: pytest.
     data = heic()
     with pytest.raises(ImageError, match=r"is a HEIC picture(.|\n)*styleserve\[heif\]"):
         load_picture(data[:8] + brand + data[12:])
+
+
+def test_a_folder_lists_them_so_that_the_error_can_name_the_extra() -> None:
+    assert {".heic", ".heif", ".hif", ".avif", ".png", ".tif"} <= picture_extensions()
 
 
 @both

@@ -305,6 +305,11 @@ def test_smaller_pictures_of_the_same_do_no_harm() -> None:
             id="tiles",
         ),
         pytest.param(
+            tiff((60, 10**6), [12], 1, [GREYS], (278, 4, [1]), (259, 3, [8])),
+            "too many strips or tiles",
+            id="many strips",
+        ),
+        pytest.param(
             tiff((8000, 8000), [32] * 5, 2, [GREYS]), "5 samples of 32 bits for each pixel", id="many samples"
         ),
     ],
