@@ -11,7 +11,7 @@ setup: $(SETUP)
 $(SETUP): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 13) else "styleserve needs Python 3.10 to 3.13; this is %d.%d. Name another: make setup PYTHON=python3.12" % v)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[tensorflow,dev,docs]'
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[tensorflow,formats,heif,dev,docs]'
 	@touch $@
 
 demo: $(SETUP)
@@ -63,7 +63,7 @@ lock:
 	$(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/pip install --quiet uv
 	printf 'tensorflow==2.20.0\ntensorflow-serving-api==2.20.0\n' > $(VENV)-lock/pins.txt
-	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.10 --extra tensorflow --extra dev --extra docs --no-annotate --no-header \
+	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.10 --extra tensorflow --extra formats --extra heif --extra dev --extra docs --no-annotate --no-header \
 	  --constraint $(VENV)-lock/pins.txt pyproject.toml --output-file requirements.lock
 	{ echo "# Tested versions. 'make lock' writes this file; 'make setup' installs from it."; cat requirements.lock; } > $(VENV)-lock/lock
 	mv $(VENV)-lock/lock requirements.lock

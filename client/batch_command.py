@@ -51,6 +51,8 @@ class _Format(str, Enum):
     PNG = "png"
     JPG = "jpg"
     WEBP = "webp"
+    AVIF = "avif"
+    BMP = "bmp"
     TIFF = "tiff"
 
 

@@ -56,7 +56,7 @@ def describe(
     """Show what the network sees in IMAGE: statistics of each layer and of its Gram matrix."""
     controls = Controls(max_side=or_unset(max_side))
     picture = loaded(image)
-    size = None if max_side is None else picture.size_within(controls.expected_max_side)
+    size = None if max_side is None else controls.expected_max_side
     with printing.spinner(f"Looking, on {client.server}"):
         found = client.describe(picture, size=size, timeout_s=timeout)
     if as_json:

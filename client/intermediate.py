@@ -17,10 +17,10 @@ from .outputs import check_output, save_image, save_or_fall_back
 
 if TYPE_CHECKING:
     from .client import StyleClient
-    from .images import Picture
     from .progress import Progress
     from .results import StylizedResult
     from .saved import SavedRun
+    from .sources import PictureSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,7 @@ class IntermediateOutputs:
 
 def stylize_in_chunks(
     client: StyleClient,
-    pictures: tuple[Picture, Picture],
+    pictures: tuple[PictureSource, PictureSource],
     options: Mapping[str, Any],
     outputs: IntermediateOutputs,
     output: Path,

@@ -92,11 +92,11 @@ class Operations(Questions):
         if isinstance(max_side, Unset) and not sends_files(signature):  # resized here, so the model cannot choose
             controls = replace(controls, max_side=(yield from self._own_max_side(timeout_s, request_id)))
 
-        def prepare() -> tuple[Pair, PredictRequest]:
-            pair = Pair.loaded(content, style)
+        def prepare(max_pixels: int) -> tuple[Pair, PredictRequest]:
+            pair = Pair.loaded(content, style, max_pixels=max_pixels)
             return pair, stylize_request(self.target, signature, pair, controls)
 
-        pair, request = yield from work(prepare)
+        pair, request = yield from self.within_limit(prepare, timeout_s, request_id)
         if timeout_s is None:
             timeout_s = default_timeout_s(pair.pixels(controls.expected_max_side), controls.expected_steps)
         prepared = time.perf_counter()
@@ -203,7 +203,7 @@ class Operations(Questions):
         self,
         image: PictureSource,
         *,
-        size: tuple[int, int] | None = None,
+        size: tuple[int, int] | int | None = None,
         timeout_s: float | None = None,
         request_id: str | None = None,
     ) -> Flow[Description]:
@@ -211,8 +211,8 @@ class Operations(Questions):
 
         Args:
             image: picture: a path, the bytes of a file, an image of Pillow, an array; see `load_picture`.
-            size: width and height to resize it to first, in pixels; if None, a picture that is larger than what the
-                model makes of one by itself is made that small.
+            size: width and height to resize it to first, or its longest side alone, in pixels; if None, a picture that
+                is larger than what the model makes of one by itself is made that small.
             timeout_s: for all tries together; `default_timeout_s` of one step if None.
             request_id: goes with each try, and into errors; a random one if None.
 
@@ -220,14 +220,17 @@ class Operations(Questions):
             ImageError: the picture cannot be used.
             ServiceError: one of its subclasses says what went wrong.
         """
-        picture = yield from work(lambda: load_picture(image))
         request_id = checked_request_id(request_id)
+        picture = yield from self.within_limit(
+            lambda max_pixels: load_picture(image, max_pixels=max_pixels), timeout_s, request_id
+        )
         if size is None:
             most = yield from self._own_max_side(timeout_s, request_id)
-            size = picture.size_within(min(most, max(picture.image.size)))
+            size = min(most, max(picture.image.size))
+        width, height = picture.size_within(size) if isinstance(size, int) else size
         if timeout_s is None:
-            timeout_s = default_timeout_s(size[0] * size[1], steps=1)
-        request = yield from work(lambda: describe_request(self.target, picture, size))
+            timeout_s = default_timeout_s(width * height, steps=1)
+        request = yield from work(lambda: describe_request(self.target, picture, (width, height)))
         return (
             yield from self.caller.call(
                 PREDICT,
@@ -274,7 +277,9 @@ class Operations(Questions):
             ServiceError: one of its subclasses says what went wrong.
         """
         request_id = checked_request_id(request_id)
-        pair = yield from work(lambda: Pair.loaded(content, style))
+        pair = yield from self.within_limit(
+            lambda max_pixels: Pair.loaded(content, style, max_pixels=max_pixels), timeout_s, request_id
+        )
         size = result.image.size
         before = yield from self.describe(pair.content, size=size, timeout_s=timeout_s, request_id=request_id)
         after = yield from self.describe(result.png_bytes, size=size, timeout_s=timeout_s, request_id=request_id)

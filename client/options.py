@@ -15,6 +15,7 @@ from styleserve import contract
 
 from . import printing
 from .controls import UNSET, Unset, allowed_range
+from .errors import ImageError
 from .settings import ENVIRONMENT, ConnectionSettings
 
 if TYPE_CHECKING:
@@ -154,12 +155,18 @@ def or_unset(value: _T | None) -> _T | Unset:
     return UNSET if value is None else value
 
 
-def loaded(path: Path) -> Picture:
-    """The picture in a file.
+def loaded(path: Path) -> Picture | Path:
+    """The picture in a file; the path alone if the picture is over the default limit, as the model's own may be higher.
 
     Raises:
         ImageError: it cannot be used.
     """
+    from .images import is_over_limit  # noqa: PLC0415
     from .sources import load_picture  # noqa: PLC0415
 
-    return load_picture(path)
+    try:
+        return load_picture(path)
+    except ImageError as error:
+        if is_over_limit(error):
+            return path
+        raise

@@ -23,11 +23,16 @@ _FORMATS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     ".jpg": ("JPEG", {"quality": 95, "subsampling": "4:4:4"}),
     ".jpeg": ("JPEG", {"quality": 95, "subsampling": "4:4:4"}),
     ".webp": ("WEBP", {"lossless": True}),
+    ".avif": ("AVIF", {"quality": 95, "subsampling": "4:4:4"}),
+    ".bmp": ("BMP", {}),
     ".tif": ("TIFF", {"compression": "tiff_deflate"}),
     ".tiff": ("TIFF", {"compression": "tiff_deflate"}),
 }
 EXTENSIONS: Final = tuple(_FORMATS)
 """What a result can be saved as."""
+
+_CODECS: Final = {".webp": "webp", ".avif": "avif"}
+"""Formats that a build of Pillow may lack, by its names for them."""
 
 _IMAGE_DESCRIPTION: Final = 0x010E  # EXIF and TIFF tags
 _SOFTWARE: Final = 0x0131
@@ -51,6 +56,8 @@ def check_output(
     if extensions is not None and path.suffix.lower() not in extensions:
         came = f"has the extension {path.suffix!r}" if path.suffix else "has no extension"
         raise OutputError(f"{path} {came}", hint=f"Name it with one of: {', '.join(extensions)}.")
+    if extensions is not None:
+        _check_codec(path)
     _check_name(path)
     folder = Path(os.path.realpath(path)).parent if path.is_symlink() else path.parent  # of the file that is replaced
     if not folder.is_dir():
@@ -67,6 +74,16 @@ def check_output(
             hint="Free some space, or name a file on another disk.",
         )
     return path
+
+
+def _check_codec(path: Path) -> None:
+    codec = _CODECS.get(path.suffix.lower())
+    if codec is None:
+        return
+    from PIL import features  # noqa: PLC0415 - brings Pillow
+
+    if not features.check_module(codec):
+        raise OutputError(f"this build of Pillow cannot write {path.suffix}", hint="Name a .png file.")
 
 
 def _check_name(path: Path) -> None:
@@ -167,7 +184,8 @@ def save_image(image: Image.Image, path: str | os.PathLike[str], *, text: Mappin
     Args:
         image: RGB.
         path: ends in one of `EXTENSIONS`.
-        text: facts about the picture. PNG keeps each under its name; other formats, all in the image description.
+        text: facts about the picture. PNG keeps each under its name; other formats, all in the image description; BMP
+            has no place for them.
 
     Raises:
         OutputError: it cannot be written there.
@@ -182,7 +200,7 @@ def save_image(image: Image.Image, path: str | os.PathLike[str], *, text: Mappin
         for key, value in text.items():
             chunks.add_text(key, value)  # becomes an international chunk by itself where Latin-1 does not suffice
         extra["pnginfo"] = chunks
-    else:
+    elif file_format != "BMP":
         exif = Image.Exif()
         exif[_IMAGE_DESCRIPTION] = "; ".join(f"{key}: {value}" for key, value in text.items() if key != "Software")
         if "Software" in text:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from .client import StyleClient
 from .errors import ImageError, JobListError, OutputError, StyleServeError
-from .images import read_file
+from .images import is_over_limit, read_file
 from .jobs import Job, refuse_doubles
 from .manifest import Manifest, Record, file_digest
 from .outputs import check_output, folded
-from .sources import load_picture
+from .sources import PictureFile
 
 
 @dataclass
@@ -124,11 +124,11 @@ def paint(task: Task, client: StyleClient, timeout_s: float | None) -> Record:
     job, controls = task.job, task.job.controls
     started = time.perf_counter()
     try:
-        content, style = read_file(job.content), read_file(job.style)
-        task.key = job.key(_digest(content), _digest(style), client.model_name, client.version)
+        content, style = _file(job.content, client), _file(job.style, client)
+        task.key = job.key(_digest(content.data), _digest(style.data), client.model_name, client.version)
         result = client.stylize(
-            load_picture(content, name=str(job.content)),
-            load_picture(style, name=str(job.style)),
+            content,
+            style,
             content_weight=controls.content_weight,
             style_weight=controls.style_weight,
             total_variation_weight=controls.total_variation_weight,
@@ -157,6 +157,17 @@ def paint(task: Task, client: StyleClient, timeout_s: float | None) -> Record:
         seconds=round(task.seconds, 3),
         tries=task.tries,
     )
+
+
+def _file(path: Path, client: StyleClient) -> PictureFile:
+    """The bytes of a file; the model is asked how large it may be only if it is over the default limit."""
+    try:
+        return PictureFile(read_file(path), str(path))
+    except ImageError as error:
+        limits = client.metadata().limits if is_over_limit(error) else None
+        if limits is None:
+            raise
+        return PictureFile(read_file(path, max_pixels=int(limits["max_encoded_pixels"])), str(path))
 
 
 def _digest(data: bytes) -> str:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
 from styleserve import contract
 
 from . import replies
 from .calling import GET_MODEL_METADATA, GET_MODEL_STATUS, PREDICT, Caller, checked_request_id
 from .controls import checked_timeout_s
-from .defaults import ADMIN_TIMEOUT_S
-from .errors import DeadlineExceeded, ModelNotFound, ModelNotReady, Overloaded, ServerUnavailable
-from .flow import Flow, Sleep
+from .defaults import ADMIN_TIMEOUT_S, default_timeout_s
+from .errors import DeadlineExceeded, ImageError, ModelNotFound, ModelNotReady, Overloaded, ServerUnavailable
+from .flow import Flow, Sleep, work
+from .images import MAX_PIXELS, is_over_limit
 from .protos import GetModelMetadataRequest, GetModelStatusRequest
 from .requests import Target, limits_request
 from .results import Metadata, VersionStatus
 from .retrying import RetryPolicy
+
+_T = TypeVar("_T")
 
 _POLL_S: Final = 0.25
 _ONCE: Final = RetryPolicy(tries=1)
@@ -104,6 +108,33 @@ class Questions:
             hint="Is the server running, with that model? See its log.",
             request_id=request_id,
         )
+
+    def within_limit(self, load: Callable[[int], _T], timeout_s: float | None, request_id: str) -> Flow[_T]:
+        """The result of `load`, called with the most pixels that a picture may have.
+
+        The model is asked for its limit only if a picture has more than the default one, before its pixels are decoded.
+
+        Args:
+            load: reads pictures; raises `ImageError` for one with more pixels than its argument.
+            timeout_s: for the question, with all tries; `default_timeout_s` of no work if None.
+            request_id: goes with the question.
+
+        Raises:
+            ImageError: a picture cannot be used.
+            ServiceError: the question failed; one of its subclasses says why.
+        """
+        try:
+            return (yield from work(lambda: load(MAX_PIXELS)))
+        except ImageError as error:
+            if not is_over_limit(error):
+                raise
+            timeout_s = default_timeout_s(0, 0) if timeout_s is None else timeout_s
+            found = yield from self._signatures(min(timeout_s, ADMIN_TIMEOUT_S), request_id)
+            if contract.LIMITS not in [signature.name for signature in found.signatures]:
+                raise
+        request = limits_request(self.target.pinned(found.model_version))
+        limits = yield from self.caller.call(PREDICT, request, replies.limits, timeout_s, request_id=request_id)
+        return (yield from work(lambda: load(int(limits.get("max_encoded_pixels", MAX_PIXELS)))))
 
     def _signatures(self, timeout_s: float, request_id: str) -> Flow[Metadata]:
         """The metadata without the limits, which are another call and wait for their turn on a busy server."""

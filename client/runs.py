@@ -27,6 +27,7 @@ from .images import Picture
 from .pace import TARGETS_WORK, CallCost, Pace, usual_state_bytes
 from .progress import Progress
 from .protos import GetModelStatusRequest, PredictRequest, PredictResponse
+from .questions import Questions
 from .requests import Target, resume_request, stylize_request
 from .results import Floats, StylizedResult, Timings
 from .retrying import RetryPolicy
@@ -158,7 +159,9 @@ class Run:
         """The run as it is; the first call reads the pictures."""
         if self._pair is None and self._pictures is not None:
             started, pictures = self._clock(), self._pictures
-            self._pair = yield from work(lambda: Pair.loaded(*pictures))
+            self._pair = yield from Questions(self._caller, self._target).within_limit(
+                lambda max_pixels: Pair.loaded(*pictures, max_pixels=max_pixels), self._timeout_s, self._request_id
+            )
             if self._saved is not None:
                 self._saved.check_pictures(self._pair)
             controls = self._controls if self._saved is None else self._saved.controls

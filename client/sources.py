@@ -12,18 +12,29 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .errors import ImageError
-from .images import Picture, picture_of_file, picture_of_image, read_file
-
-PictureSource: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[Any] | Picture
+from .images import MAX_PIXELS, Picture, picture_of_file, picture_of_image, read_file
 
 
-def load_picture(source: PictureSource, *, name: str = "the picture") -> Picture:
+@dataclass(frozen=True, eq=False)
+class PictureFile:
+    """The bytes of a file, with their name for messages."""
+
+    data: bytes
+    name: str
+
+
+PictureSource: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[Any] | Picture | PictureFile
+
+
+def load_picture(source: PictureSource, *, name: str = "the picture", max_pixels: int = MAX_PIXELS) -> Picture:
     """The picture, upright 8-bit sRGB.
 
     Args:
         source: path of a file, or its bytes; an image of Pillow; an array `[height, width, 3]` or `[height, width]`,
             uint8, or of floats in [0, 1]. A `Picture` is passed on.
         name: for messages, where `source` is not a path.
+        max_pixels: most pixels of a file or image, from its header; the default is that of `styleserve export`.
+            `StyleClient` asks the model for its own limit if a picture has more.
 
     Raises:
         ImageError: there is no such file, or it is not a picture that can be used.
@@ -31,11 +42,13 @@ def load_picture(source: PictureSource, *, name: str = "the picture") -> Picture
     if isinstance(source, Picture):
         return source
     if isinstance(source, bytes):
-        return picture_of_file(source, name)
+        return picture_of_file(source, name, max_pixels=max_pixels)
+    if isinstance(source, PictureFile):
+        return picture_of_file(source.data, source.name, max_pixels=max_pixels)
     if isinstance(source, Image.Image):
-        return picture_of_image(source, name)
+        return picture_of_image(source, name, max_pixels=max_pixels)
     if isinstance(source, np.ndarray):
-        return picture_of_image(Image.fromarray(_levels(source, name)), name)
+        return picture_of_image(Image.fromarray(_levels(source, name)), name, max_pixels=max_pixels)
     try:
         path = Path(source)
     except TypeError as error:
@@ -43,7 +56,7 @@ def load_picture(source: PictureSource, *, name: str = "the picture") -> Picture
             f"{name} is of the type {type(source).__name__}",
             hint="Give a path, the bytes of a file, an image of Pillow, a NumPy array or a Picture.",
         ) from error
-    return picture_of_file(read_file(path), str(source))
+    return picture_of_file(read_file(path, max_pixels=max_pixels), str(source), max_pixels=max_pixels)
 
 
 def _levels(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
@@ -79,13 +92,21 @@ class Pair:
     style: Picture
 
     @classmethod
-    def loaded(cls, content: PictureSource, style: PictureSource) -> Pair:
+    def loaded(cls, content: PictureSource, style: PictureSource, *, max_pixels: int = MAX_PIXELS) -> Pair:
         """Both, with names of their own for messages.
+
+        Args:
+            content: picture to paint.
+            style: painting to follow.
+            max_pixels: most pixels that each may have.
 
         Raises:
             ImageError: one cannot be used.
         """
-        return cls(load_picture(content, name="the content"), load_picture(style, name="the style"))
+        return cls(
+            load_picture(content, name="the content", max_pixels=max_pixels),
+            load_picture(style, name="the style", max_pixels=max_pixels),
+        )
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -189,7 +189,7 @@ def _check_space(
     outputs: IntermediateOutputs,
     output: Path,
     report: Path | None,
-    content: Picture,
+    content: Picture | Path,
     max_side: int | None,
     optimizer: Optimizer,
 ) -> None:
@@ -200,7 +200,8 @@ def _check_space(
     """
     from .pace import usual_state_bytes  # noqa: PLC0415 - brings NumPy
 
-    width, height = content.size_within(Controls(max_side=or_unset(max_side)).expected_max_side)
+    side = Controls(max_side=or_unset(max_side)).expected_max_side
+    width, height = (side, side) if isinstance(content, Path) else content.size_within(side)
     picture_bytes = 3 * width * height + _METADATA_BYTES
     check_output(output, needed_bytes=picture_bytes)
     if report is not None:

@@ -220,7 +220,7 @@ def test_as_json(stub: Any, contents: Path, style: Path, out: Path) -> None:
 
 
 WRONG: list[tuple[int, str, list[str]]] = [
-    (2, "Invalid value", ["in", "--format", "bmp"]),
+    (2, "Invalid value", ["in", "--format", "gif"]),
     (2, "Missing option", ["in", "--style", "style.png"]),
     (3, "steps is -1", ["in", "-o", "out", "--style", "style.png", "--steps", "-1"]),
     (3, "it belongs to Adam", ["in", "-o", "out", "--style", "style.png", "--learning-rate", "0.1"]),

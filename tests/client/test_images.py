@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import threading
 import warnings
 import zlib
@@ -17,7 +19,8 @@ from PIL import Image, ImageCms
 
 from styleserve import contract
 from styleserve.client import ImageError, Picture, load_picture
-from styleserve.client import images as module
+from styleserve.client.images import files
+from styleserve.client.images import picture as module
 from styleserve.client.silence import silenced
 
 
@@ -114,11 +117,11 @@ def test_pictures_read_at_once_leave_the_warnings_of_the_process_alone(
     """Two threads, of which the first to begin is the first to end."""
     good, began, may_end = module._prepared, dict[str, threading.Event](), dict[str, threading.Event]()
 
-    def prepared(opened: Image.Image, name: str, file: bytes | None = None) -> Picture:
+    def prepared(decoded: Any, name: str) -> Picture:
         began[name].set()
         assert may_end[name].wait(60)
         warnings.warn("damaged metadata", UserWarning, stacklevel=1)
-        return good(opened, name, file)
+        return good(decoded, name)
 
     monkeypatch.setattr(module, "_prepared", prepared)
     names = ("first", "second")
@@ -374,11 +377,22 @@ def test_trouble_with_the_file(tmp_path: Path) -> None:
         load_picture(tmp_path / "empty.png")
 
 
-def test_an_endless_file_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_FILE_BYTES", 1000)
-    (tmp_path / "long.png").write_bytes(b"\0" * 2000)
-    with pytest.raises(ImageError, match="more than the 1,000 bytes"):
-        load_picture(tmp_path / "long.png")
+def test_an_endless_file_is_not_read_to_its_end(tmp_path: Path) -> None:
+    (tmp_path / "long.png").write_bytes(b"\0" * 2_000_000)
+    with pytest.raises(ImageError, match="more than the 1,048,656 bytes"):
+        load_picture(tmp_path / "long.png", max_pixels=10)
+    assert files.max_file_bytes(64_000_000) == 512_000_000 + 2**20
+
+
+def test_the_readers_of_the_extras_are_imported_only_where_they_are_needed() -> None:
+    code = (
+        "import io, sys; from PIL import Image; from styleserve.client import load_picture\n"
+        "for kind in ('PNG', 'JPEG', 'TIFF', 'JPEG2000', 'AVIF'):\n"
+        "    file = io.BytesIO(); Image.new('RGB', (20, 20)).save(file, kind); load_picture(file.getvalue())\n"
+        "print({'tifffile', 'imagecodecs', 'pillow_heif'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("set()\n", "")
 
 
 def test_pixels_are_batched_floats(picture: Image.Image) -> None:
@@ -397,7 +411,19 @@ def test_sizes_keep_their_proportions(size: tuple[int, int], max_side: int, expe
     assert Picture("x", Image.new("RGB", size), b"").size_within(max_side) == expected
 
 
-def test_all_that_is_sent_is_in_the_contract(picture: Image.Image) -> None:
-    allowed = {name.upper() for name in contract.ENCODED_FORMATS}
-    assert set(module._SENT_AS_THEY_ARE) - {"MPO"} <= allowed  # pyright: ignore[reportPrivateUsage]
-    assert load_picture(load_picture(encoded(picture, "PNG"))).image.size == picture.size
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "TIFF"])
+def test_the_limit_of_pixels_is_the_callers(file_format: str) -> None:
+    data = encoded(Image.new("RGB", (50, 40)), file_format)
+    assert load_picture(data, max_pixels=2000).image.size == (50, 40)
+    with pytest.raises(ImageError, match="50 x 40 = 2,000 pixels; 1,999 are allowed"):
+        load_picture(data, max_pixels=1999)
+
+
+def test_pillows_own_limit_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is one for the whole process, and that is not the client's."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    for file_format in ("PNG", "JPEG", "GIF", "BMP", "PPM", "AVIF", "JPEG2000"):
+        assert load_picture(encoded(Image.new("RGB", (50, 40)), file_format)).image.size == (50, 40)
+    for file_format in ("WEBP", "TIFF"):  # there Pillow's plugins look for themselves
+        with pytest.raises(ImageError, match="more pixels than Pillow allows in this process"):
+            load_picture(encoded(Image.new("RGB", (50, 40)), file_format))

@@ -96,7 +96,7 @@ def test_every_wrong_line_is_named(tmp_path: Path) -> None:
         "a.jpg,",
         "a.jpg,s.png,../a.png",
         "a.jpg,s.png,/a.png",
-        "a.jpg,s.png,a.bmp",
+        "a.jpg,s.png,a.gif",
         "a.jpg,s.png,,sgd",
         "a.jpg,s.png,,,-1",
         "a.jpg,s.png,,,2.5",
@@ -110,7 +110,7 @@ def test_every_wrong_line_is_named(tmp_path: Path) -> None:
                 "style is missing",
                 "would leave the folder",
                 "would leave the folder",
-                "has the extension '.bmp'",
+                "has the extension '.gif'",
                 "the optimizer is 'sgd'",
                 "steps is -1; it must be a whole number from 0",
                 "steps is '2.5'; it must be a whole number",
@@ -249,8 +249,8 @@ def test_a_job_is_checked_as_a_request_is() -> None:
     for values in wrong:
         with pytest.raises(ControlError):
             Job(content=Path("a"), style=Path("s"), output="a.png", **values)
-    with pytest.raises(OutputError, match=r"the extension is '\.bmp'"):
-        JobDefaults(extension=".bmp")
+    with pytest.raises(OutputError, match=r"the extension is '\.gif'"):
+        JobDefaults(extension=".gif")
 
 
 def test_the_key_is_of_everything_that_makes_the_picture() -> None:

@@ -267,7 +267,7 @@ def test_texts_of_the_client_are_in_its_code(row: list[str]) -> None:
     assert error.exit_code == int(kind[2])
     said = re.sub(r"\d[\d,]*|-1|HOST:PORT|content|steps(?= is)|version 3", "…", text)
     pieces = [piece for piece in said.split("…") if len(piece.strip()) > 4]
-    code = "".join(path.read_text() for path in (ROOT / "client").glob("*.py"))
+    code = "".join(path.read_text() for path in (ROOT / "client").rglob("*.py"))
     assert pieces
     assert [piece for piece in pieces if piece.strip() not in code] == []
 

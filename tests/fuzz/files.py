@@ -9,7 +9,10 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
+import imagecodecs
 import numpy as np
+import pillow_heif
+import tifffile
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -52,13 +55,54 @@ _ONLY_READ_BY_THE_CLIENT: dict[str, tuple[str, str, dict[str, Any]]] = {
     "mpo": ("MPO", "RGB", {"save_all": True, "frames": 2}),
 }
 
+
+def _tiff(**options: Any) -> bytes:
+    with io.BytesIO() as file:
+        tifffile.imwrite(file, np.moveaxis(_levels_of_16_bits(), -1, 0), photometric="rgb", **options)
+        return file.getvalue()
+
+
+def _heic() -> bytes:
+    with io.BytesIO() as file:
+        pillow_heif.from_pillow(_drawn(0, "RGB")).save(file, quality=90)
+        return file.getvalue()
+
+
+def _png_of_16_bits() -> bytes:
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in _levels_of_16_bits())
+    header = struct.pack(">IIBBBBB", SIDES[1], SIDES[0], 16, 2, 0, 0, 0)
+    chunks = {b"IHDR": header, b"cICP": b"\x0c\x0d\0\1", b"tRNS": bytes(6), b"IDAT": zlib.compress(rows), b"IEND": b""}
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks.items()
+    )
+
+
+def _levels_of_16_bits() -> Any:
+    return np.asarray(_drawn(0, "RGB")).astype(np.uint16) * 257
+
+
+_MADE: dict[str, Callable[[], bytes]] = {
+    "png of 16 bits": _png_of_16_bits,
+    "tiff planes": lambda: _tiff(planarconfig="separate"),
+    "tiff planes deflate": lambda: _tiff(planarconfig="separate", compression="zlib", predictor=True),
+    "tiff tiles lzw": lambda: _tiff(planarconfig="separate", compression="lzw", tile=(16, 16), bigtiff=True),
+    "jpeg 2000 of 12 bits": lambda: bytes(
+        imagecodecs.jpeg2k_encode(_levels_of_16_bits() >> 4, bitspersample=12, level=0)
+    ),
+    "heic": _heic,
+}
+"""Kinds that Pillow does not write, and that only the client reads."""
+
 SERVED = tuple(_SAVED)
-READ = (*SERVED, *_ONLY_READ_BY_THE_CLIENT)
+READ = (*SERVED, *_ONLY_READ_BY_THE_CLIENT, *_MADE)
 
 
 @cache
 def good_file(kind: str) -> bytes:
     """A small picture of a kind in `READ`; empty where this build of Pillow does not write it."""
+    if kind in _MADE:
+        return _MADE[kind]()
     file_format, mode, options = {**_SAVED, **_ONLY_READ_BY_THE_CLIENT}[kind]
     Image.init()
     if file_format not in Image.SAVE:
@@ -156,6 +200,24 @@ def _jpeg_resized(data: bytes, width: int, height: int) -> bytes:
     return data
 
 
+def _tiff_resized(data: bytes, width: int, height: int) -> bytes:
+    for tag, side in ((256, width), (257, height)):
+        at = max(data.find(struct.pack("<HH", tag, kind)) for kind in (3, 4))
+        if at >= 0:
+            data = data[: at + 8] + struct.pack("<I", side % 2**32) + data[at + 12 :]
+    return data
+
+
+def _jpeg_2000_resized(data: bytes, width: int, height: int) -> bytes:
+    at = data.find(b"\xff\x4f\xff\x51") + 8
+    return data[:at] + struct.pack(">II", width % 2**32, height % 2**32) + data[at + 8 :]
+
+
+def _heif_resized(data: bytes, width: int, height: int) -> bytes:
+    at = data.find(b"ispe") + 8
+    return data[:at] + struct.pack(">II", width % 2**32, height % 2**32) + data[at + 8 :]
+
+
 _RESIZED: list[tuple[bytes, int, Callable[[bytes, int, int], bytes]]] = [
     (b"\x89PNG", 0, _png_resized),
     (b"GIF8", 0, _packed(6, "<HH")),
@@ -164,6 +226,9 @@ _RESIZED: list[tuple[bytes, int, Callable[[bytes, int, int], bytes]]] = [
     (b"VP8X", 12, _extended_webp_resized),
     (b"VP8L", 12, _lossless_webp_resized),
     (b"VP8 ", 12, _packed(26, "<HH")),
+    (b"II*\0", 0, _tiff_resized),
+    (b"\0\0\0\x0cjP  ", 0, _jpeg_2000_resized),
+    (b"ftyp", 4, _heif_resized),
 ]
 """Magic bytes, where they stand, and how the size behind them is changed."""
 

@@ -1,4 +1,4 @@
-"""Colour profiles: from whatever space a picture was saved in to sRGB, which the network was trained on."""
+"""Conversion by ICC profiles, with Little CMS in Pillow."""
 
 from __future__ import annotations
 
@@ -14,16 +14,14 @@ _UNSEEN: Final = 2
 """Levels of 255 by which two makers' sRGB profiles differ."""
 
 
-def to_srgb(image: Image.Image, icc_profile: bytes | None, notes: list[str]) -> tuple[Image.Image, bool]:
+def to_srgb(image: Image.Image, icc_profile: bytes, notes: list[str]) -> tuple[Image.Image, bool]:
     """The image as sRGB, and whether its colours had to change for that.
 
     Args:
-        image: of mode L, RGB or CMYK.
-        icc_profile: that came with it.
-        notes: gets a line where the profile mattered or should have.
+        image: of the mode L, RGB or CMYK.
+        icc_profile: profile that came with it.
+        notes: gets a line if the profile changed the picture, or could not be used.
     """
-    if not icc_profile:
-        return image.convert("RGB"), False
     try:
         profile: Any = ImageCms.ImageCmsProfile(io.BytesIO(icc_profile))
         space = str(profile.profile.xcolor_space).strip()

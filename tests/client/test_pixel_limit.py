@@ -1,0 +1,182 @@
+"""The model's own limit of pixels holds where a picture has more than the default, and nothing is asked otherwise."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from styleserve import contract
+from styleserve.client import AsyncStyleClient, ImageError, Overloaded, StyleClient, load_picture, protos, questions
+from styleserve.client.command import register
+from styleserve.client.images import files
+from styleserve.client.job_files import read_jobs
+from styleserve.client.painting import paint, place
+from styleserve.client.tensors import number_tensor
+
+DEFAULT = 1000
+"""In place of 64 million."""
+
+
+@pytest.fixture
+def small_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(questions, "MAX_PIXELS", DEFAULT)
+
+
+def accept(stub: Any, most: int) -> None:
+    """Has the stub declare and answer the signature `limits`, beside all others."""
+    signatures, predict = stub.metadata, stub.predict
+
+    def metadata(request: protos.GetModelMetadataRequest) -> Any:
+        reply = signatures(request)
+        found = protos.SignatureDefMap.FromString(reply.metadata["signature_def"].value)
+        found.signature_def[contract.LIMITS].CopyFrom(found.signature_def["serving_default"])
+        reply.metadata["signature_def"].value = found.SerializeToString()
+        return reply
+
+    def limits(request: protos.PredictRequest) -> Any:
+        if request.model_spec.signature_name != contract.LIMITS:
+            return predict(request)
+        spec = protos.ModelSpec(name="style_transfer", version=protos.Int64Value(value=42))
+        outputs = {"max_encoded_pixels": number_tensor(np.array([most], np.int32))}
+        return protos.PredictResponse(model_spec=spec, outputs=outputs)
+
+    stub.metadata, stub.predict = metadata, limits
+
+
+def asked(stub: Any) -> list[str]:
+    """What came to the server: signatures, or "metadata"."""
+    return [
+        request.model_spec.signature_name if isinstance(request, protos.PredictRequest) else "metadata"
+        for request in stub.requests
+    ]
+
+
+def stylize(client: StyleClient, content: Any, style: Any) -> Any:
+    return client.stylize(content, style, steps=1).image.size
+
+
+def stylize_iter(client: StyleClient, content: Any, style: Any) -> Any:
+    *_, last = client.stylize_iter(content, style, steps=2)
+    *_, resumed = client.stylize_iter(content, style, resume_from=last.saved, steps=3)
+    return resumed.result and resumed.result.image.size
+
+
+def describe(client: StyleClient, content: Any, _: Any) -> Any:
+    found = client.describe(content, size=64)
+    return found.width, found.height
+
+
+def report(client: StyleClient, content: Any, style: Any) -> Any:
+    result = client.stylize(content, style, steps=1)
+    client.report(content, style, result)
+    return result.image.size
+
+
+def in_an_event_loop(client: StyleClient, content: Any, style: Any) -> Any:
+    async def use() -> Any:
+        async with AsyncStyleClient(client.server) as own:
+            return (await own.stylize(content, style, steps=1)).image.size
+
+    return asyncio.run(use())
+
+
+def batch(client: StyleClient, content: Path, style: Path) -> Any:
+    jobs = content.parent / "jobs.csv"
+    jobs.write_text(f"content,style,output,steps\n{content},{style},out.png,1\n")
+    (task,) = place(read_jobs(jobs), content.parent / "out")
+    paint(task, client, 30.0)
+    with Image.open(task.target) as image:
+        return image.size
+
+
+USES = [stylize, stylize_iter, describe, report, in_an_event_loop, batch]
+
+
+@pytest.mark.usefixtures("small_default")
+@pytest.mark.parametrize("use", USES)
+def test_the_model_decides_on_a_large_picture(use: Callable[..., Any], stub: Any, content: Path, style: Path) -> None:
+    accept(stub, 96 * 64)
+    with StyleClient(stub.address) as client:
+        assert use(client, content, style) == (64, 43)
+        assert "limits" in asked(stub)
+        stub.requests.clear()
+        accept(stub, 96 * 64 - 1)
+        with pytest.raises(ImageError, match="96 x 64 = 6,144 pixels; 6,143 are allowed"):
+            use(client, content, style)
+        assert asked(stub) == ["metadata", "limits"]
+
+
+@pytest.mark.parametrize("use", USES)
+def test_nothing_is_asked_for_an_ordinary_picture(
+    use: Callable[..., Any], stub: Any, content: Path, style: Path
+) -> None:
+    accept(stub, 10)
+    with StyleClient(stub.address) as client:
+        assert use(client, content, style) == (64, 43)
+    assert {"limits", "metadata"}.isdisjoint(asked(stub))
+
+
+@pytest.mark.usefixtures("small_default")
+def test_no_pixel_is_decoded_before_the_model_has_answered(stub: Any, content: Path) -> None:
+    accept(stub, 2000)
+    damaged = content.read_bytes()[:-200]
+    with StyleClient(stub.address) as client, pytest.raises(ImageError, match="6,144 pixels; 2,000 are allowed"):
+        client.stylize(damaged, content)
+
+
+@pytest.mark.usefixtures("small_default")
+def test_a_model_that_tells_no_limit_has_the_default(stub: Any, content: Path) -> None:
+    with StyleClient(stub.address) as client, pytest.raises(ImageError, match="6,144 pixels; 1,000 are allowed"):
+        client.stylize(content, content)
+    assert asked(stub) == ["metadata"]
+
+
+@pytest.mark.usefixtures("small_default")
+def test_a_busy_server_is_no_fault_of_the_picture(stub: Any, content: Path, refusal: Any) -> None:
+    accept(stub, 10_000)
+    stub.predict = refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
+    with StyleClient(stub.address) as client, pytest.raises(Overloaded):
+        client.stylize(content, content, timeout_s=0.5)
+
+
+@pytest.mark.usefixtures("small_default")
+def test_a_large_file_of_a_batch(stub: Any, content: Path, style: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "max_file_bytes", lambda pixels: 100 if pixels == 64_000_000 else 10**6)
+    accept(stub, 96 * 64)
+    with StyleClient(stub.address) as client:
+        assert batch(client, content, style) == (64, 43)
+
+
+def test_the_command_line_leaves_a_large_picture_to_the_model(stub: Any, tmp_path: Path) -> None:
+    app = typer.Typer(pretty_exceptions_enable=False)
+    register(app)
+    path = tmp_path / "large.jpg"
+    Image.new("L", (8100, 8000), 90).save(path, quality=50)
+    accept(stub, 65_000_000)
+    command = ["describe", str(path), "--max-side", "40", "--server", stub.address]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert "40 x 40" in result.stdout
+    accept(stub, 64_500_000)
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 4
+    assert "64,800,000 pixels; 64,500,000 are allowed" in result.stderr
+
+
+def test_load_picture_takes_a_limit() -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (50, 40)).save(file, "PNG")
+    for source in (file.getvalue(), Image.open(file), np.zeros((40, 50, 3), np.uint8)):
+        assert load_picture(source, max_pixels=2000).image.size == (50, 40)
+        with pytest.raises(ImageError, match="1,999 are allowed"):
+            load_picture(source, max_pixels=1999)
