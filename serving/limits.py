@@ -6,6 +6,7 @@ Whatever cannot be told from shapes, headers and controls is left to the graph.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +37,7 @@ class ModelLimits:
         min_side: shortest side of an image that is worked on, in pixels.
         max_side: longest side.
         max_pixels: most pixels of an image that is worked on.
+        max_batch_pixels: most pixels of the images that one call works on together.
         max_steps: most steps of one call.
         max_batch: most examples of one call.
         max_work: most megapixel-steps of one call.
@@ -46,6 +48,7 @@ class ModelLimits:
     min_side: int
     max_side: int
     max_pixels: int
+    max_batch_pixels: int
     max_steps: int
     max_batch: int
     max_work: float
@@ -82,6 +85,9 @@ class ModelLimits:
             sizes: list[tuple[int, int]] = []
             if field in _IMAGES:
                 sizes = list(self._image_sizes(field.name, shape))
+                # A run in chunks has a state for each example, and works on one after another.
+                if contract.STATE.name not in defaults and math.prod(shape[:3]) > self.max_batch_pixels:
+                    raise _refusal(field.name, contract.batch_pixels_rule(self.max_batch_pixels), shape[:3])
             elif field in _FILES and len(proto.string_val) == shape[0]:  # else it cannot be parsed; and may be millions
                 sizes = list(self._file_sizes(field.name, proto, max_sides))
             if steps and field in _PAINTED:
