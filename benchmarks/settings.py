@@ -96,6 +96,16 @@ class SoakSettings:
 
 
 @dataclass(frozen=True)
+class MixedSettings:
+    """Memory of a server over many requests with pictures of random sizes."""
+
+    requests: int = field(default=100, metadata=_help("requests in all"))
+    concurrent: int = field(default=4, metadata=_help("requests at a time"))
+    side: int = field(default=128, metadata=_help("longest side of the images, in pixels"))
+    steps: int = field(default=1, metadata=_help("steps of a request"))
+
+
+@dataclass(frozen=True)
 class StartupSettings:
     """Wall time of commands and imports, of a server's start and of its first request."""
 
@@ -104,7 +114,9 @@ class StartupSettings:
     steps: int = field(default=1, metadata=_help("steps of the first and second request"))
 
 
-Settings = StepSettings | QualitySettings | ServingSettings | ScaleSettings | SoakSettings | StartupSettings
+Settings = (
+    StepSettings | QualitySettings | ServingSettings | ScaleSettings | SoakSettings | MixedSettings | StartupSettings
+)
 
 SHORT: Final[dict[str, Settings]] = {
     "step": StepSettings(),
@@ -112,6 +124,7 @@ SHORT: Final[dict[str, Settings]] = {
     "serving": ServingSettings(),
     "scale": ScaleSettings(),
     "soak": SoakSettings(),
+    "mixed": MixedSettings(),
     "startup": StartupSettings(),
 }
 """Every part by its name, at sizes that make five to ten minutes together."""
@@ -122,6 +135,7 @@ FULL: Final[dict[str, Settings]] = {
     "serving": ServingSettings(side=512, steps=100, rounds=3),
     "scale": ScaleSettings(sides=(256, 512, 1024, 2048), batches=(1, 2, 4, 8), batch_side=256, steps=2, rounds=3),
     "soak": SoakSettings(requests=500),
+    "mixed": MixedSettings(requests=2000),
     "startup": StartupSettings(repeats=15, steps=2),
 }
 """The long form: hours on two processors, most of them in `quality`."""
