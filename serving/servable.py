@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -210,8 +210,10 @@ class Servable:
     def _read_limits(self) -> ModelLimits | None:
         """What the model says that it takes; None for one that does not say, such as one of an older export."""
         signature = self.signatures.get(LIMITS)
-        names = [field.name for field in LIMIT_FIELDS]
-        if signature is None or set(signature.inputs) != set(signature.defaults) or set(names) - set(signature.outputs):
+        if signature is None or set(signature.inputs) != set(signature.defaults):
+            return None
+        names = [field.name for field in LIMIT_FIELDS if field.name in signature.outputs]
+        if not {each.name for each in fields(ModelLimits) if each.default is MISSING} <= set(names):
             return None
         work = Work(signature, signature.feeds({}), signature.fetches(names))
         return ModelLimits(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +82,18 @@ def servable(tiny_model_base: Path) -> Iterator[Servable]:
     servable = Servable(path, 1, SessionSettings(max_calls=1))
     yield servable
     servable.close()
+
+
+def test_limits_of_an_older_export_are_read(servable: Servable, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = servable.limits
+    assert limits is not None
+    assert limits.max_batch_pixels == 64 * 64
+    outputs: Any = servable.signatures[contract.LIMITS].outputs
+    monkeypatch.delitem(outputs, "max_batch_pixels")
+    older = servable._read_limits()  # pyright: ignore[reportPrivateUsage]
+    assert older == replace(limits, max_batch_pixels=None)
+    monkeypatch.delitem(outputs, "max_pixels")
+    assert servable._read_limits() is None  # pyright: ignore[reportPrivateUsage]
 
 
 @pytest.mark.parametrize(("signature", "inputs"), REFUSED)

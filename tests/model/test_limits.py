@@ -152,7 +152,6 @@ def test_limits_that_are_not_chosen_follow_from_the_others() -> None:
     assert numbers["max_work"] == 0.2
     assert numbers["max_encoded_bytes"] == 8000 + 2**24
     assert Limits(max_side=100, max_pixels=20_000, max_work=1e9).numbers()["max_pixels"] == 10_000
-    # Nothing that the model took before is refused by what is new.
     usual = Limits()
     assert usual.numbers()["max_work"] == usual.max_side**2 * usual.max_steps * usual.max_batch / 1e6
 

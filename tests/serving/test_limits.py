@@ -236,6 +236,11 @@ def test_images_of_a_run_in_chunks_have_no_limit_together() -> None:
     check(defaults=one_by_one, content_image=grey(25, 40, 2), steps=np.array([1], np.int32))
 
 
+def test_a_model_of_an_older_export_has_no_limit_for_images_together() -> None:
+    numbers = {name: value for name, value in _LIMITS.numbers().items() if name != "max_batch_pixels"}
+    check(ModelLimits(min_side=4, **numbers), content_image=grey(25, 40, 2), steps=np.array([5], np.int32))
+
+
 def test_a_server_takes_requests_as_large_as_the_models(stand_in_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def limit(*limits: ModelLimits, **settings: Any) -> int:
         server = EmbeddedServer(stand_in_base, settings=ServerSettings(port=0, **settings))
