@@ -225,6 +225,8 @@ def test_memory_for_tensors_leaves_room_for_the_process() -> None:
     for service in ("cpu", "gpu"):
         assert env.items() <= yaml.safe_load(text)["services"][service]["environment"].items()
         assert yaml.safe_load(text)["services"][service]["memswap_limit"] == f"{deployment.memory_mib}m"
+    default = Deployment(target=Target.compose, model="models/m").tensor_bytes
+    assert f"ENV TF_MKL_ALLOC_MAX_BYTES={default}\n" in (FILES / "Dockerfile").read_text()
     for target, name in (("kubernetes", "deployment.yaml"), ("kserve", "inference-service.yaml")):
         assert str(deployment.tensor_bytes) in files_of(target, calls=2, max_side=512)[name]
 
