@@ -107,6 +107,16 @@ class SoakSettings:
 
 
 @dataclass(frozen=True)
+class MixedSettings:
+    """Memory of a server over many requests with pictures of random sizes."""
+
+    requests: int = field(default=100, metadata=_help("requests in all"))
+    concurrent: int = field(default=4, metadata=_help("requests at a time"))
+    side: int = field(default=128, metadata=_help("longest side of the images, in pixels"))
+    steps: int = field(default=1, metadata=_help("steps of a request"))
+
+
+@dataclass(frozen=True)
 class StartupSettings:
     """Wall time of commands and imports, of a server's start and of its first request."""
 
@@ -116,7 +126,14 @@ class StartupSettings:
 
 
 Settings = (
-    StepSettings | QualitySettings | ServingSettings | LinkSettings | ScaleSettings | SoakSettings | StartupSettings
+    StepSettings
+    | QualitySettings
+    | ServingSettings
+    | LinkSettings
+    | ScaleSettings
+    | SoakSettings
+    | MixedSettings
+    | StartupSettings
 )
 
 SHORT: Final[dict[str, Settings]] = {
@@ -126,6 +143,7 @@ SHORT: Final[dict[str, Settings]] = {
     "link": LinkSettings(),
     "scale": ScaleSettings(),
     "soak": SoakSettings(),
+    "mixed": MixedSettings(),
     "startup": StartupSettings(),
 }
 """Every part by its name, at sizes that make five to ten minutes together."""
@@ -137,6 +155,7 @@ FULL: Final[dict[str, Settings]] = {
     "link": LinkSettings(sides=(256, 512), steps=40, rounds=3),
     "scale": ScaleSettings(sides=(256, 512, 1024, 2048), batches=(1, 2, 4, 8), batch_side=256, steps=2, rounds=3),
     "soak": SoakSettings(requests=500),
+    "mixed": MixedSettings(requests=2000),
     "startup": StartupSettings(repeats=15, steps=2),
 }
 """The long form: hours on two processors, most of them in `quality`."""

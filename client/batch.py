@@ -18,9 +18,12 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
 
+from styleserve import contract
+
 from .aimd import MOST_CALLS, ConcurrencyLimit
 from .batch_settings import BatchSettings
 from .client import StyleClient
+from .controls import Unset
 from .errors import (
     BadReply,
     ClientClosed,
@@ -30,12 +33,15 @@ from .errors import (
     Overloaded,
     ServerUnavailable,
     ServiceError,
+    StateRefused,
     StyleServeError,
 )
 from .jobs import Job
 from .manifest import Manifest, Record, remove_leftovers
 from .painting import Task, find_painted, paint, place
 from .patience import Patience
+from .results import SignatureDescription
+from .signatures import choose_resumable_signature
 
 
 @dataclass(frozen=True)
@@ -64,12 +70,16 @@ class BatchProgress:
         limit: calls at once that the servers are given now, together.
         waiting: jobs that were not begun, or have to be begun again.
         trouble: what a server said last, if that was a refusal.
+        evaluations: Evaluations of the network that are done, by all jobs that were not there before.
+        evaluations_total: Evaluations of all these jobs.
     """
 
     running: int
     limit: int
     waiting: int
     trouble: StyleServeError | None
+    evaluations: int
+    evaluations_total: int
 
     @property
     def stuck(self) -> StyleServeError | None:
@@ -97,7 +107,7 @@ def run_batch(
             named; without retries of their own, which would hide from the batch how much a server takes.
         folder: for the results and the manifest; it is made if need be.
         settings: how to go about it.
-        on_progress: is told whenever calls were started or came back, in the iterating thread.
+        on_progress: Receives the progress in the iterating thread, after each chunk and each job.
 
     Raises:
         ValueError: there is no client, or they are not for one model.
@@ -130,10 +140,30 @@ class _Server:
         self.client: Final = client
         self.limit: Final = ConcurrencyLimit(fixed=settings.concurrency)
         self.running = 0
+        self._asking: Final = threading.Lock()
+        self._signatures: dict[str, SignatureDescription] | None = None
 
     @property
     def has_room(self) -> bool:
         return self.running < self.limit.limit
+
+    def chunked_steps(self, job: Job) -> int | None:
+        """Evaluations of the job in chunks; None where the model, of an older export, paints in one call alone.
+
+        Raises:
+            ServiceError: The server does not describe its model.
+        """
+        with self._asking:
+            if self._signatures is None:
+                self._signatures = {each.name: each for each in self.client.metadata().signatures}
+        signature = self._signatures.get(choose_resumable_signature(job.optimizer))
+        if signature is None:
+            return None
+        if not isinstance(job.controls.steps, Unset):
+            return job.controls.steps
+        # The model's own default, which a call without steps takes, too.
+        default = next((each.default for each in signature.inputs if each.name == contract.STEPS.name), None)
+        return int(default) if isinstance(default, int | float) else None
 
 
 class _Run:
@@ -146,7 +176,10 @@ class _Run:
         on_progress: Callable[[BatchProgress], None] | None,
     ) -> None:
         self.waiting: Final = deque(tasks)
-        self.running: Final[dict[Future[Record], tuple[Task, _Server, float]]] = {}
+        self.evaluations = 0
+        self.evaluations_total: Final = sum(task.job.controls.expected_steps for task in self.waiting)
+        self.counting: Final = threading.Lock()
+        self.running: Final[dict[Future[Record], tuple[Task, _Server, float, int]]] = {}
         self.servers: Final = [_Server(client, settings) for client in clients]
         self.manifest: Final = manifest
         self.settings: Final = settings
@@ -215,13 +248,29 @@ class _Run:
             task.tries += 1
             server.running += 1
             server.limit.started(now_s)
-            self.running[executor.submit(self._work, task, server.client)] = (task, server, now_s)
+            self.running[executor.submit(self._work, task, server)] = (task, server, now_s, task.evaluations)
 
-    def _work(self, task: Task, client: StyleClient) -> Record:
+    def _work(self, task: Task, server: _Server) -> Record:
         """In a thread of its own; whatever the others are at, the picture is recorded at once."""
-        record = paint(task, client, self.settings.timeout_s)
+
+        def count(evaluations: int) -> None:
+            self._count(task, evaluations)
+            self._tell()
+
+        record = paint(
+            task,
+            server.client,
+            self.settings.timeout_s,
+            chunked_steps=server.chunked_steps(task.job),
+            on_evaluations=count,
+        )
         self.manifest.append(record)
         return record
+
+    def _count(self, task: Task, evaluations: int) -> None:
+        with self.counting:
+            self.evaluations += evaluations - task.evaluations
+            task.evaluations = evaluations
 
     def _finished(self) -> Iterable[Future[Record]]:
         """The calls that came back, as soon as there are some or something else is to be done."""
@@ -236,7 +285,7 @@ class _Run:
 
     def _settle(self, future: Future[Record]) -> None:
         """Tells what became of a job whose call came back, unless it has to be sent again."""
-        task, server, started_s = self.running.pop(future)
+        task, server, started_s, evaluations = self.running.pop(future)
         server.running -= 1
         now_s = time.monotonic()
         try:
@@ -245,6 +294,8 @@ class _Run:
             if _turned_away(error) or isinstance(error, DeadlineExceeded):
                 server.limit.refused(started_s, now_s)
             if _turned_away(error):
+                if task.evaluations > evaluations:  # it did a part before
+                    self._went_on()
                 self.waiting.appendleft(task)
                 self.trouble = error
                 self.patience.turned_away(started_s, now_s)
@@ -260,6 +311,7 @@ class _Run:
             return
         server.limit.succeeded(now_s, task.work)
         self._went_on()
+        self._count(task, task.job.controls.expected_steps)
         self.told.put(JobResult(task.job, record))
 
     def _went_on(self) -> None:
@@ -269,6 +321,7 @@ class _Run:
     def _fail(self, task: Task, error: StyleServeError) -> None:
         record = task.failed(error, self.servers[0].client.model_name)
         self.manifest.append(record)
+        self._count(task, task.job.controls.expected_steps)
         self.told.put(JobResult(task.job, record, error))
 
     def _give_up(self) -> None:
@@ -281,7 +334,8 @@ class _Run:
 
     def _tell(self) -> None:
         limit = sum(server.limit.limit for server in self.servers)
-        self.told.put(BatchProgress(len(self.running), limit, len(self.waiting), self.trouble))
+        counts = self.evaluations, self.evaluations_total
+        self.told.put(BatchProgress(len(self.running), limit, len(self.waiting), self.trouble, *counts))
 
 
 def _turned_away(error: StyleServeError) -> bool:
@@ -293,4 +347,4 @@ def _turned_away(error: StyleServeError) -> bool:
 def _may_be_an_accident(error: StyleServeError) -> bool:
     """Whether the same request may end otherwise next time."""
     damaged = isinstance(error, BadReply) and not isinstance(error, NonFiniteResult)
-    return damaged or isinstance(error, DeadlineExceeded) or type(error) is ServiceError
+    return damaged or isinstance(error, (DeadlineExceeded, StateRefused)) or type(error) is ServiceError

@@ -136,21 +136,23 @@ class _Bar:
     def __init__(self, tally: Tally, bar: RichProgress) -> None:
         self.tally = tally
         self._bar = bar
-        self._task = bar.add_task("", total=tally.total, counts="")
+        self._task = bar.add_task("", total=None, counts="")
         self._limit = 0
 
     def result(self, result: JobResult) -> None:
         self.tally.count(result)
-        # Pictures that were there took no time, and would make what is left look quick.
-        self._bar.update(self._task, total=self.tally.total - self.tally.were_there)
         self._show()
-        if not result.was_there:
-            self._bar.advance(self._task)
 
     def progress(self, progress: BatchProgress) -> None:
         self._limit = progress.limit
         doing = "Painting" if progress.stuck is None else f"Waiting: {progress.stuck.message}"
-        self._bar.update(self._task, description=doing)
+        # Evaluations, which move before the first picture is done. Pictures that were there before are not in them.
+        self._bar.update(
+            self._task,
+            description=doing,
+            completed=progress.evaluations,
+            total=progress.evaluations_total,
+        )
         self._show()
 
     def _show(self) -> None:

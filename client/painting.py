@@ -6,17 +6,23 @@ import contextlib
 import functools
 import hashlib
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 from .client import StyleClient
-from .errors import ImageError, JobListError, OutputError, StyleServeError
+from .errors import ImageError, JobListError, OutputError, StateRefused, StyleServeError
 from .images import is_over_limit, read_file
 from .jobs import Job, refuse_doubles
 from .manifest import Manifest, Record, file_digest
-from .outputs import check_output, folded
+from .outputs import check_output, folded, save_or_fall_back
+from .results import StylizedResult
+from .saved import SavedRun
 from .sources import PictureFile
+
+CHUNK_S: Final = 10.0
+"""Time of a chunk, in seconds. The bar moves after each, and a refused call costs one; each moves a state both ways."""
 
 
 @dataclass
@@ -29,8 +35,10 @@ class Task:
         key: once the pictures were read.
         tries: how often it was begun.
         accidents: how many of them ended in an answer that may be another one next time.
-        seconds: that the last try took.
-        work: that it was, in pixels times steps, once it is done.
+        saved: State of the run after its last chunk, from which the next try resumes; None before the first one.
+        seconds: Time of the run: of all tries since it was last begun anew.
+        work: Pixels times evaluations of the try that finished the run.
+        evaluations: Evaluations of the run that are done; those of the whole run once the job has ended.
     """
 
     job: Job
@@ -38,8 +46,10 @@ class Task:
     key: str | None = None
     tries: int = 0
     accidents: int = 0
+    saved: SavedRun | None = None
     seconds: float = 0.0
     work: float = 0.0
+    evaluations: int = 0
 
     def failed(self, error: StyleServeError, model_name: str) -> Record:
         """The record of a failure."""
@@ -110,38 +120,47 @@ def find_painted(
         yield task, record
 
 
-def paint(task: Task, client: StyleClient, timeout_s: float | None) -> Record:
+def paint(
+    task: Task,
+    client: StyleClient,
+    timeout_s: float | None,
+    *,
+    chunked_steps: int | None = None,
+    on_evaluations: Callable[[int], None] = lambda _: None,
+) -> Record:
     """Paints and saves a picture, and returns its record.
 
     Args:
-        task: whose key, seconds and work are set.
+        task: Its key, state, seconds and work are set.
         client: to call.
-        timeout_s: of the call.
+        timeout_s: of each call.
+        chunked_steps: Evaluations of a run in chunks, which resumes from the task's state; None paints in one call.
+        on_evaluations: Receives the evaluations that are done, after each chunk.
 
     Raises:
-        StyleServeError: all that `StyleClient.stylize` and `StylizedResult.save` raise.
+        StyleServeError: all that `StyleClient.stylize_iter` and `StylizedResult.save` raise.
     """
-    job, controls = task.job, task.job.controls
+    job = task.job
     started = time.perf_counter()
     try:
-        content, style = _file(job.content, client), _file(job.style, client)
-        task.key = job.key(_digest(content.data), _digest(style.data), client.model_name, client.version)
-        result = client.stylize(
-            content,
-            style,
-            content_weight=controls.content_weight,
-            style_weight=controls.style_weight,
-            total_variation_weight=controls.total_variation_weight,
-            steps=controls.steps,
-            learning_rate=controls.learning_rate,
-            max_side=controls.max_side,
-            optimizer=job.optimizer,
-            timeout_s=timeout_s,
-        )
-        result.save(task.target)
+        content, style = pictures = _file(job.content, client), _file(job.style, client)
+        key = job.key(_digest(content.data), _digest(style.data), client.model_name, client.version)
+        if key != task.key or chunked_steps is None:  # the key changes where a file did
+            task.saved = None
+        task.key = key
+        if task.saved is None:
+            task.seconds = 0.0
+        asked: dict[str, Any] = {**vars(job.controls), "optimizer": job.optimizer, "timeout_s": timeout_s}
+        before = 0 if task.saved is None else task.saved.steps_done
+        if chunked_steps is None:
+            result = client.stylize(*pictures, **asked)
+        else:
+            result = _in_chunks(task, client, pictures, {**asked, "steps": chunked_steps}, on_evaluations)
+        save_or_fall_back(result.save, task.target)
     finally:
-        task.seconds = time.perf_counter() - started
-    task.work = result.image.width * result.image.height * max(result.steps, 1)
+        task.seconds += time.perf_counter() - started
+    task.saved = None
+    task.work = result.image.width * result.image.height * max(result.steps - before, 1)
     return Record(
         key=task.key,
         content=str(job.content),
@@ -149,7 +168,7 @@ def paint(task: Task, client: StyleClient, timeout_s: float | None) -> Record:
         output=job.output,
         sha256=file_digest(task.target),
         optimizer=result.optimizer,
-        parameters=result.parameters,
+        parameters=job.controls.sent(),
         model=result.model_name,
         model_version=result.model_version,
         loss_first=float(result.losses[0, 0]) if result.steps else None,
@@ -168,6 +187,26 @@ def _file(path: Path, client: StyleClient) -> PictureFile:
         if limits is None:
             raise
         return PictureFile(read_file(path, max_pixels=int(limits["max_encoded_pixels"])), str(path))
+
+
+def _in_chunks(
+    task: Task,
+    client: StyleClient,
+    pictures: tuple[PictureFile, PictureFile],
+    asked: dict[str, Any],
+    on_evaluations: Callable[[int], None],
+) -> StylizedResult:
+    result: StylizedResult | None = None
+    try:
+        for progress in client.stylize_iter(*pictures, **asked, resume_from=task.saved, chunk_s=CHUNK_S):
+            task.saved, result = progress.saved, progress.result
+            on_evaluations(progress.steps_done)
+    except StateRefused:  # by another version of the model: the next try begins anew
+        task.saved = None
+        on_evaluations(0)
+        raise
+    assert result is not None  # noqa: S101 - the last chunk brings it
+    return result
 
 
 def _digest(data: bytes) -> str:

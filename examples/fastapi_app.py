@@ -40,6 +40,7 @@ from styleserve.client import (
 
 MAX_BODY_BYTES: Final = 32 * 2**20
 MAX_STEPS: Final = 500
+MAX_SIDE: Final = 1024
 
 STATUSES: Final[dict[type[BaseException], int]] = {
     ControlError: 422,
@@ -91,24 +92,27 @@ app = FastAPI(title="styleserve", lifespan=lifespan)
 app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
 
 Steps = Annotated[int, Form(ge=0, le=MAX_STEPS)]
+MaxSide = Annotated[int, Form(ge=64, le=MAX_SIDE)]
 
 
 @app.post("/paint", response_class=Response)
-async def paint(request: Request, content: UploadFile, style: UploadFile, steps: Steps = 100) -> Response:
-    """The content painted in the style, as PNG."""
+async def paint(
+    request: Request, content: UploadFile, style: UploadFile, steps: Steps = 100, max_side: MaxSide = 512
+) -> Response:
+    """The content painted in the style, as PNG, whose longest side is `max_side`."""
     client: AsyncStyleClient = request.app.state.client
     pictures = await content.read(), await style.read()
-    result = await unless_gone(request, client.stylize(*pictures, steps=steps))
+    result = await unless_gone(request, client.stylize(*pictures, steps=steps, max_side=max_side))
     return Response(result.png_bytes, media_type="image/png")
 
 
 @app.post("/paint/events", response_class=StreamingResponse)
 async def paint_with_progress(
-    request: Request, content: UploadFile, style: UploadFile, steps: Steps = 100
+    request: Request, content: UploadFile, style: UploadFile, steps: Steps = 100, max_side: MaxSide = 512
 ) -> StreamingResponse:
     """The same as server-sent events: `progress` after each chunk, then `result`, or else `error`."""
     client: AsyncStyleClient = request.app.state.client
-    run = client.stylize_iter(await content.read(), await style.read(), steps=steps)
+    run = client.stylize_iter(await content.read(), await style.read(), steps=steps, max_side=max_side)
     return StreamingResponse(events(request, run), media_type="text/event-stream")
 
 

@@ -64,6 +64,14 @@ def export(
         int | None,
         typer.Option(help="Most pixels of an image that is worked on.", min=1, show_default="square of --max-side"),
     ] = None,
+    max_batch_pixels: Annotated[
+        int | None,
+        typer.Option(
+            help="Most pixels of the images of one call together: they are in memory at the same time.",
+            min=1,
+            show_default="those of one image",
+        ),
+    ] = None,
     max_work: Annotated[
         float | None,
         typer.Option(
@@ -103,6 +111,7 @@ def export(
             max_batch=max_batch,
             max_encoded_pixels=max_encoded_pixels,
             max_pixels=max_pixels,
+            max_batch_pixels=max_batch_pixels,
             max_encoded_bytes=max_encoded_bytes,
             max_work=max_work,
         )

@@ -51,7 +51,17 @@ def checked_image(image: tf.Tensor, field: Field, limits: Limits, min_side: int)
         limits: of the model.
         min_side: fewest pixels the network can work on.
     """
-    return checked_values(checked_batch(image, field, limits), field, limits, min_side)
+    image = checked_batch(image, field, limits)
+    image = checked_sides(image, tf.shape(image)[1:3], field.name, limits, min_side)
+    return checked_pixels(checked_batch_pixels(image, field.name, limits), field.name)
+
+
+def checked_batch_pixels(image: tf.Tensor, name: str, limits: Limits) -> tf.Tensor:
+    """`image`, after a check of the pixels of all its examples, which are in memory at the same time."""
+    most = int(limits.numbers()["max_batch_pixels"])
+    sizes = tf.shape(image)[:3]
+    pixels = tf.reduce_prod(tf.cast(sizes, tf.int64))
+    return check(image, pixels <= most, f"{name} {contract.batch_pixels_rule(most)}", sizes)
 
 
 def checked_values(image: tf.Tensor, field: Field, limits: Limits, min_side: int) -> tf.Tensor:

@@ -16,7 +16,7 @@ from styleserve.contract import DEFAULT_MODEL_NAME
 
 from .deployment import Deployment, DeploymentError, Device, Target
 from .deployment_note import kept, noted
-from .exported_with import larger_than_the_memory, newer_than_the_server, slow_on_a_cpu
+from .exported_with import larger_than_the_memory, newer_than_the_server, refuses_batches, slow_on_a_cpu
 from .rendering import BATCHING_CONFIG, rendered
 from .switched_off import commands_before
 
@@ -259,6 +259,8 @@ def _notes(deployment: Deployment) -> Iterator[str]:
             yield f"Note: there is no directory {model} yet; `styleserve export` makes it."
         if newer := newer_than_the_server(model, deployment):
             yield f"Warning: {newer}"
+        if refused := refuses_batches(model, deployment):
+            yield f"Warning: {refused}"
         if slow := slow_on_a_cpu(model, deployment):
             yield f"Note: {slow}"
     side, pictures = deployment.max_side, deployment.max_batch

@@ -11,23 +11,14 @@ from enum import Enum
 from typing import Final
 
 from styleserve.contract import DEFAULT_MODEL_NAME, DEFAULT_PORT, Limits
+from styleserve.sizing import MIB, inter_op_threads, server_mib, tensor_mib
 
 SERVING_VERSION: Final = "2.20.0"
 """Of TensorFlow Serving: the newest with published images, and no older than the exporter's TensorFlow."""
 
-BASE_MIB: Final = 1280
-"""What a server holds without a call: TensorFlow (550 MB were measured) and two versions of the model (80 MB
-each), and what some processors' kernels take beside the pixels: see 1.94 GB below."""
-
-BYTES_PER_PIXEL: Final = 3000
-"""What a call adds for a pixel of the content. `stylize_lbfgs` in float32, content and style of one size, square, held
-0.92, 1.44 and 3.63 GB at 256, 512 and 1024 pixels a side: 2,800 bytes a pixel, and 0.7 GB. With the kernels of another
-processor it was 1.94 GB at 512."""
-
 BATCHED_ROWS: Final = 4
 """`max_batch_size` of `config/batching.config`: with batching, examples of a batch, and so of a call."""
 
-MIB: Final = 2**20
 _KUBERNETES_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _MODEL_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,126}[A-Za-z0-9])?")
 _LABEL: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,62}[A-Za-z0-9])?")
@@ -68,7 +59,7 @@ _ONLY_FOR: Final[dict[str, tuple[Target, ...]]] = {
     "drain_s": _CLUSTER,
     "namespace": _CLUSTER,
     "prometheus": (Target.kubernetes,),
-    "prometheus_namespace": (Target.kubernetes,),
+    "prometheus_namespace": _CLUSTER,
     "port": (Target.compose,),
     "envoy": (Target.compose, Target.kubernetes),
     "monitoring": (Target.compose,),
@@ -162,31 +153,44 @@ class Deployment:
     @property
     def memory_mib(self) -> int:
         """Memory of a server, in MiB."""
-        return self.memory_mib_for(self.max_batch, self.max_side**2)
+        return server_mib(**self._sizes)
 
-    def memory_mib_for(self, max_batch: int, pixels: int) -> int:
-        """What a server would need for calls of so many pictures, each of so many pixels; in MiB."""
-        return BASE_MIB + self.pictures_for(max_batch) * -(-BYTES_PER_PIXEL * pixels // MIB)
+    @property
+    def tensor_bytes(self) -> int:
+        """Memory that a server may take for tensors. It refuses a request that needs more, with or without a reason."""
+        return tensor_mib(**self._sizes) * MIB
+
+    @property
+    def _sizes(self) -> dict[str, int]:
+        return {
+            "calls": self.calls,
+            "images": self.pictures,
+            "pixels": self.max_side**2,
+            "encoded_pixels": Limits().max_encoded_pixels,
+        }
 
     @property
     def pictures(self) -> int:
-        """Pictures that a server works on at a time."""
-        return self.pictures_for(self.max_batch)
-
-    def pictures_for(self, max_batch: int) -> int:
-        """Pictures at a time with calls of so many: with batching, the copies that fill batches count as well.
+        """Images that a server works on at a time; with batching, the copies that fill batches are among them.
 
         By `config/batching.config`, a batch of three is filled up to four, and no other is. Three calls of one picture
         may meet in such a batch, or a call may bring it.
         """
         if not self.batching:
-            return self.calls * max_batch
-        return self.calls + self.calls // 3 if max_batch == 1 else self.calls * 2 ** (max_batch - 1).bit_length()
+            return self.calls * self.max_batch
+        if self.max_batch == 1:
+            return self.calls + self.calls // 3
+        return self.calls * 2 ** (self.max_batch - 1).bit_length()
 
     @property
     def grpc_max_threads(self) -> int:
         """Threads of the server: one for each call, and one that refuses the next."""
         return self.calls + 1
+
+    @property
+    def inter_op_threads(self) -> int:
+        """Threads of TensorFlow for operations."""
+        return inter_op_threads(self.calls)
 
     @property
     def image_name(self) -> str:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from styleserve.processor import BFLOAT16_FLAGS, cpu_flags
+from styleserve.sizing import pixels_for, server_mib
 from styleserve.version_directories import versions_on_disk
 
 from .deployment import BATCHED_ROWS, Deployment, Device
@@ -25,6 +27,27 @@ _SLOW: Final = "a step takes about ten times as long as in float32"
 _VERSION: Final = re.compile(r"(\d+)\.(\d+)")
 _SERVER: Final = re.compile(r"(.*/)?tensorflow/serving:(?P<version>\d+\.\d+[^@]*)(@.*)?")
 """Images whose tag is a version of TensorFlow; in any registry."""
+
+
+@dataclass(frozen=True)
+class CallLimits:
+    """Limits of a version that set the memory of a call.
+
+    Attributes:
+        max_batch: most examples.
+        max_pixels: most pixels of an image.
+        max_batch_pixels: most pixels of all images together.
+        max_encoded_pixels: most pixels of a file.
+    """
+
+    max_batch: int
+    max_pixels: int
+    max_batch_pixels: int
+    max_encoded_pixels: int
+
+    def call_pixels(self, rows: int) -> int:
+        """Most pixels of the images of a call, or of a batch, of at most `rows` examples."""
+        return min(self.max_batch_pixels, min(rows, self.max_batch) * self.max_pixels)
 
 
 def newer_than_the_server(model: Path, deployment: Deployment) -> str | None:
@@ -48,32 +71,57 @@ def newer_than_the_server(model: Path, deployment: Deployment) -> str | None:
 
 
 def larger_than_the_memory(model: Path | None, deployment: Deployment) -> str | None:
-    """What to do where a call may take more memory than the server has; None where the model refuses such calls.
+    """Advice where a call may take more memory than the server has; None where the model refuses such calls.
 
     Args:
         model: directory of the model; None where it cannot be read from here.
         deployment: that is to serve it.
     """
-    side, rows = deployment.max_side, deployment.max_batch
-    if deployment.batching and rows < BATCHED_ROWS:  # which the model has to take, or it refuses the batches
-        rows = BATCHED_ROWS
-        remedy = f"deploy with --max-batch {rows}, and export the model with --max-batch {rows} --max-side {side}"
-    else:
-        remedy = f"export the model with --max-batch {rows} --max-side {side}"
     versions = [] if model is None else [(each, limits_of(path)) for each, path in _served(model, deployment).items()]
     for version, limits in versions:
         if limits is None:
             continue
-        batch, pixels = (min(limits[0], rows) if deployment.batching else limits[0]), limits[1]
-        if (needed := deployment.memory_mib_for(batch, pixels)) > deployment.memory_mib:
+        pixels = limits.call_pixels(BATCHED_ROWS if deployment.batching else limits.max_batch)
+        needed = server_mib(
+            calls=deployment.calls,
+            images=deployment.calls,
+            pixels=pixels,
+            encoded_pixels=limits.max_encoded_pixels,
+        )
+        if needed > deployment.memory_mib:
+            side = math.isqrt(max(pixels, pixels_for(limits.max_encoded_pixels)) - 1) + 1
             return (
-                f"Warning: version {version} of the model takes calls of {batch} x {pixels} pixels, for which a server "
-                f"needs {needed} MiB; without them such calls may end it. Deploy with --max-batch {batch} --max-side "
-                f"{math.isqrt(pixels - 1) + 1}, or {remedy}."
+                f"Warning: version {version} of the model takes calls of {pixels} pixels and files of "
+                f"{limits.max_encoded_pixels} pixels, for which a server needs {needed} MiB; with less, such calls may "
+                f"end it. Deploy with --max-batch 1 --max-side {side}, or {_export_for(deployment)}."
             )
     if versions and all(limits for _, limits in versions):
         return None
-    return f"Larger calls may end it, and the model alone refuses them: {remedy}."
+    return f"Larger calls may end it, and the model alone refuses them: {_export_for(deployment)}."
+
+
+def refuses_batches(model: Path, deployment: Deployment) -> str | None:
+    """Advice where the server joins requests to batches that a version refuses, so that each of them fails."""
+    if not deployment.batching:
+        return None
+    for version, path in _served(model, deployment).items():
+        limits = limits_of(path)
+        if limits is not None and limits.call_pixels(BATCHED_ROWS) < BATCHED_ROWS * limits.max_pixels:
+            return (
+                f"version {version} of the model refuses batches of {BATCHED_ROWS} of its largest images, and all "
+                f"requests in such a batch fail: {_export_for(deployment)}."
+            )
+    return None
+
+
+def _export_for(deployment: Deployment) -> str:
+    side, rows = deployment.max_side, deployment.max_batch
+    deploy = ""
+    if deployment.batching and rows < BATCHED_ROWS:  # which the model has to take, or it refuses the batches
+        rows = BATCHED_ROWS
+        deploy = f"deploy with --max-batch {rows}, and "
+    together = "" if rows == 1 else f" --max-batch {rows} --max-batch-pixels {rows * side**2}"
+    return f"{deploy}export the model with --max-side {side}{together}"
 
 
 def slow_on_a_cpu(model: Path, deployment: Deployment) -> str | None:
@@ -109,10 +157,16 @@ def exporter_of(version_dir: Path) -> str | None:
     return found if isinstance(found, str) and _VERSION.match(found) else None
 
 
-def limits_of(version_dir: Path) -> tuple[int, int] | None:
-    """Most examples of a call and most pixels of each, by the card of a version; None where it does not say so."""
-    batch, pixels = (_of_card(version_dir, "limits", name) for name in ("max_batch", "max_pixels"))
-    return (batch, pixels) if isinstance(batch, int) and isinstance(pixels, int) and min(batch, pixels) > 0 else None
+def limits_of(version_dir: Path) -> CallLimits | None:
+    """Limits of a call, by the card of a version; None where it does not say so."""
+    names = ("max_batch", "max_pixels", "max_batch_pixels", "max_encoded_pixels")
+    batch, pixels, together, encoded = (_of_card(version_dir, "limits", name) for name in names)
+    if not (isinstance(batch, int) and isinstance(pixels, int) and isinstance(encoded, int)):
+        return None
+    if min(batch, pixels, encoded) < 1:
+        return None
+    # Older exports have no limit for a batch beside that of each image.
+    return CallLimits(batch, pixels, together if isinstance(together, int) else batch * pixels, encoded)
 
 
 def _in_bfloat16(version_dir: Path) -> bool:

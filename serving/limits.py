@@ -45,6 +45,7 @@ class ModelLimits:
         max_work: most megapixel-steps of one call.
         max_encoded_pixels: most pixels of a file.
         max_encoded_bytes: most bytes of a file.
+        max_batch_pixels: Most pixels of the images that one call works on together; None for models of older exports.
     """
 
     min_side: int
@@ -55,6 +56,7 @@ class ModelLimits:
     max_work: float
     max_encoded_pixels: int
     max_encoded_bytes: int
+    max_batch_pixels: int | None = None
 
     @property
     def images_bytes(self) -> int:
@@ -79,6 +81,9 @@ class ModelLimits:
         for field, shape in _shapes(inputs, (*_IMAGES, *_FILES)):
             if field in _IMAGES:
                 sizes = list(self._image_sizes(field.name, shape))
+                # A run in chunks has a state for each example, and works on one after another.
+                if contract.STATE.name not in defaults:
+                    self._check_batch_pixels(field.name, shape[:3])
             else:
                 sizes = list(self._file_sizes(field.name, inputs[field.name], max_sides))
             if steps and field in _PAINTED:
@@ -151,6 +156,10 @@ class ModelLimits:
             raise _refusal(name, contract.sides_rule(self.min_side, self.max_side), [height, width])
         if height * width > self.max_pixels:
             raise _refusal(name, contract.pixels_rule(self.max_pixels), [height, width])
+
+    def _check_batch_pixels(self, name: str, sizes: list[int]) -> None:
+        if self.max_batch_pixels is not None and math.prod(sizes) > self.max_batch_pixels:
+            raise _refusal(name, contract.batch_pixels_rule(self.max_batch_pixels), sizes)
 
     def _check_work(self, sizes: list[tuple[int, int]], steps: list[int], batch: int) -> None:
         """Images of one tensor go on together until the last has its steps; files one after another, each its own."""

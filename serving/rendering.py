@@ -80,7 +80,9 @@ def _compose(deployment: Deployment) -> dict[str, str]:
         "STYLESERVE_DEPLOY_MODEL_NAME": deployment.model_name,
         "STYLESERVE_DEPLOY_PORT": str(deployment.port),
         "STYLESERVE_DEPLOY_GRPC_MAX_THREADS": str(deployment.grpc_max_threads),
+        "STYLESERVE_DEPLOY_INTER_OP_THREADS": str(deployment.inter_op_threads),
         "STYLESERVE_DEPLOY_MEMORY": f"{deployment.memory_mib}m",
+        "STYLESERVE_DEPLOY_TENSOR_BYTES": str(deployment.tensor_bytes),
         "STYLESERVE_DEPLOY_ENABLE_BATCHING": "true" if deployment.batching else "false",
         "STYLESERVE_DEPLOY_BATCHING_FILE": f"/{BATCHING_CONFIG}" if deployment.batching else "",
     }
@@ -116,7 +118,7 @@ def _kubernetes(deployment: Deployment) -> dict[str, str]:
 
 
 def _kserve(deployment: Deployment) -> dict[str, str]:
-    env: dict[str, str] = {}
+    env = {"TF_MKL_ALLOC_MAX_BYTES": str(deployment.tensor_bytes)}
     limits = f"memory: {deployment.memory_mib}Mi"
     if deployment.model is not None:
         env["STORAGE_URI"] = deployment.model  # which KServe mounts, or fetches, to /mnt/models
@@ -124,13 +126,12 @@ def _kserve(deployment: Deployment) -> dict[str, str]:
         env |= {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "CUDA_CACHE_PATH": "/tmp/cuda"}  # noqa: S108 - of the container
         limits += ", nvidia.com/gpu: 1"
     lines = ["        env:", *(f'          - {{name: {name}, value: "{value}"}}' for name, value in env.items())]
-    more = {"env": "\n".join(lines if env else ["        env: []"]), "limits": limits}
+    more = {"env": "\n".join(lines), "limits": limits}
     more["batching"] = _batching(deployment, indent=10)
     resources = ["inference-service.yaml", "network-policy.yaml"]
     files = {name: _filled(f"kserve/{name}", deployment, more) for name in resources}
     base_path = None if deployment.model is None else "/mnt/models"
     config = {**_config(deployment), "config/models.config": models_config(deployment, base_path)}
-    del config["config/monitoring.config"]  # of the port for metrics, which is not opened there
     files |= config
     maps = {"styleserve-config": list(config)}
     files["kustomization.yaml"] = _kustomization(deployment, resources, [], maps)
@@ -170,6 +171,7 @@ def _filled(path: str, deployment: Deployment, more: Mapping[str, str] | None = 
         "drain_s": str(deployment.drain_s),
         "grpc_max_threads": str(deployment.grpc_max_threads),
         "image": deployment.image_name,
+        "inter_op_threads": str(deployment.inter_op_threads),
         "max_batch": str(deployment.max_batch),
         "max_replicas": str(deployment.max_replicas),
         "memory": f"{deployment.memory_mib}Mi",
@@ -180,6 +182,7 @@ def _filled(path: str, deployment: Deployment, more: Mapping[str, str] | None = 
         "prometheus_namespace": deployment.prometheus_namespace,
         "replicas": str(deployment.replicas),
         "target_calls": f"{0.75 * deployment.calls:g}",
+        "tensor_bytes": str(deployment.tensor_bytes),
         "termination_s": str(deployment.drain_s + 15),
         **(more or {}),
     }

@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2
 
 from styleserve.contract import LIMIT_FIELDS, LIMITS, SERVING_DEFAULT
+from styleserve.sizing import inter_op_threads
 
 from .call import Call
 from .effort import pixel_steps, steps_done
@@ -37,26 +38,22 @@ class SessionSettings:
 
     Attributes:
         max_calls: calls of one version at a time, those of batches included.
-        spare_threads: inter-op threads beyond one for each call. A long loop holds a thread to its end, so with fewer
-            threads than loops a short request waits for seconds.
 
     Raises:
-        ValueError: there is no call or no spare thread.
+        ValueError: there is no call.
     """
 
     max_calls: int = 4 * (os.cpu_count() or 1)
-    spare_threads: int = 8
 
     def __post_init__(self) -> None:
-        for name in ("max_calls", "spare_threads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.max_calls < 1:
+            raise ValueError(f"max_calls is {self.max_calls}; it must be at least 1")
 
     def config(self) -> tf.compat.v1.ConfigProto:
         """The session's configuration."""
         config = tf.compat.v1.ConfigProto(
             device_count=DEVICE_COUNT,
-            inter_op_parallelism_threads=self.max_calls + self.spare_threads,
+            inter_op_parallelism_threads=inter_op_threads(self.max_calls),
             # Else all sessions of the process share the pool that the first one made.
             use_per_session_threads=True,
         )
@@ -228,8 +225,10 @@ class Servable:
     def _read_limits(self) -> ModelLimits | None:
         """What the model says that it takes; None for one that does not say, such as one of an older export."""
         signature = self.signatures.get(LIMITS)
-        names = [field.name for field in LIMIT_FIELDS]
-        if signature is None or set(signature.inputs) != set(signature.defaults) or set(names) - set(signature.outputs):
+        if signature is None or set(signature.inputs) != set(signature.defaults):
+            return None
+        names = [field.name for field in LIMIT_FIELDS if field.name in signature.outputs]
+        if not {each.name for each in fields(ModelLimits) if each.default is MISSING} <= set(names):
             return None
         work = Work(signature, signature.feeds({}), signature.fetches(names))
         return ModelLimits(

@@ -17,6 +17,7 @@ from typing import Final, Literal
 from .limits import RESIZED as RESIZED
 from .limits import THE_BATCH as THE_BATCH
 from .limits import Limits as Limits
+from .limits import batch_pixels_rule as batch_pixels_rule
 from .limits import batch_rule as batch_rule
 from .limits import bytes_rule as bytes_rule
 from .limits import partner_rule as partner_rule
@@ -223,6 +224,7 @@ LIMIT_FIELDS: Final = (
     Field("min_side", "int32", (None,), "Shortest side of an image that is worked on, in pixels."),
     Field("max_side", "int32", (None,), "Longest side of an image that is worked on, in pixels."),
     Field("max_pixels", "int32", (None,), "Most pixels of an image that is worked on."),
+    Field("max_batch_pixels", "int32", (None,), "Most pixels of the images that one call works on together."),
     Field("max_steps", "int32", (None,), "Most steps of one call."),
     Field("max_batch", "int32", (None,), "Most examples of one call."),
     Field("max_work", "float32", (None,), "Most megapixel-steps of one call: millions of pixels x steps x examples."),

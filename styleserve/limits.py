@@ -23,11 +23,13 @@ class Limits:
         max_batch: most examples of one call.
         max_encoded_pixels: most pixels that an encoded picture may have before it is resized.
         max_pixels: most pixels of an image that is worked on; None for the square of `max_side`.
+        max_batch_pixels: most pixels of the images of one call together, batch x height x width; None for `max_pixels`.
         max_encoded_bytes: most bytes of an encoded picture; None for 16 MiB, and 8 for each of `max_encoded_pixels`.
         max_work: most megapixel-steps of one call, pixels x steps x examples; None for the product of the others.
 
     Raises:
-        ValueError: a limit is not positive or over 2^31 - 1, or `max_side` is below 16.
+        ValueError: a limit is not positive or over 2^31 - 1, `max_side` is below 16, or `max_batch_pixels` is below the
+            pixels of one image.
     """
 
     max_side: int = 1024
@@ -35,6 +37,7 @@ class Limits:
     max_batch: int = 8
     max_encoded_pixels: int = 64_000_000
     max_pixels: int | None = None
+    max_batch_pixels: int | None = None
     max_encoded_bytes: int | None = None
     max_work: float | None = None
 
@@ -47,6 +50,16 @@ class Limits:
                 raise ValueError(f"{name} is {value}; it must be at least 1, and at most {_INT32_MAX}")
         if self.max_side < 16:
             raise ValueError(f"max_side is {self.max_side}; the network needs at least 16 pixels")
+        if self.max_batch_pixels is not None and self.max_batch_pixels < self._image_pixels:
+            raise ValueError(
+                f"max_batch_pixels is {self.max_batch_pixels}; it must be at least {self._image_pixels}, the pixels of "
+                "the largest image"
+            )
+
+    @property
+    def _image_pixels(self) -> int:
+        square = min(self.max_side**2, _INT32_MAX)
+        return square if self.max_pixels is None else min(self.max_pixels, square)
 
     def numbers(self) -> dict[str, float]:
         """Every limit by its name, with what follows from others filled in.
@@ -54,14 +67,14 @@ class Limits:
         >>> Limits(max_side=500, max_steps=100, max_batch=1).numbers()["max_work"]
         25.0
         """
-        pixels = (
-            min(self.max_side**2, _INT32_MAX) if self.max_pixels is None else min(self.max_pixels, self.max_side**2)
-        )
+        pixels = self._image_pixels
+        together = pixels if self.max_batch_pixels is None else min(self.max_batch_pixels, pixels * self.max_batch)
         most = pixels * self.max_steps * self.max_batch / 1e6
         encoded = min(8 * self.max_encoded_pixels + 2**24, _INT32_MAX)
         return {
             "max_side": self.max_side,
             "max_pixels": pixels,
+            "max_batch_pixels": together,
             "max_steps": self.max_steps,
             "max_batch": self.max_batch,
             "max_work": most if self.max_work is None else min(self.max_work, most),
@@ -97,6 +110,11 @@ def sides_rule(min_side: int, max_side: int) -> str:
 def pixels_rule(max_pixels: int) -> str:
     """For height and width of an image that is worked on, or of a file."""
     return f"must have at most {max_pixels} pixels; got height, width:"
+
+
+def batch_pixels_rule(max_batch_pixels: int) -> str:
+    """For batch size, height and width of images that are worked on together."""
+    return f"must have at most {max_batch_pixels} pixels in all its images together; got batch, height, width:"
 
 
 def bytes_rule(max_encoded_bytes: int) -> str:

@@ -64,7 +64,7 @@ ALLOWED = {
     "model": {"model", "contract"},
     # What stands beside the rooms, like `processor`, imports no more than the contract.
     "export": {"export", "model", "contract", "processor", "tensorflow_log", "version_directories", "__version__"},
-    "serving": {"serving", "contract", "memory", "processor", "tensorflow_log", "version_directories"},
+    "serving": {"serving", "contract", "memory", "processor", "sizing", "tensorflow_log", "version_directories"},
 }
 
 

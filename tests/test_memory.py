@@ -126,3 +126,34 @@ def test_freed_memory_is_given_back() -> None:
     )
     full, after = map(float, done.stdout.split())
     assert after < full - 150
+
+
+CLAIMING = """
+import tensorflow as tf
+from benchmarks.memory import own_peak_mb
+{call}
+claiming = tf.make_tensor_proto([0.5], shape=[1, 8000, 4000, 3]).SerializeToString()
+with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+    data = tf.compat.v1.placeholder(tf.string, [])
+    shape = tf.shape(tf.io.parse_tensor(data, tf.float32))
+    session.run(shape, {{data: tf.make_tensor_proto([0.5]).SerializeToString()}})
+    before = own_peak_mb()
+    try:
+        session.run(shape, {{data: claiming}})
+        print("taken", end=" ")
+    except tf.errors.InvalidArgumentError:
+        print("refused", end=" ")
+    print(len(claiming), round(own_peak_mb() - before))
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="TensorFlow has oneDNN's allocator on x86-64")
+@pytest.mark.parametrize(("limit", "said"), [(2**28, "refused"), (2**32, "taken")])
+def test_a_tensor_that_claims_more_than_a_deployment_allows_is_refused(limit: int, said: str) -> None:
+    """TensorFlow waits ten seconds for memory. As in `styleserve.serving.rendering`, for TensorFlow Serving."""
+    pytest.importorskip("tensorflow")
+    printed_text = printed(CLAIMING, "", TF_MKL_ALLOC_MAX_BYTES=str(limit))
+    outcome, request_bytes, taken_mb = printed_text.split()
+    assert outcome == said
+    assert int(request_bytes) < 64
+    assert (int(taken_mb) < 50) == (said == "refused")

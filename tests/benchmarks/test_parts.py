@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import link, quality, scale, serving, soak, startup, step
+from benchmarks import link, mixed, quality, scale, serving, soak, startup, step
 from benchmarks.bench import TINY_CONTENT_LAYER, TINY_STYLE_LAYERS, Bench
 from benchmarks.results import Table
 from benchmarks.server import Server, served
@@ -21,6 +21,7 @@ from benchmarks.settings import (
     FULL,
     SHORT,
     LinkSettings,
+    MixedSettings,
     QualitySettings,
     ScaleSettings,
     ServingSettings,
@@ -63,10 +64,10 @@ def one_server(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets the parts share a server, where its start is not what they measure."""
 
     @contextlib.contextmanager
-    def running(_: Path) -> Generator[Server]:
+    def running(_: Path, *_options: str) -> Generator[Server]:
         yield server
 
-    for part in (serving, soak, link):
+    for part in (serving, soak, link, mixed):
         monkeypatch.setattr(part, "served", running)
 
 
@@ -173,6 +174,18 @@ def test_soak(bench: Bench) -> None:
     (table,) = soak.measure(SoakSettings(requests=5, side=32, steps=1), bench)
     assert [row["requests"] for row in table.rows] == [1, 2, 3, 4, 5]
     assert_finite(table, "ms a request")
+
+
+@pytest.mark.usefixtures("one_server")
+def test_mixed(bench: Bench) -> None:
+    (table,) = mixed.measure(MixedSettings(requests=12, concurrent=2, side=32), bench)
+    assert [row["requests"] for row in table.rows] == [1, 2, 3, 4, 6, 7, 8, 9, 10, 12]
+    assert_finite(table, "ms a request", "server MB")
+    assert "sides 16 to 32 px, 2 at a time" in table.text()
+    assert (
+        f"3 inter-op threads; a deployment of so many has {(1280 + 3 * 256 + 2 * 184) * 2**20 / 1e6:.0f} MB"
+        in table.text()
+    )
 
 
 @pytest.mark.parametrize(("give_back", "said"), [(False, "freed memory is kept"), (True, "freed memory is given back")])

@@ -180,6 +180,11 @@ class StubServer:
     headers: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     address: str = ""
 
+    @property
+    def predictions(self) -> list[Any]:
+        """The requests of Predict."""
+        return [request for request in self.requests if isinstance(request, protos.PredictRequest)]
+
     def handlers(self) -> list[grpc.GenericRpcHandler]:
         methods = {
             protos.PREDICT: ("predict", protos.PredictRequest),

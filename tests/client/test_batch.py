@@ -12,9 +12,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 from PIL import Image
 
+from styleserve import contract
 from styleserve.client import (
     BatchProgress,
     BatchSettings,
@@ -29,10 +31,14 @@ from styleserve.client import (
     Record,
     RetryPolicy,
     StyleClient,
+    painting,
+    protos,
     run_batch,
 )
 from styleserve.client import batch as module
 from styleserve.client.manifest import MANIFEST_NAME, Manifest
+from styleserve.client.tensors import number_tensor, to_array
+from tests.client.conftest import STATE
 from tests.client.proxy import Proxy
 
 JOBS = 40
@@ -181,7 +187,7 @@ def test_a_second_run_does_only_what_is_missing(stub: Any, jobs: list[Job], out:
     )
     results = run([*jobs[:3], asked_otherwise, *jobs[4:]], stub.address, out=out)
     assert {result.job.output for result in results if not result.was_there} == {job.output for job in jobs[:4]}
-    assert len(stub.requests) == 4
+    assert len(stub.predictions) == 4
 
 
 def test_wrong_jobs_fail_alone(stub: Any, jobs: list[Job], out: Path) -> None:
@@ -200,7 +206,7 @@ def test_wrong_jobs_fail_alone(stub: Any, jobs: list[Job], out: Path) -> None:
     results = {result.job.output: result for result in run(jobs, stub.address, out=out)}
     kinds = [type(results[job.output].error).__name__ for job in jobs]
     assert kinds == ["ImageError", "ImageError", "RequestRefused", *["NoneType"] * 3]
-    assert len(stub.requests) == 4  # none of them twice
+    assert len(stub.predictions) == 4  # none of them twice
     failures = {record.output: record for record in records(out) if record.error is not None}
     assert failures["0/0.png"].key is None
     assert failures["2.png"].error == {
@@ -395,7 +401,7 @@ def test_an_abandoned_batch_cancels_its_calls_and_is_gone_on_with(
     good, arrived, cancelled = stub.predict, threading.Event(), threading.Event()
 
     def predict(request: Any, context: grpc.ServicerContext) -> Any:
-        if len(stub.requests) > 7:
+        if len(stub.predictions) > 7:
             this_one = threading.Event()
             context.add_callback(this_one.set)
             arrived.set()
@@ -427,6 +433,117 @@ def test_a_client_that_is_closed_stops_the_batch(stub: Any, jobs: list[Job], out
         with pytest.raises(ClientClosed):
             list(results)
     assert [record for record in records(out) if record.error is not None] == []
+
+
+# --- runs in chunks --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def in_chunks(stub: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A stub whose model has runs in chunks, of 60 evaluations where nothing is asked; a chunk takes a few of them."""
+    monkeypatch.setattr(painting, "CHUNK_S", 0.05)
+    plain, good = stub.metadata, stub.predict
+
+    def predict(request: Any) -> Any:
+        time.sleep(0.005 * int(to_array(request.inputs["steps"], "steps")[0]))
+        return good(request)
+
+    def metadata(request: Any) -> Any:
+        reply = plain(request)
+        signatures = protos.SignatureDefMap.FromString(reply.metadata["signature_def"].value)
+        signature = signatures.signature_def["serving_default"]
+        signature.defaults["steps"].CopyFrom(number_tensor(np.array([60], np.int32)))
+        for name in (contract.STYLIZE_RESUMABLE, contract.STYLIZE_LBFGS_RESUMABLE):
+            signatures.signature_def[name].CopyFrom(signature)
+        reply.metadata["signature_def"].value = signatures.SerializeToString()
+        return reply
+
+    stub.metadata, stub.predict = metadata, predict
+    return stub
+
+
+def steps_done(request: Any) -> int:
+    """Evaluations before this chunk, by the stub's state."""
+    state = request.inputs["state"].string_val[0] if "state" in request.inputs else b""
+    return int.from_bytes(state[len(STATE) :][:4], "big")
+
+
+def test_a_run_in_chunks_moves_the_count_before_a_picture_is_done(in_chunks: Any, jobs: list[Job], out: Path) -> None:
+    stub = in_chunks
+    seen: list[BatchProgress] = []
+    with client_of(stub.address) as client:
+        settings = BatchSettings(concurrency=1)
+        results = list(run_batch(jobs[:2], [client], out, settings=settings, on_progress=seen.append))
+    assert [result.error for result in results] == [None, None]
+    assert {request.model_spec.signature_name for request in stub.predictions} == {contract.STYLIZE_LBFGS_RESUMABLE}
+    counts = [each.evaluations for each in seen]
+    assert {each.evaluations_total for each in seen} == {200}  # of two jobs, by the client's own number
+    chunks = [steps_done(request) for request in stub.predictions]
+    assert counts == sorted(counts)
+    assert set(chunks[: chunks.index(0, 1)]) | {60, 100} <= set(counts)
+    # The model's own default, as in one call.
+    assert [each.record.loss_last for each in results] == [pytest.approx(1e6 * 0.97**59)] * 2
+    assert results[0].record.parameters == {"max_side": 32}
+
+
+def test_a_refused_chunk_is_asked_for_again_from_the_last_state(in_chunks: Any, jobs: list[Job], out: Path) -> None:
+    stub = in_chunks
+    good, refused = stub.predict, list[int]()
+
+    def predict(request: Any, context: grpc.ServicerContext) -> Any:
+        done = steps_done(request)
+        if done and done not in refused:  # each chunk but the first one time
+            refused.append(done)
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
+        return good(request)
+
+    (expected,) = run(jobs[:1], stub.address, out=out / "expected")
+    stub.predict_in_context = predict
+    stub.requests.clear()
+    (result,) = run(jobs[:1], stub.address, out=out)
+    assert refused
+    assert result.error is None
+    assert result.record.tries == 1 + len(refused)
+    assert [steps_done(request) for request in stub.predictions].count(0) == 1  # no evaluation is done twice
+    assert (result.record.sha256, result.record.loss_last) == (expected.record.sha256, expected.record.loss_last)
+
+
+def test_a_run_begins_anew_where_the_state_is_refused(in_chunks: Any, jobs: list[Job], out: Path) -> None:
+    """By another version of the model."""
+    stub = in_chunks
+    good, refusals = stub.predict, 0
+
+    def predict(request: Any, context: grpc.ServicerContext) -> Any:
+        nonlocal refusals
+        if "state" in request.inputs and not refusals:
+            refusals += 1
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "assertion failed: [the state is of another model]")
+        return good(request)
+
+    (expected,) = run(jobs[:1], stub.address, out=out / "expected")
+    stub.predict_in_context = predict
+    (result,) = run(jobs[:1], stub.address, out=out)
+    assert (result.error, result.record.tries, refusals) == (None, 2, 1)
+    assert result.record.sha256 == expected.record.sha256
+
+
+def test_a_picture_that_changes_between_two_tries_is_painted_anew(in_chunks: Any, jobs: list[Job], out: Path) -> None:
+    stub = in_chunks
+    good, refusals = stub.predict, 0
+
+    def predict(request: Any, context: grpc.ServicerContext) -> Any:
+        nonlocal refusals
+        if "state" in request.inputs and not refusals:
+            refusals += 1
+            Image.new("L", (40, 24), 7).save(jobs[0].content)
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
+        return good(request)
+
+    stub.predict_in_context = predict
+    (result,) = run(jobs[:1], stub.address, out=out)
+    assert (result.error, refusals) == (None, 1)
+    stub.predict_in_context = None
+    assert all(each.was_there for each in run(jobs[:1], stub.address, out=out))
 
 
 def test_a_full_disk_stops_the_batch(stub: Any, jobs: list[Job], out: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,9 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     *((name, {"content_image": np.zeros((1, 65, 32, 3), np.float32)}) for name in IMAGES),
     *((name, {"style_image": np.zeros((1, 32, 1, 3), np.float32)}) for name in IMAGES),
     *((name, {"style_image": np.zeros((9, 8, 8, 3), np.float32)}) for name in IMAGES),
+    *((name, {"content_image": np.zeros((2, 64, 64, 3), np.float32)}) for name in IMAGES),
+    *((name, {"style_image": np.zeros((2, 33, 64, 3), np.float32)}) for name in IMAGES),
+    (contract.DESCRIBE, {"image": np.zeros((3, 64, 32, 3), np.float32)}),
     (contract.STYLIZE_ENCODED, {"content_bytes": [bomb(100_000)]}),
     (contract.STYLIZE_LBFGS_ENCODED, {"style_bytes": [bomb(2**31 - 1)]}),
     (contract.STYLIZE_LBFGS_ENCODED, {"content_bytes": [png(3, 300)]}),
@@ -86,6 +90,18 @@ def servable(tiny_model_base: Path) -> Iterator[Servable]:
     servable = Servable(path, 1, SessionSettings(max_calls=1))
     yield servable
     servable.close()
+
+
+def test_limits_of_an_older_export_are_read(servable: Servable, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = servable.limits
+    assert limits is not None
+    assert limits.max_batch_pixels == 64 * 64
+    outputs: Any = servable.signatures[contract.LIMITS].outputs
+    monkeypatch.delitem(outputs, "max_batch_pixels")
+    older = servable._read_limits()  # pyright: ignore[reportPrivateUsage]
+    assert older == replace(limits, max_batch_pixels=None)
+    monkeypatch.delitem(outputs, "max_pixels")
+    assert servable._read_limits() is None  # pyright: ignore[reportPrivateUsage]
 
 
 @pytest.mark.parametrize(("signature", "inputs"), REFUSED)

@@ -79,11 +79,23 @@ def uploads(**replaced: bytes) -> dict[str, tuple[str, bytes]]:
 def test_two_uploads_become_a_picture(service: str, stub: Any) -> None:
     import httpx  # noqa: PLC0415
 
-    answer = httpx.post(f"{service}/paint", files=uploads(), data={"steps": "5"})
+    answer = httpx.post(f"{service}/paint", files=uploads(), data={"steps": "5", "max_side": "96"})
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
     assert answer.content.startswith(b"\x89PNG")
     (request,) = stub.requests
     assert request.inputs["steps"].tensor_content == (5).to_bytes(4, "little")
+    assert request.inputs["max_side"].tensor_content == (96).to_bytes(4, "little")
+
+
+@pytest.mark.parametrize(("max_side", "status"), [(None, 200), ("64", 200), ("63", 422), ("1025", 422)])
+def test_the_largest_side_reaches_a_run_in_chunks(service: str, stub: Any, max_side: str | None, status: int) -> None:
+    import httpx  # noqa: PLC0415
+
+    data = {"steps": "2", **({} if max_side is None else {"max_side": max_side})}
+    answer = httpx.post(f"{service}/paint/events", files=uploads(), data=data)
+    assert answer.status_code == status
+    sent = [int.from_bytes(request.inputs["max_side"].tensor_content, "little") for request in stub.requests[:1]]
+    assert sent == ([int(max_side or 512)] if status == 200 else [])
 
 
 def test_progress_comes_as_events(service: str) -> None:

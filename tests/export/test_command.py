@@ -24,6 +24,7 @@ def test_limits_are_chosen_by_options(tmp_path: Path) -> None:
         "max_steps": 20,
         "max_batch": 2,
         "max_pixels": 900,
+        "max_batch_pixels": 1300,
         "max_work": 0.03,
         "max_encoded_pixels": 4000,
         "max_encoded_bytes": 5000,

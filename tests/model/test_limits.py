@@ -14,7 +14,15 @@ from styleserve import contract
 from styleserve.contract import Limits
 from styleserve.model import ModelSettings, StyleTransfer, random_weights
 
-LIMITS = Limits(max_side=48, max_steps=50, max_batch=2, max_pixels=1000, max_encoded_bytes=9000, max_work=0.01)
+LIMITS = Limits(
+    max_side=48,
+    max_steps=50,
+    max_batch=2,
+    max_pixels=1000,
+    max_batch_pixels=1500,
+    max_encoded_bytes=9000,
+    max_work=0.01,
+)
 OF_IMAGES = pytest.mark.parametrize("signature", [contract.SERVING_DEFAULT, contract.STYLIZE_LBFGS])
 OF_FILES = pytest.mark.parametrize(
     "signature",
@@ -64,6 +72,21 @@ def test_images_have_so_many_pixels_and_no_more(model: StyleTransfer, signature:
     assert "[content_image must have at most 1000 pixels; got height, width:] [26 40]" in text
 
 
+@OF_IMAGES
+def test_images_of_a_batch_have_so_many_pixels_together_and_no_more(model: StyleTransfer, signature: str) -> None:
+    assert run(model, signature, steps=[0], **images(25, 30, batch=2))["stylized_image"].shape == (2, 25, 30, 3)
+    text = refusal(model, signature, steps=[0], **images(25, 31, batch=2))
+    assert "[content_image must have at most 1500 pixels in all its images together; got batch, height, width:]" in text
+    assert "[2 25 31]" in text
+    large = {**images(25, 30, batch=2), "style_image": images(25, 31, batch=2)["content_image"]}
+    assert "[style_image must have at most 1500 pixels in all" in refusal(model, signature, steps=[0], **large)
+
+
+def test_images_that_are_worked_on_one_after_another_have_no_limit_together(model: StyleTransfer) -> None:
+    begun = run(model, contract.STYLIZE_RESUMABLE, **images(25, 40, batch=2), steps=[1])
+    assert begun["losses"].shape == (2, 1, 4)
+
+
 @OF_FILES
 def test_files_become_so_many_pixels_and_no_more(model: StyleTransfer, signature: str) -> None:
     files = {"content_bytes": [png(26, 40)], "style_bytes": [png(8, 16)], "steps": [1]}
@@ -90,7 +113,7 @@ def test_the_work_of_a_call_is_bounded(model: StyleTransfer, signature: str) -> 
         "(pixels x steps x examples / 1000000); got] [0.011]"
     ) in text
     # All examples of a batch go on until the last one has its steps.
-    assert "got] [0.012]" in refusal(model, signature, steps=[1, 6], **images(25, 40, batch=2))
+    assert "got] [0.012]" in refusal(model, signature, steps=[1, 8], **images(25, 30, batch=2))
 
 
 @OF_FILES
@@ -123,11 +146,12 @@ def test_a_model_tells_its_limits(model: StyleTransfer, rows: int) -> None:
 
 def test_limits_that_are_not_chosen_follow_from_the_others() -> None:
     numbers = Limits(max_side=100, max_steps=10, max_batch=2, max_encoded_pixels=1000).numbers()
-    assert numbers["max_pixels"] == 10_000
+    assert numbers["max_pixels"] == numbers["max_batch_pixels"] == 10_000
+    assert Limits(max_side=100, max_batch=2, max_batch_pixels=15_000).numbers()["max_batch_pixels"] == 15_000
+    assert Limits(max_side=100, max_batch=2, max_batch_pixels=30_000).numbers()["max_batch_pixels"] == 20_000
     assert numbers["max_work"] == 0.2
     assert numbers["max_encoded_bytes"] == 8000 + 2**24
     assert Limits(max_side=100, max_pixels=20_000, max_work=1e9).numbers()["max_pixels"] == 10_000
-    # Nothing that the model took before is refused by what is new.
     usual = Limits()
     assert usual.numbers()["max_work"] == usual.max_side**2 * usual.max_steps * usual.max_batch / 1e6
 
@@ -141,6 +165,10 @@ def test_limits_that_are_not_chosen_follow_from_the_others() -> None:
         (
             {"max_encoded_bytes": 2**31},
             "max_encoded_bytes is 2147483648; it must be at least 1, and at most 2147483647",
+        ),
+        (
+            {"max_side": 32, "max_batch_pixels": 1023},
+            "max_batch_pixels is 1023; it must be at least 1024, the pixels of the largest image",
         ),
         ({"max_work": 0.0}, "max_work is 0.0; it must be over 0"),
         ({"max_work": float("nan")}, "max_work is nan; it must be over 0"),

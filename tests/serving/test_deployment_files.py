@@ -198,6 +198,39 @@ def test_everything_is_published_on_loopback_alone() -> None:
         assert [port for port in service["ports"] if not port.startswith("127.0.0.1:")] == [], name
 
 
+def test_services_have_no_rights_and_a_bound_for_memory() -> None:
+    services = compose_file()["services"]
+    for name, service in services.items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["restart"] == "unless-stopped", name
+    for name in ("cpu", "gpu", "envoy"):
+        assert services[name]["read_only"] is True, name
+        assert services[name]["user"].split(":")[0] not in ("", "0", "root"), name
+        assert "mem_limit" in services[name], name
+    (pod,) = [yaml.safe_load(files_of("kubernetes", envoy=True)["envoy-deployment.yaml"])["spec"]["template"]["spec"]]
+    user = pod["securityContext"]
+    assert services["envoy"]["user"] == f"{user['runAsUser']}:{user['runAsGroup']}"
+    assert pod["containers"][0]["command"] == services["envoy"]["entrypoint"]
+
+
+def test_memory_for_tensors_leaves_room_for_the_process() -> None:
+    """Otherwise the system ends the server before TensorFlow refuses anything."""
+    deployment = Deployment(target=Target.compose, model="models/m", calls=2, max_side=512)
+    assert deployment.tensor_bytes == (640 + 2 * 750) * 2**20
+    assert deployment.memory_mib * 2**20 - deployment.tensor_bytes == (640 + 3 * 256) * 2**20
+    env = {"TF_MKL_ALLOC_MAX_BYTES": str(deployment.tensor_bytes)}
+    files = files_of("compose", calls=2, max_side=512, device=Device.gpu)
+    text = DEFAULT.sub(lambda found: values_of(files).get(found[1], found[2]), files["compose.yaml"])
+    for service in ("cpu", "gpu"):
+        assert env.items() <= yaml.safe_load(text)["services"][service]["environment"].items()
+        assert yaml.safe_load(text)["services"][service]["memswap_limit"] == f"{deployment.memory_mib}m"
+    default = Deployment(target=Target.compose, model="models/m").tensor_bytes
+    assert f"ENV TF_MKL_ALLOC_MAX_BYTES={default}\n" in (FILES / "Dockerfile").read_text()
+    for target, name in (("kubernetes", "deployment.yaml"), ("kserve", "inference-service.yaml")):
+        assert str(deployment.tensor_bytes) in files_of(target, calls=2, max_side=512)[name]
+
+
 def test_images_have_tags_that_stay() -> None:
     images = {name: service["image"] for name, service in compose_file()["services"].items()}
     assert [name for name, image in images.items() if not re.fullmatch(r"[\w./-]+:v?\d+\.\d+\.\d+(-gpu)?", image)] == []
@@ -271,7 +304,7 @@ def test_compose_takes_what_the_command_wrote(tmp_path: Path) -> None:
     assert set(services) == {"gpu", "prometheus", "grafana", "envoy"}
     server = services["gpu"]
     assert [(port["host_ip"], port["published"]) for port in server["ports"]] == [("127.0.0.1", "8600")]
-    assert int(server["mem_limit"]) == 2780 * 2**20
+    assert int(server["mem_limit"]) == 3548 * 2**20
     assert flags(server["command"])["grpc_max_threads"] == "3"
     mounts = {mount["target"]: mount["source"] for mount in server["volumes"]}
     assert mounts["/models/art"].replace("$$", "$") == str(model)

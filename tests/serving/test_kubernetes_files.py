@@ -352,8 +352,12 @@ def test_kserve_gets_a_predictor_that_is_a_pod(fields: dict[str, Any], storage: 
         kubernetes_validate.validate(as_pod, version, strict=True)
     (server,) = spec["containers"]
     assert server["name"] == "kserve-container"  # by which KServe finds it
-    (port,) = server["ports"]
-    assert port == {"name": "h2c", "containerPort": int(flags(server["args"])["port"]), "protocol": "TCP"}
+    # KServe's Service calls the first one port 80.
+    told = flags(server["args"])
+    assert server["ports"] == [
+        {"name": "h2c", "containerPort": int(told["port"]), "protocol": "TCP"},
+        {"name": "http", "containerPort": int(told["rest_api_port"]), "protocol": "TCP"},
+    ]
     assert {probe["grpc"]["port"] for name, probe in server.items() if name.endswith("Probe")} == {8500}
     env = {each["name"]: each["value"] for each in server["env"]}
     assert env.get("STORAGE_URI") == storage
@@ -364,13 +368,22 @@ def test_kserve_gets_a_predictor_that_is_a_pod(fields: dict[str, Any], storage: 
 def test_kserve_starts_the_server_as_kubernetes_does() -> None:
     kserve = yaml.safe_load(files_of("kserve")["inference-service.yaml"])["spec"]["predictor"]["containers"][0]
     server = yaml.safe_load(files_of("kubernetes")["deployment.yaml"])["spec"]["template"]["spec"]["containers"][0]
-    own, other = flags(kserve["args"]), flags(server["args"])
-    del other["rest_api_port"], other["monitoring_config_file"]
-    assert own == other
+    assert flags(kserve["args"]) == flags(server["args"])
     assert kserve["resources"] == server["resources"]
+    assert kserve["env"] == [*server["env"], {"name": "STORAGE_URI", "value": "pvc://models/style_transfer"}]
 
 
-def test_kserve_lets_nobody_in_but_clients() -> None:
+def test_kserve_tells_prometheus_where_metrics_are_as_kubernetes_does() -> None:
+    files = files_of("kserve")
+    service = yaml.safe_load(files["inference-service.yaml"])
+    server = yaml.safe_load(files_of("kubernetes")["deployment.yaml"])
+    asked = server["spec"]["template"]["metadata"]["annotations"]
+    assert asked.items() <= service["metadata"]["annotations"].items()
+    assert asked["prometheus.io/port"] == flags(service["spec"]["predictor"]["containers"][0]["args"])["rest_api_port"]
+    assert f'path: "{asked["prometheus.io/path"]}"' in files["config/monitoring.config"]
+
+
+def test_kserve_lets_nobody_in_but_clients_and_prometheus() -> None:
     files = files_of("kserve")
     policy = yaml.safe_load(files["network-policy.yaml"])
     for version in VERSIONS:
@@ -381,10 +394,10 @@ def test_kserve_lets_nobody_in_but_clients() -> None:
         "serving.kserve.io/inferenceservice": service["metadata"]["name"]
     }
     kubernetes = yaml.safe_load(files_of("kubernetes")["network-policy.yaml"])
-    (rule,) = policy["spec"]["ingress"]
-    assert rule["from"] == kubernetes["spec"]["ingress"][0]["from"]
+    rules = policy["spec"]["ingress"]
+    assert [rule["from"] for rule in rules] == [rule["from"] for rule in kubernetes["spec"]["ingress"]]
     (server,) = service["spec"]["predictor"]["containers"]
-    assert [each["port"] for each in rule["ports"]] == [each["containerPort"] for each in server["ports"]]
+    assert [rule["ports"] for rule in rules] == [[{"port": each["containerPort"]}] for each in server["ports"]]
     assert policy["spec"]["policyTypes"] == ["Ingress"]  # what fetches the model calls out
 
 

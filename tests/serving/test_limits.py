@@ -67,7 +67,8 @@ def test_size_of_something_else(data: bytes) -> None:
     assert picture_size(data) is None
 
 
-LIMITS = ModelLimits(min_side=4, **Limits(max_side=48, max_batch=2, max_pixels=1000, max_work=0.01).numbers())
+_LIMITS = Limits(max_side=48, max_batch=2, max_pixels=1000, max_batch_pixels=1500, max_work=0.01)
+LIMITS = ModelLimits(min_side=4, **_LIMITS.numbers())
 DEFAULTS = {"steps": np.array([1], np.int32), "max_side": np.array([40], np.int32)}
 
 
@@ -84,7 +85,7 @@ def grey(height: int, width: int, batch: int = 1) -> Any:
     "inputs",
     [
         {"content_image": grey(25, 40), "style_image": grey(48, 4), "steps": np.array([10], np.int32)},
-        {"content_image": grey(25, 40, 2), "steps": np.array([5], np.int32)},
+        {"content_image": grey(25, 30, 2), "steps": np.array([5], np.int32)},
         {"content_image": np.zeros((1, 0, 0, 3), np.float32), "content_bytes": [saved("PNG", 25, 40)]},
         {"content_bytes": [saved("PNG", 25, 40)] * 2, "steps": np.array([5, 4], np.int32)},
         {"image": grey(25, 40)},
@@ -107,6 +108,7 @@ WORK = (
 )
 
 STEPS = "[steps must be from 0 to 5000; got]"
+TOGETHER = "must have at most 1500 pixels in all its images together"
 PARTNER = "must have batch size 1 or that of the batch; got, and the batch has:"
 
 
@@ -116,6 +118,7 @@ PARTNER = "must have batch size 1 or that of the batch; got, and the batch has:"
         ({"image": grey(3, 9)}, "[image must have sides from 4 to 48 pixels; got height, width:] [3 9]"),
         ({"style_image": grey(49, 9)}, "[style_image must have sides from 4 to 48 pixels; got height, width:] [49 9]"),
         ({"image": grey(26, 40)}, "[image must have at most 1000 pixels; got height, width:] [26 40]"),
+        ({"style_image": grey(31, 25, 2)}, f"[style_image {TOGETHER}; got batch, height, width:] [2 31 25]"),
         ({"image": grey(4, 4, 3)}, "[image must have a batch size from 1 to 2; got] [3]"),
         ({"image": grey(4, 4, 0)}, "[image must have a batch size from 1 to 2; got] [0]"),
         ({"content_bytes": [b""] * 3}, "[content_bytes must have a batch size from 1 to 2; got] [3]"),
@@ -128,7 +131,7 @@ PARTNER = "must have batch size 1 or that of the batch; got, and the batch has:"
             f"{RESIZED} must have sides from 4 to 48 pixels; got height, width:] [1 40]",
         ),
         ({"content_image": grey(25, 40), "steps": np.array([11], np.int32)}, f"{WORK} [0.011]"),
-        ({"content_image": grey(25, 40, 2), "steps": np.array([1, 6], np.int32)}, f"{WORK} [0.012]"),
+        ({"content_image": grey(25, 30, 2), "steps": np.array([1, 8], np.int32)}, f"{WORK} [0.012]"),
         ({"content_bytes": [saved("PNG", 25, 40)] * 2, "steps": np.array([1, 6], np.int32)}, f"{WORK} [0.012]"),
         ({"content_image": grey(25, 40), "style_weight": np.ones(3, np.float32)}, f"[style_weight {PARTNER}] [3] [1]"),
         ({"content_bytes": [b""] * 2, "max_side": np.full(3, 20, np.int32)}, f"[max_side {PARTNER}] [3] [2]"),
@@ -244,6 +247,16 @@ def test_a_limit_that_came_as_float32_lets_through_what_is_at_the_limit() -> Non
     numbers = Limits(max_side=100, max_steps=7, max_batch=3, max_work=0.07).numbers()
     limits = ModelLimits(min_side=4, **{**numbers, "max_work": float(np.float32(0.07))})
     check(limits, content_image=grey(100, 100), steps=np.array([7], np.int32))
+
+
+def test_images_of_a_run_in_chunks_have_no_limit_together() -> None:
+    one_by_one = {**DEFAULTS, "state": np.array([b""], object)}
+    check(defaults=one_by_one, content_image=grey(25, 40, 2), steps=np.array([1], np.int32))
+
+
+def test_a_model_of_an_older_export_has_no_limit_for_images_together() -> None:
+    numbers = {name: value for name, value in _LIMITS.numbers().items() if name != "max_batch_pixels"}
+    check(ModelLimits(min_side=4, **numbers), content_image=grey(25, 40, 2), steps=np.array([5], np.int32))
 
 
 def test_a_server_takes_requests_as_large_as_the_models(stand_in_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:

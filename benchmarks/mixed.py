@@ -1,0 +1,84 @@
+"""Memory of a server over many requests with pictures of random sizes.
+
+TensorFlow keeps kernels for the sizes that each thread has seen, up to a constant number (`sizing.KERNELS_MIB`).
+"""
+
+from __future__ import annotations
+
+import io
+import random
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from PIL import Image
+
+from styleserve import contract
+from styleserve.client import StyleClient
+from styleserve.sizing import MIB, inter_op_threads, server_mib
+
+from .bench import Bench
+from .memory import resident_mb
+from .results import Row, Table
+from .server import served
+from .settings import MixedSettings
+from .timing import seconds
+
+SHORTEST = 16
+"""Fewest pixels of a side that the network takes."""
+
+ROWS = 10
+
+
+def measure(settings: MixedSettings, bench: Bench) -> list[Table]:
+    """One table, a row after each tenth of the requests."""
+    base_path = bench.model(settings.side)
+    bench.say(f"mixed: {settings.requests} requests, {settings.concurrent} at a time")
+    chosen, signature = random.Random(0), contract.STYLIZE_LBFGS_ENCODED  # noqa: S311 - sizes, no secrets
+    rows: list[Row] = []
+    with (
+        served(base_path, "--max-calls", str(settings.concurrent)) as server,
+        StyleClient(server.address) as client,
+        ThreadPoolExecutor(settings.concurrent) as threads,
+    ):
+
+        def paint(seed: int) -> None:
+            sizes = random.Random(seed)  # noqa: S311
+            longest = sizes.randint(SHORTEST, settings.side)
+            content, style = (_picture(longest, sizes) for _ in range(2))
+            client.stylize(content, style, steps=settings.steps, max_side=longest, signature=signature)
+
+        def requests(count: int) -> None:
+            for _ in threads.map(paint, [chosen.getrandbits(32) for _ in range(count)]):
+                pass
+
+        done = 0
+        for part in range(1, ROWS + 1):
+            upto = settings.requests * part // ROWS
+            if upto == done:
+                continue
+            took_s = seconds(lambda count=upto - done: requests(count))
+            rows.append(
+                {
+                    "requests": upto,
+                    "ms a request": 1000 * took_s / (upto - done),
+                    "server MB": resident_mb(server.pid),
+                }
+            )
+            done = upto
+    sizes = {"calls": settings.concurrent, "images": settings.concurrent, "pixels": settings.side**2}
+    limit_mb = server_mib(**sizes, encoded_pixels=contract.Limits().max_encoded_pixels) * MIB / 1e6
+    notes = [
+        f"{signature}, {settings.steps} step, sides {SHORTEST} to {settings.side} px, {settings.concurrent} at a time",
+        f"{inter_op_threads(settings.concurrent)} inter-op threads; a deployment of so many has {limit_mb:.0f} MB",
+    ]
+    return [Table(f"A server's memory over {settings.requests} requests of random sizes", rows, notes)]
+
+
+def _picture(longest: int, sizes: random.Random) -> bytes:
+    """A PNG file of noise, whose longest side is this one."""
+    sides = [longest, sizes.randint(SHORTEST, longest)]
+    sizes.shuffle(sides)
+    pixels = np.random.default_rng(sizes.getrandbits(32)).integers(0, 256, (*sides, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
