@@ -13,9 +13,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Final
 
 from styleserve import contract
@@ -42,6 +43,8 @@ from .painting import Task, find_painted, paint, place
 from .patience import Patience
 from .results import SignatureDescription
 from .signatures import choose_resumable_signature
+
+_WAKE_S: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -194,7 +197,7 @@ class _Run:
         coordinator = threading.Thread(target=self._coordinate, name="styleserve-batch")
         try:
             coordinator.start()
-            while (news := self.told.get()) is not None:
+            while (news := self._next_news()) is not None:
                 if isinstance(news, Exception):
                     raise news
                 if isinstance(news, JobResult):
@@ -208,6 +211,12 @@ class _Run:
         finally:
             if coordinator.ident is not None:
                 coordinator.join()
+
+    def _next_news(self) -> JobResult | BatchProgress | Exception | None:
+        while True:
+            # Python may miss a signal that arrives just before it sleeps, until it wakes.
+            with suppress(Empty):
+                return self.told.get(timeout=_WAKE_S)
 
     def _coordinate(self) -> None:
         """In a thread of its own, until all is done, something is wrong with the folder, or nobody iterates."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures import Future, wait
 from typing import Final, TypeVar
 
 import grpc
@@ -18,6 +17,8 @@ _T = TypeVar("_T")
 
 _GRACE_S: Final = 2.0
 """Wait after a call's deadline, which gRPC itself keeps, except in a child that was forked at a bad moment."""
+_WAKE_S: Final = 1.0
+"""Longest sleep: Python may miss a signal that arrives just before it sleeps, until it wakes."""
 
 
 class Connection:
@@ -61,9 +62,11 @@ class Connection:
         reply: Future[bytes] = Future()
         try:
             self._transport.send(action, reply)
-            return reply.result(action.timeout_s + _GRACE_S)
-        except FutureTimeoutError as error:
-            raise grpc.FutureTimeoutError from error
+            give_up_at = time.monotonic() + action.timeout_s + _GRACE_S
+            while not wait([reply], _WAKE_S).done:
+                if time.monotonic() > give_up_at:
+                    raise grpc.FutureTimeoutError
+            return reply.result()
         finally:
             reply.cancel()  # after Ctrl-C, or an exception of another signal handler
 

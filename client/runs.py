@@ -188,7 +188,7 @@ class Run:
         if remaining <= 1 or self._chunk_steps is not None:
             return min(remaining, self._chunk_steps or 1)
         pace = self._pace
-        if pace.round_trip_s is None:
+        if pace.round_trip_s is None and pace.seconds(remaining, self._pixels) > self._chunk_s:
             pace.round_trip_s = yield from self._round_trip_s()
         steps = self._paced_steps(saved, remaining)
         if steps < remaining and not pace.measured and not saved.state:

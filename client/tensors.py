@@ -108,7 +108,7 @@ def to_array(tensor: TensorProto, name: str) -> Array:
     little_endian = np.dtype(element).newbyteorder("<")
     if count and len(tensor.tensor_content) != count * little_endian.itemsize:
         raise _damaged(name, sizes, f"{len(tensor.tensor_content)} bytes")
-    if element is np.bool_ and max(tensor.tensor_content) > 1:
+    if count and element is np.bool_ and max(tensor.tensor_content) > 1:
         raise _damaged(name, sizes, "bytes that are no bool")
     return np.frombuffer(tensor.tensor_content, little_endian, count).astype(element).reshape(sizes)
 

@@ -8,7 +8,10 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
+import textwrap
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -401,6 +404,12 @@ class HangsLater:
         self._good = stub.predict
         stub.predict_in_context = self
 
+    def hang(self, _: Any, context: grpc.ServicerContext) -> Any:
+        context.add_callback(self.cancelled.set)
+        self.arrived.set()
+        self.cancelled.wait(30)
+        context.abort(grpc.StatusCode.CANCELLED, "")
+
     def __call__(self, request: Any, context: grpc.ServicerContext) -> Any:
         steps = int(to_array(request.inputs["steps"], "")[0])
         if "state" in request.inputs and steps:
@@ -465,6 +474,51 @@ def test_other_signals_stop_a_run_as_ctrl_c_does(
     assert stderr.startswith(f"Error: stopped by {number.name} after 2 of 100 steps\n")
     assert SavedRun.load(f"{out}.state").steps_done == 2
     assert out.exists()
+
+
+@NEEDS_A_TERMINAL
+@pytest.mark.parametrize("command", ["stylize", "batch"])
+def test_a_signal_that_does_not_wake_the_main_thread_is_noticed(
+    stub: Any, content: Path, style: Path, tmp_path: Path, command: str
+) -> None:
+    """One that arrives just before the main thread sleeps; here another thread receives it."""
+    server = HangsLater(stub)
+    if command == "batch":
+        stub.predict_in_context = server.hang
+    text = """
+        import signal, sys, threading, typer
+        from styleserve.client.command import register
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        app = typer.Typer(pretty_exceptions_enable=False)
+        register(app)
+
+        def interrupt():
+            sys.stdin.readline()
+            signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+        threading.Thread(target=interrupt, daemon=True).start()
+        app(sys.argv[1:])
+    """
+    pictures = {
+        "stylize": (content, style, *CHUNKS, "-o", tmp_path / "out.png"),
+        "batch": (content.parent, "--style", style, "-o", tmp_path / "out"),
+    }[command]
+    arguments = [command, *map(str, pictures), "--server", stub.address]
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(text), *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert server.arrived.wait(60)
+        time.sleep(0.2)  # until the main thread sleeps again
+        _, stderr = process.communicate("\n", timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 130, stderr
+    assert "stopped with Ctrl-C" in stderr
 
 
 @NEEDS_A_TERMINAL

@@ -54,10 +54,11 @@ def accept(stub: Any, most: int) -> None:
 
 
 def asked(stub: Any) -> list[str]:
-    """What came to the server: signatures, or "metadata"."""
+    """What came to the server: signatures, or "metadata"; not the state of the model, which measures the link."""
     return [
         request.model_spec.signature_name if isinstance(request, protos.PredictRequest) else "metadata"
         for request in stub.requests
+        if not isinstance(request, protos.GetModelStatusRequest)
     ]
 
 
@@ -66,7 +67,7 @@ def stylize(client: StyleClient, content: Any, style: Any) -> Any:
 
 
 def stylize_iter(client: StyleClient, content: Any, style: Any) -> Any:
-    *_, last = client.stylize_iter(content, style, steps=2)
+    *_, last = client.stylize_iter(content, style, steps=2, final_state=True)
     *_, resumed = client.stylize_iter(content, style, resume_from=last.saved, steps=3)
     return resumed.result and resumed.result.image.size
 

@@ -115,7 +115,9 @@ def error(kind: type[StyleServeError]) -> StyleServeError:
 SAMPLES: list[object] = [
     *map(error, ERRORS),
     UNSET,
-    BatchProgress(running=0, limit=8, waiting=1000, trouble=error(ServerUnavailable)),
+    BatchProgress(
+        running=0, limit=8, waiting=1000, trouble=error(ServerUnavailable), evaluations=70, evaluations_total=100_000
+    ),
     BatchSettings(concurrency=8, timeout_s=100.0, retries=5, patience_s=60.0),
     ConnectionSettings(
         server="dns:///styles.example.org:8443",
