@@ -147,7 +147,7 @@ def stylize_in_chunks(
                 steps = options["steps"]
                 show(resume.steps_done, steps if isinstance(steps, int) else resume.steps_total, resume.losses, None)
             for last in run:
-                if last.result is not None:  # first: the picture is safe, whatever becomes of the other files
+                if last.result is not None:  # first, before the other files
                     saved = True  # if not there, then elsewhere, which the error says
                     save_or_fall_back(last.result.save, output)
                 outputs.write(last)

@@ -161,7 +161,7 @@ class Operations(Questions):
             images: Whether each chunk brings the picture; the last one always does.
             final_state: Whether the last chunk brings the state too, so that the finished run can be extended.
             chunk_s: Shortest time between two chunks, in seconds; the first may be shorter.
-            chunk_steps: Evaluations of each chunk, whatever it costs; None sizes them from measurements.
+            chunk_steps: Evaluations of each chunk; None sizes the chunks from measurements.
             resume_from: Run to resume, with the version that began it unless the client names another. Pictures and
                 controls may be left out then; those given must be the ones of the run.
             timeout_s: For each chunk, with all its tries; `default_timeout_s` if None.

@@ -75,7 +75,7 @@ def place(jobs: Sequence[Job], folder: Path) -> list[Task]:
         OutputError: a result would be outside the folder, or cannot be saved where it should.
     """
     root = folder.resolve()
-    read = {folded(path.resolve()): path for job in jobs for path in (job.content, job.style)}
+    read = {name: path for job in jobs for path in (job.content, job.style) for name in _names(path)}
     tasks: list[Task] = []
     for job in jobs:
         target = (root / job.output).resolve()  # a link in the folder may lead out of it, or to another result
@@ -83,11 +83,12 @@ def place(jobs: Sequence[Job], folder: Path) -> list[Task]:
             raise OutputError(
                 f"{folder / job.output} leads out of {folder}, to {target}", hint="Name an output below that folder."
             )
-        if folded(target) in read:
-            raise JobListError(
-                f"{job.where or 'a job'} would be saved over {read[folded(target)]}, which is to be read",
-                hint="Save the results in a folder of their own.",
-            )
+        for name in _names(target):
+            if name in read:
+                raise JobListError(
+                    f"{job.where or 'a job'} would be saved over {read[name]}, which is to be read",
+                    hint="Save the results in a folder of their own.",
+                )
         tasks.append(Task(job, target))
     refuse_doubles(jobs, [task.target for task in tasks])
     try:
@@ -98,6 +99,16 @@ def place(jobs: Sequence[Job], folder: Path) -> list[Task]:
     for task in tasks:
         check_output(task.target)
     return tasks
+
+
+def _names(path: Path) -> list[str | tuple[int, int]]:
+    """What tells a file from others: its name, and if it has several (hard links) its number on the disk."""
+    names: list[str | tuple[int, int]] = [folded(path.resolve())]
+    with contextlib.suppress(OSError):
+        status = path.stat()
+        if status.st_nlink > 1:
+            names.append((status.st_dev, status.st_ino))
+    return names
 
 
 def find_painted(

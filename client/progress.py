@@ -15,7 +15,7 @@ class Progress:
     """Progress of a run after a chunk.
 
     Attributes:
-        saved: The run as it is now: it can be written to a file and resumed. After the last chunk it has a state only
+        saved: The run so far; it can be written to a file and resumed. After the last chunk it has a state only
             where `final_state` was asked for.
         seconds: Time since the run began or was resumed.
         seconds_left: Estimate of the time for the rest.

@@ -156,7 +156,7 @@ class Run:
         return self._progress(saved, chunk)
 
     def _begun(self) -> Flow[SavedRun]:
-        """The run as it is; the first call reads the pictures."""
+        """The run so far; the first call reads the pictures."""
         if self._pair is None and self._pictures is not None:
             started, pictures = self._clock(), self._pictures
             self._pair = yield from Questions(self._caller, self._target).within_limit(

@@ -149,7 +149,7 @@ def stylize(
     if result is None:
         with printing.spinner(f"Painting, on {client.server}", quiet=quiet):
             result = client.stylize(*pictures, **options, signature=None if signature is None else signature.value)
-        save_or_fall_back(result.save, output)  # first: the picture is safe, whatever becomes of the report
+        save_or_fall_back(result.save, output)  # first, before the report
     for note in result.notes:
         printing.say(f"Note: {note}.")
     if not as_json:

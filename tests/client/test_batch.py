@@ -586,6 +586,9 @@ def test_results_that_have_no_place(stub: Any, jobs: list[Job], out: Path, tmp_p
     for over in ("0.png", "0.PNG", "out/away/0.png"):
         with pytest.raises(JobListError, match=r"would be saved over .*0\.png, which is to be read"):
             run([job(over)], stub.address, out=tmp_path)
+    (out / "hard.png").hardlink_to(jobs[0].content)
+    with pytest.raises(JobListError, match=r"would be saved over .*0\.png, which is to be read"):
+        run([job("hard.png")], stub.address, out=out)
     assert stub.requests == []
 
 

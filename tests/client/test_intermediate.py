@@ -45,7 +45,7 @@ def run(stub: Any, *arguments: object) -> Result:
 
 def paintings(stub: Any) -> list[Any]:
     """The requests that paint; a first run also asks for the state of the model, and measures without steps."""
-    return [request for request in stub.requests if request.model_spec.signature_name and steps_of(request)]
+    return [request for request in stub.predictions if steps_of(request)]
 
 
 def steps_of(request: Any) -> int:
