@@ -157,8 +157,9 @@ def batch(
 
 def _jobs(source: Path, styles: list[Path], output: Path, defaults: JobDefaults) -> tuple[Job, ...]:
     if not source.is_dir():
-        if styles and not source.exists():
-            raise JobListError(f"there is no folder {source}", hint="Name the folder of the pictures to paint.")
+        if not source.exists():
+            wanted = "folder" if styles else "folder or list of jobs"
+            raise JobListError(f"there is no {wanted} {source}", hint="Name the pictures to paint.")
         if styles:
             raise JobListError("--style is for a folder of pictures", hint="In a list, each job names its style.")
         return read_jobs(source, defaults)

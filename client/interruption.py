@@ -22,8 +22,11 @@ class Stopped(KeyboardInterrupt):
     """
 
     def __init__(self, text: str, number: int) -> None:
-        super().__init__(text)
+        super().__init__(text, number)
         self.number: Final = number
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 def signal_number(error: KeyboardInterrupt) -> int:

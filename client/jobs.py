@@ -122,6 +122,9 @@ def folder_jobs(contents: Path, styles: Iterable[Path], defaults: JobDefaults | 
         ControlError: the optimiser has no such control.
     """
     defaults = JobDefaults() if defaults is None else defaults
+    styles = list(styles)
+    if missing := next((style for style in styles if not style.exists()), None):
+        raise JobListError(f"there is no style {missing}", hint="Check the name and the folder.")
     found_styles = [picture for style in styles for picture in (_pictures_in(style) if style.is_dir() else [style])]
     if not found_styles:
         raise JobListError("there is no style to paint in", hint="Name one, or a folder of them, with --style.")

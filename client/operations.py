@@ -159,7 +159,8 @@ class Operations(Questions):
             max_side: Likewise.
             optimizer: "lbfgs" or "adam"; if None, that of `resume_from`, or else L-BFGS.
             images: Whether each chunk brings the picture; the last one always does.
-            final_state: Whether the last chunk brings the state too, so that the finished run can be extended.
+            final_state: Whether the finished run can be extended. Without, a run in one chunk is a plain call, which
+                brings no state.
             chunk_s: Shortest time between two chunks, in seconds; the first may be shorter.
             chunk_steps: Evaluations of each chunk; None sizes the chunks from measurements.
             resume_from: Run to resume, with the version that began it unless the client names another. Pictures and

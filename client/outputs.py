@@ -70,10 +70,19 @@ def check_output(
         raise OutputError(f"cannot write into the folder {folder}: {error.strerror}") from error
     if free_bytes < needed_bytes:
         raise OutputError(
-            f"{path} may take {needed_bytes / 1e6:.1f} MB, and its disk has {free_bytes / 1e6:.1f} MB left",
+            f"{path} may take {needed_bytes:,} bytes, and its disk has {free_bytes:,} left",
             hint="Free some space, or name a file on another disk.",
         )
     return path
+
+
+def largest_picture_bytes(pixels: int) -> int:
+    """Most bytes of a saved picture: 8-bit RGB that does not compress, and its metadata.
+
+    >>> largest_picture_bytes(512 * 512)
+    851968
+    """
+    return 3 * pixels + 65_536
 
 
 def _check_codec(path: Path) -> None:

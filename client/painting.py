@@ -16,7 +16,7 @@ from .errors import ImageError, JobListError, OutputError, StateRefused, StyleSe
 from .images import is_over_limit, read_file
 from .jobs import Job, refuse_doubles
 from .manifest import Manifest, Record, file_digest
-from .outputs import check_output, folded, save_or_fall_back
+from .outputs import check_output, folded, largest_picture_bytes, save_or_fall_back
 from .results import StylizedResult
 from .saved import SavedRun
 from .sources import PictureFile
@@ -97,7 +97,7 @@ def place(jobs: Sequence[Job], folder: Path) -> list[Task]:
     except OSError as error:
         raise OutputError(f"cannot make the folder {error.filename}: {error.strerror}") from error
     for task in tasks:
-        check_output(task.target)
+        check_output(task.target, needed_bytes=largest_picture_bytes(task.job.controls.expected_max_side**2))
     return tasks
 
 

@@ -15,8 +15,8 @@ class Progress:
     """Progress of a run after a chunk.
 
     Attributes:
-        saved: The run so far; it can be written to a file and resumed. After the last chunk it has a state only
-            where `final_state` was asked for.
+        saved: The run so far; it can be written to a file and resumed. A run in one chunk has a state only where
+            `final_state` was asked for.
         seconds: Time since the run began or was resumed.
         seconds_left: Estimate of the time for the rest.
         partial: Result of the steps so far; None where the picture was not asked for. The last chunk always has it.

@@ -32,7 +32,15 @@ from .requests import Target, resume_request, stylize_request
 from .results import Floats, StylizedResult, Timings
 from .retrying import RetryPolicy
 from .saved import SavedRun, sha256
-from .signatures import Optimizer, choose_resumable_signature, optimizer_of, refuse_foreign_controls
+from .signatures import (
+    Optimizer,
+    ResumableSignature,
+    StylizeSignature,
+    choose_resumable_signature,
+    choose_signature,
+    optimizer_of,
+    refuse_foreign_controls,
+)
 from .sources import Pair, PictureSource
 
 _ONCE: Final = RetryPolicy(tries=1)
@@ -44,6 +52,7 @@ class _Chunk:
     state: bytes
     losses: Floats
     picture: Picture | None
+    signature: StylizeSignature | ResumableSignature
     version: int
     seconds: float
     decode_s: float
@@ -61,7 +70,7 @@ class Run:
         controls: Of a new run; of a resumed one only the steps may differ.
         optimizer: "lbfgs" or "adam"; None is that of `saved`, or else L-BFGS.
         images: Whether each chunk brings the picture.
-        final_state: Whether the last chunk brings the state, with which the finished run can be extended.
+        final_state: Whether a run in one chunk brings its state, with which it can be extended.
         chunk_s: Shortest time between two chunks, in seconds.
         chunk_steps: Evaluations of each chunk; None lets `pace` decide.
         pace: Measurements of the server, shared by the runs of a client.
@@ -135,8 +144,9 @@ class Run:
         remaining = saved.steps_total - saved.steps_done
         steps = yield from self._next_steps(saved, remaining)
         last = steps == remaining
+        one_call = last and not saved.state and not self._final_state
         outputs = [contract.LOSSES]
-        outputs += [contract.STATE] if self._final_state or not last else []
+        outputs += [] if one_call else [contract.STATE]
         outputs += [contract.PNG_BYTES] if self._images or last else []
         try:
             chunk = yield from self._call(saved, steps, outputs)
@@ -192,8 +202,9 @@ class Run:
             pace.round_trip_s = yield from self._round_trip_s()
         steps = self._paced_steps(saved, remaining)
         if steps < remaining and not pace.measured and not saved.state:
-            # Moving a state may take longer than the whole run, so the first measurement does without one.
-            yield from self._call(saved, 0, [contract.LOSSES])
+            # Moving a state may take longer than the whole run, so the first measurement does without one. It brings
+            # the picture, of which the size is not known before.
+            yield from self._call(saved, 0, [contract.LOSSES, contract.PNG_BYTES])
             steps = self._paced_steps(saved, remaining)
         return steps
 
@@ -230,6 +241,9 @@ class Run:
         return shortest_s
 
     def _call(self, saved: SavedRun, steps: int, outputs: Sequence[contract.Field]) -> Flow[_Chunk]:
+        """One call, by the signature of plain calls if no state is wanted."""
+        resumable = contract.STATE in outputs
+        signature = saved.signature if resumable else choose_signature(optimizer_of(saved.signature), None)
         controls = replace(saved.controls, steps=steps)
         timeout_s = default_timeout_s(self._pixels, steps) if self._timeout_s is None else self._timeout_s
 
@@ -239,12 +253,15 @@ class Run:
                 request = resume_request(target, saved.signature, saved.state, controls)
             else:
                 assert self._pair is not None  # noqa: S101 - else `_begun` has refused
-                request = stylize_request(target, saved.signature, self._pair, controls)
+                request = stylize_request(target, signature, self._pair, controls)
             request.output_filter.extend(field.name for field in outputs)
             return request
 
         def read(reply: PredictResponse) -> _Chunk:
             answered = self._clock()
+            picture = replies.picture(reply, signature) if contract.PNG_BYTES in outputs else None
+            if picture is not None:
+                self._pixels = picture.image.width * picture.image.height
             self._pace.add(
                 CallCost(
                     moved_bytes=request.ByteSize() + reply.ByteSize(),
@@ -253,9 +270,10 @@ class Run:
                 )
             )
             return _Chunk(
-                losses=replies.losses(reply, steps, saved.signature, before=saved.steps_done),
-                state=replies.state(reply) if contract.STATE in outputs else b"",
-                picture=replies.picture(reply, saved.signature) if contract.PNG_BYTES in outputs else None,
+                losses=replies.losses(reply, steps, signature, before=saved.steps_done),
+                state=replies.state(reply) if resumable else b"",
+                picture=picture,
+                signature=signature,
                 version=reply.model_spec.version.value,
                 seconds=answered - started,
                 decode_s=self._clock() - answered,
@@ -284,15 +302,13 @@ class Run:
             self._timings.call_s + chunk.seconds,
             self._timings.decode_s + chunk.decode_s,
         )
-        if chunk.picture is not None:
-            self._pixels = chunk.picture.image.width * chunk.picture.image.height
         remaining = saved.steps_total - saved.steps_done
         self.done = remaining <= 0
         return Progress(
             saved=saved,
             seconds=self._timings.call_s + self._timings.decode_s,
             seconds_left=self._pace.seconds(remaining, self._pixels),
-            partial=None if chunk.picture is None else self._result(saved, chunk.picture),
+            partial=None if chunk.picture is None else self._result(saved, chunk.picture, chunk.signature),
         )
 
     def _changed(self, saved: SavedRun, version: int) -> tuple[str, ...]:
@@ -304,7 +320,9 @@ class Run:
             return (left.format("went away") + "; the newest continued",)
         return (left.format("was left") + f"; version {version}, which was asked for, continued",)
 
-    def _result(self, saved: SavedRun, picture: Picture) -> StylizedResult:
+    def _result(
+        self, saved: SavedRun, picture: Picture, signature: StylizeSignature | ResumableSignature
+    ) -> StylizedResult:
         unchanged = unchanged_notes(self._pair, picture.image, saved.controls) if self.done and self._pair else ()
         return StylizedResult(
             image=picture.image,
@@ -312,7 +330,7 @@ class Run:
             losses=saved.losses,
             model_name=saved.model_name,
             model_version=saved.model_version,
-            signature=saved.signature,
+            signature=signature,
             parameters=saved.controls.sent(),
             timings=self._timings,
             notes=(*saved.notes, *unchanged),

@@ -30,7 +30,14 @@ from .options import (
     loaded,
     or_unset,
 )
-from .outputs import EXTENSIONS, check_output, is_same_file, save_image, save_or_fall_back
+from .outputs import (
+    EXTENSIONS,
+    check_output,
+    is_same_file,
+    largest_picture_bytes,
+    save_image,
+    save_or_fall_back,
+)
 from .signatures import DEFAULT_OPTIMIZER, Optimizer
 
 if TYPE_CHECKING:
@@ -48,7 +55,6 @@ class _Signature(str, Enum):
 
 _PANEL: Final = "Intermediate results"
 _FRAME: Final = re.compile(r"\d{6,}\.png")
-_METADATA_BYTES: Final = 65_536
 
 
 def _intermediate(metavar: str, text: str, **more: Any) -> Any:  # noqa: ANN401 - as Typer types it
@@ -172,17 +178,23 @@ def _refuse_collisions(outputs: Mapping[str, Path | None], inputs: Mapping[str, 
     """
     named = [(name, path) for name, path in {**inputs, **outputs}.items() if path is not None]
     for (name, path), (other, other_path) in combinations(named, 2):
-        if other in inputs or (name, other) == ("saved run", "--save-state") or not _collide(path, other_path, other):
+        if other in inputs or (name, other) == ("saved run", "--save-state"):
+            continue
+        frames = "--frames" in (name, other)
+        if not (_is_a_frame(path, other_path, other == "--frames") if frames else is_same_file(path, other_path)):
             continue
         if name in inputs:
             raise OutputError(f"{other_path} is the {name}; the {other} would replace it", hint="Give another name.")
         raise OutputError(f"{path} is named for both the {name} and the {other}", hint="Give them two names.")
 
 
-def _collide(path: Path, other: Path, option: str) -> bool:
-    if option == "--frames" and _FRAME.fullmatch(path.name) and is_same_file(path.parent, other):
+def _is_a_frame(one: Path, other: Path, other_is_folder: bool) -> bool:
+    """Whether a file has the name of a frame in the folder, or is a frame in it by a link."""
+    file, folder = (one, other) if other_is_folder else (other, one)
+    if _FRAME.fullmatch(file.name) and is_same_file(file.parent, folder):
         return True
-    return is_same_file(path, other)
+    there = list(folder.iterdir()) if folder.is_dir() else []
+    return any(_FRAME.fullmatch(frame.name) and is_same_file(frame, file) for frame in there)
 
 
 def _check_space(
@@ -202,7 +214,7 @@ def _check_space(
 
     side = Controls(max_side=or_unset(max_side)).expected_max_side
     width, height = (side, side) if isinstance(content, Path) else content.size_within(side)
-    picture_bytes = 3 * width * height + _METADATA_BYTES
+    picture_bytes = largest_picture_bytes(width * height)
     check_output(output, needed_bytes=picture_bytes)
     if report is not None:
         check_output(report)

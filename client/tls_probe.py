@@ -14,7 +14,9 @@ from .errors import ServerUnavailable, ServiceError
 from .proxies import proxy_of
 from .settings import ConnectionSettings
 
-_CLOSED: Final = ("socket closed", "connection reset", "recvmsg", "sendmsg", "broken pipe")
+# "Refused" as well: of a name with several addresses, gRPC reports one that may be another than the server's.
+_CLOSED: Final = ("socket closed", "connection reset", "recvmsg", "sendmsg", "broken pipe", "connection refused")
+_NOT_TLS: Final = "WRONG_VERSION_NUMBER"
 
 
 def may_be_tls(failure: ServiceError) -> bool:
@@ -37,7 +39,13 @@ def explained(failure: ServiceError, settings: ConnectionSettings, timeout_s: fl
         return failure
     try:
         asks = _asks_for_certificate(found[0], settings, timeout_s)
-    except (OSError, ValueError):  # also of ssl: no TLS there
+    except (OSError, ValueError) as error:  # also of ssl: no TLS there
+        if settings.encrypted and isinstance(error, ssl.SSLError) and error.reason == _NOT_TLS:
+            return _unavailable(
+                failure,
+                f"the server at {server} does not speak TLS",
+                "Leave --tls, --ca, --cert and --key out, or use the port that does.",
+            )
         return failure
     certificate = "--cert FILE --key FILE; in Python, cert=... and key=..."
     if not settings.encrypted:
@@ -52,6 +60,10 @@ def explained(failure: ServiceError, settings: ConnectionSettings, timeout_s: fl
         hint = "Give one of an authority that the server trusts, which has not expired."
     else:
         return failure
+    return _unavailable(failure, message, hint)
+
+
+def _unavailable(failure: ServiceError, message: str, hint: str) -> ServerUnavailable:
     return ServerUnavailable(
         f"{message}: {failure.server_text}", hint=hint, status=failure.status, server_text=failure.server_text
     )

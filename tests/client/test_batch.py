@@ -482,7 +482,7 @@ def test_a_run_in_chunks_moves_the_count_before_a_picture_is_done(in_chunks: Any
         settings = BatchSettings(concurrency=1)
         results = list(run_batch(jobs[:2], [client], out, settings=settings, on_progress=seen.append))
     assert [result.error for result in results] == [None, None]
-    assert {request.model_spec.signature_name for request in stub.predictions} == {contract.STYLIZE_LBFGS_RESUMABLE}
+    assert {request.model_spec.signature_name for request in chunks_of(stub)} == {contract.STYLIZE_LBFGS_RESUMABLE}
     counts = [each.evaluations for each in seen]
     assert {each.evaluations_total for each in seen} == {200}  # of two jobs, by the client's own number
     chunks = [steps_done(request) for request in chunks_of(stub)]

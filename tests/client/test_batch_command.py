@@ -230,7 +230,7 @@ WRONG: list[tuple[int, str, list[str]]] = [
     (5, "another run is at work in locked", ["in", "-o", "locked", "--style", "style.png"]),
     (8, "there is no style", ["in", "-o", "out"]),
     (8, "among the pictures", ["in", "-o", "./in/../in", "--style", "style.png"]),
-    (8, "cannot be read", ["none.csv", "-o", "out"]),
+    (8, "there is no folder or list of jobs", ["none.csv", "-o", "out"]),
     (8, "there is no folder none Name", ["none", "-o", "out", "--style", "style.png"]),
     (8, "there is no folder none.csv Name", ["none.csv", "-o", "out", "--style", "style.png"]),
     (8, "--style is for a folder", ["style.png", "-o", "out", "--style", "style.png"]),

@@ -134,7 +134,7 @@ def test_a_model_without_chunks(stub: Any, content: Path, tmp_path: Path, refusa
     state, out, preview = tmp_path / "run.state", tmp_path / "out.png", tmp_path / "preview.png"
     assert run(stub, content, content, "-o", out, "--steps", 5, "--save-state", state).exit_code == 0
     stub.predict = predict
-    result = run(stub, content, content, "-o", out, "--steps", 5, "--preview", preview)
+    result = run(stub, content, content, "-o", out, "--steps", 5, "--preview", preview, *CHUNKS)
     assert result.exit_code == 0, result.output
     expected = f"Note: the model on {stub.address} has no runs in chunks; this is one call."
     assert result.stderr == f"{expected}\n"
@@ -279,6 +279,19 @@ def test_no_frame_replaces_an_input(stub: Any, content: Path, style: Path, tmp_p
     result = run(stub, source, style, "-o", tmp_path / "out.png", "--frames", tmp_path)
     assert result.exit_code == 5
     assert f"{tmp_path} is the content; the --frames would replace it" in result.stderr
+    for frame, source in (("000100.png", content), ("000020.png", style)):
+        for link in (Path.symlink_to, Path.hardlink_to):
+            folder = tmp_path / f"{link.__name__}-{frame}"
+            folder.mkdir()
+            link(folder / frame, source)
+            result = run(stub, content, style, "-o", tmp_path / "out.png", "--frames", folder)
+            assert result.exit_code == 5
+            assert "; the --frames would replace it" in result.stderr
+    for option in ("--save-state", "--preview"):
+        frames = ("--frames", tmp_path, option, tmp_path / "000200.png")
+        result = run(stub, content, style, "-o", tmp_path / "out.png", *frames)
+        assert (result.exit_code, "is named for both" in result.stderr) == (5, True)
+    assert stub.requests == []
 
 
 def test_a_saved_run_is_replaced_by_its_own_state_alone(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
@@ -309,7 +322,7 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_is_found_before_the_work(stub: Any, content: Path, full_disk: Path) -> None:
     result = run(stub, content, content, "-o", full_disk / "out.png")
     assert result.exit_code == 5
-    assert re.search(r"out.png may take 0.\d MB, and its disk has 0.\d MB left\n", result.stderr)
+    assert re.search(r"out.png may take 589,312 bytes, and its disk has 65,536 left\n", result.stderr)
     assert stub.requests == []
 
 
@@ -327,7 +340,7 @@ def test_a_disk_that_fills_up_costs_no_picture(
 
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setattr("styleserve.client.stylize_command._METADATA_BYTES", 0)
+    monkeypatch.setattr("styleserve.client.stylize_command.largest_picture_bytes", lambda _: 1000)
     stub.predict = predict
     result = run(stub, content, content, "-o", full_disk / "out.png", "--steps", 4, "--max-side", 64, *chunks)
     assert result.exit_code == 5, result.output
@@ -568,7 +581,7 @@ def on_a_terminal(start: Any, *arguments: object) -> tuple[Any, Any]:
 @NEEDS_A_TERMINAL
 def test_a_terminal_sees_how_far_it_is(stub: Any, start: Any, content: Path, tmp_path: Path) -> None:
     command = ("stylize", content, content, "-o", tmp_path / "out.png", "--server", stub.address)
-    process, shown = on_a_terminal(start, *command)
+    process, shown = on_a_terminal(start, *command, "--chunk-steps", 25)
     text, stdout = shown()
     assert process.returncode == 0, text
     assert "100/100 steps, loss " in text
