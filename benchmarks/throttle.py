@@ -59,7 +59,8 @@ class ThrottledLink:
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
         try:
-            await asyncio.gather(self._pass(reader, far_writer), self._pass(far_reader, writer))
+            with contextlib.suppress(asyncio.CancelledError):  # of `_end`; asyncio would report it
+                await asyncio.gather(self._pass(reader, far_writer), self._pass(far_reader, writer))
         finally:
             for each in (writer, far_writer):
                 each.close()

@@ -22,6 +22,9 @@ from .forking import is_forked
 from .proxies import proxy_of
 
 Failure: TypeAlias = grpc.RpcError | grpc.FutureTimeoutError
+NO_TLS_HINT: Final = (
+    "The server does not speak TLS: leave --tls, --ca, --cert and --key out, or use the port that does."
+)
 FAILURES: Final = (grpc.RpcError, grpc.FutureTimeoutError)
 """What a call raises that fails, blocking or not."""
 
@@ -109,8 +112,7 @@ def _cause(  # noqa: PLR0911 - a table
 def _unavailable(text: str, server: str) -> tuple[type[ServiceError], str, str]:
     low = text.lower()
     if "wrong_version_number" in low:
-        hint = "The server does not speak TLS: leave --tls, --ca, --cert and --key out, or use the port that does."
-        return ServerUnavailable, f"no encrypted connection to {server}: {text}", hint
+        return ServerUnavailable, f"no encrypted connection to {server}: {text}", NO_TLS_HINT
     if "handshake" in low or "certificate" in low:
         hint = "Does the server speak TLS, and is its certificate by an authority that is trusted here (--ca FILE)?"
         return ServerUnavailable, f"no encrypted connection to {server}: {text}", hint

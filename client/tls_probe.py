@@ -10,6 +10,7 @@ import ssl
 from typing import Final
 
 from .address import endpoints
+from .causes import NO_TLS_HINT
 from .errors import ServerUnavailable, ServiceError
 from .proxies import proxy_of
 from .settings import ConnectionSettings
@@ -41,11 +42,7 @@ def explained(failure: ServiceError, settings: ConnectionSettings, timeout_s: fl
         asks = _asks_for_certificate(found[0], settings, timeout_s)
     except (OSError, ValueError) as error:  # also of ssl: no TLS there
         if settings.encrypted and isinstance(error, ssl.SSLError) and error.reason == _NOT_TLS:
-            return _unavailable(
-                failure,
-                f"the server at {server} does not speak TLS",
-                "Leave --tls, --ca, --cert and --key out, or use the port that does.",
-            )
+            return _unavailable(failure, f"no encrypted connection to {server}", NO_TLS_HINT)
         return failure
     certificate = "--cert FILE --key FILE; in Python, cert=... and key=..."
     if not settings.encrypted:
