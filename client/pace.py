@@ -32,7 +32,9 @@ FAST_ROUND_TRIP_S: Final = 0.01
 _FAST_BYTE_S: Final = 1e-8
 _SLOW_BYTE_S: Final = 4e-7
 _FACTORS: Final = np.geomspace(1e-3, 1e3, 121)
-_NOISE: Final = 0.1
+# Relative scatter of a measurement. The speed of a machine drifts, and a call without steps is mostly other work.
+_NOISE: Final = 0.25
+_NOISE_WITHOUT_STEPS: Final = 0.5
 _KEPT: Final = 8
 
 # Of a state: Gram matrices and content features of the default layers; image, gradient and pairs, or image and moments.
@@ -48,11 +50,13 @@ class CallCost:
         moved_bytes: Size of request and reply together.
         work: Pixels times evaluations.
         seconds: From the call to its reply.
+        has_steps: Whether the work is more than that of the targets.
     """
 
     moved_bytes: int
     work: float
     seconds: float
+    has_steps: bool = True
 
 
 class Pace:
@@ -129,14 +133,15 @@ def usual_state_bytes(pixels: int, optimizer: Optimizer) -> int:
 def _fit(costs: Sequence[CallCost], guess: float) -> tuple[float, float]:
     """Most likely seconds per byte and seconds of work, neither negative.
 
-    Measurements scatter by `_NOISE`; the first rate lies within a power of ten of the guess, or is paid for. So a short
-    chunk over a slow link, half of it transfer, settles the rate, and a long one, which tells little of it, leaves it.
+    The first rate lies within a power of ten of the guess, or the measurements have to outweigh it. So a short chunk
+    over a slow link, half of it transfer, settles the rate, and a long one, which tells little of it, leaves it.
     """
     seconds = np.array([cost.seconds for cost in costs])
+    weight = 1 / np.array([_NOISE if cost.has_steps else _NOISE_WITHOUT_STEPS for cost in costs])
     moved = np.array([cost.moved_bytes for cost in costs]) / seconds
     work = np.array([cost.work for cost in costs]) / seconds
     explained = np.outer(guess * _FACTORS, moved)  # share of each measurement that is transfer, [factors, costs]
-    work_s = np.maximum(((1 - explained) @ work) / max(work @ work, 1e-300), 0.0)
-    errors = 1 - explained - np.outer(work_s, work)
-    best = np.argmin(((errors / _NOISE) ** 2).sum(axis=1) + np.log10(_FACTORS) ** 2)
+    work_s = np.maximum(((1 - explained) * weight**2) @ work / max((work * weight) @ (work * weight), 1e-300), 0.0)
+    errors = (1 - explained - np.outer(work_s, work)) * weight
+    best = np.argmin((errors**2).sum(axis=1) + np.log10(_FACTORS) ** 2)
     return float(guess * _FACTORS[best]), float(work_s[best])

@@ -267,6 +267,7 @@ class Run:
                     moved_bytes=request.ByteSize() + reply.ByteSize(),
                     work=self._pixels * (steps if saved.state else steps + TARGETS_WORK),
                     seconds=answered - started,
+                    has_steps=steps > 0,
                 )
             )
             return _Chunk(

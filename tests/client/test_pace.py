@@ -34,12 +34,14 @@ class World:
         delay_s: Delay of the link, each way.
         step_s: Seconds of an evaluation.
         side: Sides of the picture, in pixels.
+        drift: Largest change of the speed of the server from one call to the next, as a share.
     """
 
     bytes_per_s: float
     delay_s: float
     step_s: float
     side: int
+    drift: float = 0.0
     now_s: float = 0.0
     steps: list[int] = field(default_factory=list[int])
     call_s: list[float] = field(default_factory=list[float])
@@ -68,7 +70,8 @@ class World:
             outputs={name: outputs[name] for name in request.output_filter}
         ).SerializeToString()
         work = steps if "state" in request.inputs else steps + TARGETS_WORK
-        seconds = 2 * self.delay_s + (len(call.request) + len(reply)) / self.bytes_per_s + work * self.step_s
+        step_s = self.step_s * (1 + self.drift * np.random.default_rng(len(self.steps)).uniform(-1, 1))
+        seconds = 2 * self.delay_s + (len(call.request) + len(reply)) / self.bytes_per_s + work * step_s
         self.now_s += seconds
         self.steps.append(steps)
         self.call_s.append(seconds)
@@ -157,6 +160,23 @@ def test_a_local_server_shows_progress_every_two_seconds() -> None:
     assert len(world.steps) >= 8
 
 
+@pytest.mark.parametrize("drift", [0.2, 0.4])
+def test_a_local_server_whose_speed_drifts_shows_progress(drift: float) -> None:
+    """Slow moments are not taken for transfer, which would make chunks long."""
+    _, world = seconds(lambda: World(*LINKS["loopback"], 0.1, 128, drift), 400)
+    assert max(world.call_s) <= 6.0, world.call_s
+    assert len(world.steps) >= 10
+
+
+def test_a_first_call_that_takes_longer_than_its_work_is_no_slow_link() -> None:
+    """Measured on loopback: decoding and the targets of a small picture, then 12 evaluations."""
+    pace = Pace()
+    pace.round_trip_s = 0.003
+    pace.add(CallCost(252_799, 8_602, 0.126, has_steps=False))
+    pace.add(CallCost(3_840_699, 156_058, 1.555))
+    assert pace.next_steps(138, pixels=12_288, state_bytes=3_579_532, chunk_s=2.0) <= 20
+
+
 def test_a_long_run_over_a_slow_link_shows_progress() -> None:
     found_s, world = seconds(lambda: World(*LINKS["20 Mbit/s"], 0.5, 256), 1000)
     assert world.steps[0] == 0, "a look without a state"
@@ -169,7 +189,7 @@ def test_a_slow_link_that_looked_fast_is_found_out() -> None:
     whole_s, _ = seconds(lambda: World(20 * MBIT, 0.0001, 0.5, 256), 200, chunk_steps=200)
     found_s, world = seconds(lambda: World(20 * MBIT, 0.0001, 0.5, 256), 200)
     assert len(world.steps) >= 2
-    assert found_s <= 1.15 * whole_s
+    assert found_s <= 1.2 * whole_s
 
 
 def test_a_second_run_needs_no_look() -> None:
