@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from concurrent.futures import Future, wait
 from typing import Final, TypeVar
 
 import grpc
 
+from .errors import ClientClosed
 from .flow import Action, Call, Flow, Sleep
 from .settings import ConnectionSettings
 from .transport import Transport
@@ -17,6 +19,7 @@ _T = TypeVar("_T")
 
 _GRACE_S: Final = 2.0
 """Wait after a call's deadline, which gRPC itself keeps, except in a child that was forked at a bad moment."""
+_EXIT_HINT: Final = "Make calls in functions of atexit, not in __del__."
 _WAKE_S: Final = 1.0
 """Longest sleep: Python may miss a signal that arrives just before it sleeps, until it wakes."""
 
@@ -51,6 +54,10 @@ class Connection:
                     action = flow.send(outcome)
         except StopIteration as end:
             return end.value
+        except ImportError as error:
+            if sys.is_finalizing():  # modules cannot be imported any more
+                raise ClientClosed("the interpreter exits", hint=_EXIT_HINT) from error
+            raise
         finally:
             flow.close()
 
@@ -101,6 +108,10 @@ class AsyncConnection:
                     action = flow.send(outcome)
         except StopIteration as end:
             return end.value
+        except ImportError as error:
+            if sys.is_finalizing():  # modules cannot be imported any more
+                raise ClientClosed("the interpreter exits", hint=_EXIT_HINT) from error
+            raise
         finally:
             flow.close()
 

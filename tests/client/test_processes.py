@@ -234,6 +234,20 @@ def test_calls_while_the_interpreter_exits(stub: Any) -> None:
     assert last in ("teardown 42", "teardown ClientClosed")
 
 
+def test_painting_at_teardown_ends_with_a_picture_or_a_typed_error(stub: Any, content: Path) -> None:
+    """Modules that are imported at first use, such as plugins of Pillow, cannot be imported any more."""
+    text = f"""
+    path = {str(content)!r}
+    class Last:
+        def __init__(self, client): self.client = client
+        def __del__(self, show=show, path=path):
+            show("teardown", lambda: self.client.stylize(path, path, steps=3).steps)
+    last = Last(client)
+    """
+    (line,) = output(text, stub.address)
+    assert line in ("teardown 3", "teardown ClientClosed", "teardown ImageError")
+
+
 def test_a_daemon_thread_that_calls_does_not_disturb_the_exit(stub: Any) -> None:
     text = """
     def always():
