@@ -73,7 +73,7 @@ class IntermediateOutputs:
             check_output(self._frame(0), needed_bytes=picture_bytes)
 
     def write(self, progress: Progress) -> None:
-        """Writes what one chunk brought; a file that cannot be written is reported by `finish`, the run goes on."""
+        """Writes what one chunk brought; `finish` reports a file that cannot be written, the run continues."""
         if self.state is not None and progress.saved.state:
             self._attempt(progress.saved.save, self.state)
         image = progress.image

@@ -2,7 +2,7 @@
 
 A chunk costs time for its bytes (the state goes up and comes back) and time for its work. Both rates are fitted
 separately, because over a slow link most of a short chunk is transfer, and only longer chunks make that less.
-docs/long-runs.md describes the strategy; `benchmarks/slow_link.py` measures it.
+docs/long-runs.md describes the strategy; `python -m benchmarks link` measures it.
 """
 
 from __future__ import annotations
