@@ -94,8 +94,6 @@ def _pillow_is_exact(page: Directory) -> bool:
     bits, sample_format = set(_bits(page)), _sample_format(page)
     photometric, extra = page.number(tiff_tags.PHOTOMETRIC), page.numbers(tiff_tags.EXTRA_SAMPLES)
     samples = _samples(page)
-    if sample_format == _FLOAT:
-        return bits == {32} and samples == 1 and photometric == _BLACK_IS_ZERO
     if sample_format != _UNSIGNED or not _is_usual(page):
         return False
     if bits == {16}:

@@ -112,6 +112,39 @@ def test_floats_are_read_in_any_layout(dtype: str) -> None:
     assert_levels(white_is_zero.getvalue(), RAMP)
 
 
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("predictor", [1, 2, 3])
+@pytest.mark.parametrize("compression", [1, 5, 8, 32773])
+def test_grey_floats_in_any_compression(compression: int, predictor: int, order: str) -> None:
+    """Predictors count for none of the two compressions that libtiff has without them."""
+    values = np.array([0, 0.25, 0.5, 1], "f4").repeat(8)[None].repeat(8, 0)
+    bits = np.ascontiguousarray(values).view("u4")
+    raw = values.astype(f"{order}f4").tobytes()
+    if compression in (5, 8) and predictor == 2:
+        raw = np.diff(bits, axis=1, prepend=np.uint32(0)).astype(f"{order}u4").tobytes()
+    elif compression in (5, 8) and predictor == 3:
+        planes = bits.astype(">u4").view("u1").reshape(8, 32, 4).swapaxes(1, 2).reshape(8, 128)
+        raw = np.diff(planes, axis=1, prepend=np.uint8(0)).tobytes()
+    strip = {
+        1: lambda: raw,
+        5: lambda: imagecodecs.lzw_encode(raw),
+        8: lambda: zlib.compress(raw),
+        32773: lambda: imagecodecs.packbits_encode(raw),
+    }[compression]()
+    tags = (259, 3, [compression]), (317, 3, [predictor]), (339, 3, [3])
+    assert_levels(tiff(SIZE, [32], 1, [strip], *tags, order=order), values)
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("bits", [16, 32])
+@pytest.mark.parametrize("compression", ["zlib", "lzw", "packbits"])
+def test_compressed_grey_integers(compression: str, bits: int, order: str) -> None:
+    levels = levels_of(RAMP, bits).astype(f"{order}u{bits // 8}")
+    file = io.BytesIO()
+    tifffile.imwrite(file, levels, photometric="minisblack", compression=compression, byteorder=order)
+    assert_levels(file.getvalue(), RAMP)
+
+
 @pytest.mark.parametrize("bits", [8, 12, 16])
 @pytest.mark.parametrize("kind", [0, 1, 2], ids=["unspecified", "associated", "unassociated"])
 @pytest.mark.parametrize("colours", [1, 3])
