@@ -127,6 +127,8 @@ class ColourSpace:
     full_range: bool = True
 
 
+SRGB: Final = ColourSpace("sRGB", SRGB_PRIMARIES, srgb_to_linear)
+"""For files that declare it, so that no weaker declaration counts; where nothing is declared, there is no space."""
 ADOBE_RGB: Final = ColourSpace(
     "Adobe RGB", Primaries("Adobe RGB", (0.64, 0.33, 0.21, 0.71, 0.15, 0.06, *_D65)), power(563 / 256)
 )

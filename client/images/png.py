@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFile
 
 from . import exif, pillow_reader
-from .colour_space import SRGB_PRIMARIES, ColourSpace, Primaries, of_code_points, power, srgb_to_linear
+from .colour_space import SRGB, SRGB_PRIMARIES, ColourSpace, Primaries, of_code_points, power, srgb_to_linear
 from .decoded import Decoded, Levels, SizeCheck, eight_bit_channel
 from .errors import Unreadable
 
@@ -26,6 +26,16 @@ _DECLARING: Final = (b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"tRNS", b"eXI
 _END: Final = b"\0\0\0\0IEND\xaeB`\x82"
 
 _GREY, _RGB, _INDEXED, _GREY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6  # colour types
+_CHANNELS: Final = {_GREY: 1, _RGB: 3, _INDEXED: 1, _GREY_ALPHA: 2, _RGB_ALPHA: 4}
+
+_PASSES: Final = (
+    ((0, 0, 1, 1),),
+    ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
+)
+"""First column and row, and the steps from one to the next, of each pass: not interlaced, and Adam7."""
+
+_INFLATED_AT_ONCE: Final = 2**14
+"""Bytes of a zlib stream, which become 16 MB at most."""
 
 _LARGEST_PROFILE: Final = 2**24
 """Bytes of an unpacked ICC profile; profiles of printers with large tables have 2 to 4 MB."""
@@ -53,7 +63,7 @@ class _Chunks:
         pixels: file of those chunks alone that make the pixels of the first frame.
         declared: content of the first chunk of each kind in `_DECLARING`.
         texts: first EXIF and XMP, by the names that Pillow has for them.
-        is_sound: whether all chunks are intact, those without pixels are short, and nothing follows them.
+        is_sound: whether all chunks are regular and intact, those without pixels are short, and nothing follows them.
     """
 
     pixels: bytes = b""
@@ -79,9 +89,11 @@ def read(data: bytes, check: SizeCheck) -> Decoded:
         notes.append(f"only the first of {frames} frames is used")
     if depth == 16 and colour_type != _GREY:
         picture = _sixteen_bit(chunks.pixels, colour_type)
+        _check_rows(chunks.pixels, picture.colour)
     else:
         with _opened(chunks.pixels) as image:
             picture = pillow_reader.decoded(image, frames=1)
+            _check_rows(chunks.pixels, image)
     if picture.alpha is None and b"tRNS" in chunks.declared:
         picture.alpha = _transparent_colour(picture.colour, chunks.declared[b"tRNS"], depth)
     if depth == 8 and colour_type in (_GREY, _RGB) and picture.alpha is None:
@@ -97,41 +109,83 @@ def _chunks(data: bytes) -> _Chunks:
         Unreadable: a critical chunk is damaged, or unknown.
     """
     found, at, kept = _Chunks(), len(SIGNATURE), [SIGNATURE]
-    dropped = 0
-    while at + 12 <= len(data):
+    dropped, previous, seen = 0, b"", set[bytes]()
+    while at + 12 <= len(data) and previous != b"IEND":
         length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
         end, critical = at + 12 + length, not kind[0] & 0x20
         if end > len(data) and not critical:
-            found.is_sound = False
             break
         intact = end <= len(data) and zlib.crc32(memoryview(data)[at + 4 : end - 4]) == int.from_bytes(
             data[end - 4 : end], "big"
         )
-        if critical and (not intact or kind not in _CRITICAL or (kind == b"IHDR") != (len(kept) == 1)):
+        if kind == b"IHDR" and intact and not seen:
+            _check_header(data[at + 8 : end - 4])
+        indexed = b"IHDR" in seen and kept[1][17] == _INDEXED
+        misplaced = (kind == b"IHDR") != (not seen) or (
+            indexed and kind == b"PLTE" and (length % 3 != 0 or seen & {b"PLTE", b"IDAT"})
+        )
+        if critical and (not intact or kind not in _CRITICAL or misplaced):
             wrong = "its checksum or its place is wrong" if kind in _CRITICAL else "which the PNG format does not have"
             raise Unreadable(
                 f"is damaged or cut short: chunk {kind.decode('latin-1')!r}, {wrong}", hint="Save or fetch it again."
             )
-        if critical or (intact and kind == b"tRNS" and kept[1][17] == _INDEXED):
+        if kind in (b"IHDR", b"IDAT") or (indexed and intact and kind in (b"PLTE", b"tRNS")):
             kept.append(data[at:end])
-        else:
+            found.is_sound = found.is_sound and (kind not in seen or kind == previous)
+        elif kind != b"IEND":
             dropped += end - at
-            found.is_sound = found.is_sound and intact and kind not in _PACKED_TEXTS and dropped <= _MOST_SENT
+            usual = kind.isalpha() and kind != b"PLTE" and kind not in _PACKED_TEXTS
+            found.is_sound = found.is_sound and intact and usual and dropped <= _MOST_SENT
         if intact and kind in _DECLARING:
             found.declared.setdefault(kind, data[at + 8 : end - 4])
         elif intact and kind in _TEXTS:
             found.texts = _text(kind, data[at + 8 : end - 4]) | found.texts
-        at = end
-        if kind == b"IEND":
-            break
-    else:
-        kept.append(_END)
-        found.is_sound = False
+        at, previous = end, kind
+        seen.add(kind)
+    kept.append(_END)
+    found.is_sound = found.is_sound and previous == b"IEND" and at == len(data) and data.endswith(_END)
     if b"eXIf" in found.declared:
         found.texts["exif"] = found.declared[b"eXIf"]
-    found.is_sound = found.is_sound and at == len(data)
     found.pixels = b"".join(kept) if dropped or not found.is_sound else data
     return found
+
+
+def _check_header(content: bytes) -> None:
+    """Refuses an IHDR with values that the specification does not have (11.2.1)."""
+    if len(content) != 13 or content[9] not in _CHANNELS or content[10] or content[11] or content[12] > 1:
+        raise Unreadable(
+            "is damaged, or no PNG file that is supported: its header has values that the PNG format does not have",
+            hint="Save or fetch it again.",
+        )
+
+
+def _check_rows(data: bytes, pixels: Image.Image | Levels) -> None:
+    """Refuses a file whose pixels end early: Pillow leaves the rows black that a whole zlib stream lacks.
+
+    The stream is unpacked only where its last row is all zeros, which is rare in whole files.
+
+    Args:
+        data: chunks that make pixels.
+        pixels: decoded ones.
+    """
+    width, height, depth, colour_type, _, _, interlaced = struct.unpack_from(">2I5B", data, 16)
+    last = height - 1 - (interlaced and height % 2)
+    row = pixels.crop((0, last, width, last + 1)) if isinstance(pixels, Image.Image) else pixels[last]
+    if np.any(np.asarray(row)):
+        return
+    missing, bits = 0, depth * _CHANNELS[colour_type]
+    for left, top, across, down in _PASSES[interlaced]:
+        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
+        missing += rows * (1 + -(-columns * bits // 8)) if columns > 0 else 0
+    unpacker, at = zlib.decompressobj(), len(SIGNATURE)
+    while missing > 0 and at < len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if data[at + 4 : at + 8] == b"IDAT":
+            for start in range(at + 8, end - 4, _INFLATED_AT_ONCE):
+                missing -= len(unpacker.decompress(data[start : min(start + _INFLATED_AT_ONCE, end - 4)]))
+        at = end
+    if missing > 0:
+        raise Unreadable("is damaged or cut short: rows of its pixels are missing", hint="Save or fetch it again.")
 
 
 def _text(kind: bytes, content: bytes) -> dict[str, bytes | str]:
@@ -210,7 +264,7 @@ def _colour_space(declared: dict[bytes, bytes], notes: list[str]) -> ColourSpace
             return profile
         notes.append("its colour profile is damaged and was not used")
     if b"sRGB" in declared:
-        return None
+        return SRGB
     gamma, primaries = _gamma(declared.get(b"gAMA", b"")), _primaries(declared.get(b"cHRM", b""))
     if gamma is None and primaries is None:
         return None

@@ -13,7 +13,7 @@ from PIL import Image
 
 from styleserve.client import ImageError, load_picture
 
-from .files import COLOURS, PATCHES, as_srgb, chunk, encoded, exif, patches, png_of_patches
+from .files import COLOURS, PATCHES, as_srgb, chunk, encoded, exif, patches, png, png_of_patches
 from .test_png import HARMLESS
 
 tf = pytest.importorskip("tensorflow")
@@ -52,6 +52,26 @@ def animated_webp() -> bytes:
     return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
 
 
+def in_two_parts(between: bytes) -> bytes:
+    """A PNG with a chunk between the parts of its pixels."""
+    data = png_of_patches()
+    packed = data[41:-16]
+    return data[:33] + chunk(b"IDAT", packed[:9]) + between + chunk(b"IDAT", packed[9:]) + data[-12:]
+
+
+TEXT = chunk(b"tEXt", b"Comment\0" + b"x" * 500)
+IRREGULAR_PNGS: dict[str, bytes] = {
+    "text between the pixels": in_two_parts(TEXT),
+    "digits in a name": png_of_patches(chunk(b"a1b2", b"x")),
+    "digits in a name behind the pixels": png_of_patches()[:-12] + chunk(b"a1b2", b"x") + chunk(b"IEND", b""),
+    "two palettes": png_of_patches(*[chunk(b"PLTE", bytes(6))] * 2),
+    "empty palette": png_of_patches(chunk(b"PLTE", b"")),
+    "cut in text": png_of_patches()[:-12] + TEXT[:-200],
+    "cut in text, grey": png(PATCHES[..., :1], 8, 0, end=TEXT[:-200]),
+    "cut in a second frame": png_of_patches(chunk(b"acTL", struct.pack(">2I", 2, 0)))[:-12] + TEXT[:9] + b"fdAT",
+    "end with content": png_of_patches()[:-12] + chunk(b"IEND", b"x"),
+}
+
 FILES: dict[str, bytes] = {
     "baseline": jpeg(),
     "halved colours": jpeg(subsampling=2),
@@ -75,6 +95,8 @@ FILES: dict[str, bytes] = {
     "GIF": encoded(PICTURE, "GIF"),
     "BMP": encoded(PICTURE, "BMP"),
     "PNG": png_of_patches(),
+    "PNG in two parts": in_two_parts(b""),
+    **{f"PNG, {name}": data for name, data in IRREGULAR_PNGS.items()},
     "PNG with text": png_of_patches(chunk(b"tEXt", b"Software\0x")),
     **{f"PNG, {name}": png_of_patches(harmless) for name, harmless in HARMLESS.items()},
 }
@@ -94,6 +116,7 @@ UNCHANGED = {
     "WebP with opaque alpha",  # which libwebp leaves out
     "PNG",
     "PNG with text",
+    "PNG in two parts",
     "PNG, unknown",
 }
 
