@@ -37,6 +37,7 @@ _PHOTOMETRIC_NAMES: Final = {
 
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3  # sample formats
 _SAMPLE_NAMES: Final = {_UNSIGNED: "", _SIGNED: " signed", _FLOAT: " floating-point"}
+_WEBP: Final = 50001  # compression, which the libtiff in Pillow is built without
 _ASSOCIATED, _UNASSOCIATED = 1, 2  # extra samples
 _CHUNKY: Final = 1
 _REDUCED: Final = 2  # subfile type of TIFF 5
@@ -94,7 +95,7 @@ def _pillow_is_exact(page: Directory) -> bool:
     bits, sample_format = set(_bits(page)), _sample_format(page)
     photometric, extra = page.number(tiff_tags.PHOTOMETRIC), page.numbers(tiff_tags.EXTRA_SAMPLES)
     samples = _samples(page)
-    if sample_format != _UNSIGNED or not _is_usual(page):
+    if sample_format != _UNSIGNED or not _is_usual(page) or page.number(tiff_tags.COMPRESSION) == _WEBP:
         return False
     if bits == {16}:
         # Pillow keeps greys; of colours it keeps the high bytes, and `pillow_reader.sixteen_bit` adds the low ones.

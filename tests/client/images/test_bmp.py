@@ -7,7 +7,7 @@ import struct
 import numpy as np
 import pytest
 
-from styleserve.client import load_picture
+from styleserve.client import ImageError, load_picture
 
 from .files import COLOURS, PATCHES, as_srgb, linear, patches
 from .test_png import icc_of_patches
@@ -29,3 +29,11 @@ def test_an_embedded_profile_is_used(kind: bytes, converted: bool) -> None:
     expected = as_srgb(linear(COLOURS / 255)[:, [1, 0, 2]]) if converted else COLOURS
     assert np.abs(patches(loaded.image) - expected).max() <= 2
     assert bool(loaded.notes) == converted
+
+
+def test_bit_fields_that_are_not_supported_are_named() -> None:
+    levels = np.zeros((4, 4), "<u4").tobytes()
+    header = struct.pack("<IiiHHIIiiII3I", 40, 4, 4, 1, 32, 3, len(levels), 0, 0, 0, 0, 0x3FF00000, 0xFFC00, 0x3FF)
+    body = header + levels
+    with pytest.raises(ImageError, match="is a BMP of a kind that is not supported: Unsupported BMP bitfields"):
+        load_picture(b"BM" + struct.pack("<IHHI", 14 + len(body), 0, 0, 14 + len(header)) + body)

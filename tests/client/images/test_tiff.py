@@ -330,6 +330,7 @@ def test_smaller_pictures_of_the_same_do_no_harm() -> None:
         pytest.param(tiff(SIZE, [8] * 4, 5, [GREYS * 4], (332, 3, [2])), "colours as CMYK", id="other inks"),
         pytest.param(tiff(SIZE, [8], 4711, [GREYS]), "photometric interpretation 4711", id="unknown colours"),
         pytest.param(tiff(SIZE, [12], 1, [GREYS * 2], (259, 3, [7])), "compression 7", id="JPEG of 12 bits"),
+        pytest.param(tiff(SIZE, [8] * 3, 2, [GREYS * 3], (259, 3, [50001])), "in compression 50001", id="WebP"),
         pytest.param(tiff(SIZE, [12], 1, [GREYS * 2], (317, 3, [2])), "as differences", id="predictor of 12 bits"),
         pytest.param(tiff(SIZE, [12], 1, [GREYS * 2], (266, 3, [2])), "the lowest bit first", id="fill order"),
         pytest.param(
