@@ -73,7 +73,8 @@ def _primaries(colorants: Sequence[Sequence[float]]) -> Primaries:
         raise ValueError("the colorants do not add up to white")
     xy = tuple(float(xyz[axis] / sum(xyz)) for xyz in (*colorants, white) for axis in (0, 1))
     primaries = Primaries("", xy)
-    primaries.to_xyz()
+    if not primaries.is_valid:
+        raise ValueError("the colorants span no colour space")
     return primaries
 
 

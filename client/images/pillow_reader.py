@@ -72,8 +72,8 @@ def read(data: bytes, check: SizeCheck) -> Decoded:
             is_sent = image.format == "WEBP" and webp.is_sent(data)
         picture = decoded(image, sendable=data if is_sent else None)
         if image.format in ("BMP", "GIF"):
-            picture.space = bmp.icc_profile(data) if image.format == "BMP" else gif.icc_profile(data)
-            if picture.space is not None and image.mode in ("1", "L"):  # grey is only the palette
+            picture.space = bmp.colour_space(data) if image.format == "BMP" else gif.icc_profile(data)
+            if isinstance(picture.space, bytes) and image.mode in ("1", "L"):  # grey is only the palette
                 picture.colour = eight_bit(picture.colour).convert("RGB")
         return picture
 

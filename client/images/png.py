@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFile
 
 from . import exif, pillow_reader
-from .colour_space import SRGB, SRGB_PRIMARIES, ColourSpace, Primaries, of_code_points, power, srgb_to_linear
+from .colour_space import SRGB, ColourSpace, Primaries, of_code_points, of_gamma_and_primaries
 from .decoded import Decoded, Levels, SizeCheck, eight_bit_channel
 from .errors import Unreadable
 
@@ -49,10 +49,6 @@ _LARGEST_TEXT: Final = 2**20
 _PACKED_TEXTS: Final = (b"zTXt", b"iTXt")
 _MOST_SENT: Final = 2**16
 """Bytes of all ancillary chunks that are sent to the service, whose libpng has limits of its own."""
-
-_GAMMA_OF_SRGB: Final = 1 / 2.2
-_SAME_GAMMA: Final = 0.05
-"""Relative difference up to which gAMA stands for sRGB's own curve, as libpng has it (PNG_GAMMA_THRESHOLD)."""
 
 
 @dataclass
@@ -265,29 +261,15 @@ def _colour_space(declared: dict[bytes, bytes], notes: list[str]) -> ColourSpace
         notes.append("its colour profile is damaged and was not used")
     if b"sRGB" in declared:
         return SRGB
-    gamma, primaries = _gamma(declared.get(b"gAMA", b"")), _primaries(declared.get(b"cHRM", b""))
-    if gamma is None and primaries is None:
-        return None
-    like_srgb = gamma is None or abs(gamma / _GAMMA_OF_SRGB - 1) < _SAME_GAMMA
-    return ColourSpace(
-        "its gamma and primaries" if gamma and primaries else "its gamma" if gamma else "its primaries",
-        primaries or SRGB_PRIMARIES,
-        srgb_to_linear if gamma is None or like_srgb else power(1 / gamma),
-    )
+    return of_gamma_and_primaries(_gamma(declared.get(b"gAMA", b"")), _primaries(declared.get(b"cHRM", b"")))
 
 
 def _gamma(chunk: bytes) -> float | None:
-    return int.from_bytes(chunk, "big") / 100_000 if len(chunk) == 4 and any(chunk) else None
+    return 100_000 / int.from_bytes(chunk, "big") if len(chunk) == 4 and any(chunk) else None
 
 
 def _primaries(chunk: bytes) -> Primaries | None:
-    """The chromaticities in cHRM; None if there are none that span a colour space."""
     if len(chunk) != 32:
         return None
     white_x, white_y, *colours = (value / 100_000 for value in struct.unpack(">8I", chunk))
-    primaries = Primaries("", (*colours, white_x, white_y))
-    try:
-        primaries.to_xyz()
-    except ValueError:
-        return None
-    return primaries
+    return Primaries("", (*colours, white_x, white_y))
