@@ -16,7 +16,8 @@ from PIL import Image
 
 from styleserve.client import ImageError, load_picture
 
-from .files import COLOURS, PATCHES, as_srgb, encoded, exif, linear, packed, patches, tiff
+from .files import COLOURS, P3, PATCHES, as_srgb, encoded, exif, linear, packed, patches, tiff
+from .test_png import icc_of_patches
 
 SIZE = (32, 8)
 RAMP = np.linspace(0, 1, SIZE[0])[None].repeat(SIZE[1], 0)
@@ -187,12 +188,89 @@ def test_palettes(bits: int, wide: bool) -> None:
     assert_levels(data, palette[indices] / 255)
 
 
-def test_ycbcr() -> None:
-    """Red, green and blue by ITU-R BT.601, the default of TIFF 6.0."""
-    levels = np.array([[76, 85, 255], [150, 44, 21], [29, 255, 107]], np.uint8).repeat(8, 0)[None].repeat(8, 0)
-    loaded = load_picture(tiff((24, 8), [8] * 3, 6, [levels.tobytes()], (530, 3, [1, 1])))
-    got = np.asarray(loaded.image)[0, [0, 8, 16]].astype(int)
-    assert np.abs(got - np.eye(3) * 255).max() <= 3
+def fractions(*values: int) -> list[int]:
+    """Values of type 5, each in thousandths."""
+    return [part for value in values for part in (value, 1000)]
+
+
+BT709_WEIGHTS = (0.2126, 0.7152, 0.0722)
+
+
+@pytest.mark.parametrize("compression", [1, 8])
+@pytest.mark.parametrize("video_range", [False, True])
+@pytest.mark.parametrize("weights", [None, BT709_WEIGHTS], ids=["BT.601", "BT.709"])
+def test_ycbcr(weights: tuple[float, ...] | None, video_range: bool, compression: int) -> None:
+    """By the coefficients and the range that are declared; BT.601 and the full range are the defaults of TIFF 6.0."""
+    red, green, blue = weights or (0.299, 0.587, 0.114)
+    y = PATCHES @ np.array([red, green, blue])
+    cb, cr = (PATCHES[..., 2] - y) / (2 - 2 * blue), (PATCHES[..., 0] - y) / (2 - 2 * red)
+    levels = np.stack([y, cb, cr], -1)
+    if video_range:
+        levels = levels * (219 / 255, 112 / 127, 112 / 127) + (16, 128, 128)
+    else:
+        levels = levels * (1, 1, 1) + (0, 128, 128)
+    raw = np.rint(levels).astype(np.uint8).tobytes()
+    tags: list[Any] = [(530, 3, [1, 1]), (259, 3, [compression])]
+    if weights:
+        tags.append((529, 5, [number for weight in weights for number in (round(weight * 10_000), 10_000)]))
+    if video_range:
+        tags.append((532, 5, fractions(16_000, 235_000, 128_000, 240_000, 128_000, 240_000)))
+    strip = raw if compression == 1 else zlib.compress(raw)
+    loaded = load_picture(tiff((80, 16), [8] * 3, 6, [strip], *tags))
+    assert np.abs(patches(loaded.image) - COLOURS).max() <= 2
+
+
+def test_ycbcr_without_colours_is_refused() -> None:
+    for tag in ((529, 5, fractions(500, 0, 500)), (532, 5, fractions(0, 0, 128_000, 255_000, 128_000, 255_000))):
+        with pytest.raises(ImageError, match="YCbCr that is not supported"):
+            load_picture(tiff((80, 16), [8] * 3, 6, [PATCHES.tobytes()], (530, 3, [1, 1]), tag))
+
+
+WHITE_D65, P3_TAG = (318, 5, fractions(313, 329)), (319, 5, fractions(680, 320, 265, 690, 150, 60))
+
+
+def transfer_function(exponent: float, bits: int) -> Any:
+    levels = np.arange(2**bits) / (2**bits - 1)
+    return (301, 3, np.rint(levels**exponent * 65535).astype(int).tolist())
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_primaries_and_transfer_functions(bits: int) -> None:
+    levels = levels_of(PATCHES / 255, bits)
+    strip = as_bytes(levels.reshape(len(levels), -1), bits)
+    linear_tag = transfer_function(1.0, bits)
+    three = (301, 3, linear_tag[2] * 3)
+    gamma_tag = transfer_function(1.8, bits)
+    swapped = as_srgb(linear(COLOURS / 255)[:, [1, 0, 2]])
+    cases: list[tuple[list[Any], Any, tuple[str, ...]]] = [
+        ([WHITE_D65, P3_TAG], as_srgb(linear(COLOURS / 255), P3), ("converted from its primaries to sRGB",)),
+        ([P3_TAG], as_srgb(linear(COLOURS / 255), P3), ("converted from its primaries to sRGB",)),
+        ([WHITE_D65], COLOURS, ()),
+        ([(319, 5, fractions(*[0] * 6))], COLOURS, ()),
+        ([linear_tag], as_srgb(COLOURS / 255), ("converted from its transfer function to sRGB",)),
+        ([three], as_srgb(COLOURS / 255), ("converted from its transfer function to sRGB",)),
+        (
+            [gamma_tag, P3_TAG],
+            as_srgb((COLOURS / 255) ** 1.8, P3),
+            ("converted from its transfer function and primaries to sRGB",),
+        ),
+        ([linear_tag, P3_TAG, (34675, 7, icc_of_patches())], swapped, ("converted from sRGB built-in to sRGB",)),
+    ]
+    for tags, expected, notes in cases:
+        loaded = load_picture(tiff((80, 16), [bits] * 3, 2, [strip], *tags))
+        assert np.abs(patches(loaded.image) - expected).max() <= 2, tags
+        assert loaded.notes == notes
+
+
+def test_transfer_functions_that_are_not_supported_are_refused() -> None:
+    one = transfer_function(1.0, 8)
+    differing = (301, 3, [*one[2], *one[2], *transfer_function(2.0, 8)[2]])
+    for data in (
+        tiff((80, 16), [8] * 3, 2, [PATCHES.tobytes()], differing),
+        tiff((80, 16), [8], 0, [PATCHES[..., 0].tobytes()], one),
+    ):
+        with pytest.raises(ImageError, match="TransferFunction that is not supported"):
+            load_picture(data)
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -227,8 +305,6 @@ def test_orientations(orientation: int, bits: int) -> None:
 
 @pytest.mark.parametrize("bits", [8, 12, 16])
 def test_a_profile_counts_for_every_reader(bits: int) -> None:
-    from .test_png import icc_of_patches  # noqa: PLC0415
-
     levels = levels_of(PATCHES / 255, bits)
     strip = as_bytes(levels.reshape(len(levels), -1), bits)
     data = tiff((80, 16), [bits] * 3, 2, [strip], (34675, 7, icc_of_patches()))
