@@ -18,6 +18,7 @@ from . import exif, pillow_reader
 from .colour_space import SRGB, ColourSpace, Primaries, of_code_points, of_gamma_and_primaries
 from .decoded import Decoded, Levels, SizeCheck, eight_bit_channel
 from .errors import Unreadable
+from .png_rows import CHANNELS, check_rows
 
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 
@@ -26,16 +27,6 @@ _DECLARING: Final = (b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"tRNS", b"eXI
 _END: Final = b"\0\0\0\0IEND\xaeB`\x82"
 
 _GREY, _RGB, _INDEXED, _GREY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6  # colour types
-_CHANNELS: Final = {_GREY: 1, _RGB: 3, _INDEXED: 1, _GREY_ALPHA: 2, _RGB_ALPHA: 4}
-
-_PASSES: Final = (
-    ((0, 0, 1, 1),),
-    ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
-)
-"""First column and row, and the steps from one to the next, of each pass: not interlaced, and Adam7."""
-
-_INFLATED_AT_ONCE: Final = 2**14
-"""Bytes of a zlib stream, which become 16 MB at most."""
 
 _LARGEST_PROFILE: Final = 2**24
 """Bytes of an unpacked ICC profile; profiles of printers with large tables have 2 to 4 MB."""
@@ -85,11 +76,11 @@ def read(data: bytes, check: SizeCheck) -> Decoded:
         notes.append(f"only the first of {frames} frames is used")
     if depth == 16 and colour_type != _GREY:
         picture = _sixteen_bit(chunks.pixels, colour_type)
-        _check_rows(chunks.pixels, picture.colour)
+        check_rows(chunks.pixels, picture.colour)
     else:
         with _opened(chunks.pixels) as image:
             picture = pillow_reader.decoded(image, frames=1)
-            _check_rows(chunks.pixels, image)
+            check_rows(chunks.pixels, image)
     if picture.alpha is None and b"tRNS" in chunks.declared:
         picture.alpha = _transparent_colour(picture.colour, chunks.declared[b"tRNS"], depth)
     if depth == 8 and colour_type in (_GREY, _RGB) and picture.alpha is None:
@@ -148,40 +139,11 @@ def _chunks(data: bytes) -> _Chunks:
 
 def _check_header(content: bytes) -> None:
     """Refuses an IHDR with values that the specification does not have (11.2.1)."""
-    if len(content) != 13 or content[9] not in _CHANNELS or content[10] or content[11] or content[12] > 1:
+    if len(content) != 13 or content[9] not in CHANNELS or content[10] or content[11] or content[12] > 1:
         raise Unreadable(
             "is damaged, or no PNG file that is supported: its header has values that the PNG format does not have",
             hint="Save or fetch it again.",
         )
-
-
-def _check_rows(data: bytes, pixels: Image.Image | Levels) -> None:
-    """Refuses a file whose pixels end early: Pillow leaves the rows black that a whole zlib stream lacks.
-
-    The stream is unpacked only where its last row is all zeros, which is rare in whole files.
-
-    Args:
-        data: chunks that make pixels.
-        pixels: decoded ones.
-    """
-    width, height, depth, colour_type, _, _, interlaced = struct.unpack_from(">2I5B", data, 16)
-    last = height - 1 - (interlaced and height % 2)
-    row = pixels.crop((0, last, width, last + 1)) if isinstance(pixels, Image.Image) else pixels[last]
-    if np.any(np.asarray(row)):
-        return
-    missing, bits = 0, depth * _CHANNELS[colour_type]
-    for left, top, across, down in _PASSES[interlaced]:
-        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
-        missing += rows * (1 + -(-columns * bits // 8)) if columns > 0 else 0
-    unpacker, at = zlib.decompressobj(), len(SIGNATURE)
-    while missing > 0 and at < len(data):
-        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
-        if data[at + 4 : at + 8] == b"IDAT":
-            for start in range(at + 8, end - 4, _INFLATED_AT_ONCE):
-                missing -= len(unpacker.decompress(data[start : min(start + _INFLATED_AT_ONCE, end - 4)]))
-        at = end
-    if missing > 0:
-        raise Unreadable("is damaged or cut short: rows of its pixels are missing", hint="Save or fetch it again.")
 
 
 def _text(kind: bytes, content: bytes) -> dict[str, bytes | str]:
