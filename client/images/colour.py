@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from . import icc
+from . import icc, icc_matrix
 from .colour_space import SRGB_PRIMARIES, ColourSpace, Floats, Primaries
 from .decoded import TOP, Levels, by_bands, eight_bit
 
@@ -30,7 +30,11 @@ def to_srgb(
         notes: gets a line if the colour space changed the picture, or could not be used.
     """
     if isinstance(space, bytes):
-        return icc.to_srgb(eight_bit(colour), space, notes)
+        profile, space = space, None
+        if not isinstance(colour, Image.Image):
+            space = icc_matrix.colour_space(profile, colour.shape[2])
+        if space is None:  # Pillow's conversion is of 8 bits
+            return icc.to_srgb(eight_bit(colour), profile, notes)
     if space is None or (isinstance(colour, Image.Image) and colour.mode == "CMYK"):
         return eight_bit(colour).convert("RGB"), False
     levels: NDArray[Any] = np.asarray(colour)

@@ -47,23 +47,31 @@ class Primaries:
         except np.linalg.LinAlgError as error:
             raise ValueError(f"chromaticities {self.xy} span no colour space") from error
 
+    @property
+    def is_valid(self) -> bool:
+        """Whether the chromaticities span a colour space."""
+        try:
+            return bool(np.isfinite(self.to_xyz()).all())
+        except ValueError:
+            return False
 
-_D65: Final = (0.3127, 0.3290)
+
+D65: Final = (0.3127, 0.3290)
 _C: Final = (0.310, 0.316)
 
-SRGB_PRIMARIES: Final = Primaries("", (0.640, 0.330, 0.300, 0.600, 0.150, 0.060, *_D65))
+SRGB_PRIMARIES: Final = Primaries("", (0.640, 0.330, 0.300, 0.600, 0.150, 0.060, *D65))
 _PRIMARIES: Final[Mapping[int, Primaries]] = {
     1: SRGB_PRIMARIES,
     2: SRGB_PRIMARIES,  # unspecified
     4: Primaries("BT.470 M", (0.67, 0.33, 0.21, 0.71, 0.14, 0.08, *_C)),
-    5: Primaries("BT.470 BG", (0.64, 0.33, 0.29, 0.60, 0.15, 0.06, *_D65)),
-    6: Primaries("SMPTE 170M", (0.630, 0.340, 0.310, 0.595, 0.155, 0.070, *_D65)),
-    7: Primaries("SMPTE 240M", (0.630, 0.340, 0.310, 0.595, 0.155, 0.070, *_D65)),
+    5: Primaries("BT.470 BG", (0.64, 0.33, 0.29, 0.60, 0.15, 0.06, *D65)),
+    6: Primaries("SMPTE 170M", (0.630, 0.340, 0.310, 0.595, 0.155, 0.070, *D65)),
+    7: Primaries("SMPTE 240M", (0.630, 0.340, 0.310, 0.595, 0.155, 0.070, *D65)),
     8: Primaries("film", (0.681, 0.319, 0.243, 0.692, 0.145, 0.049, *_C)),
-    9: Primaries("BT.2020", (0.708, 0.292, 0.170, 0.797, 0.131, 0.046, *_D65)),
+    9: Primaries("BT.2020", (0.708, 0.292, 0.170, 0.797, 0.131, 0.046, *D65)),
     11: Primaries("DCI-P3", (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, 0.314, 0.351)),
-    12: Primaries("Display P3", (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, *_D65)),
-    22: Primaries("EBU 3213-E", (0.630, 0.340, 0.295, 0.605, 0.155, 0.077, *_D65)),
+    12: Primaries("Display P3", (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, *D65)),
+    22: Primaries("EBU 3213-E", (0.630, 0.340, 0.295, 0.605, 0.155, 0.077, *D65)),
 }
 
 
@@ -106,6 +114,10 @@ _TRANSFERS: Final[Mapping[int, tuple[str, Transfer]]] = {
     15: ("BT.2020 curve", _bt709_to_linear),
     17: ("SMPTE 428 curve", lambda signal: np.minimum(52.37 / 48 * signal**2.6, 1.0)),
 }
+_GAMMA_OF_SRGB: Final = 2.2
+_SAME_GAMMA: Final = 0.05
+"""Relative difference up to which a gamma stands for sRGB's own curve, as in libpng (PNG_GAMMA_THRESHOLD)."""
+
 _HDR: Final[Mapping[int, str]] = {16: "PQ", 18: "HLG"}
 
 
@@ -127,14 +139,38 @@ class ColourSpace:
     full_range: bool = True
 
 
+SRGB: Final = ColourSpace("sRGB", SRGB_PRIMARIES, srgb_to_linear)
+"""For files that declare it, so that no weaker declaration counts; where nothing is declared, there is no space."""
 ADOBE_RGB: Final = ColourSpace(
-    "Adobe RGB", Primaries("Adobe RGB", (0.64, 0.33, 0.21, 0.71, 0.15, 0.06, *_D65)), power(563 / 256)
+    "Adobe RGB", Primaries("Adobe RGB", (0.64, 0.33, 0.21, 0.71, 0.15, 0.06, *D65)), power(563 / 256)
 )
 ROMM_RGB: Final = ColourSpace(
     "ROMM RGB",
     Primaries("ROMM RGB", (0.7347, 0.2653, 0.1596, 0.8404, 0.0366, 0.0001, 0.3457, 0.3585)),
     _romm_to_linear,
 )
+
+
+def of_gamma_and_primaries(gamma: float | None, primaries: Primaries | None) -> ColourSpace | None:
+    """The colour space of a file that declares these numbers; those of sRGB stand for a missing one.
+
+    Args:
+        gamma: exponent from signal to linear light, as 2.2.
+        primaries: of red, green, blue and white; ignored if they span no colour space.
+
+    Returns:
+        None if both are missing.
+    """
+    if primaries is not None and not primaries.is_valid:
+        primaries = None
+    if gamma is None and primaries is None:
+        return None
+    like_srgb = gamma is None or abs(_GAMMA_OF_SRGB / gamma - 1) < _SAME_GAMMA
+    return ColourSpace(
+        "its gamma and primaries" if gamma and primaries else "its gamma" if gamma else "its primaries",
+        primaries or SRGB_PRIMARIES,
+        srgb_to_linear if gamma is None or like_srgb else power(gamma),
+    )
 
 
 def of_code_points(primaries: int, transfer: int, *, full_range: bool = True) -> ColourSpace:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import struct
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
 
-from . import exif, pillow_reader
+from . import av1, exif, pillow_reader
 from .boxes import box, boxes
 from .colour_space import ColourSpace, of_code_points
 from .decoded import Decoded, SizeCheck, eight_bit_channel, scaled, unassociated
@@ -16,6 +18,9 @@ from .errors import Unreadable
 _AVIF: Final = {b"avif", b"avis"}
 _HEIC: Final = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 _MOST_BRANDS: Final = 64
+_MOST_ITEMS: Final = 1024
+_START_OF_PICTURE: Final = 64
+"""Bytes of a picture in which the header of its sequence is found."""
 
 _Property = tuple[bytes, int, int]
 """Type of a box, and start and end of its content."""
@@ -46,7 +51,10 @@ def read(data: bytes, check: SizeCheck) -> Decoded:
         if kind == b"ispe":
             check(struct.unpack_from(">II", data, start + 4))
     space = _colour_space(data, own) or _colour_space(data, every)  # of a grid, its tiles may be the ones with a colour
-    picture = _avif(data, check) if brands(data) & _AVIF else _heic(data, check)
+    is_avif = bool(brands(data) & _AVIF)
+    if is_avif and not any(kind == b"colr" for kind, _, _ in every):
+        space = _space_of_bitstream(data)
+    picture = _avif(data, check) if is_avif else _heic(data, check)
     picture.space = space or picture.space
     return picture
 
@@ -133,6 +141,48 @@ def _colour_space(data: bytes, properties: list[_Property]) -> ColourSpace | byt
             return data[slice(*found[kind])]
     if b"nclx" not in found:
         return None
-    primaries, transfer = struct.unpack_from(">HH", data, found[b"nclx"][0])
+    return _of_code_points(*struct.unpack_from(">HH", data, found[b"nclx"][0]))
+
+
+def _of_code_points(primaries: int, transfer: int) -> ColourSpace | None:
     # 2 is unspecified. The decoders have applied the matrix and the range.
     return None if (primaries, transfer) == (2, 2) else of_code_points(primaries, transfer)
+
+
+def _space_of_bitstream(data: bytes) -> ColourSpace | None:
+    """The colour space in the first picture of an AVIF that is not monochrome, for a file without a `colr` box.
+
+    AVIF 1.1, 2.2.1: the box comes before the bitstream.
+    """
+    for start, length in _extents(data):
+        if (
+            found := av1.code_points(data[start : start + min(length or _START_OF_PICTURE, _START_OF_PICTURE)])
+        ) is not None:
+            return _of_code_points(*found)
+    return None
+
+
+def _extents(data: bytes) -> Iterator[tuple[int, int]]:
+    """Offset and length of the first part of each item in the file (ISO/IEC 14496-12, 8.11.3)."""
+    table = box(data, b"iloc", (box(data, b"meta") or (0, 0))[0] + 4)
+    if table is None:
+        return
+    file = io.BytesIO(data[slice(*table)])
+
+    def take(size: int) -> int:
+        return int.from_bytes(file.read(size), "big")
+
+    version, _flags = take(1), take(3)
+    sizes, more_sizes = take(1), take(1)
+    offset_size, length_size, base_size = sizes >> 4, sizes & 15, more_sizes >> 4
+    index_size = more_sizes & 15 if version else 0
+    id_size = 4 if version == 2 else 2
+    for _ in range(min(take(id_size), _MOST_ITEMS)):
+        _item = take(id_size)
+        method = take(2) & 15 if version else 0
+        _source, base, parts = take(2), take(base_size), take(2)
+        if parts:
+            _index, offset, length = take(index_size), take(offset_size), take(length_size)
+            file.seek((parts - 1) * (index_size + offset_size + length_size), io.SEEK_CUR)
+            if method == 0:  # in the file
+                yield base + offset, length

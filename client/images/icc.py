@@ -10,6 +10,8 @@ from PIL import Image, ImageCms
 
 _MODES: Final = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK"}  # an ICC profile's name of its space -> Pillow's
 
+ProfileError: Final = ImageCms.PyCMSError
+
 _UNSEEN: Final = 2
 """Levels of 255 by which two makers' sRGB profiles differ."""
 
@@ -33,12 +35,22 @@ def to_srgb(image: Image.Image, icc_profile: bytes, notes: list[str]) -> tuple[I
         if image.mode != "CMYK" and _changes_nothing(transform, image.mode):
             return image.convert("RGB"), False
         converted = _apply(transform, image)
-        description = "".join(filter(str.isprintable, ImageCms.getProfileDescription(profile))).strip()
-    except (ImageCms.PyCMSError, OSError, ValueError):
+        name = description(icc_profile)
+    except (ProfileError, OSError, ValueError):
         notes.append("its colour profile is damaged and was not used")
         return image.convert("RGB"), False
-    notes.append(f"converted from {description or 'its colour profile'} to sRGB")
+    notes.append(f"converted from {name or 'its colour profile'} to sRGB")
     return converted, True
+
+
+def description(icc_profile: bytes) -> str:
+    """Name of a profile; empty if it has none.
+
+    Raises:
+        ProfileError, OSError: it is damaged.
+    """
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(icc_profile))
+    return "".join(filter(str.isprintable, ImageCms.getProfileDescription(profile))).strip()
 
 
 def _apply(transform: ImageCms.ImageCmsTransform, image: Image.Image) -> Image.Image:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from . import bmp, exif, jpeg, webp
-from .decoded import Decoded, Levels, SizeCheck, sixteen_bit_levels
+from . import bmp, exif, gif, jpeg, webp
+from .decoded import Decoded, Levels, SizeCheck, eight_bit, sixteen_bit_levels
 from .errors import Unreadable
 
 # Raster formats that have a reliable magic number. Not EPS: Pillow would start Ghostscript on it.
@@ -50,19 +50,31 @@ def read(data: bytes, check: SizeCheck) -> Decoded:
         Unreadable: it is none.
         Exception: any error of Pillow, on a damaged file.
     """
-    if data.startswith(b"\xff\xd8") and (frame := jpeg.frame(data)) is not None and frame.bits != 8:
-        raise Unreadable(f"is a JPEG of {frame.bits} bits, which is not supported", hint="Save it with 8 bits.")
-    image = opened(data, "JPEG", "GIF", "BMP", "WEBP", "PPM")
+    if data.startswith(jpeg.SIGNATURE):
+        jpeg.check(data)
+    try:
+        image = opened(data, "JPEG", "GIF", "BMP", "WEBP", "PPM")
+    except OSError as error:
+        if not str(error).startswith("Unsupported BMP"):
+            raise
+        raise Unreadable(
+            f"is a BMP of a kind that is not supported: {error}", hint="Save it with 24 bits, uncompressed."
+        ) from error
     if image is None:
         raise Unreadable(
             "is not a picture that is read here", hint=f"Give a {', '.join((*FORMATS[:-1], 'HEIC'))} or AVIF file."
         )
     with image:
         check(image.size)
-        sendable = {"JPEG": jpeg.is_sent, "MPO": jpeg.is_sent, "WEBP": webp.is_sent}.get(image.format or "")
-        picture = decoded(image, sendable=data if sendable is not None and sendable(data) else None)
-        if image.format == "BMP":
-            picture.space = bmp.icc_profile(data)
+        if image.format in ("JPEG", "MPO"):
+            is_sent = jpeg.is_sent(data, several=image.format == "MPO")
+        else:
+            is_sent = image.format == "WEBP" and webp.is_sent(data)
+        picture = decoded(image, sendable=data if is_sent else None)
+        if image.format in ("BMP", "GIF"):
+            picture.space = bmp.colour_space(data) if image.format == "BMP" else gif.icc_profile(data)
+            if isinstance(picture.space, bytes) and image.mode in ("1", "L"):  # grey is only the palette
+                picture.colour = eight_bit(picture.colour).convert("RGB")
         return picture
 
 
@@ -80,12 +92,15 @@ def decoded(image: Image.Image, *, frames: int | None = None, sendable: bytes | 
     facts = exif.exif_of_image(image)  # after loading: Pillow turns TIFF files by itself
     colour, alpha = _colour_and_alpha(image)
     plain = image.mode in ("L", "RGB") and alpha is None and frames == 1
+    notes = [f"only the first of {frames} frames is used"] if frames > 1 else []
+    if image.info.get("icc_profile", b"") is None:  # a JPEG lacks some of the segments of its profile
+        notes.append("its colour profile is damaged and was not used")
     return Decoded(
         colour=colour,
         alpha=alpha,
         space=image.info.get("icc_profile") or exif.colour_space(facts),
         orientation=exif.orientation(facts),
-        notes=(f"only the first of {frames} frames is used",) if frames > 1 else (),
+        notes=tuple(notes),
         sendable=sendable if plain else None,
     )
 

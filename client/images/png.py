@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFile
 
 from . import exif, pillow_reader
-from .colour_space import SRGB_PRIMARIES, ColourSpace, Primaries, of_code_points, power, srgb_to_linear
+from .colour_space import SRGB, ColourSpace, Primaries, of_code_points, of_gamma_and_primaries
 from .decoded import Decoded, Levels, SizeCheck, eight_bit_channel
 from .errors import Unreadable
+from .png_rows import CHANNELS, check_rows
 
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 
@@ -40,10 +41,6 @@ _PACKED_TEXTS: Final = (b"zTXt", b"iTXt")
 _MOST_SENT: Final = 2**16
 """Bytes of all ancillary chunks that are sent to the service, whose libpng has limits of its own."""
 
-_GAMMA_OF_SRGB: Final = 1 / 2.2
-_SAME_GAMMA: Final = 0.05
-"""Relative difference up to which gAMA stands for sRGB's own curve, as libpng has it (PNG_GAMMA_THRESHOLD)."""
-
 
 @dataclass
 class _Chunks:
@@ -53,7 +50,7 @@ class _Chunks:
         pixels: file of those chunks alone that make the pixels of the first frame.
         declared: content of the first chunk of each kind in `_DECLARING`.
         texts: first EXIF and XMP, by the names that Pillow has for them.
-        is_sound: whether all chunks are intact, those without pixels are short, and nothing follows them.
+        is_sound: whether all chunks are regular and intact, those without pixels are short, and nothing follows them.
     """
 
     pixels: bytes = b""
@@ -79,9 +76,11 @@ def read(data: bytes, check: SizeCheck) -> Decoded:
         notes.append(f"only the first of {frames} frames is used")
     if depth == 16 and colour_type != _GREY:
         picture = _sixteen_bit(chunks.pixels, colour_type)
+        check_rows(chunks.pixels, picture.colour)
     else:
         with _opened(chunks.pixels) as image:
             picture = pillow_reader.decoded(image, frames=1)
+            check_rows(chunks.pixels, image)
     if picture.alpha is None and b"tRNS" in chunks.declared:
         picture.alpha = _transparent_colour(picture.colour, chunks.declared[b"tRNS"], depth)
     if depth == 8 and colour_type in (_GREY, _RGB) and picture.alpha is None:
@@ -97,41 +96,54 @@ def _chunks(data: bytes) -> _Chunks:
         Unreadable: a critical chunk is damaged, or unknown.
     """
     found, at, kept = _Chunks(), len(SIGNATURE), [SIGNATURE]
-    dropped = 0
-    while at + 12 <= len(data):
+    dropped, previous, seen = 0, b"", set[bytes]()
+    while at + 12 <= len(data) and previous != b"IEND":
         length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
         end, critical = at + 12 + length, not kind[0] & 0x20
         if end > len(data) and not critical:
-            found.is_sound = False
             break
         intact = end <= len(data) and zlib.crc32(memoryview(data)[at + 4 : end - 4]) == int.from_bytes(
             data[end - 4 : end], "big"
         )
-        if critical and (not intact or kind not in _CRITICAL or (kind == b"IHDR") != (len(kept) == 1)):
+        if kind == b"IHDR" and intact and not seen:
+            _check_header(data[at + 8 : end - 4])
+        indexed = b"IHDR" in seen and kept[1][17] == _INDEXED
+        misplaced = (kind == b"IHDR") != (not seen) or (
+            indexed and kind == b"PLTE" and (length % 3 != 0 or seen & {b"PLTE", b"IDAT"})
+        )
+        if critical and (not intact or kind not in _CRITICAL or misplaced):
             wrong = "its checksum or its place is wrong" if kind in _CRITICAL else "which the PNG format does not have"
             raise Unreadable(
                 f"is damaged or cut short: chunk {kind.decode('latin-1')!r}, {wrong}", hint="Save or fetch it again."
             )
-        if critical or (intact and kind == b"tRNS" and kept[1][17] == _INDEXED):
+        if kind in (b"IHDR", b"IDAT") or (indexed and intact and kind in (b"PLTE", b"tRNS")):
             kept.append(data[at:end])
-        else:
+            found.is_sound = found.is_sound and (kind not in seen or kind == previous)
+        elif kind != b"IEND":
             dropped += end - at
-            found.is_sound = found.is_sound and intact and kind not in _PACKED_TEXTS and dropped <= _MOST_SENT
+            usual = kind.isalpha() and kind != b"PLTE" and kind not in _PACKED_TEXTS
+            found.is_sound = found.is_sound and intact and usual and dropped <= _MOST_SENT
         if intact and kind in _DECLARING:
             found.declared.setdefault(kind, data[at + 8 : end - 4])
         elif intact and kind in _TEXTS:
             found.texts = _text(kind, data[at + 8 : end - 4]) | found.texts
-        at = end
-        if kind == b"IEND":
-            break
-    else:
-        kept.append(_END)
-        found.is_sound = False
+        at, previous = end, kind
+        seen.add(kind)
+    kept.append(_END)
+    found.is_sound = found.is_sound and previous == b"IEND" and at == len(data) and data.endswith(_END)
     if b"eXIf" in found.declared:
         found.texts["exif"] = found.declared[b"eXIf"]
-    found.is_sound = found.is_sound and at == len(data)
     found.pixels = b"".join(kept) if dropped or not found.is_sound else data
     return found
+
+
+def _check_header(content: bytes) -> None:
+    """Refuses an IHDR with values that the specification does not have (11.2.1)."""
+    if len(content) != 13 or content[9] not in CHANNELS or content[10] or content[11] or content[12] > 1:
+        raise Unreadable(
+            "is damaged, or no PNG file that is supported: its header has values that the PNG format does not have",
+            hint="Save or fetch it again.",
+        )
 
 
 def _text(kind: bytes, content: bytes) -> dict[str, bytes | str]:
@@ -210,30 +222,16 @@ def _colour_space(declared: dict[bytes, bytes], notes: list[str]) -> ColourSpace
             return profile
         notes.append("its colour profile is damaged and was not used")
     if b"sRGB" in declared:
-        return None
-    gamma, primaries = _gamma(declared.get(b"gAMA", b"")), _primaries(declared.get(b"cHRM", b""))
-    if gamma is None and primaries is None:
-        return None
-    like_srgb = gamma is None or abs(gamma / _GAMMA_OF_SRGB - 1) < _SAME_GAMMA
-    return ColourSpace(
-        "its gamma and primaries" if gamma and primaries else "its gamma" if gamma else "its primaries",
-        primaries or SRGB_PRIMARIES,
-        srgb_to_linear if gamma is None or like_srgb else power(1 / gamma),
-    )
+        return SRGB
+    return of_gamma_and_primaries(_gamma(declared.get(b"gAMA", b"")), _primaries(declared.get(b"cHRM", b"")))
 
 
 def _gamma(chunk: bytes) -> float | None:
-    return int.from_bytes(chunk, "big") / 100_000 if len(chunk) == 4 and any(chunk) else None
+    return 100_000 / int.from_bytes(chunk, "big") if len(chunk) == 4 and any(chunk) else None
 
 
 def _primaries(chunk: bytes) -> Primaries | None:
-    """The chromaticities in cHRM; None if there are none that span a colour space."""
     if len(chunk) != 32:
         return None
     white_x, white_y, *colours = (value / 100_000 for value in struct.unpack(">8I", chunk))
-    primaries = Primaries("", (*colours, white_x, white_y))
-    try:
-        primaries.to_xyz()
-    except ValueError:
-        return None
-    return primaries
+    return Primaries("", (*colours, white_x, white_y))

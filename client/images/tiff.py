@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from . import camera_raw, exif, pillow_reader, tiff_samples, tiff_tags
+from . import camera_raw, exif, pillow_reader, tiff_colours, tiff_samples, tiff_tags
 from .colour_space import ColourSpace
 from .decoded import TOP, Decoded, SizeCheck, by_bands, eight_bit_channel, scaled, sixteen_bit_levels, unassociated
 from .errors import Unreadable
@@ -20,7 +20,7 @@ from .tiff_tags import Directory
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 _CFA, _LINEAR_RAW = 32803, 34892  # DNG 1.7, PhotometricInterpretation
-_COLOURS: Final = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4}
+_COLOURS: Final = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _YCBCR: 3}
 _PHOTOMETRIC_NAMES: Final = {
     _WHITE_IS_ZERO: "grey, white is zero",
     _BLACK_IS_ZERO: "grey",
@@ -37,6 +37,7 @@ _PHOTOMETRIC_NAMES: Final = {
 
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3  # sample formats
 _SAMPLE_NAMES: Final = {_UNSIGNED: "", _SIGNED: " signed", _FLOAT: " floating-point"}
+_WEBP: Final = 50001  # compression, which the libtiff in Pillow is built without
 _ASSOCIATED, _UNASSOCIATED = 1, 2  # extra samples
 _CHUNKY: Final = 1
 _REDUCED: Final = 2  # subfile type of TIFF 5
@@ -68,7 +69,7 @@ def read(data: bytes, check: SizeCheck) -> Decoded:
     if page.number(tiff_tags.COMPRESSION, 1) == tiff_samples.NO_COMPRESSION and len(parts.places) < parts.count:
         raise tiff_samples.incomplete()  # Pillow would leave the rest black
     picture = _by_pillow(data, page, check) if _pillow_is_exact(page) else None
-    return replace(picture or _by_samples(data, page), notes=tuple(notes))
+    return replace(picture or _by_samples(page), space=_space(data, page), notes=tuple(notes))
 
 
 def _refuse_previews(page: Directory, others: list[Directory]) -> None:
@@ -94,9 +95,7 @@ def _pillow_is_exact(page: Directory) -> bool:
     bits, sample_format = set(_bits(page)), _sample_format(page)
     photometric, extra = page.number(tiff_tags.PHOTOMETRIC), page.numbers(tiff_tags.EXTRA_SAMPLES)
     samples = _samples(page)
-    if sample_format == _FLOAT:
-        return bits == {32} and samples == 1 and photometric == _BLACK_IS_ZERO
-    if sample_format != _UNSIGNED or not _is_usual(page):
+    if sample_format != _UNSIGNED or not _is_usual(page) or page.number(tiff_tags.COMPRESSION) == _WEBP:
         return False
     if bits == {16}:
         # Pillow keeps greys; of colours it keeps the high bytes, and `pillow_reader.sixteen_bit` adds the low ones.
@@ -108,12 +107,15 @@ def _pillow_is_exact(page: Directory) -> bool:
 
 
 def _is_usual(page: Directory) -> bool:
-    """Whether inks are CMYK, a palette has 16 bits (some writers use 8), and uncompressed YCbCr is not subsampled."""
+    """Whether inks are CMYK, a palette has 16 bits (some writers use 8), and YCbCr is converted by libtiff.
+
+    Without compression, Pillow converts YCbCr itself, and takes it for that of JPEG.
+    """
     photometric = page.number(tiff_tags.PHOTOMETRIC)
     if photometric == _PALETTE:
         return max(page.numbers(tiff_tags.COLOR_MAP), default=0) > 255
     if photometric == _YCBCR and page.number(tiff_tags.COMPRESSION, 1) == 1:
-        return page.numbers(tiff_tags.YCBCR_SUBSAMPLING) == (1, 1)
+        return False
     return page.number(tiff_tags.INK_SET, 1) == 1
 
 
@@ -130,8 +132,7 @@ def _by_pillow(data: bytes, page: Directory, check: SizeCheck) -> Decoded | None
     levels = pillow_reader.sixteen_bit(lambda: cast("ImageFile.ImageFile", _opened(data)))
     return Decoded(
         colour=levels[..., :3],
-        alpha=eight_bit_channel(levels[..., 3]) if has_alpha else None,
-        space=_space(data, page),  # not the orientation: Pillow has turned the picture
+        alpha=eight_bit_channel(levels[..., 3]) if has_alpha else None,  # no orientation: Pillow has turned the picture
     )
 
 
@@ -142,11 +143,11 @@ def _opened(data: bytes) -> ImageFile.ImageFile | None:
         return None
 
 
-def _by_samples(data: bytes, page: Directory) -> Decoded:
+def _by_samples(page: Directory) -> Decoded:
     if reason := _unsupported(page):
         raise Unreadable(f"is a TIFF with {reason}, which is not supported", hint="Save it with 8 or 16 bits, as RGB.")
     picture = _coloured(tiff_samples.read(page), page)
-    return replace(picture, space=_space(data, page), orientation=page.number(tiff_tags.ORIENTATION, 1))
+    return replace(picture, orientation=page.number(tiff_tags.ORIENTATION, 1))
 
 
 def _coloured(samples: NDArray[Any], page: Directory) -> Decoded:
@@ -161,6 +162,8 @@ def _coloured(samples: NDArray[Any], page: Directory) -> Decoded:
     colour = levels[..., :count] if palette is None else by_bands(lambda band: palette[band], samples[..., 0])
     if photometric == _WHITE_IS_ZERO:
         colour = TOP - colour
+    elif photometric == _YCBCR:
+        colour = tiff_colours.rgb_of_ycbcr(colour, page)
     if alpha is not None and kinds[0] == _ASSOCIATED:
         colour = unassociated(colour, alpha)
     return Decoded(
@@ -189,7 +192,8 @@ def _unsupported(page: Directory) -> str:
     tile = page.number(tiff_tags.TILE_WIDTH) * page.number(tiff_tags.TILE_LENGTH)
     reasons = {
         f"colours as {colours}": photometric not in _COLOURS
-        or (photometric == _CMYK and page.number(tiff_tags.INK_SET, 1) != 1),
+        or (photometric == _CMYK and page.number(tiff_tags.INK_SET, 1) != 1)
+        or (photometric == _YCBCR and (set(bits) != {8} or page.numbers(tiff_tags.YCBCR_SUBSAMPLING) != (1, 1))),
         f"{samples} samples of {_named(page)}": len(set(bits)) != 1
         or bits[0] not in allowed
         or samples < _COLOURS.get(photometric, 1),
@@ -214,7 +218,11 @@ def _named(page: Directory) -> str:
 
 
 def _space(data: bytes, page: Directory) -> ColourSpace | bytes | None:
-    return page.raw(tiff_tags.ICC_PROFILE) or exif.colour_space(exif.exif_of_tiff(data))
+    return (
+        page.raw(tiff_tags.ICC_PROFILE)
+        or tiff_colours.declared_space(page)
+        or exif.colour_space(exif.exif_of_tiff(data))
+    )
 
 
 def _bits(page: Directory) -> tuple[int, ...]:

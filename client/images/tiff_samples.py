@@ -27,6 +27,8 @@ COMPRESSIONS: Final = (NO_COMPRESSION, *_DEFLATE, *_BY_LIBTIFF)
 """Those without loss that are decompressed within a bound: none, deflate, LZW, PackBits, LZMA, Zstandard."""
 
 _DIFFERENCES, _FLOATING_POINT = 2, 3
+_WITHOUT_PREDICTOR: Final = (NO_COMPRESSION, 32773)
+"""Compressions for which libtiff ignores the tag Predictor: none, PackBits."""
 _IN_PLANES: Final = 2
 _UNPACKED_ROWS: Final = 2**20
 """Numbers that are unpacked at once, each from single bits."""
@@ -115,16 +117,20 @@ def _part(page: Directory, parts: Layout, data: bytes, rows: int, bits: int, dty
     """`[rows, width, samples]` of one strip or tile."""
     numbers = parts.width * parts.samples
     row_bytes = -(-numbers * bits // 8)
-    raw = _decompressed(data, page.number(tiff_tags.COMPRESSION, NO_COMPRESSION), row_bytes, rows)
+    compression = page.number(tiff_tags.COMPRESSION, NO_COMPRESSION)
+    raw = _decompressed(data, compression, row_bytes, rows)
     shape = rows, parts.width, parts.samples
-    predictor = page.number(tiff_tags.PREDICTOR, 1)
+    predictor = 1 if compression in _WITHOUT_PREDICTOR else page.number(tiff_tags.PREDICTOR, 1)
     if predictor == _FLOATING_POINT:
         return _floats(raw.reshape(rows, -1), parts.samples, dtype).reshape(shape)
     if bits == 8 * dtype.itemsize:
         values = raw.view(dtype.newbyteorder(page.order)).astype(dtype, copy=False).reshape(shape)
     else:
         values = _unpacked(raw.reshape(rows, row_bytes), numbers, bits, dtype).reshape(shape)
-    return np.cumsum(values, axis=1, dtype=dtype) if predictor == _DIFFERENCES else values
+    if predictor != _DIFFERENCES:
+        return values
+    words = np.dtype(f"u{dtype.itemsize}")  # floats are subtracted as integers of their bits
+    return np.cumsum(values.view(words), axis=1, dtype=words).view(dtype)
 
 
 def _decompressed(data: bytes, compression: int, row_bytes: int, rows: int) -> NDArray[np.uint8]:

@@ -20,8 +20,11 @@ ROWS_PER_STRIP: Final = 278
 STRIP_BYTE_COUNTS: Final = 279
 ORIENTATION: Final = 274
 PLANAR_CONFIGURATION: Final = 284
+TRANSFER_FUNCTION: Final = 301
 PREDICTOR: Final = 317
 COLOR_MAP: Final = 320
+WHITE_POINT: Final = 318
+PRIMARY_CHROMATICITIES: Final = 319
 TILE_WIDTH: Final = 322
 TILE_LENGTH: Final = 323
 TILE_OFFSETS: Final = 324
@@ -30,14 +33,17 @@ SUB_IFDS: Final = 330
 INK_SET: Final = 332
 EXTRA_SAMPLES: Final = 338
 SAMPLE_FORMAT: Final = 339
+YCBCR_COEFFICIENTS: Final = 529
 YCBCR_SUBSAMPLING: Final = 530
+REFERENCE_BLACK_WHITE: Final = 532
 ICC_PROFILE: Final = 34675
 TIFF_EP_STANDARD_ID: Final = 37398
 DNG_VERSION: Final = 50706
 DNG_PRIVATE_DATA: Final = 50740
 
 _CODES: Final = {1: "B", 2: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
-"""Types of whole numbers, as `struct` has them; 2 and 7 are bytes. No tag that is read here is a fraction."""
+"""Types of whole numbers, as `struct` has them; 2 and 7 are bytes."""
+_FRACTION: Final = 5
 
 _MOST_ENTRIES: Final = 512
 _MOST_DIRECTORIES: Final = 4096
@@ -73,6 +79,15 @@ class Directory:
     def number(self, tag: int, default: int = 0) -> int:
         """The first number of a tag."""
         return next(iter(self.numbers(tag, most=1)), default)
+
+    def fractions(self, tag: int, count: int) -> tuple[float, ...]:
+        """So many unsigned fractions of a tag; empty if it has not as many, is damaged or divides by 0."""
+        kind, found, offset = self.entries.get(tag, (0, 0, 0))
+        if kind != _FRACTION or found != count or offset + 8 * count > len(self.data):
+            return ()
+        pairs = struct.iter_unpack(f"{self.order}2I", self.data[offset : offset + 8 * count])
+        values = [(above, below) for above, below in pairs if below]
+        return tuple(above / below for above, below in values) if len(values) == count else ()
 
     def raw(self, tag: int) -> bytes:
         """The bytes of a tag of bytes; empty if it is missing or damaged."""

@@ -83,8 +83,9 @@ def tiff(
     start: int = 8,
     following: int = 0,
 ) -> bytes:
-    """A TIFF of one page; `tags` are further (tag, type 1, 3 or 4, values), and replace those that it has.
+    """A TIFF of one page; `tags` are further (tag, type, values), and replace those that it has.
 
+    Values are those of the types 1, 2, 3, 4, and 7, or numerators and denominators in turn of type 5.
     Its directory begins at `start`, so that the bytes from there on can stand behind another page.
     """
     width, height = size
@@ -100,7 +101,7 @@ def tiff(
         279: (4, [len(strip) for strip in strips]),
     }
     every |= {tag: (kind, values) for tag, kind, values in tags}
-    lengths = {1: "B", 2: "B", 3: "H", 4: "I", 7: "B"}
+    lengths = {1: "B", 2: "B", 3: "H", 4: "I", 5: "I", 7: "B"}
     behind_at = start + 2 + 12 * len(every) + 4
     spare = sum(-(-struct.calcsize(f"{len(v)}{lengths[k]}") // 2) * 2 for k, v in every.values())
     data_at = behind_at + spare
@@ -111,7 +112,7 @@ def tiff(
         raw = struct.pack(f"{order}{len(values)}{lengths[kind]}", *values)
         if len(raw) > 4:
             raw, behind = struct.pack(f"{order}I", behind_at + len(behind)), behind + raw + b"\0" * (len(raw) % 2)
-        rows += struct.pack(f"{order}HHI", tag, kind, len(values)) + raw.ljust(4, b"\0")
+        rows += struct.pack(f"{order}HHI", tag, kind, len(values) // (2 if kind == 5 else 1)) + raw.ljust(4, b"\0")
     head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", start)
     body = struct.pack(f"{order}H", len(every)) + rows + struct.pack(f"{order}I", following)
     return (head if start == 8 else b"") + body + behind.ljust(spare, b"\0") + b"".join(strips)

@@ -7,13 +7,14 @@ import struct
 import sys
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pillow_heif
 import pytest
 from PIL import Image, features
 
 from styleserve.client import ImageError, load_picture
-from styleserve.client.images import picture_extensions
+from styleserve.client.images import av1, picture_extensions
 
 from .files import ADOBE, BT2020, COLOURS, P3, PATCHES, as_srgb, box, bt709_linear, encoded, exif, linear, patches
 from .test_png import icc_of_patches
@@ -61,6 +62,51 @@ def test_colours_by_code_points(write: Any, code_points: tuple[int, int], expect
     loaded = load_picture(with_code_points(write(), *code_points))
     assert np.abs(patches(loaded.image) - expected).max() <= 4
     assert len(loaded.notes) == (expected is not COLOURS)
+
+
+@pytest.mark.parametrize("depth", [8, 10])
+@pytest.mark.parametrize("pixel_format", ["444", "420"])
+@pytest.mark.parametrize(
+    ("code_points", "expected"),
+    [((1, 13), COLOURS), ((2, 2), COLOURS), ((12, 13), as_srgb(linear(COLOURS / 255), P3))],
+)
+def test_avif_colours_by_the_bitstream_alone(
+    code_points: tuple[int, int], expected: Any, pixel_format: str, depth: int
+) -> None:
+    """As without a box `colr`, which comes first."""
+    data = avif_of_bitstream(*code_points, pixel_format, depth)
+    loaded = load_picture(data)
+    assert np.abs(patches(loaded.image) - expected).max() <= 4
+    assert len(loaded.notes) == (expected is not COLOURS)
+
+
+def avif_of_bitstream(primaries: int, transfer: int, pixel_format: str = "444", depth: int = 8) -> bytes:
+    levels = PATCHES if depth == 8 else np.rint(PATCHES / 255 * 1023).astype(np.uint16)
+    data = bytes(
+        imagecodecs.avif_encode(
+            levels,
+            level=100,
+            pixelformat=pixel_format,
+            bitspersample=depth,
+            primaries=primaries,
+            transfer=transfer,
+            matrix=6,
+        )
+    )
+    assert data.count(b"colrnclx") == 1
+    return data.replace(b"colrnclx", b"freenclx")
+
+
+def test_hdr_in_the_bitstream_alone_is_refused() -> None:
+    with pytest.raises(ImageError, match=r"HDR picture \(PQ\)"):
+        load_picture(avif_of_bitstream(9, 16))
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 3, 5, 9])
+def test_a_sequence_header_cut_short_declares_nothing(length: int) -> None:
+    header = bytes.fromhex("12000a083814fffe50c0d069")
+    assert av1.code_points(header) == (12, 13)
+    assert av1.code_points(header[:length]) is None
 
 
 @both

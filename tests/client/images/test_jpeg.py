@@ -13,8 +13,8 @@ from PIL import Image
 
 from styleserve.client import ImageError, load_picture
 
-from .files import COLOURS, PATCHES, as_srgb, chunk, encoded, exif, patches, png_of_patches
-from .test_png import HARMLESS
+from .files import COLOURS, PATCHES, as_srgb, chunk, encoded, exif, linear, patches, png, png_of_patches
+from .test_png import HARMLESS, icc_of_patches
 
 tf = pytest.importorskip("tensorflow")
 
@@ -52,6 +52,29 @@ def animated_webp() -> bytes:
     return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
 
 
+def in_two_parts(between: bytes) -> bytes:
+    """A PNG with a chunk between the parts of its pixels."""
+    data = png_of_patches()
+    packed = data[41:-16]
+    return data[:33] + chunk(b"IDAT", packed[:9]) + between + chunk(b"IDAT", packed[9:]) + data[-12:]
+
+
+TEXT = chunk(b"tEXt", b"Comment\0" + b"x" * 500)
+IRREGULAR_PNGS: dict[str, bytes] = {
+    "text between the pixels": in_two_parts(TEXT),
+    "digits in a name": png_of_patches(chunk(b"a1b2", b"x")),
+    "digits in a name behind the pixels": png_of_patches()[:-12] + chunk(b"a1b2", b"x") + chunk(b"IEND", b""),
+    "two palettes": png_of_patches(*[chunk(b"PLTE", bytes(6))] * 2),
+    "empty palette": png_of_patches(chunk(b"PLTE", b"")),
+    "cut in text": png_of_patches()[:-12] + TEXT[:-200],
+    "cut in text, grey": png(PATCHES[..., :1], 8, 0, end=TEXT[:-200]),
+    "cut in a second frame": png_of_patches(chunk(b"acTL", struct.pack(">2I", 2, 0)))[:-12] + TEXT[:9] + b"fdAT",
+    "end with content": png_of_patches()[:-12] + chunk(b"IEND", b"x"),
+}
+
+FRAME = jpeg().index(b"\xff\xc0")
+SCAN = jpeg().index(b"\xff\xda")
+
 FILES: dict[str, bytes] = {
     "baseline": jpeg(),
     "halved colours": jpeg(subsampling=2),
@@ -64,6 +87,8 @@ FILES: dict[str, bytes] = {
     "comment and EXIF": jpeg(comment=b"x" * 60_000, exif=b"Exif\0\0" + exif(1)),
     "padding before a marker": jpeg()[:2] + b"\xff\xff\xff" + jpeg()[2:],
     "something behind": jpeg() + b"more",
+    "another picture behind": jpeg() + jpeg(),
+    "comment behind the scan": jpeg()[:-2] + segment(0xFE, b"text") + b"\xff\xd9",
     "lossless grey": lossless_grey(),
     "lossless RGB": bytes(imagecodecs.jpeg8_encode(PATCHES, lossless=True, predictor=1)),
     "MPO": encoded(PICTURE, "MPO", save_all=True, append_images=[PICTURE.rotate(180)], quality=95),
@@ -75,6 +100,8 @@ FILES: dict[str, bytes] = {
     "GIF": encoded(PICTURE, "GIF"),
     "BMP": encoded(PICTURE, "BMP"),
     "PNG": png_of_patches(),
+    "PNG in two parts": in_two_parts(b""),
+    **{f"PNG, {name}": data for name, data in IRREGULAR_PNGS.items()},
     "PNG with text": png_of_patches(chunk(b"tEXt", b"Software\0x")),
     **{f"PNG, {name}": png_of_patches(harmless) for name, harmless in HARMLESS.items()},
 }
@@ -88,12 +115,14 @@ UNCHANGED = {
     "RGB without YCbCr",
     "comment and EXIF",
     "padding before a marker",
+    "comment behind the scan",
     "MPO",
     "WebP",
     "lossless WebP",
     "WebP with opaque alpha",  # which libwebp leaves out
     "PNG",
     "PNG with text",
+    "PNG in two parts",
     "PNG, unknown",
 }
 
@@ -112,6 +141,59 @@ def test_a_jpeg_of_12_bits_is_refused() -> None:
     data = bytes(imagecodecs.jpeg8_encode(PATCHES.astype(np.uint16) * 16, bitspersample=12, level=95))
     with pytest.raises(ImageError, match="is a JPEG of 12 bits, which is not supported"):
         load_picture(data)
+
+
+def in_the_scan(part: bytes) -> bytes:
+    data = jpeg(Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)))
+    middle = (data.index(b"\xff\xda") + len(data)) // 2
+    return data[:middle] + part + data[middle:]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(in_the_scan(b"\xff\xe1\xff\xff"), id="in the scan"),
+        pytest.param(jpeg()[:-2] + b"\xff\xe1\xff\xff\xff\xd9", id="behind the scan"),
+        pytest.param(jpeg()[:FRAME] + b"\xff\xe1\xff\xff" + jpeg()[FRAME:], id="before the frame"),
+        pytest.param(jpeg()[: SCAN + 6], id="header of the scan"),
+        pytest.param(FILES["MPO"][: FILES["MPO"].index(b"\xff\xda") + 6], id="MPO"),
+    ],
+)
+def test_a_segment_that_is_longer_than_the_file_is_refused(data: bytes) -> None:
+    """libjpeg fills the missing pixels with grey, and the service decodes no such file."""
+    with pytest.raises(ImageError, match="damaged or cut short: it ends inside a segment"):
+        load_picture(data)
+
+
+def test_markers_without_end() -> None:
+    for body in (b"\xff\1" * 500_000, b"\xff" * 1_000_000, b"\xff\xda\0\2" * 250_000):
+        with pytest.raises(ImageError):
+            load_picture(b"\xff\xd8" + body)
+
+
+def test_a_jpeg_ls_is_refused_by_name() -> None:
+    with pytest.raises(ImageError, match="is a JPEG-LS picture, which is not supported"):
+        load_picture(bytes(imagecodecs.jpegls_encode(PATCHES)))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "count", "notes"),
+    [
+        ((1, 2), 2, ("converted from sRGB built-in to sRGB",)),
+        ((2, 1), 2, ("converted from sRGB built-in to sRGB",)),
+        ((1, 3), 3, ("its colour profile is damaged and was not used",)),
+        ((1,), 2, ("its colour profile is damaged and was not used",)),
+    ],
+)
+def test_a_profile_in_segments(numbers: tuple[int, ...], count: int, notes: tuple[str, ...]) -> None:
+    profile = icc_of_patches()
+    parts = {1: profile[:1000], 2: profile[1000:], 3: b"rest"}
+    segments = (segment(0xE2, b"ICC_PROFILE\0" + bytes([number, count]) + parts[number]) for number in numbers)
+    loaded = load_picture(jpeg()[:2] + b"".join(segments) + jpeg()[2:])
+    assert loaded.notes == notes
+    damaged = "damaged" in notes[0]
+    expected = COLOURS if damaged else as_srgb(linear(COLOURS / 255)[:, [1, 0, 2]])
+    assert np.abs(patches(loaded.image) - expected).max() <= 4
 
 
 def test_lossless_jpegs_are_read_right() -> None:
@@ -137,8 +219,6 @@ def test_adobe_rgb_by_exif(file_format: str, color_space: int, index: bytes, con
 
 
 def test_a_profile_comes_before_exif() -> None:
-    from .test_png import icc_of_patches  # noqa: PLC0415
-
     loaded = load_picture(jpeg(icc_profile=icc_of_patches(), exif=b"Exif\0\0" + exif(0xFFFF, b"R03")))
     swapped = as_srgb(
         np.where(COLOURS / 255 <= 0.04045, COLOURS / 255 / 12.92, ((COLOURS / 255 + 0.055) / 1.055) ** 2.4)

@@ -90,10 +90,9 @@ def test_16_bits_are_rounded_to_the_nearest_of_8(colour_type: int, channels: int
     assert np.abs(got - exact).max() <= (0.5 if channels in (1, 3) else 0.51)
 
 
-def test_16_bits_interlaced() -> None:
-    """Pillow writes no interlaced file: the passes of Adam7, each with its rows."""
-    levels = np.random.default_rng(3).integers(0, 2**16, (11, 13, 3))
-    rows = b""
+def passes(levels: Any, *, lines: int) -> bytes:
+    """The first lines of the passes of Adam7, each with its rows. Pillow writes no interlaced file."""
+    rows: list[bytes] = []
     for x0, y0, dx, dy in (
         (0, 0, 8, 8),
         (4, 0, 8, 8),
@@ -103,11 +102,44 @@ def test_16_bits_interlaced() -> None:
         (1, 0, 2, 2),
         (0, 1, 1, 2),
     ):
-        for row in levels[y0::dy, x0::dx]:
-            rows += b"\0" + row.astype(">u2").tobytes()
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 13, 11, 16, 2, 0, 0, 1))
-    data = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    np.testing.assert_array_equal(np.asarray(load_picture(data).image), np.rint(levels / 257.0))
+        rows += [b"\0" + row.tobytes() for row in levels[y0::dy, x0::dx]]
+    return b"".join(rows[:lines])
+
+
+def png_of_rows(size: tuple[int, int], depth: int, colour_type: int, rows: bytes, *, interlaced: bool = False) -> bytes:
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, depth, colour_type, 0, 0, interlaced))
+    palette = chunk(b"PLTE", bytes((10, 20, 30)) * 256) if colour_type == 3 else b""
+    return b"\x89PNG\r\n\x1a\n" + header + palette + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def test_16_bits_interlaced() -> None:
+    levels = np.random.default_rng(3).integers(0, 2**16, (11, 13, 3)).astype(">u2")
+    data = png_of_rows((13, 11), 16, 2, passes(levels, lines=99), interlaced=True)
+    np.testing.assert_array_equal(np.asarray(load_picture(data).image), np.rint(levels.astype(float) / 257.0))
+
+
+@pytest.mark.parametrize("level", [0, 200])
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize(
+    ("depth", "colour_type", "channels"),
+    [(d, c, n) for d in (8, 16) for c, n in ((0, 1), (2, 3), (3, 1), (4, 2), (6, 4)) if (d, c) != (16, 3)],
+)
+def test_pixels_that_end_early_are_refused(
+    depth: int, colour_type: int, channels: int, interlaced: bool, level: int
+) -> None:
+    """In place of black where they would be; black ones that are there are read."""
+    levels = np.full((10, 13, channels), level * (257 if depth == 16 else 1)).astype(">u2" if depth == 16 else "u1")
+    for missing, whole in ((0, True), (1, False), (4, False)):
+        if interlaced:
+            rows = passes(levels, lines=20 - missing)
+        else:
+            rows = b"".join(b"\0" + row.tobytes() for row in levels[: 10 - missing])
+        data = png_of_rows((13, 10), depth, colour_type, rows, interlaced=interlaced)
+        if whole:
+            assert load_picture(data).image.size == (13, 10)
+        else:
+            with pytest.raises(ImageError, match="damaged or cut short: rows of its pixels are missing"):
+                load_picture(data)
 
 
 def cicp(primaries: int, transfer: int, full_range: int = 1) -> bytes:
@@ -195,6 +227,9 @@ ICCP = chunk(b"iCCP", b"swapped\0\0" + zlib.compress(icc_of_patches()))
         pytest.param((P3_CHRM, gama(1 / 2.2), SRGB, ICCP, cicp(12, 13)), "P3", id="cICP before all"),
         pytest.param((P3_CHRM, gama(1.0), SRGB, ICCP), "swapped", id="iCCP before sRGB"),
         pytest.param((P3_CHRM, gama(1.0), SRGB), "sRGB", id="sRGB before gAMA and cHRM"),
+        pytest.param((chunk(b"eXIf", exif(0xFFFF, b"R03")), SRGB), "sRGB", id="sRGB before EXIF"),
+        pytest.param((chunk(b"eXIf", exif(0xFFFF, b"R03")), cicp(1, 13)), "sRGB", id="cICP of sRGB before EXIF"),
+        pytest.param((chunk(b"eXIf", exif(0xFFFF, b"R03")), gama(0.45455)), "sRGB", id="gAMA of sRGB before EXIF"),
         pytest.param((P3_CHRM, gama(1 / 2.2)), "P3", id="cHRM"),
         pytest.param((P3_CHRM,), "P3", id="cHRM alone"),
         pytest.param((SRGB_CHRM, gama(0.45455)), "sRGB", id="gAMA and cHRM of sRGB"),
@@ -278,6 +313,17 @@ def test_a_chunk_that_unpacks_to_256_megabytes_takes_no_memory(kind: bytes) -> N
     assert peak < 48e6
 
 
+PALETTE = chunk(b"PLTE", bytes(6))
+
+
+def with_header(
+    depth: int, colour_type: int, *, compression: int = 0, filters: int = 0, interlaced: int = 0, extra: bytes = b""
+) -> bytes:
+    values = 80, 16, depth, colour_type, compression, filters, interlaced
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", *values) + extra)
+    return b"\x89PNG\r\n\x1a\n" + header + png(PATCHES, 8, 2)[33:]
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -289,9 +335,19 @@ def test_a_chunk_that_unpacks_to_256_megabytes_takes_no_memory(kind: bytes) -> N
         (png_of_patches()[:20] + b"\7" + png_of_patches()[21:], "chunk 'IHDR', its checksum"),
         (png_of_patches(chunk(b"PLTE", bytes(3), intact=False)), "chunk 'PLTE', its checksum"),
         (b"\x89PNG\r\n\x1a\n" + chunk(b"IDAT", b""), "chunk 'IDAT', its checksum or its place"),
+        (with_header(16, 5), "header has values"),
+        (with_header(16, 2, compression=1), "header has values"),
+        (with_header(16, 2, filters=1), "header has values"),
+        (with_header(16, 2, interlaced=2), "header has values"),
+        (with_header(16, 2, extra=b"\0"), "header has values"),
+        (png(np.zeros((2, 2, 1), int), 8, 3, PALETTE, PALETTE), "chunk 'PLTE', .* its place"),
+        (png(np.zeros((2, 2, 1), int), 8, 3, end=PALETTE), "chunk 'PLTE', .* its place"),
         (png_of_patches(chunk(b"IHDR", struct.pack(">IIBBBBB", 9999, 9999, 8, 2, 0, 0, 0))), "'IHDR', .* its place"),
     ],
-    ids=["unknown", "pixels", "header", "palette", "no header", "second header"],
+    ids=[
+        *("unknown", "pixels", "header", "palette", "no header", "colour type", "compression", "filters", "interlaced"),
+        *("long header", "two palettes", "late palette", "second header"),
+    ],
 )
 def test_a_damaged_chunk_that_makes_pixels_is_refused(data: bytes, message: str) -> None:
     with pytest.raises(ImageError, match=message):

@@ -16,7 +16,8 @@ from PIL import Image
 
 from styleserve.client import ImageError, load_picture
 
-from .files import COLOURS, PATCHES, as_srgb, encoded, exif, linear, packed, patches, tiff
+from .files import COLOURS, P3, PATCHES, as_srgb, encoded, exif, linear, packed, patches, tiff
+from .test_png import icc_of_patches
 
 SIZE = (32, 8)
 RAMP = np.linspace(0, 1, SIZE[0])[None].repeat(SIZE[1], 0)
@@ -112,6 +113,39 @@ def test_floats_are_read_in_any_layout(dtype: str) -> None:
     assert_levels(white_is_zero.getvalue(), RAMP)
 
 
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("predictor", [1, 2, 3])
+@pytest.mark.parametrize("compression", [1, 5, 8, 32773])
+def test_grey_floats_in_any_compression(compression: int, predictor: int, order: str) -> None:
+    """Predictors count for none of the two compressions that libtiff has without them."""
+    values = np.array([0, 0.25, 0.5, 1], "f4").repeat(8)[None].repeat(8, 0)
+    bits = np.ascontiguousarray(values).view("u4")
+    raw = values.astype(f"{order}f4").tobytes()
+    if compression in (5, 8) and predictor == 2:
+        raw = np.diff(bits, axis=1, prepend=np.uint32(0)).astype(f"{order}u4").tobytes()
+    elif compression in (5, 8) and predictor == 3:
+        planes = bits.astype(">u4").view("u1").reshape(8, 32, 4).swapaxes(1, 2).reshape(8, 128)
+        raw = np.diff(planes, axis=1, prepend=np.uint8(0)).tobytes()
+    strip = {
+        1: lambda: raw,
+        5: lambda: imagecodecs.lzw_encode(raw),
+        8: lambda: zlib.compress(raw),
+        32773: lambda: imagecodecs.packbits_encode(raw),
+    }[compression]()
+    tags = (259, 3, [compression]), (317, 3, [predictor]), (339, 3, [3])
+    assert_levels(tiff(SIZE, [32], 1, [strip], *tags, order=order), values)
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("bits", [16, 32])
+@pytest.mark.parametrize("compression", ["zlib", "lzw", "packbits"])
+def test_compressed_grey_integers(compression: str, bits: int, order: str) -> None:
+    levels = levels_of(RAMP, bits).astype(f"{order}u{bits // 8}")
+    file = io.BytesIO()
+    tifffile.imwrite(file, levels, photometric="minisblack", compression=compression, byteorder=order)
+    assert_levels(file.getvalue(), RAMP)
+
+
 @pytest.mark.parametrize("bits", [8, 12, 16])
 @pytest.mark.parametrize("kind", [0, 1, 2], ids=["unspecified", "associated", "unassociated"])
 @pytest.mark.parametrize("colours", [1, 3])
@@ -154,12 +188,89 @@ def test_palettes(bits: int, wide: bool) -> None:
     assert_levels(data, palette[indices] / 255)
 
 
-def test_ycbcr() -> None:
-    """Red, green and blue by ITU-R BT.601, the default of TIFF 6.0."""
-    levels = np.array([[76, 85, 255], [150, 44, 21], [29, 255, 107]], np.uint8).repeat(8, 0)[None].repeat(8, 0)
-    loaded = load_picture(tiff((24, 8), [8] * 3, 6, [levels.tobytes()], (530, 3, [1, 1])))
-    got = np.asarray(loaded.image)[0, [0, 8, 16]].astype(int)
-    assert np.abs(got - np.eye(3) * 255).max() <= 3
+def fractions(*values: int) -> list[int]:
+    """Values of type 5, each in thousandths."""
+    return [part for value in values for part in (value, 1000)]
+
+
+BT709_WEIGHTS = (0.2126, 0.7152, 0.0722)
+
+
+@pytest.mark.parametrize("compression", [1, 8])
+@pytest.mark.parametrize("video_range", [False, True])
+@pytest.mark.parametrize("weights", [None, BT709_WEIGHTS], ids=["BT.601", "BT.709"])
+def test_ycbcr(weights: tuple[float, ...] | None, video_range: bool, compression: int) -> None:
+    """By the coefficients and the range that are declared; BT.601 and the full range are the defaults of TIFF 6.0."""
+    red, green, blue = weights or (0.299, 0.587, 0.114)
+    y = PATCHES @ np.array([red, green, blue])
+    cb, cr = (PATCHES[..., 2] - y) / (2 - 2 * blue), (PATCHES[..., 0] - y) / (2 - 2 * red)
+    levels = np.stack([y, cb, cr], -1)
+    if video_range:
+        levels = levels * (219 / 255, 112 / 127, 112 / 127) + (16, 128, 128)
+    else:
+        levels = levels * (1, 1, 1) + (0, 128, 128)
+    raw = np.rint(levels).astype(np.uint8).tobytes()
+    tags: list[Any] = [(530, 3, [1, 1]), (259, 3, [compression])]
+    if weights:
+        tags.append((529, 5, [number for weight in weights for number in (round(weight * 10_000), 10_000)]))
+    if video_range:
+        tags.append((532, 5, fractions(16_000, 235_000, 128_000, 240_000, 128_000, 240_000)))
+    strip = raw if compression == 1 else zlib.compress(raw)
+    loaded = load_picture(tiff((80, 16), [8] * 3, 6, [strip], *tags))
+    assert np.abs(patches(loaded.image) - COLOURS).max() <= 2
+
+
+def test_ycbcr_without_colours_is_refused() -> None:
+    for tag in ((529, 5, fractions(500, 0, 500)), (532, 5, fractions(0, 0, 128_000, 255_000, 128_000, 255_000))):
+        with pytest.raises(ImageError, match="YCbCr that is not supported"):
+            load_picture(tiff((80, 16), [8] * 3, 6, [PATCHES.tobytes()], (530, 3, [1, 1]), tag))
+
+
+WHITE_D65, P3_TAG = (318, 5, fractions(313, 329)), (319, 5, fractions(680, 320, 265, 690, 150, 60))
+
+
+def transfer_function(exponent: float, bits: int) -> Any:
+    levels = np.arange(2**bits) / (2**bits - 1)
+    return (301, 3, np.rint(levels**exponent * 65535).astype(int).tolist())
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_primaries_and_transfer_functions(bits: int) -> None:
+    levels = levels_of(PATCHES / 255, bits)
+    strip = as_bytes(levels.reshape(len(levels), -1), bits)
+    linear_tag = transfer_function(1.0, bits)
+    three = (301, 3, linear_tag[2] * 3)
+    gamma_tag = transfer_function(1.8, bits)
+    swapped = as_srgb(linear(COLOURS / 255)[:, [1, 0, 2]])
+    cases: list[tuple[list[Any], Any, tuple[str, ...]]] = [
+        ([WHITE_D65, P3_TAG], as_srgb(linear(COLOURS / 255), P3), ("converted from its primaries to sRGB",)),
+        ([P3_TAG], as_srgb(linear(COLOURS / 255), P3), ("converted from its primaries to sRGB",)),
+        ([WHITE_D65], COLOURS, ()),
+        ([(319, 5, fractions(*[0] * 6))], COLOURS, ()),
+        ([linear_tag], as_srgb(COLOURS / 255), ("converted from its transfer function to sRGB",)),
+        ([three], as_srgb(COLOURS / 255), ("converted from its transfer function to sRGB",)),
+        (
+            [gamma_tag, P3_TAG],
+            as_srgb((COLOURS / 255) ** 1.8, P3),
+            ("converted from its transfer function and primaries to sRGB",),
+        ),
+        ([linear_tag, P3_TAG, (34675, 7, icc_of_patches())], swapped, ("converted from sRGB built-in to sRGB",)),
+    ]
+    for tags, expected, notes in cases:
+        loaded = load_picture(tiff((80, 16), [bits] * 3, 2, [strip], *tags))
+        assert np.abs(patches(loaded.image) - expected).max() <= 2, tags
+        assert loaded.notes == notes
+
+
+def test_transfer_functions_that_are_not_supported_are_refused() -> None:
+    one = transfer_function(1.0, 8)
+    differing = (301, 3, [*one[2], *one[2], *transfer_function(2.0, 8)[2]])
+    for data in (
+        tiff((80, 16), [8] * 3, 2, [PATCHES.tobytes()], differing),
+        tiff((80, 16), [8], 0, [PATCHES[..., 0].tobytes()], one),
+    ):
+        with pytest.raises(ImageError, match="TransferFunction that is not supported"):
+            load_picture(data)
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -194,8 +305,6 @@ def test_orientations(orientation: int, bits: int) -> None:
 
 @pytest.mark.parametrize("bits", [8, 12, 16])
 def test_a_profile_counts_for_every_reader(bits: int) -> None:
-    from .test_png import icc_of_patches  # noqa: PLC0415
-
     levels = levels_of(PATCHES / 255, bits)
     strip = as_bytes(levels.reshape(len(levels), -1), bits)
     data = tiff((80, 16), [bits] * 3, 2, [strip], (34675, 7, icc_of_patches()))
@@ -297,6 +406,7 @@ def test_smaller_pictures_of_the_same_do_no_harm() -> None:
         pytest.param(tiff(SIZE, [8] * 4, 5, [GREYS * 4], (332, 3, [2])), "colours as CMYK", id="other inks"),
         pytest.param(tiff(SIZE, [8], 4711, [GREYS]), "photometric interpretation 4711", id="unknown colours"),
         pytest.param(tiff(SIZE, [12], 1, [GREYS * 2], (259, 3, [7])), "compression 7", id="JPEG of 12 bits"),
+        pytest.param(tiff(SIZE, [8] * 3, 2, [GREYS * 3], (259, 3, [50001])), "in compression 50001", id="WebP"),
         pytest.param(tiff(SIZE, [12], 1, [GREYS * 2], (317, 3, [2])), "as differences", id="predictor of 12 bits"),
         pytest.param(tiff(SIZE, [12], 1, [GREYS * 2], (266, 3, [2])), "the lowest bit first", id="fill order"),
         pytest.param(
