@@ -28,6 +28,9 @@ _END: Final = b"\0\0\0\0IEND\xaeB`\x82"
 
 _GREY, _RGB, _INDEXED, _GREY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6  # colour types
 
+_UNSPECIFIED: Final = b"\2\2"
+"""Code points of primaries and transfer function in cICP that declare nothing."""
+
 _LARGEST_PROFILE: Final = 2**24
 """Bytes of an unpacked ICC profile; profiles of printers with large tables have 2 to 4 MB."""
 
@@ -214,7 +217,7 @@ def _frames(declared: dict[bytes, bytes]) -> int:
 
 def _colour_space(declared: dict[bytes, bytes], notes: list[str]) -> ColourSpace | bytes | None:
     """The colour space of the first chunk that declares one, in the order of the specification (4.3)."""
-    if len(cicp := declared.get(b"cICP", b"")) == 4:
+    if len(cicp := declared.get(b"cICP", b"")) == 4 and cicp[:2] != _UNSPECIFIED:
         return of_code_points(cicp[0], cicp[1], full_range=cicp[3] != 0)
     if b"iCCP" in declared:
         profile = _unpacked(declared[b"iCCP"].partition(b"\0")[2][1:], _LARGEST_PROFILE)

@@ -237,6 +237,7 @@ ICCP = chunk(b"iCCP", b"swapped\0\0" + zlib.compress(icc_of_patches()))
         pytest.param((gama(1 / 1.8), SRGB_CHRM), "gamma 1.8", id="gAMA of old Macs"),
         pytest.param((gama(0), chrm(*[0] * 8)), "sRGB", id="zeros"),
         pytest.param((chunk(b"cICP", b"\x0c"), gama(1.0)), "linear", id="cICP cut short"),
+        pytest.param((gama(1.0), cicp(2, 2)), "linear", id="cICP unspecified"),
     ],
 )
 def test_the_first_declaration_in_the_order_of_the_specification_counts(
