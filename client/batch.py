@@ -37,14 +37,13 @@ from .errors import (
     StateRefused,
     StyleServeError,
 )
+from .interruption import WAKE_S
 from .jobs import Job
 from .manifest import Manifest, Record, remove_leftovers
 from .painting import Task, find_painted, paint, place
 from .patience import Patience
 from .results import SignatureDescription
 from .signatures import choose_resumable_signature
-
-_WAKE_S: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -214,9 +213,8 @@ class _Run:
 
     def _next_news(self) -> JobResult | BatchProgress | Exception | None:
         while True:
-            # Python may miss a signal that arrives just before it sleeps, until it wakes.
             with suppress(Empty):
-                return self.told.get(timeout=_WAKE_S)
+                return self.told.get(timeout=WAKE_S)
 
     def _coordinate(self) -> None:
         """In a thread of its own, until all is done, something is wrong with the folder, or nobody iterates."""

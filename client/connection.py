@@ -12,6 +12,7 @@ import grpc
 
 from .errors import ClientClosed
 from .flow import Action, Call, Flow, Sleep
+from .interruption import WAKE_S
 from .settings import ConnectionSettings
 from .transport import Transport
 
@@ -20,8 +21,6 @@ _T = TypeVar("_T")
 _GRACE_S: Final = 2.0
 """Wait after a call's deadline, which gRPC itself keeps, except in a child that was forked at a bad moment."""
 _EXIT_HINT: Final = "Make calls in functions of atexit, not in __del__."
-_WAKE_S: Final = 1.0
-"""Longest sleep: Python may miss a signal that arrives just before it sleeps, until it wakes."""
 
 
 class Connection:
@@ -70,7 +69,7 @@ class Connection:
         try:
             self._transport.send(action, reply)
             give_up_at = time.monotonic() + action.timeout_s + _GRACE_S
-            while not wait([reply], _WAKE_S).done:
+            while not wait([reply], WAKE_S).done:
                 if time.monotonic() > give_up_at:
                     raise grpc.FutureTimeoutError
             return reply.result()

@@ -9,6 +9,10 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final
 
+WAKE_S: Final = 1.0
+"""Longest sleep of the main thread, in seconds: Python may miss a signal that arrives just before it sleeps, until it
+wakes."""
+
 _HANDLED: Final = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
 )  # Windows has no SIGHUP

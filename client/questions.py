@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +14,15 @@ from . import replies
 from .calling import GET_MODEL_METADATA, GET_MODEL_STATUS, PREDICT, Caller, checked_request_id
 from .controls import checked_timeout_s
 from .defaults import ADMIN_TIMEOUT_S, default_timeout_s
-from .errors import DeadlineExceeded, ImageError, ModelNotFound, ModelNotReady, Overloaded, ServerUnavailable
+from .errors import (
+    DeadlineExceeded,
+    ImageError,
+    ModelNotFound,
+    ModelNotReady,
+    Overloaded,
+    ServerUnavailable,
+    ServiceError,
+)
 from .flow import Flow, Sleep, work
 from .images import MAX_PIXELS, is_over_limit
 from .protos import GetModelMetadataRequest, GetModelStatusRequest
@@ -25,6 +34,7 @@ _T = TypeVar("_T")
 
 _POLL_S: Final = 0.25
 _ONCE: Final = RetryPolicy(tries=1)
+_ROUND_TRIPS: Final = 3  # the first one also connects
 
 
 class Questions:
@@ -108,6 +118,23 @@ class Questions:
             hint="Is the server running, with that model? See its log.",
             request_id=request_id,
         )
+
+    def round_trip_s(self, request_id: str, clock: Callable[[], float]) -> Flow[float]:
+        """Shortest of a few round trips to the server, in seconds; infinite where it does not answer.
+
+        Args:
+            request_id: Sent with each call.
+            clock: Seconds, from any moment on.
+        """
+        shortest_s = math.inf
+        for _ in range(_ROUND_TRIPS):
+            started = clock()
+            try:
+                yield from self._status(ADMIN_TIMEOUT_S, request_id, _ONCE)
+            except ServiceError:  # the call that follows reports what is wrong
+                break
+            shortest_s = min(shortest_s, clock() - started)
+        return shortest_s
 
     def within_limit(self, load: Callable[[int], _T], timeout_s: float | None, request_id: str) -> Flow[_T]:
         """The result of `load`, called with the most pixels that a picture may have.

@@ -17,20 +17,19 @@ import numpy as np
 from styleserve import contract
 
 from . import replies
-from .calling import GET_MODEL_STATUS, PREDICT, Caller, checked_request_id
+from .calling import PREDICT, Caller, checked_request_id
 from .comparison import unchanged_notes
 from .controls import Controls, Unset
-from .defaults import ADMIN_TIMEOUT_S, default_timeout_s
+from .defaults import default_timeout_s
 from .errors import ControlError, ModelNotFound, RequestRefused, SavedRunError, ServiceError, StateRefused
 from .flow import Flow, work
 from .images import Picture
 from .pace import TARGETS_WORK, CallCost, Pace, usual_state_bytes
 from .progress import Progress
-from .protos import GetModelStatusRequest, PredictRequest, PredictResponse
+from .protos import PredictRequest, PredictResponse
 from .questions import Questions
 from .requests import Target, resume_request, stylize_request
 from .results import Floats, StylizedResult, Timings
-from .retrying import RetryPolicy
 from .saved import SavedRun, sha256
 from .signatures import (
     Optimizer,
@@ -42,9 +41,6 @@ from .signatures import (
     refuse_foreign_controls,
 )
 from .sources import Pair, PictureSource
-
-_ONCE: Final = RetryPolicy(tries=1)
-_ROUND_TRIPS: Final = 3  # the first one also connects
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +107,7 @@ class Run:
         else:
             saved, signature = _continued(saved, target, controls, optimizer), saved.signature
         self._caller: Final = caller
+        self._questions: Final = Questions(caller, target)
         self._target: Final = target
         self._pictures: Final = pictures
         self._controls: Final = controls
@@ -169,7 +166,7 @@ class Run:
         """The run so far; the first call reads the pictures."""
         if self._pair is None and self._pictures is not None:
             started, pictures = self._clock(), self._pictures
-            self._pair = yield from Questions(self._caller, self._target).within_limit(
+            self._pair = yield from self._questions.within_limit(
                 lambda max_pixels: Pair.loaded(*pictures, max_pixels=max_pixels), self._timeout_s, self._request_id
             )
             if self._saved is not None:
@@ -199,7 +196,7 @@ class Run:
             return min(remaining, self._chunk_steps or 1)
         pace = self._pace
         if pace.round_trip_s is None and pace.seconds(remaining, self._pixels) > self._chunk_s:
-            pace.round_trip_s = yield from self._round_trip_s()
+            pace.round_trip_s = yield from self._questions.round_trip_s(self._request_id, self._clock)
         steps = self._paced_steps(saved, remaining)
         if steps < remaining and not pace.measured and not saved.state:
             # Moving a state may take longer than the whole run, so the first measurement does without one. It brings
@@ -219,26 +216,6 @@ class Run:
             return steps
         step_s = max(self._pace.seconds(1, self._pixels), 1e-9)
         return max(1, min(steps, int(self._timeout_s / 2 / step_s)))
-
-    def _round_trip_s(self) -> Flow[float]:
-        """Shortest of a few round trips to the server, in seconds; infinite where it does not answer."""
-        shortest_s = math.inf
-        request = GetModelStatusRequest(model_spec=self._target.spec())
-        for _ in range(_ROUND_TRIPS):
-            started = self._clock()
-            try:
-                yield from self._caller.call(
-                    GET_MODEL_STATUS,
-                    request,
-                    lambda _: None,
-                    ADMIN_TIMEOUT_S,
-                    request_id=self._request_id,
-                    retry=_ONCE,
-                )
-            except ServiceError:  # the chunk that follows reports what is wrong
-                break
-            shortest_s = min(shortest_s, self._clock() - started)
-        return shortest_s
 
     def _call(self, saved: SavedRun, steps: int, outputs: Sequence[contract.Field]) -> Flow[_Chunk]:
         """One call, by the signature of plain calls if no state is wanted."""

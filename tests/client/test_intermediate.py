@@ -379,7 +379,7 @@ def test_the_picture_is_saved_whatever_becomes_of_the_rest(
     good, out = stub.predict, tmp_path / "out.png"
 
     def predict(request: Any) -> Any:
-        (tmp_path / blocked).mkdir(exist_ok=True)  # after everything was found to be in order
+        (tmp_path / blocked).mkdir(exist_ok=True)  # after all checks
         return good(request)
 
     stub.predict = predict

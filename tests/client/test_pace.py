@@ -218,7 +218,7 @@ def test_chunk_steps_are_kept_whatever_they_cost() -> None:
 @pytest.mark.parametrize("byte_s", [1e-9, 1e-8, 4e-7])
 @pytest.mark.parametrize("work_s", [1e-7, 1e-5])
 def test_chunks_are_as_long_as_the_true_rates_demand(round_trip_s: float, byte_s: float, work_s: float) -> None:
-    """Whatever was guessed before, once a call of mostly transfer and one of mostly work were measured."""
+    """With any guess, once a call of mostly transfer and one of mostly work were measured."""
     pace = Pace()
     pace.round_trip_s = round_trip_s
     for moved, work in ((20_000_000, 2e3), (8_000_000, 2e6), (1_000_000, 9e7)):
