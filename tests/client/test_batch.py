@@ -475,6 +475,23 @@ def steps_done(request: Any) -> int:
     return int.from_bytes(state[len(STATE) :][:4], "big")
 
 
+def refuse_the_first_state(
+    stub: Any, code: grpc.StatusCode, text: str, *, meanwhile: Callable[[], None] = lambda: None
+) -> list[Any]:
+    """Has the stub refuse the first request with a state; the list gets that request, after `meanwhile` was called."""
+    good, refused = stub.predict, list[Any]()
+
+    def predict(request: Any, context: grpc.ServicerContext) -> Any:
+        if "state" in request.inputs and not refused:
+            refused.append(request)
+            meanwhile()
+            context.abort(code, text)
+        return good(request)
+
+    stub.predict_in_context = predict
+    return refused
+
+
 def test_a_run_in_chunks_moves_the_count_before_a_picture_is_done(in_chunks: Any, jobs: list[Job], out: Path) -> None:
     stub = in_chunks
     seen: list[BatchProgress] = []
@@ -518,37 +535,24 @@ def test_a_refused_chunk_is_asked_for_again_from_the_last_state(in_chunks: Any, 
 def test_a_run_begins_anew_where_the_state_is_refused(in_chunks: Any, jobs: list[Job], out: Path) -> None:
     """By another version of the model."""
     stub = in_chunks
-    good, refusals = stub.predict, 0
-
-    def predict(request: Any, context: grpc.ServicerContext) -> Any:
-        nonlocal refusals
-        if "state" in request.inputs and not refusals:
-            refusals += 1
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "assertion failed: [the state is of another model]")
-        return good(request)
-
     (expected,) = run(jobs[:1], stub.address, out=out / "expected")
-    stub.predict_in_context = predict
+    text = "assertion failed: [the state is of another model]"
+    refusals = refuse_the_first_state(stub, grpc.StatusCode.INVALID_ARGUMENT, text)
     (result,) = run(jobs[:1], stub.address, out=out)
-    assert (result.error, result.record.tries, refusals) == (None, 2, 1)
+    assert (result.error, result.record.tries, len(refusals)) == (None, 2, 1)
     assert result.record.sha256 == expected.record.sha256
 
 
 def test_a_picture_that_changes_between_two_tries_is_painted_anew(in_chunks: Any, jobs: list[Job], out: Path) -> None:
     stub = in_chunks
-    good, refusals = stub.predict, 0
-
-    def predict(request: Any, context: grpc.ServicerContext) -> Any:
-        nonlocal refusals
-        if "state" in request.inputs and not refusals:
-            refusals += 1
-            Image.new("L", (40, 24), 7).save(jobs[0].content)
-            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
-        return good(request)
-
-    stub.predict_in_context = predict
+    refusals = refuse_the_first_state(
+        stub,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "Server Threadpool Exhausted",
+        meanwhile=lambda: Image.new("L", (40, 24), 7).save(jobs[0].content),
+    )
     (result,) = run(jobs[:1], stub.address, out=out)
-    assert (result.error, refusals) == (None, 1)
+    assert (result.error, len(refusals)) == (None, 1)
     stub.predict_in_context = None
     assert all(each.was_there for each in run(jobs[:1], stub.address, out=out))
 
