@@ -5,28 +5,33 @@ Free of TensorFlow, NumPy and gRPC, so that everything may import it. A change h
 
 Everything is batch-first, because server-side batching joins requests along the first dimension. Each control is a
 vector of one value per example, or of one value for all. A control that is not sent takes the default that stands in
-the model's SignatureDef; defaults depend on the loss scale the model was exported with.
+the model's SignatureDef; the defaults of absolute weights depend on the loss scale the model was exported with.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Literal
 
+from .limits import BLEND_RULE as BLEND_RULE
+from .limits import MASK_RULE as MASK_RULE
 from .limits import RESIZED as RESIZED
 from .limits import THE_BATCH as THE_BATCH
 from .limits import Limits as Limits
 from .limits import batch_pixels_rule as batch_pixels_rule
 from .limits import batch_rule as batch_rule
 from .limits import bytes_rule as bytes_rule
+from .limits import choice_rule as choice_rule
 from .limits import partner_rule as partner_rule
+from .limits import per_rule as per_rule
 from .limits import pixels_rule as pixels_rule
 from .limits import range_rule as range_rule
 from .limits import sides_rule as sides_rule
+from .limits import styles_rule as styles_rule
 from .limits import work_rule as work_rule
 
-CONTRACT_VERSION: Final = 1
+CONTRACT_VERSION: Final = 2
 """Raised when a request that was valid would be refused or would mean something else."""
 
 DEFAULT_MODEL_NAME: Final = "style_transfer"
@@ -34,29 +39,26 @@ DEFAULT_PORT: Final = 8500
 """The gRPC port of TensorFlow Serving."""
 
 SERVING_DEFAULT: Final = "serving_default"
-STYLIZE_ENCODED: Final = "stylize_encoded"
 STYLIZE_LBFGS: Final = "stylize_lbfgs"
-STYLIZE_LBFGS_ENCODED: Final = "stylize_lbfgs_encoded"
-STYLIZE_RESUMABLE: Final = "stylize_resumable"
-STYLIZE_LBFGS_RESUMABLE: Final = "stylize_lbfgs_resumable"
+PAINT: Final = "paint"
 DESCRIBE: Final = "describe"
 LIMITS: Final = "limits"
 
 DType = Literal["float32", "int32", "string"]
 LossScale = Literal["tutorial", "relative"]
-Default = float | int
-
-LOSS_COLUMNS: Final = ("total", "style", "content", "total_variation")
-"""Meaning of the last dimension of `losses`. The three parts are already weighted: they add up to `total`."""
+Default = float | int | str
 
 STATISTICS_COLUMNS: Final = ("min", "max", "mean")
 """Meaning of the last dimension of `layer_statistics`."""
 
 CONTENT_LAYER: Final = "block5_conv2"
+"""Content layer of the tutorial."""
+PAINTER_CONTENT_LAYER: Final = "block4_conv2"
+"""Content layer of the painter's loss."""
 STYLE_LAYERS: Final = ("block1_conv1", "block2_conv1", "block3_conv1", "block4_conv1", "block5_conv1")
 
 ENCODED_FORMATS: Final = ("JPEG", "PNG", "GIF", "BMP", "WebP")
-"""What `stylize_encoded` decodes: of an animated GIF the first frame; WebP only still, and without transparency."""
+"""Formats that `paint` decodes: of an animated GIF the first frame; WebP only still, and without transparency."""
 
 FILE_RULE: Final = (
     f"must be a file of one of the formats {', '.join(ENCODED_FORMATS)} with its size in its header; got height, width:"
@@ -66,30 +68,34 @@ FILE_RULE: Final = (
 
 @dataclass(frozen=True)
 class Control:
-    """A knob of a request: a vector of length 1, or of one value per example.
+    """A knob of a request: one value per example, or one for all; with `per`, also one value per style or layer.
 
     Attributes:
-        name: input name in the signature.
-        dtype: "float32" or "int32".
-        minimum: smallest value allowed, inclusive.
-        maximum: largest value allowed, inclusive; None where `Limits` sets it.
-        unit: what the number counts.
-        help: one line for people.
-        tutorial: default of models with the loss scale "tutorial", where their limits leave it; see `default_within`.
-        relative: default of models with the loss scale "relative", likewise.
+        name: Input name in the signature.
+        dtype: "float32", "int32", or "string" for a choice.
+        minimum: Smallest value allowed, inclusive; of a choice 0.
+        maximum: Largest value allowed, inclusive; None where `Limits` sets it.
+        unit: What the number counts.
+        help: One line for people.
+        tutorial: Default of models with the loss scale "tutorial", where their limits leave it; see `default_within`.
+        relative: Default of models with the loss scale "relative", likewise.
+        per: Second dimension of the input: "style" or "layer", one value for all of them or one for each. Empty: none.
+        choices: Values allowed, of a string.
     """
 
     name: str
-    dtype: Literal["float32", "int32"]
+    dtype: DType
     minimum: float
     maximum: float | None
     unit: str
     help: str
     tutorial: Default
     relative: Default
+    per: Literal["", "style", "layer"] = ""
+    choices: tuple[str, ...] = ()
 
     def default(self, loss_scale: LossScale) -> Default:
-        """The value a model exported with `loss_scale` takes where none is sent."""
+        """Value that a model exported with `loss_scale` takes where none is sent."""
         return self.tutorial if loss_scale == "tutorial" else self.relative
 
     def limit(self, limits: Limits) -> float:
@@ -99,52 +105,167 @@ class Control:
         return limits.max_steps if self.name == STEPS.name else limits.max_side
 
     def default_within(self, loss_scale: LossScale, limits: Limits) -> Default:
-        """The value a model takes where none is sent: its default, or as much of it as its limits leave.
+        """Value that a model takes where none is sent: its default, or as much of it as its limits leave.
 
         >>> small = Limits(max_side=600, max_pixels=10_000, max_work=0.5)
         >>> MAX_SIDE.default_within("relative", small), STEPS.default_within("relative", small)
         (100, 50)
         """
+        default = self.default(loss_scale)
+        if isinstance(default, str):
+            return default
         numbers = limits.numbers()
         most = self.limit(limits)
         if self.name == MAX_SIDE.name:
             most = max(self.minimum, min(most, math.isqrt(int(numbers["max_pixels"]))))
         elif self.name == STEPS.name:  # of a square of the side that is taken where none is sent
-            side = MAX_SIDE.default_within(loss_scale, limits)
+            side = float(MAX_SIDE.default_within(loss_scale, limits))
             most = min(most, max(1, int(numbers["max_work"] * 1e6 / side**2)))
-        return min(self.default(loss_scale), most)
+        return min(default, most)
+
+    @property
+    def shape(self) -> tuple[None, ...]:
+        """Shape of the input."""
+        return (None, None) if self.per else (None,)
+
+
+def _number(
+    name: str,
+    minimum: float,
+    maximum: float | None,
+    unit: str,
+    text: str,
+    default: float,
+    *,
+    per: Literal["", "style", "layer"] = "",
+) -> Control:
+    return Control(name, "float32", minimum, maximum, unit, text, default, default, per)
+
+
+def _count(name: str, minimum: int, maximum: int | None, unit: str, text: str, default: int) -> Control:
+    return Control(name, "int32", minimum, maximum, unit, text, default, default)
+
+
+def _choice(name: str, text: str, *choices: str) -> Control:
+    """A control whose first choice is the default."""
+    return Control(name, "string", 0, 0, "choice", text, choices[0], choices[0], choices=choices)
+
+
+@dataclass(frozen=True)
+class Term:
+    """A part of the loss: a column of `losses`, and the weight of that part.
+
+    Attributes:
+        name: Name of the column.
+        weight: Control of `paint`; 1 keeps the balance that the loss was made with, 2 counts twice.
+        absolute_weight: Control of `serving_default` and `stylize_lbfgs`: the factor itself, as in the tutorial. None
+            where these have no such part.
+    """
+
+    name: str
+    weight: Control
+    absolute_weight: Control | None = None
 
 
 _MAX_WEIGHT: Final = 1e12
+_MAX_FACTOR: Final = 1e6
 
 # Relative losses are of the order of 1, so their weights could be, too. But Adam's epsilon of 0.1 is no fraction of the
 # gradient: under small losses it takes small steps. So the weights bring them to the size of the tutorial's losses.
 # Their ratios were chosen by looking at what L-BFGS makes of several pairs of pictures: with more content the palette
 # stays behind, with less total variation there is grain, with more there are no brush strokes.
 
-CONTENT_WEIGHT: Final = Control(
-    "content_weight", "float32", 0.0, _MAX_WEIGHT, "factor", "How much the content image counts.", 1e4, 5e4
+TERMS: Final = (
+    Term(
+        "style",
+        _number("style_weight", 0.0, _MAX_FACTOR, "factor", "Weight of the style; 2 counts twice.", 1.0),
+        Control("style_weight", "float32", 0.0, _MAX_WEIGHT, "factor", "Weight of the style loss.", 1e-2, 1e6),
+    ),
+    Term(
+        "content",
+        _number("content_weight", 0.0, _MAX_FACTOR, "factor", "Weight of the content; 2 counts twice.", 1.0),
+        Control("content_weight", "float32", 0.0, _MAX_WEIGHT, "factor", "Weight of the content loss.", 1e4, 5e4),
+    ),
+    Term(
+        "total_variation",
+        _number("total_variation_weight", 0.0, _MAX_FACTOR, "factor", "Weight of smoothness; 2 counts twice.", 1.0),
+        Control(
+            "total_variation_weight", "float32", 0.0, _MAX_WEIGHT, "factor", "Weight of the total variation.", 30.0, 1.0
+        ),
+    ),
+    Term(
+        "reference",
+        _number(
+            "reference_weight", 0.0, _MAX_FACTOR, "factor", "Weight of the reference picture; 2 counts twice.", 1.0
+        ),
+    ),
 )
-STYLE_WEIGHT: Final = Control(
-    "style_weight", "float32", 0.0, _MAX_WEIGHT, "factor", "How much the style image counts.", 1e-2, 1e6
+"""Parts of the loss, in the order of the columns. Weight controls and columns derive from here."""
+
+STYLE_WEIGHT, CONTENT_WEIGHT, TOTAL_VARIATION_WEIGHT, REFERENCE_WEIGHT = (term.weight for term in TERMS)
+
+LOSS_COLUMNS: Final = ("total", *(term.name for term in TERMS))
+"""Last dimension of `losses` of `paint`. The parts are already weighted: they add up to `total`."""
+
+TUTORIAL_LOSS_COLUMNS: Final = ("total", *(term.name for term in TERMS if term.absolute_weight is not None))
+"""Last dimension of `losses` of `serving_default` and `stylize_lbfgs`."""
+
+STEPS: Final = _count(
+    "steps", 0, None, "evaluations", "Evaluations of the network; 0 returns the start of the run.", 100
 )
-TOTAL_VARIATION_WEIGHT: Final = Control(
-    "total_variation_weight", "float32", 0.0, _MAX_WEIGHT, "factor", "How much smoothness counts.", 30.0, 1.0
+LEARNING_RATE: Final = _number("learning_rate", 0.0, 1.0, "pixel range per step", "Learning rate of Adam.", 0.02)
+MAX_SIDE: Final = _count(
+    "max_side", 16, None, "pixels", "Longest side of the result, in pixels; the pictures are resized to it.", 512
 )
-STEPS: Final = Control(
-    "steps", "int32", 0, None, "evaluations", "Evaluations of the network; 0 returns the content image.", 100, 100
+STYLE_BLEND: Final = _number(
+    "style_blend", 0.0, _MAX_FACTOR, "share", "Share of each style; shares are divided by their sum.", 1.0, per="style"
 )
-LEARNING_RATE: Final = Control(
-    "learning_rate", "float32", 0.0, 1.0, "pixel range per step", "Learning rate of Adam.", 0.02, 0.02
+STYLE_SCALE: Final = _number(
+    "style_scale", 0.125, 8.0, "factor", "Size of each style picture relative to the result.", 1.0, per="style"
 )
-MAX_SIDE: Final = Control(
-    "max_side", "int32", 16, None, "pixels", "Longest side that both images are resized to.", 512, 512
+STYLE_LAYER_WEIGHTS: Final = _number(
+    "style_layer_weights", 0.0, _MAX_FACTOR, "factor", "Weight of each style layer; 2 counts twice.", 1.0, per="layer"
+)
+START_NOISE: Final = _number(
+    "start_noise", 0.0, 1.0, "share", "Share of noise in the start of the run; 1 starts from noise alone.", 0.0
+)
+SEED: Final = _count("seed", 0, 2**31 - 1, "number", "Seed of the noise; equal seeds give equal noise.", 0)
+
+LOSS: Final = _choice("loss", "Loss that is minimised.", "painter", "tutorial")
+OPTIMIZER: Final = _choice("optimizer", "Optimiser of the pixels.", "lbfgs", "adam")
+COLORS: Final = _choice(
+    "colors",
+    "Colours of the result: of the style; of the content (only its lightness is painted); or of the style after it is "
+    "matched to the content's palette.",
+    "style",
+    "content",
+    "matched",
+)
+IMAGE_FORMAT: Final = _choice(
+    "image_format", "Format of the result: PNG of 8 or 16 bits a channel, or JPEG.", "png", "png16", "jpeg"
 )
 
-WEIGHT_CONTROLS: Final = (CONTENT_WEIGHT, STYLE_WEIGHT, TOTAL_VARIATION_WEIGHT)
-LBFGS_CONTROLS: Final = (*WEIGHT_CONTROLS, STEPS)
+_ABSOLUTE_WEIGHTS: Final = tuple(term.absolute_weight for term in TERMS if term.absolute_weight is not None)
+LBFGS_CONTROLS: Final = (*_ABSOLUTE_WEIGHTS, STEPS)
+"""Controls of `stylize_lbfgs`."""
 ADAM_CONTROLS: Final = (*LBFGS_CONTROLS, LEARNING_RATE)
-CONTROLS: Final = (*ADAM_CONTROLS, MAX_SIDE)
+"""Controls of `serving_default`."""
+CONTROLS: Final = (
+    *(term.weight for term in TERMS),
+    STYLE_BLEND,
+    STYLE_SCALE,
+    STYLE_LAYER_WEIGHTS,
+    START_NOISE,
+    SEED,
+    COLORS,
+    LOSS,
+    OPTIMIZER,
+    STEPS,
+    LEARNING_RATE,
+    MAX_SIDE,
+    IMAGE_FORMAT,
+)
+"""Controls of `paint`."""
 
 
 @dataclass(frozen=True)
@@ -152,12 +273,12 @@ class Field:
     """A tensor of a signature.
 
     Attributes:
-        name: input or output name.
+        name: Input or output name.
         dtype: "float32", "int32" or "string" (bytes).
-        shape: sizes; None is known only at run time. The first is the batch.
-        help: one line for people.
-        control: the control behind an input that may be left out, else None.
-        optional: whether an input that is no control may be left out; it is empty then.
+        shape: Sizes; None is known only at run time. The first is the batch.
+        help: One line for people.
+        control: Control behind an input that may be left out, else None.
+        default: Value taken where an input without a control is left out; None where it must be sent, and for outputs.
     """
 
     name: str
@@ -165,12 +286,12 @@ class Field:
     shape: tuple[int | None, ...]
     help: str
     control: Control | None = None
-    optional: bool = False
+    default: Default | None = None
 
     @property
     def required(self) -> bool:
         """Whether a request without this input is refused."""
-        return self.control is None and not self.optional
+        return self.control is None and self.default is None
 
 
 @dataclass(frozen=True)
@@ -184,7 +305,7 @@ class Signature:
 
 
 def _control_fields(*controls: Control) -> tuple[Field, ...]:
-    return tuple(Field(control.name, control.dtype, (None,), control.help, control) for control in controls)
+    return tuple(Field(control.name, control.dtype, control.shape, control.help, control) for control in controls)
 
 
 _IMAGE: Final = (None, None, None, 3)
@@ -192,21 +313,63 @@ _IMAGE_HELP: Final = "RGB in [0, 1], [batch, height, width, 3]"
 
 CONTENT_IMAGE: Final = Field("content_image", "float32", _IMAGE, f"The picture to paint: {_IMAGE_HELP}.")
 STYLE_IMAGE: Final = Field("style_image", "float32", _IMAGE, f"The painting to follow: {_IMAGE_HELP}; batch may be 1.")
-CONTENT_BYTES: Final = Field("content_bytes", "string", (None,), "The picture to paint, as an encoded file.")
-STYLE_BYTES: Final = Field(
-    "style_bytes", "string", (None,), "The painting to follow, as an encoded file; batch may be 1."
-)
 IMAGE: Final = Field("image", "float32", _IMAGE, f"The picture to look at: {_IMAGE_HELP}.")
 
-STYLIZED_IMAGE: Final = Field("stylized_image", "float32", _IMAGE, f"The result, {_IMAGE_HELP}.")
-PNG_BYTES: Final = Field("png_bytes", "string", (None,), "The result, as an 8-bit RGB PNG file.")
-LOSSES: Final = Field(
-    "losses",
-    "float32",
-    (None, None, 4),
-    "Losses, [batch, most steps of the batch, total | style | content | total variation]: by Adam before each step, "
-    "by L-BFGS of the image held after each evaluation; NaN after an example's own last step.",
+
+def _file(name: str, text: str, *, per_style: bool = False) -> Field:
+    """An input of encoded files, empty where left out."""
+    return Field(name, "string", (None, None) if per_style else (None,), text, default="")
+
+
+CONTENT_BYTES: Final = _file("content_bytes", "The picture to paint, as an encoded file.")
+STYLE_BYTES: Final = _file(
+    "style_bytes", "The paintings to follow, as encoded files, [batch or 1, styles].", per_style=True
 )
+STYLE_REGION_BYTES: Final = _file(
+    "style_region_bytes",
+    "Grey mask for each style picture: the part to learn from is white. Empty means all of it.",
+    per_style=True,
+)
+CONTENT_REGION_BYTES: Final = _file(
+    "content_region_bytes",
+    "Grey mask for each style: where it applies in the content is white. Empty means everywhere. The content stays "
+    "where no style applies.",
+    per_style=True,
+)
+START_BYTES: Final = _file("start_bytes", "Start of the optimisation, as an encoded file. Empty means the content.")
+REFERENCE_BYTES: Final = _file(
+    "reference_bytes", "Picture whose pixels the result is pulled towards, as an encoded file. Empty means none."
+)
+REFERENCE_WEIGHT_BYTES: Final = _file(
+    "reference_weight_bytes", "Grey mask: where the reference counts is white. Empty means everywhere."
+)
+FILES: Final = (
+    CONTENT_BYTES,
+    STYLE_BYTES,
+    STYLE_REGION_BYTES,
+    CONTENT_REGION_BYTES,
+    START_BYTES,
+    REFERENCE_BYTES,
+    REFERENCE_WEIGHT_BYTES,
+)
+"""Inputs of `paint` that hold encoded files."""
+
+STYLIZED_IMAGE: Final = Field("stylized_image", "float32", _IMAGE, f"The result, {_IMAGE_HELP}.")
+IMAGE_BYTES: Final = Field("image_bytes", "string", (None,), "The result, as an encoded RGB file.")
+
+
+def _losses(columns: tuple[str, ...]) -> Field:
+    return Field(
+        "losses",
+        "float32",
+        (None, None, len(columns)),
+        f"Losses, [batch, most steps of the batch, {' | '.join(name.replace('_', ' ') for name in columns)}]: by Adam "
+        "before each step, by L-BFGS of the image held after each evaluation; NaN after an example's own last step.",
+    )
+
+
+LOSSES: Final = _losses(LOSS_COLUMNS)
+TUTORIAL_LOSSES: Final = _losses(TUTORIAL_LOSS_COLUMNS)
 
 LAYER_NAMES: Final = Field("layer_names", "string", (None, None), "Layers, in network order, [batch, layers].")
 LAYER_SHAPES: Final = Field("layer_shapes", "int32", (None, None, 3), "Height, width and channels of each layer.")
@@ -218,18 +381,29 @@ SOBEL_EDGES: Final = Field("sobel_edges", "float32", (None, None, None, 3, 2), "
 
 
 EXAMPLE: Final = Field(
-    "example", "int32", (None,), "Any number: there is a row of limits for each. Left out, there is one.", optional=True
+    "example", "int32", (None,), "Any number: there is a row of limits for each. Left out, there is one.", default=0
 )
+SMALLEST_OCTAVE: Final = "smallest_octave"
 LIMIT_FIELDS: Final = (
+    Field("contract_version", "int32", (None,), "Version of the wire contract that the model was exported with."),
     Field("min_side", "int32", (None,), "Shortest side of an image that is worked on, in pixels."),
     Field("max_side", "int32", (None,), "Longest side of an image that is worked on, in pixels."),
     Field("max_pixels", "int32", (None,), "Most pixels of an image that is worked on."),
     Field("max_batch_pixels", "int32", (None,), "Most pixels of the images that one call works on together."),
     Field("max_steps", "int32", (None,), "Most steps of one call."),
     Field("max_batch", "int32", (None,), "Most examples of one call."),
+    Field("max_styles", "int32", (None,), "Most styles of an example."),
     Field("max_work", "float32", (None,), "Most megapixel-steps of one call: millions of pixels x steps x examples."),
     Field("max_encoded_pixels", "int32", (None,), "Most pixels of a file, before it is resized."),
     Field("max_encoded_bytes", "int32", (None,), "Most bytes of a file."),
+    Field("style_layers", "int32", (None,), "Number of style layers, for `style_layer_weights`."),
+    Field(
+        SMALLEST_OCTAVE,
+        "int32",
+        (None,),
+        "Shortest `max_side` at which a coarse-to-fine run may begin, in pixels; 0 for untrained weights, which paint "
+        "better at one size.",
+    ),
 )
 
 
@@ -237,13 +411,21 @@ STATE: Final = Field(
     "state",
     "string",
     (None,),
-    "Where a run is: opaque bytes, given by one call and taken by the next, of the same model.",
-    optional=True,
+    "State of a run: opaque bytes, returned by one call and sent with the next, to the same model.",
+    default="",
 )
-
-_RESUMABLE_INPUTS: Final = tuple(
-    replace(field, optional=True) for field in (CONTENT_IMAGE, STYLE_IMAGE, CONTENT_BYTES, STYLE_BYTES)
+CONTRACT_VERSION_INPUT: Final = Field(
+    "contract_version",
+    "int32",
+    (None,),
+    "Version of the wire contract that the caller was written for; the model refuses another than its own.",
+    default=CONTRACT_VERSION,
 )
+CONTRACT_VERSION_RULE: Final = (
+    f"must be {CONTRACT_VERSION}, the contract of this model; install the client of the same version, or export the "
+    "model with the version of the client; got"
+)
+"""For the version of the wire contract in a request."""
 
 
 def gram_name(layer: str) -> str:
@@ -261,38 +443,21 @@ SIGNATURES: Final = {
         Signature(
             SERVING_DEFAULT,
             (CONTENT_IMAGE, STYLE_IMAGE, *_control_fields(*ADAM_CONTROLS)),
-            (STYLIZED_IMAGE, LOSSES),
-            "Style transfer by Adam, images in and out.",
-        ),
-        Signature(
-            STYLIZE_ENCODED,
-            (CONTENT_BYTES, STYLE_BYTES, *_control_fields(*ADAM_CONTROLS, MAX_SIDE)),
-            (PNG_BYTES, LOSSES),
-            "Style transfer by Adam, files in and out; both are resized so that the longest side is max_side.",
+            (STYLIZED_IMAGE, TUTORIAL_LOSSES),
+            "The tutorial's style transfer by Adam, images in and out.",
         ),
         Signature(
             STYLIZE_LBFGS,
             (CONTENT_IMAGE, STYLE_IMAGE, *_control_fields(*LBFGS_CONTROLS)),
-            (STYLIZED_IMAGE, LOSSES),
-            "Style transfer by L-BFGS, images in and out.",
+            (STYLIZED_IMAGE, TUTORIAL_LOSSES),
+            "The tutorial's loss minimised by L-BFGS, images in and out.",
         ),
         Signature(
-            STYLIZE_LBFGS_ENCODED,
-            (CONTENT_BYTES, STYLE_BYTES, *_control_fields(*LBFGS_CONTROLS, MAX_SIDE)),
-            (PNG_BYTES, LOSSES),
-            "Style transfer by L-BFGS, files in and out; both are resized so that the longest side is max_side.",
-        ),
-        Signature(
-            STYLIZE_RESUMABLE,
-            (*_RESUMABLE_INPUTS, STATE, *_control_fields(*ADAM_CONTROLS, MAX_SIDE)),
-            (STATE, PNG_BYTES, LOSSES),
-            "Some steps of Adam, begun with two images or two files and gone on with from a state.",
-        ),
-        Signature(
-            STYLIZE_LBFGS_RESUMABLE,
-            (*_RESUMABLE_INPUTS, STATE, *_control_fields(*LBFGS_CONTROLS, MAX_SIDE)),
-            (STATE, PNG_BYTES, LOSSES),
-            "Some steps of L-BFGS, begun with two images or two files and gone on with from a state.",
+            PAINT,
+            (*FILES, STATE, CONTRACT_VERSION_INPUT, *_control_fields(*CONTROLS)),
+            (IMAGE_BYTES, LOSSES, STATE),
+            "Style transfer with every control, files in and out: a whole run, or some steps of a run that a state "
+            "resumes. The pictures are sent with the first call, the state in place of them with all others.",
         ),
         Signature(
             DESCRIBE,
@@ -308,7 +473,7 @@ SIGNATURES: Final = {
             ),
             "What the network sees in a picture: layer and Gram statistics, high-frequency deltas, Sobel edges.",
         ),
-        Signature(LIMITS, (EXAMPLE,), LIMIT_FIELDS, "What the model takes, in numbers. Costs nothing to ask."),
+        Signature(LIMITS, (EXAMPLE,), LIMIT_FIELDS, "Limits of the model, in numbers."),
     )
 }
 """Every signature by its name."""

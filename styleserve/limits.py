@@ -7,6 +7,7 @@ numbers that came.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +22,7 @@ class Limits:
         max_side: longest side of an image that is worked on, in pixels.
         max_steps: most optimisation steps of one call.
         max_batch: most examples of one call.
+        max_styles: most styles of one example.
         max_encoded_pixels: most pixels that an encoded picture may have before it is resized.
         max_pixels: most pixels of an image that is worked on; None for the square of `max_side`.
         max_batch_pixels: most pixels of the images of one call together, batch x height x width; None for `max_pixels`.
@@ -35,6 +37,7 @@ class Limits:
     max_side: int = 1024
     max_steps: int = 5000
     max_batch: int = 8
+    max_styles: int = 8
     max_encoded_pixels: int = 64_000_000
     max_pixels: int | None = None
     max_batch_pixels: int | None = None
@@ -77,6 +80,7 @@ class Limits:
             "max_batch_pixels": together,
             "max_steps": self.max_steps,
             "max_batch": self.max_batch,
+            "max_styles": self.max_styles,
             "max_work": most if self.max_work is None else min(self.max_work, most),
             "max_encoded_pixels": self.max_encoded_pixels,
             "max_encoded_bytes": encoded if self.max_encoded_bytes is None else self.max_encoded_bytes,
@@ -92,6 +96,27 @@ def batch_rule(max_batch: int) -> str:
     """For the number of examples."""
     return f"must have a batch size from 1 to {max_batch}; got"
 
+
+def choice_rule(choices: Sequence[str]) -> str:
+    """For the values of a control that is a choice."""
+    return f"must be one of {', '.join(choices)}; got"
+
+
+def styles_rule(max_styles: int) -> str:
+    """For the number of styles of an example."""
+    return f"must have from 1 to {max_styles} styles; got"
+
+
+def per_rule(per: str) -> str:
+    """For an input that has one value for all styles (or layers), or one for each."""
+    return f"must have one value, or one for each {per}; got, and the number of {per}s:"
+
+
+BLEND_RULE: Final = "must not be 0 for all styles; got"
+"""For `style_blend`."""
+
+MASK_RULE: Final = "must not be black everywhere; got the mean of each:"
+"""For a mask."""
 
 THE_BATCH: Final = "the batch"
 """What the values of a control are held against."""
@@ -130,5 +155,5 @@ def work_rule(max_work: float) -> str:
     )
 
 
-RESIZED: Final = ", resized to a longest side of max_side,"
+RESIZED: Final = ", resized to a longest side of max_side (x style_scale for a style),"
 """Behind the name of an input whose files are resized, where a rule is for what becomes of them."""
