@@ -1,12 +1,13 @@
-"""The controls of a request, held against the wire contract before anything is sent."""
+"""Controls of a run, checked against the wire contract before anything is sent."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from numbers import Integral, Real
-from typing import Final
+from typing import Any, Final, Literal, TypeAlias, cast
 
 from styleserve import contract
 
@@ -15,6 +16,18 @@ from .representation import changed_fields
 
 _INT32_MAX: Final = 2**31 - 1
 _LONGEST_S: Final = 30 * 24 * 3600
+
+Loss: TypeAlias = Literal["painter", "tutorial"]
+Optimizer: TypeAlias = Literal["lbfgs", "adam"]
+Colors: TypeAlias = Literal["style", "content", "matched"]
+ImageFormat: TypeAlias = Literal["png", "png16", "jpeg"]
+Value: TypeAlias = int | float | str | tuple[float, ...]
+
+OPTIMIZER_NAMES: Final[dict[str, str]] = {"lbfgs": "L-BFGS", "adam": "Adam"}
+"""The optimisers, as people write them."""
+
+OCTAVES: Final = "octaves"
+"""Name of the control that is the client's own."""
 
 
 class Unset(Enum):
@@ -32,24 +45,39 @@ UNSET: Final = Unset.UNSET
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Controls:
-    """The controls of one request; each field is the `contract.Control` of its name.
+    """Controls of one run; each field but `octaves` is the `contract.Control` of its name.
 
-    Numbers of other types, such as NumPy's, become Python's own.
+    Numbers of other types, such as NumPy's, become Python's own. Values for each style or layer become a tuple; one
+    number stands for all.
 
-    >>> Controls(steps=50), Controls(steps=50).sent()
-    (Controls(steps=50), {'steps': 50})
+    >>> Controls(steps=50), Controls(steps=50, style_scale=0.5).sent()
+    (Controls(steps=50), {'style_scale': (0.5,), 'steps': 50})
+
+    Attributes:
+        octaves: Number of sizes of a coarse-to-fine run, at least 1; unset, by `octaves.plan`.
 
     Raises:
-        ControlError: a value is no number, or out of its range. The upper bounds of steps and sides are the model's,
-            so the server checks those.
+        ControlError: A value is not of the control's kind, or out of its range. The upper bounds of steps and sides are
+            the model's, so the server checks those.
     """
 
-    content_weight: float | Unset = UNSET
     style_weight: float | Unset = UNSET
+    content_weight: float | Unset = UNSET
     total_variation_weight: float | Unset = UNSET
+    reference_weight: float | Unset = UNSET
+    style_blend: float | Sequence[float] | Unset = UNSET
+    style_scale: float | Sequence[float] | Unset = UNSET
+    style_layer_weights: float | Sequence[float] | Unset = UNSET
+    start_noise: float | Unset = UNSET
+    seed: int | Unset = UNSET
+    colors: Colors | Unset = UNSET
+    loss: Loss | Unset = UNSET
+    optimizer: Optimizer | Unset = UNSET
     steps: int | Unset = UNSET
     learning_rate: float | Unset = UNSET
     max_side: int | Unset = UNSET
+    image_format: ImageFormat | Unset = UNSET
+    octaves: int | Unset = UNSET
 
     def __repr__(self) -> str:
         return changed_fields(self)
@@ -59,58 +87,206 @@ class Controls:
             value: object = getattr(self, control.name)
             if value is not UNSET:
                 object.__setattr__(self, control.name, _checked(control, value))
+        blend = cast("tuple[float, ...] | Unset", self.style_blend)
+        if not isinstance(blend, Unset) and not any(blend):
+            raise ControlError(
+                f"style_blend is {_shown(blend)}; at least one share must be over 0", hint=contract.STYLE_BLEND.help
+            )
+        if not isinstance(self.octaves, Unset):
+            number = _plain(self.octaves, whole=True)
+            if number is None or number < 1:
+                raise ControlError(f"octaves is {self.octaves!r}; it must be a whole number from 1")
+            object.__setattr__(self, OCTAVES, number)
 
-    def sent(self) -> dict[str, float | int]:
-        """The controls that are set, by their names on the wire."""
-        values = {control.name: getattr(self, control.name) for control in contract.CONTROLS}
+    def given(self) -> dict[str, Value]:
+        """Controls that are set, by name."""
+        values = {name: getattr(self, name) for name in (*_NAMES, OCTAVES)}
         return {name: value for name, value in values.items() if value is not UNSET}
+
+    def sent(self) -> dict[str, Value]:
+        """Controls that are set, by their names on the wire."""
+        return {name: value for name, value in self.given().items() if name != OCTAVES}
+
+    def over(self, base: Controls) -> Controls:
+        """Controls of `base`, such as a preset, replaced by those that are set here.
+
+        >>> Controls(steps=50).over(Controls(steps=1000, octaves=1))
+        Controls(steps=50, octaves=1)
+        """
+        return controls_of({**base.given(), **self.given()})
+
+    @property
+    def expected_optimizer(self) -> str:
+        """Optimiser of the run."""
+        return str(contract.OPTIMIZER.relative) if isinstance(self.optimizer, Unset) else self.optimizer
+
+    @property
+    def expected_loss(self) -> str:
+        """Loss of the run."""
+        return str(contract.LOSS.relative) if isinstance(self.loss, Unset) else self.loss
 
     @property
     def expected_steps(self) -> int:
-        """Steps that the server will do, to go by."""
-        if isinstance(self.steps, Unset):
-            return int(max(contract.STEPS.tutorial, contract.STEPS.relative))
-        return self.steps
+        """Steps of the run; where unset, those of a model with the usual limits."""
+        return int(contract.STEPS.relative) if isinstance(self.steps, Unset) else self.steps
 
     @property
     def expected_max_side(self) -> int:
-        """Longest side that the server will work on, to go by."""
-        if isinstance(self.max_side, Unset):
-            return int(max(contract.MAX_SIDE.tutorial, contract.MAX_SIDE.relative))
-        return self.max_side
+        """Longest side of the result; where unset, that of a model with the usual limits."""
+        return int(contract.MAX_SIDE.relative) if isinstance(self.max_side, Unset) else self.max_side
 
 
-def allowed_range(control: contract.Control) -> str:
-    """The values a control may have, in words.
+_NAMES: Final = tuple(control.name for control in contract.CONTROLS)
 
-    >>> allowed_range(contract.LEARNING_RATE), allowed_range(contract.STEPS)
-    ('from 0 to 1', "a whole number from 0 to the model's limit")
+SHORT_NAMES: Final[Mapping[str, str]] = {
+    "total_variation_weight": "tv_weight",
+    "style_blend": "blend",
+    "style_layer_weights": "layer_weights",
+    "start_noise": "noise",
+}
+"""Names of controls as options and columns of jobs, where they differ."""
+
+
+def control_of_name(name: str) -> str:
+    """Name of the control that is called so, as in the contract, or as an option or column is.
+
+    >>> control_of_name("blend"), control_of_name("tv-weight"), control_of_name("octaves")
+    ('style_blend', 'total_variation_weight', 'octaves')
+
+    Raises:
+        ControlError: There is none.
     """
+    wanted = name.replace("-", "_")
+    for each in (*_NAMES, OCTAVES):
+        if wanted in (each, SHORT_NAMES.get(each)):
+            return each
+    names = [SHORT_NAMES.get(each, each) for each in (*_NAMES, OCTAVES)]
+    raise ControlError(f"there is no control {name!r}", hint=f"Controls are: {', '.join(names)}.")
+
+
+def controls_of(values: Mapping[str, Any]) -> Controls:
+    """Controls with these values, of any type.
+
+    Raises:
+        ControlError: A name is unknown, or a value cannot be used.
+    """
+    return Controls(**{control_of_name(name): value for name, value in values.items()})
+
+
+def refuse_foreign_controls(controls: Controls) -> None:
+    """Refuses a learning rate for L-BFGS, which has none.
+
+    Raises:
+        ControlError: The hint names the optimiser that has one.
+    """
+    if controls.expected_optimizer == "lbfgs" and not isinstance(controls.learning_rate, Unset):
+        raise ControlError(
+            f"learning_rate is {controls.learning_rate:g}, but L-BFGS has none: it belongs to Adam",
+            hint="Ask for Adam with --optimizer adam (in Python, optimizer='adam'), or leave the learning rate out.",
+        )
+
+
+def check_count(name: str, count: int, styles: int) -> None:
+    """Refuses a number of values, or masks, that is neither 1 nor that of the styles.
+
+    Raises:
+        ControlError: The message has the name and both numbers.
+    """
+    if count not in (1, styles):
+        these = f"{styles} style{'' if styles == 1 else 's'}"
+        raise ControlError(f"{name} has {count} values for {these}", hint="Give one for each style, or one for all.")
+
+
+def check_styles(controls: Controls, styles: int) -> None:
+    """Refuses controls with another number of values than there are styles.
+
+    Raises:
+        ControlError: The message has the name of the control.
+    """
+    for control in contract.CONTROLS:
+        values = getattr(controls, control.name)
+        if control.per == "style" and not isinstance(values, Unset):
+            check_count(control.name, len(values), styles)
+
+
+def allowed_values(control: contract.Control) -> str:
+    """Values that a control may have, in words.
+
+    >>> allowed_values(contract.LEARNING_RATE), allowed_values(contract.STEPS)
+    ('from 0 to 1', "a whole number from 0 to the model's limit")
+    >>> allowed_values(contract.STYLE_SCALE), allowed_values(contract.LOSS)
+    ('from 0.125 to 8', 'one of painter, tutorial')
+    """
+    if control.choices:
+        return f"one of {', '.join(control.choices)}"
     kind = "a whole number " if control.dtype == "int32" else ""
     end = "the model's limit" if control.maximum is None else f"{control.maximum:g}"
     return f"{kind}from {control.minimum:g} to {end}"
 
 
-def checked_timeout_s(timeout_s: float) -> float:
-    """The deadline, once it was found to be one.
+def value_of_text(name: str, text: str, *, separator: str = ",") -> object:
+    """Value of a control written as text, for `Controls` to check.
+
+    >>> value_of_text("style_blend", "2,1"), value_of_text("steps", "50"), value_of_text("colors", "matched")
+    ((2.0, 1.0), 50, 'matched')
 
     Raises:
-        ControlError: it is not positive, or not finite: every call ends.
+        ControlError: The text is not of the control's kind.
+    """
+    control = _CONTROLS.get(name)
+    if control is not None and control.dtype == "string":
+        return text
+    kind = int if control is None or control.dtype == "int32" else float
+    try:
+        if control is not None and control.per:
+            return tuple(float(part) for part in text.split(separator))
+        return kind(text)
+    except ValueError as error:
+        allowed = "a whole number from 1" if control is None else allowed_values(control)
+        parts = f", with {separator!r} between several" if control is not None and control.per else ""
+        raise ControlError(f"{name} is {text!r}; it must be {allowed}{parts}") from error
+
+
+_CONTROLS: Final = {control.name: control for control in contract.CONTROLS}
+
+
+def checked_timeout_s(timeout_s: float) -> float:
+    """Deadline of a call, in seconds.
+
+    Raises:
+        ControlError: It is not positive, or not finite: every call ends.
     """
     if not 0 < timeout_s < _LONGEST_S:
         raise ControlError(f"the timeout is {timeout_s} s; it must be over 0 and under {_LONGEST_S:,} (a month)")
     return timeout_s
 
 
-def _checked(control: contract.Control, value: object) -> int | float:
+def _checked(control: contract.Control, value: object) -> Value:
+    if control.choices:
+        if value not in control.choices:
+            raise _refused(control, value)
+        return cast("str", value)
+    if control.per:
+        several = tuple(cast("Iterable[object]", value)) if isinstance(value, Iterable) else (value,)
+        if isinstance(value, str) or not several:
+            raise _refused(control, cast("object", value))
+        return tuple(float(_number(control, each)) for each in several)
+    return _number(control, value)
+
+
+def _number(control: contract.Control, value: object) -> int | float:
     maximum = _INT32_MAX if control.maximum is None else control.maximum
     number = _plain(value, whole=control.dtype == "int32")
     if number is None or not control.minimum <= number <= maximum:  # NaN is in no range
-        raise ControlError(
-            f"{control.name} is {value!r}; it must be {allowed_range(control)}",
-            hint=f"{control.help} Leave it out for the model's own default.",
-        )
+        raise _refused(control, value)
     return number
+
+
+def _refused(control: contract.Control, value: object) -> ControlError:
+    return ControlError(
+        f"{control.name} is {value!r}; it must be {allowed_values(control)}",
+        hint=f"{control.help} Leave it out for the model's own default.",
+    )
 
 
 def _plain(value: object, *, whole: bool) -> int | float | None:
@@ -123,3 +299,7 @@ def _plain(value: object, *, whole: bool) -> int | float | None:
         with contextlib.suppress(OverflowError):  # of a fraction over all floats
             return float(value)
     return None
+
+
+def _shown(values: Iterable[float]) -> str:
+    return ",".join(f"{value:g}" for value in values)
