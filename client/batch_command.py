@@ -45,8 +45,8 @@ def batch(
         Path,
         typer.Argument(
             help="A folder of pictures to paint in each --style; or a list of jobs, as CSV with a header or as JSON "
-            f"lines. Its columns: {', '.join(COLUMNS)}. Paths in it are relative to it. Several styles, masks or numbers "
-            "are a JSON list, or have ; between them in a cell of CSV.",
+            f"lines. Its columns: {', '.join(COLUMNS)}. Paths in it are relative to it. Several styles, masks or "
+            "numbers are a JSON list, or have ; between them in a cell of CSV.",
             show_default=False,
         ),
     ],

@@ -220,8 +220,8 @@ def allowed_values(control: contract.Control) -> str:
     if control.choices:
         return f"one of {', '.join(control.choices)}"
     kind = "a whole number " if control.dtype == "int32" else ""
-    end = "the model's limit" if control.maximum is None else f"{control.maximum:g}"
-    return f"{kind}from {control.minimum:g} to {end}"
+    end = "the model's limit" if control.maximum is None else _shown_number(control.maximum)
+    return f"{kind}from {_shown_number(control.minimum)} to {end}"
 
 
 def value_of_text(name: str, text: str, *, separator: str = ",") -> object:
@@ -299,6 +299,10 @@ def _plain(value: object, *, whole: bool) -> int | float | None:
         with contextlib.suppress(OverflowError):  # of a fraction over all floats
             return float(value)
     return None
+
+
+def _shown_number(value: float) -> str:
+    return f"{value:g}" if value != int(value) or value >= 1e10 else f"{int(value)}"
 
 
 def _shown(values: Iterable[float]) -> str:

@@ -139,8 +139,10 @@ def with_controls(command: Callable[..., None]) -> Callable[..., None]:
         given = {option.name: values.pop(option.name) for option in _CONTROLS}
         command(controls=_controls(given), **values)
 
-    own = [each for each in _parameters(command) if each.name != "controls"]
-    return _disguised(controlled, command, [*own, *_CONTROLS])
+    parameters: list[inspect.Parameter] = []
+    for each in _parameters(command):
+        parameters += _CONTROLS if each.name == "controls" else [each]
+    return _disguised(controlled, command, parameters)
 
 
 def _controls(given: dict[str, Any]) -> Controls:
@@ -182,9 +184,9 @@ _PANELS: Final = {
 def _control(control: contract.Control) -> inspect.Parameter:
     """The option of a control, with the contract's help."""
     kind: Any = {"int32": int, "float32": float, "string": str}[control.dtype]
-    facts = "" if control.choices else f"{allowed_values(control)}; "
+    facts = "" if control.choices else f"{allowed_values(control).removeprefix('a whole number ')}; "
     if control.per:
-        kind, facts = str, f"{facts}one for each {control.per}, or one for all; "
+        kind, facts = str, f"{facts}one for all, or for each {control.per}; "
     text = f"{control.help} [{facts}default: {_default(control.relative)}]"
     return _option(
         control.name,
@@ -224,7 +226,13 @@ def _option(
 
 
 _CONTROLS: Final = (
-    _option("preset", str, "Controls to begin with; options win over them. [default: painter]", choices=tuple(PRESETS)),
+    _option(
+        "preset",
+        str,
+        f"Controls to begin with: {', '.join(PRESETS)}; other options win over them. [default: painter]",
+        metavar="NAME",
+        choices=tuple(PRESETS),
+    ),
     *(_control(control) for control in contract.CONTROLS if control is not contract.IMAGE_FORMAT),
     _option(
         OCTAVES,

@@ -28,8 +28,8 @@ Region = Annotated[
     _option(
         "--region",
         "MASK",
-        f"Where a style applies: white in a grey picture of the content; {EVERYWHERE} is everywhere. Given once, or once "
-        "for each STYLE.",
+        f"Where a style applies: white in a grey picture of the content; {EVERYWHERE} is everywhere. Given once, or "
+        "once for each STYLE.",
     ),
 ]
 StyleRegion = Annotated[

@@ -21,7 +21,8 @@ class Progress:
             `final_state` was asked for.
         seconds: Time since the run began or was resumed.
         seconds_left: Estimate of the time for the rest.
-        partial: Result of the steps so far, of the size of the octave; None where the picture was not asked for. The last chunk always has it.
+        partial: Result of the steps so far, of the size of the octave; None where the picture was not asked for. The
+            last chunk always has it.
     """
 
     saved: SavedRun

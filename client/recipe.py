@@ -88,7 +88,7 @@ class Recipe:
         if text is None:
             raise RecipeError(
                 f"{path} holds no recipe",
-                hint="Name a result of `styleserve stylize`: .png, .jpg, .webp, .avif and .tif hold one, .bmp does not.",
+                hint="Name a result of `styleserve stylize`; one saved as .bmp holds none.",
             )
         try:
             return cls.from_text(text, path.absolute().parent)

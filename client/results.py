@@ -46,8 +46,8 @@ class StylizedResult:
     Attributes:
         image: Picture, 8-bit RGB.
         image_bytes: Same picture as the file that the server encoded, in the format of the control `image_format`.
-        losses: Losses, `[steps, 5]` float32; columns as in `contract.LOSS_COLUMNS`. By Adam the losses before each step,
-            by L-BFGS those of the picture held after each step. Those of all octaves follow one another.
+        losses: Losses, `[steps, 5]` float32; columns as in `contract.LOSS_COLUMNS`. By Adam the losses before each
+            step, by L-BFGS those of the picture held after each step. Those of all octaves follow one another.
         octaves: Sizes and steps of the run, smallest first.
         recipe: Recipe that repeats the run: controls, model and pictures.
         timings: Time of each part.

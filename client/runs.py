@@ -1,7 +1,7 @@
 """Runs in chunks: each call resumes from the state that the previous one returned, so the server keeps nothing.
 
 Any replica can take the next chunk, a failed chunk can be repeated, and between two chunks the picture can be shown and
-the run saved. A coarse-to-fine run is one such run for each octave; an octave starts from the picture of the one before.
+the run saved. A coarse-to-fine run is one such run for each octave, which starts from the picture of the one before.
 """
 
 from __future__ import annotations

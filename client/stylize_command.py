@@ -53,12 +53,12 @@ def stylize(
     style: Styles,
     output: Output,
     *,
-    controls: Controls,
     region: Region = None,
     style_region: StyleRegion = None,
     start: Start = None,
     reference: Reference = None,
     reference_mask: ReferenceMask = None,
+    controls: Controls,
     report: Annotated[
         Path | None, typer.Option(metavar="PNG", help="Also write a report image to this path.", show_default=False)
     ] = None,
