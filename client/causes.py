@@ -69,7 +69,7 @@ def _cause(  # noqa: PLR0911 - a table
     busy = any(word in low for word in ("threadpool", "thread pool", "queue", "concurren"))
     if code is status.DEADLINE_EXCEEDED:
         hint = "Allow more time (--timeout), or ask for fewer steps or a smaller picture."
-        return DeadlineExceeded, f"no answer from {server} within {timeout_s:g} s", hint
+        return DeadlineExceeded, f"no answer from {server} within {timeout_s:.3g} s", hint
     # Of gRPC, which refuses some requests over 8 KiB and all over 16 KiB, and of Envoy (431) and nginx (494).
     if "metadata size exceeds" in low or re.search(r"http2 header with status: (431|494)", low):
         hint = (

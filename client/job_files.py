@@ -183,8 +183,12 @@ def _controls(row: Row, defaults: JobDefaults) -> Controls:
     """Controls of a job: its own, over its preset, over the defaults."""
     own: dict[str, object] = {}
     for name in row:
-        if name in _CONTROLS and own.setdefault(_CONTROLS[name], row[name]) is not row[name]:
-            raise JobListError(f"{name} and {_CONTROLS[name]} are the same; give one of them")
+        if name in _CONTROLS:
+            if _CONTROLS[name] in own:
+                raise JobListError(
+                    f"{SHORT_NAMES[_CONTROLS[name]]} and {_CONTROLS[name]} are the same; give one of them"
+                )
+            own[_CONTROLS[name]] = row[name]
     controls = controls_of(own)
     if "preset" in row:
         controls = controls.over(preset(_text(row, "preset")))

@@ -133,11 +133,14 @@ def _disguised(
 
 
 def with_controls(command: Callable[..., None]) -> Callable[..., None]:
-    """The command, with options for the controls of a run in place of its parameter `controls`."""
+    """The command, with options for the controls of a run in place of its parameter `controls`.
 
-    def controlled(**values: Any) -> None:  # noqa: ANN401 - checked by Typer
+    Its first parameter, a client or settings, is left to `with_client` or `with_settings`.
+    """
+
+    def controlled(first: object, /, **values: Any) -> None:  # noqa: ANN401 - checked by Typer
         given = {option.name: values.pop(option.name) for option in _CONTROLS}
-        command(controls=_controls(given), **values)
+        command(first, controls=_controls(given), **values)
 
     parameters: list[inspect.Parameter] = []
     for each in _parameters(command):
@@ -175,16 +178,14 @@ def option_of(name: str) -> str:
 
 _RUN: Final = "Run"
 _LOOK: Final = "Look"
-_PANELS: Final = {
-    **dict.fromkeys(("steps", "max_side", "loss", "optimizer", "learning_rate", "start_noise", "seed"), _RUN)
-}
-"""Panel of each control in the help; others are in "Look"."""
+_OF_RUN: Final = ("max_side", "steps", "loss", "optimizer", "learning_rate", "start_noise", "seed")
+"""Controls in the panel "Run" of the help, in its order; others are in "Look"."""
 
 
 def _control(control: contract.Control) -> inspect.Parameter:
     """The option of a control, with the contract's help."""
     kind: Any = {"int32": int, "float32": float, "string": str}[control.dtype]
-    facts = "" if control.choices else f"{allowed_values(control).removeprefix('a whole number ')}; "
+    facts = f"{allowed_values(control).removeprefix('a whole number ')}; "
     if control.per:
         kind, facts = str, f"{facts}one for all, or for each {control.per}; "
     text = f"{control.help} [{facts}default: {_default(control.relative)}]"
@@ -192,10 +193,14 @@ def _control(control: contract.Control) -> inspect.Parameter:
         control.name,
         kind,
         text,
-        metavar=None if control.choices else "X,X,..." if control.per else "N" if kind is int else "X",
+        metavar="NAME" if control.choices else "X,X,..." if control.per else "N" if kind is int else "X",
         choices=control.choices,
-        panel=_PANELS.get(control.name, _LOOK),
+        panel=_RUN if control.name in _OF_RUN else _LOOK,
     )
+
+
+def _place(control: contract.Control) -> int:
+    return _OF_RUN.index(control.name)
 
 
 def _default(value: contract.Default) -> str:
@@ -233,7 +238,7 @@ _CONTROLS: Final = (
         metavar="NAME",
         choices=tuple(PRESETS),
     ),
-    *(_control(control) for control in contract.CONTROLS if control is not contract.IMAGE_FORMAT),
+    *map(_control, (each for each in contract.CONTROLS if each.name not in (*_OF_RUN, contract.IMAGE_FORMAT.name))),
     _option(
         OCTAVES,
         int,
@@ -241,6 +246,7 @@ _CONTROLS: Final = (
         metavar="N",
         panel=_RUN,
     ),
+    *map(_control, sorted((each for each in contract.CONTROLS if each.name in _OF_RUN), key=_place)),
     _option("bits", str, "Bits of a channel of the result; 16 need a .png. [default: 8]", choices=("8", "16")),
 )
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar, cast
 
-from .controls import Controls, check_count, check_styles
+from .controls import Controls, Unset, check_count, check_styles
 from .errors import ControlError
+from .representation import changed_fields
 
 _T = TypeVar("_T")
 _U = TypeVar("_U")
@@ -23,7 +24,7 @@ _ROLES: Final = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class PictureSet(Generic[_T]):
     """One thing for each picture of a run: its source, its pixels, or its path.
 
@@ -49,6 +50,9 @@ class PictureSet(Generic[_T]):
     reference: _T | None = None
     reference_mask: _T | None = None
 
+    def __repr__(self) -> str:
+        return changed_fields(self)
+
     def __post_init__(self) -> None:
         if not self.styles:
             raise ControlError("there is no style", hint="Give one or more paintings to follow.")
@@ -70,7 +74,7 @@ class PictureSet(Generic[_T]):
             ControlError: A control has another number of values than there are styles, or needs a reference.
         """
         check_styles(controls, len(self.styles))
-        if self.reference is None and isinstance(controls.reference_weight, float):
+        if self.reference is None and not isinstance(controls.reference_weight, Unset):
             raise ControlError("reference_weight is given without a reference", hint="Give the reference picture, too.")
 
     def items(self) -> Iterator[tuple[str, _T]]:

@@ -71,7 +71,7 @@ def result_pixels(pictures: PictureSet[Picture], max_side: int) -> int:
     return width * height
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PictureFacts:
     """Facts by which the picture of a run is known again.
 
@@ -82,6 +82,9 @@ class PictureFacts:
 
     sha256: str
     path: Path | None = None
+
+    def __repr__(self) -> str:
+        return f"<PictureFacts: {'a picture' if self.path is None else self.path.name}, SHA-256 {self.sha256[:8]}>"
 
 
 def facts_of(pictures: PictureSet[Picture]) -> PictureSet[PictureFacts]:

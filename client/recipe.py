@@ -18,7 +18,7 @@ RECIPE_KEY: Final = "Recipe"
 """Name of the recipe among the facts in a picture's file."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Recipe:
     """Controls, model and pictures of a run.
 
@@ -33,6 +33,9 @@ class Recipe:
     model_name: str
     model_version: int
     pictures: PictureSet[PictureFacts]
+
+    def __repr__(self) -> str:
+        return f"<Recipe: {len(self.pictures.styles)} styles, {self.controls}, {self.model_name}>"
 
     def to_text(self, folder: Path | None = None) -> str:
         """The recipe as JSON.

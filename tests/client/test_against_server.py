@@ -16,6 +16,7 @@ from PIL import Image
 
 from styleserve import contract
 from styleserve.client import (
+    Controls,
     DeadlineExceeded,
     ImageError,
     ModelNotFound,
@@ -55,7 +56,7 @@ def client(address: str) -> Iterator[StyleClient]:
 
 @pytest.mark.parametrize("signature", SIGNATURES)
 def test_stylize(client: StyleClient, content: Path, style: Path, signature: StylizeSignature) -> None:
-    result = client.stylize(content, style, steps=4, max_side=SIDE, signature=signature)
+    result = client.stylize(content, style, Controls(steps=4, max_side=SIDE), signature=signature)
     assert result.image.size == load_picture(content).size_within(SIDE)
     assert result.losses.shape == (4, 4)
     np.testing.assert_allclose(result.losses[:, 1:].sum(axis=1), result.losses[:, 0], rtol=1e-5)
@@ -74,7 +75,10 @@ def test_files_and_numbers_of_the_same_pixels_become_the_same(
     picture.rotate(180).save(tmp_path / "style.png")
     encoded, tensors = (
         client.stylize(
-            tmp_path / "content.png", tmp_path / "style.png", steps=3, max_side=max(picture.size), signature=signature
+            tmp_path / "content.png",
+            tmp_path / "style.png",
+            Controls(steps=3, max_side=max(picture.size)),
+            signature=signature,
         )
         for signature in PAIRS[optimizer]
     )
@@ -86,7 +90,9 @@ def test_files_and_numbers_of_the_same_pixels_become_the_same(
 
 def test_no_steps_return_the_content(client: StyleClient, picture: Image.Image, tmp_path: Path) -> None:
     picture.save(tmp_path / "content.png")
-    result = client.stylize(tmp_path / "content.png", tmp_path / "content.png", steps=0, max_side=max(picture.size))
+    result = client.stylize(
+        tmp_path / "content.png", tmp_path / "content.png", Controls(steps=0, max_side=max(picture.size))
+    )
     assert result.steps == 0
     assert result.image.tobytes() == picture.tobytes()
 
@@ -121,7 +127,7 @@ def test_the_server_sees_the_pixels_that_the_client_sees(
     for name, (image, options) in files(picture).items():
         image.save(tmp_path / name, **options)
         loaded = load_picture(tmp_path / name)
-        result = client.stylize(tmp_path / name, tmp_path / name, steps=0, max_side=max(picture.size))
+        result = client.stylize(tmp_path / name, tmp_path / name, Controls(steps=0, max_side=max(picture.size)))
         assert result.image.size == loaded.image.size, name
         difference = np.abs(np.asarray(result.image, np.int16) - np.asarray(loaded.image, np.int16))
         # Of JPEG both decode with libjpeg's accurate transform, of lossy WebP each with a chroma filter of its own.
@@ -135,7 +141,7 @@ def test_sizes_that_are_not_given_suit_the_model(client: StyleClient, content: P
     found = client.describe(content)
     assert (found.width, found.height) == expected
     for signature in SIGNATURES:
-        assert client.stylize(content, style, steps=1, signature=signature).image.size == expected, signature
+        assert client.stylize(content, style, Controls(steps=1), signature=signature).image.size == expected, signature
 
 
 def test_describe(client: StyleClient, content: Path) -> None:
@@ -185,13 +191,13 @@ def test_waiting_for_what_is_there(client: StyleClient) -> None:
 def test_the_models_limits_are_told(client: StyleClient, content: Path, controls: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestRefused, match=message):
         client.stylize(content, content, **controls)
-    assert client.stylize(content, content, steps=1, max_side=SIDE).steps == 1
+    assert client.stylize(content, content, Controls(steps=1, max_side=SIDE)).steps == 1
 
 
 @pytest.mark.parametrize("pin", [{"model_name": "nomodel"}, {"version": 1}, {"version_label": "stable"}], ids=str)
 def test_models_that_are_not_there(address: str, content: Path, pin: dict[str, Any]) -> None:
     with StyleClient(address, **pin) as client, pytest.raises(ModelNotFound):
-        client.stylize(content, content, steps=1, max_side=SIDE)
+        client.stylize(content, content, Controls(steps=1, max_side=SIDE))
 
 
 def test_a_model_of_an_older_version(tiny_model_base: Path, content: Path, style: Path, tmp_path: Path) -> None:
@@ -212,8 +218,8 @@ def test_a_model_of_an_older_version(tiny_model_base: Path, content: Path, style
     ):
         for signature in PAIRS["lbfgs"]:
             with pytest.raises(ModelNotFound, match=rf'without L-BFGS.*"{signature}" not found.\nExport'):
-                client.stylize(content, style, steps=1, max_side=SIDE, signature=signature)
-        assert client.stylize(content, style, steps=1, max_side=SIDE, optimizer="adam").steps == 1
+                client.stylize(content, style, Controls(steps=1, max_side=SIDE), signature=signature)
+        assert client.stylize(content, style, Controls(steps=1, max_side=SIDE, optimizer="adam")).steps == 1
 
 
 def test_pictures_are_refused_before_they_are_sent(client: StyleClient, content: Path) -> None:
@@ -224,8 +230,8 @@ def test_pictures_are_refused_before_they_are_sent(client: StyleClient, content:
 def test_a_call_that_takes_too_long_ends(client: StyleClient, content: Path) -> None:
     """And leaves the server to others."""
     with pytest.raises(DeadlineExceeded):
-        client.stylize(content, content, steps=5000, max_side=SIDE, timeout_s=0.5)
-    result: StylizedResult = client.stylize(content, content, steps=1, max_side=SIDE)
+        client.stylize(content, content, Controls(steps=5000, max_side=SIDE), timeout_s=0.5)
+    result: StylizedResult = client.stylize(content, content, Controls(steps=1, max_side=SIDE))
     assert result.timings.call_s < default_timeout_s(SIDE * SIDE, 1)
 
 
