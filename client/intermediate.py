@@ -158,7 +158,8 @@ def stylize_in_chunks(
     try:
         with printing.progress_bar("Painting", shown=bar) as show:
             if resume is not None:
-                show(work_done(resume.octaves, resume.steps_done), printing.progress_facts(resume, None))
+                begun = resume.with_steps(controls.steps)
+                show(work_done(begun.octaves, begun.steps_done), printing.progress_facts(begun, None))
             for last in run:
                 if last.result is not None:  # first, before the other files
                     saved = True  # if not there, then elsewhere, which the error says

@@ -123,12 +123,15 @@ class SavedRun:
         """
         given, own = dict(pictures.items()), dict(self.pictures.items())
         for role in (*own, *given):
-            name = given[role].name if role in given else "nothing"
-            if role not in own or role not in given or given[role].sha256 != own[role].sha256:
-                raise SavedRunError(
-                    f"{name} is not the {role} that the saved run was begun with",
-                    hint="Give the pictures that it was begun with, or begin a new run.",
-                )
+            if role not in given:
+                problem = f"the {role} is missing that the saved run was begun with"
+            elif role not in own:
+                problem = f"the saved run was begun without a {role}"
+            elif given[role].sha256 != own[role].sha256:
+                problem = f"{given[role].name} is not the {role} that the saved run was begun with"
+            else:
+                continue
+            raise SavedRunError(problem, hint="Give the pictures that it was begun with, or begin a new run.")
 
     def with_steps(self, steps: int | Unset) -> SavedRun:
         """The run with other steps of the octaves that have not ended.
