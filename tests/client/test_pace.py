@@ -18,9 +18,9 @@ from styleserve.client.calling import Caller
 from styleserve.client.controls import Controls
 from styleserve.client.flow import Call, Flow, Sleep
 from styleserve.client.pace import TARGETS_WORK, CallCost, Pace, usual_state_bytes
-from styleserve.client.requests import Target
 from styleserve.client.pictures import picture_set
 from styleserve.client.questions import Questions
+from styleserve.client.requests import Target
 from styleserve.client.runs import Run, RunOptions
 from styleserve.client.tensors import bytes_tensor, number_tensor, to_array
 

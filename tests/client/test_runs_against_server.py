@@ -17,6 +17,7 @@ from styleserve.client import (
     Controls,
     Job,
     Optimizer,
+    PictureSet,
     Progress,
     SavedRun,
     StyleClient,
@@ -135,7 +136,11 @@ def test_a_batch_is_what_single_calls_are(
     addresses: tuple[str, str], content: Path, style: Path, tmp_path: Path
 ) -> None:
     jobs = [
-        Job(content=a, style=b, output=f"{name}-{steps}.png", controls=Controls(steps=steps, max_side=SIDE))
+        Job(
+            pictures=PictureSet(content=a, styles=(b,)),
+            output=f"{name}-{steps}.png",
+            controls=Controls(steps=steps, max_side=SIDE),
+        )
         for name, a, b in (("one", content, style), ("other", style, content))
         for steps in (0, 2, 3)
     ]
@@ -143,6 +148,6 @@ def test_a_batch_is_what_single_calls_are(
         results = list(run_batch(jobs, [one, another], tmp_path / "out"))
         assert [result.error for result in results] == [None] * len(jobs)
         for job in jobs:
-            single = one.stylize(job.content, job.style, Controls(steps=job.controls.expected_steps, max_side=SIDE))
+            single = one.stylize(**job.pictures.arguments(), controls=job.controls)
             with Image.open(tmp_path / "out" / job.output) as painted:
                 assert painted.tobytes() == single.image.tobytes()
