@@ -216,8 +216,8 @@ _limits = limits
 class StubServer:
     """Speaks the protocol; each reply may be replaced by another function or by a `Refusal`.
 
-    `predict` answers all signatures but `limits`, which has a reply of its own. `version` is the newest one, and answers
-    where none is asked for; those in `gone` are not found.
+    `predict` answers all signatures but `limits`, which has a reply of its own. `version` is the newest one, and
+    answers where none is asked for; those in `gone` are not found.
     """
 
     predict: Behaviour | Refusal = predict

@@ -218,12 +218,12 @@ def test_waiting_for_what_is_there(client: StyleClient) -> None:
         (
             {"style_layer_weights": (1, 2, 3)},
             {},
-            r"style_layer_weights must have one value, or one for each layer; got",
+            "style_layer_weights must have one value, or one for each layer",
         ),
         ({}, {"content_regions": Image.new("L", (9, 9))}, "must not be black everywhere; got the mean of each"),
     ],
 )
-def test_the_models_limits_are_told(
+def test_the_limits_of_the_model(
     client: StyleClient, content: Path, controls: dict[str, Any], asked: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(RequestRefused, match=message):
