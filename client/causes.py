@@ -62,7 +62,7 @@ def service_error(failure: Failure, server: str, timeout_s: float) -> ServiceErr
     return kind(message, hint=hint, status=code.name, server_text=text)
 
 
-def _cause(  # noqa: PLR0911 - a table
+def _cause(  # noqa: PLR0911, PLR0912 - a table
     code: grpc.StatusCode, text: str, server: str, timeout_s: float
 ) -> tuple[type[ServiceError], str, str]:
     status, low = grpc.StatusCode, text.lower()
@@ -106,6 +106,8 @@ def _cause(  # noqa: PLR0911 - a table
         rules = ("megapixel-steps", "must have at most", "must have sides", "steps must be", "max_side must be")
         limited = any(rule in text for rule in rules)
         ask = "Ask for another size with --max-side. " if "sides" in text or text.startswith("max_side") else ""
+        if text.startswith(contract.STYLE_BYTES.name) and limited:
+            ask = "Ask for another size with --max-side or --style-scale. "
         hint = f"{ask}All limits of the model are shown by `styleserve metadata`." if limited else ""
         return RequestRefused, f"the server refused the request: {text}", hint
     if code in (status.UNAUTHENTICATED, status.PERMISSION_DENIED):

@@ -1,4 +1,4 @@
-"""The commands of the shell: `stylize`, `batch`, `describe`, `status`, `metadata`, `wait`, `version`.
+"""The commands of the shell.
 
 Results go to stdout, everything else to stderr. With `--json` stdout carries one JSON object, and nothing else.
 
@@ -15,8 +15,11 @@ import typer
 from styleserve import __version__, contract
 
 from . import printing
+from .again_command import again
 from .batch_command import batch
-from .controls import Controls, allowed_values
+from .contact_sheet_command import contact_sheet
+from .control_values import allowed_values
+from .controls import Controls
 from .defaults import ADMIN_TIMEOUT_S
 from .errors import ModelNotReady, exit_codes
 from .options import AdminTimeout, Json, Timeout, loaded, or_unset, with_client, with_controls, with_settings
@@ -31,6 +34,8 @@ _EPILOG: Final = "Exit codes: " + " ".join(f"{code}: {meaning}" for code, meanin
 def register(app: typer.Typer) -> None:
     """Adds the client's commands to an application."""
     app.command(epilog=_EPILOG)(with_client(with_controls(stylize)))
+    app.command(epilog=_EPILOG)(with_client(with_controls(again)))
+    app.command(name="contact-sheet", epilog=_EPILOG)(with_client(with_controls(contact_sheet)))
     app.command(epilog=_EPILOG)(with_settings(with_controls(batch)))
     for command in (describe, status, metadata, wait):
         of_a_version = command not in (status, wait)

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from numbers import Integral, Real
 from typing import Any, Final, Literal, TypeAlias, cast
 
 from styleserve import contract
 
+from .control_values import Value, checked_value, plain_number
 from .errors import ControlError
 from .representation import changed_fields
 
-_INT32_MAX: Final = 2**31 - 1
 _LONGEST_S: Final = 30 * 24 * 3600
 
 Loss: TypeAlias = Literal["painter", "tutorial"]
 Optimizer: TypeAlias = Literal["lbfgs", "adam"]
 Colors: TypeAlias = Literal["style", "content", "matched"]
 ImageFormat: TypeAlias = Literal["png", "png16", "jpeg"]
-Value: TypeAlias = int | float | str | tuple[float, ...]
 
 OPTIMIZER_NAMES: Final[dict[str, str]] = {"lbfgs": "L-BFGS", "adam": "Adam"}
 """The optimisers, as people write them."""
@@ -86,14 +83,14 @@ class Controls:
         for control in contract.CONTROLS:
             value: object = getattr(self, control.name)
             if value is not UNSET:
-                object.__setattr__(self, control.name, _checked(control, value))
+                object.__setattr__(self, control.name, checked_value(control, value))
         blend = cast("tuple[float, ...] | Unset", self.style_blend)
         if not isinstance(blend, Unset) and not any(blend):
             raise ControlError(
                 f"style_blend is {_shown(blend)}; at least one share must be over 0", hint=contract.STYLE_BLEND.help
             )
         if not isinstance(self.octaves, Unset):
-            number = _plain(self.octaves, whole=True)
+            number = plain_number(self.octaves, whole=True)
             if number is None or number < 1:
                 raise ControlError(f"octaves is {self.octaves!r}; it must be a whole number from 1")
             object.__setattr__(self, OCTAVES, number)
@@ -209,47 +206,6 @@ def check_styles(controls: Controls, styles: int) -> None:
             check_count(control.name, len(values), styles)
 
 
-def allowed_values(control: contract.Control) -> str:
-    """Values that a control may have, in words.
-
-    >>> allowed_values(contract.LEARNING_RATE), allowed_values(contract.STEPS)
-    ('from 0 to 1', "a whole number from 0 to the model's limit")
-    >>> allowed_values(contract.STYLE_SCALE), allowed_values(contract.LOSS)
-    ('from 0.125 to 8', 'one of painter, tutorial')
-    """
-    if control.choices:
-        return f"one of {', '.join(control.choices)}"
-    kind = "a whole number " if control.dtype == "int32" else ""
-    end = "the model's limit" if control.maximum is None else _shown_number(control.maximum)
-    return f"{kind}from {_shown_number(control.minimum)} to {end}"
-
-
-def value_of_text(name: str, text: str, *, separator: str = ",") -> object:
-    """Value of a control written as text, for `Controls` to check.
-
-    >>> value_of_text("style_blend", "2,1"), value_of_text("steps", "50"), value_of_text("colors", "matched")
-    ((2.0, 1.0), 50, 'matched')
-
-    Raises:
-        ControlError: The text is not of the control's kind.
-    """
-    control = _CONTROLS.get(name)
-    if control is not None and control.dtype == "string":
-        return text
-    kind = int if control is None or control.dtype == "int32" else float
-    try:
-        if control is not None and control.per:
-            return tuple(float(part) for part in text.split(separator))
-        return kind(text)
-    except ValueError as error:
-        allowed = "a whole number from 1" if control is None else allowed_values(control)
-        parts = f", with {separator!r} between several" if control is not None and control.per else ""
-        raise ControlError(f"{name} is {text!r}; it must be {allowed}{parts}") from error
-
-
-_CONTROLS: Final = {control.name: control for control in contract.CONTROLS}
-
-
 def checked_timeout_s(timeout_s: float) -> float:
     """Deadline of a call, in seconds.
 
@@ -259,50 +215,6 @@ def checked_timeout_s(timeout_s: float) -> float:
     if not 0 < timeout_s < _LONGEST_S:
         raise ControlError(f"the timeout is {timeout_s} s; it must be over 0 and under {_LONGEST_S:,} (a month)")
     return timeout_s
-
-
-def _checked(control: contract.Control, value: object) -> Value:
-    if control.choices:
-        if value not in control.choices:
-            raise _refused(control, value)
-        return cast("str", value)
-    if control.per:
-        several = tuple(cast("Iterable[object]", value)) if isinstance(value, Iterable) else (value,)
-        if isinstance(value, str) or not several:
-            raise _refused(control, cast("object", value))
-        return tuple(float(_number(control, each)) for each in several)
-    return _number(control, value)
-
-
-def _number(control: contract.Control, value: object) -> int | float:
-    maximum = _INT32_MAX if control.maximum is None else control.maximum
-    number = _plain(value, whole=control.dtype == "int32")
-    if number is None or not control.minimum <= number <= maximum:  # NaN is in no range
-        raise _refused(control, value)
-    return number
-
-
-def _refused(control: contract.Control, value: object) -> ControlError:
-    return ControlError(
-        f"{control.name} is {value!r}; it must be {allowed_values(control)}",
-        hint=f"{control.help} Leave it out for the model's own default.",
-    )
-
-
-def _plain(value: object, *, whole: bool) -> int | float | None:
-    """The number as an int or a float, which every encoder takes; None where it is none."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, Integral):
-        return int(value)
-    if isinstance(value, Real) and not whole:
-        with contextlib.suppress(OverflowError):  # of a fraction over all floats
-            return float(value)
-    return None
-
-
-def _shown_number(value: float) -> str:
-    return f"{value:g}" if value != int(value) or value >= 1e10 else f"{int(value)}"
 
 
 def _shown(values: Iterable[float]) -> str:

@@ -15,7 +15,8 @@ from typing import Any, Final, cast
 
 from styleserve import contract
 
-from .controls import OCTAVES, SHORT_NAMES, UNSET, Controls, control_of_name, controls_of, value_of_text
+from .control_values import value_of_text
+from .controls import OCTAVES, SHORT_NAMES, UNSET, Controls, control_of_name, controls_of
 from .errors import ControlError, JobListError, StyleServeError
 from .jobs import Job, JobDefaults, default_output, refuse_doubles
 from .picture_set import PictureSet

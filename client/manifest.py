@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from .controls import Value
+from .control_values import Value
 from .errors import OutputError
 
 MANIFEST_NAME: Final = "manifest.jsonl"

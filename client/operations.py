@@ -18,7 +18,8 @@ from .questions import Questions
 from .report import draw_report
 from .requests import Target, describe_request
 from .results import Description, StylizedResult
-from .runs import Run, RunOptions
+from .run_start import RunOptions
+from .runs import Run
 from .saved import SavedRun
 from .sources import PictureSource, load_picture
 

@@ -14,7 +14,8 @@ import typer
 from styleserve import contract
 
 from . import printing
-from .controls import OCTAVES, SHORT_NAMES, UNSET, Controls, Unset, allowed_values, controls_of, value_of_text
+from .control_values import allowed_values, value_of_text
+from .controls import OCTAVES, SHORT_NAMES, UNSET, Controls, Unset, controls_of
 from .errors import ImageError
 from .presets import PRESETS, preset
 from .settings import ENVIRONMENT, ConnectionSettings

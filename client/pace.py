@@ -73,7 +73,7 @@ class Pace:
     >>> for megabytes, seconds in ((1, 1.1), (10, 2.0)):
     ...     pace.add(CallCost(megabytes * 1_000_000, work=1e6, seconds=seconds))
     >>> pace.next_steps(1000, pixels=100_000, state_bytes=1_000_000, chunk_s=2.0)
-    35
+    39
     >>> pace.next_steps(1000, pixels=100_000, state_bytes=1_000, chunk_s=2.0)
     21
     """
@@ -126,7 +126,7 @@ def usual_state_bytes(pixels: int, optimizer: str, *, regions: int = 1, has_refe
     """Size of a state of the default layers, before one was seen.
 
     >>> usual_state_bytes(256 * 256, "lbfgs"), usual_state_bytes(256 * 256, "lbfgs", regions=2)
-    (9577888, 12143424)
+    (9577888, 12208960)
 
     Args:
         pixels: Pixels of the picture.

@@ -45,6 +45,12 @@ ReferenceMask = Annotated[
 ]
 
 
+def masks(given: Sequence[Path] | None) -> tuple[Path | None, ...]:
+    """Paths of masks; None where one is white everywhere."""
+    found = tuple(None if str(path) == EVERYWHERE else path for path in given or ())
+    return found if any(found) else ()
+
+
 def paths(
     content: Path,
     styles: Sequence[Path],
@@ -59,11 +65,6 @@ def paths(
     Raises:
         ControlError: The number of masks is not that of the styles.
     """
-
-    def masks(given: Sequence[Path] | None) -> tuple[Path | None, ...]:
-        found = tuple(None if str(path) == EVERYWHERE else path for path in given or ())
-        return found if any(found) else ()
-
     return PictureSet[Path](
         content=content,
         styles=tuple(styles),

@@ -121,7 +121,7 @@ def facts_from_json(written: Mapping[str, Any], folder: Path | None = None) -> P
     def one(fact: Mapping[str, Any] | None) -> PictureFacts | None:
         if fact is None:
             return None
-        path = None if fact.get("path") is None else (folder or Path()) / str(fact["path"])
+        path = None if fact.get("path") is None else Path(os.path.normpath((folder or Path()) / str(fact["path"])))
         return PictureFacts(str(fact["sha256"]), path)
 
     values = {name: tuple(map(one, value)) if name.endswith("s") else one(value) for name, value in written.items()}

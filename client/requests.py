@@ -10,7 +10,8 @@ import numpy as np
 
 from styleserve import contract
 
-from .controls import Controls, Value
+from .control_values import Value
+from .controls import Controls
 from .images import Picture
 from .picture_set import PictureSet
 from .protos import Int64Value, ModelSpec, PredictRequest, TensorProto

@@ -19,22 +19,19 @@ from styleserve import contract
 
 from . import replies
 from .calling import PREDICT, checked_request_id
-from .causes import MISMATCH_HINT, mismatch_message
 from .comparison import unchanged_notes
-from .controls import UNSET, Controls, Unset, checked_timeout_s, refuse_foreign_controls
+from .controls import UNSET, Controls, refuse_foreign_controls
 from .defaults import default_timeout_s
 from .errors import (
-    ContractMismatch,
     ControlError,
     ModelNotFound,
     RequestRefused,
-    SavedRunError,
     ServiceError,
     StateRefused,
 )
 from .flow import Flow, work
 from .images import Picture
-from .octaves import Octave, may_be_several, plan
+from .octaves import Octave
 from .pace import TARGETS_WORK, CallCost, Pace, usual_state_bytes
 from .picture_set import PictureSet
 from .pictures import facts_of, load_pictures, notes_of, result_pixels
@@ -43,42 +40,9 @@ from .protos import PredictRequest, PredictResponse
 from .questions import Questions
 from .requests import paint_request, resume_request
 from .results import Floats, StylizedResult, Timings
+from .run_start import RunOptions, continued, planned
 from .saved import SavedRun
 from .sources import PictureSource
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """Options of a run beside pictures and controls.
-
-    Attributes:
-        images: Whether each chunk brings the picture.
-        final_state: Whether an octave in one chunk brings its state, with which a finished run can be extended.
-        chunk_s: Shortest time between two chunks, in seconds.
-        chunk_steps: Evaluations of each chunk; None sizes chunks from measurements.
-        whole: Whether each octave is one call, and `timeout_s` is for all of them together.
-        timeout_s: Deadline of each chunk, with all its tries; `default_timeout_s` if None.
-        request_id: Sent with every call of the run; a random one if None.
-
-    Raises:
-        ControlError: A value is out of its range.
-    """
-
-    images: bool = False
-    final_state: bool = False
-    chunk_s: float = 2.0
-    chunk_steps: int | None = None
-    whole: bool = False
-    timeout_s: float | None = None
-    request_id: str | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 < self.chunk_s < math.inf:
-            raise ControlError(f"chunk_s is {self.chunk_s}; it must be over 0 and finite")
-        if self.chunk_steps is not None and self.chunk_steps < 1:
-            raise ControlError(f"chunk_steps is {self.chunk_steps}; it must be at least 1")
-        if self.timeout_s is not None:
-            checked_timeout_s(self.timeout_s)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +87,7 @@ class Run:
     ) -> None:
         target = questions.target
         if saved is not None:
-            saved = _continued(saved, target.model_name, controls, has_pictures=sources is not None)
+            saved = continued(saved, target.model_name, controls, has_pictures=sources is not None)
         elif sources is None:
             raise ControlError("a new run needs pictures", hint="Give content and style, or a saved run.")
         else:
@@ -211,7 +175,7 @@ class Run:
             self._timings = replace(self._timings, prepare_s=self._clock() - started)
         if self._saved is None:
             assert self._pictures is not None  # noqa: S101 - else `__init__` has refused
-            controls, octaves = yield from self._planned()
+            controls, octaves = yield from planned(self._questions, self._controls, self._left_s(), self._request_id)
             self._saved = SavedRun(
                 controls=controls,
                 octaves=octaves,
@@ -230,22 +194,6 @@ class Run:
         if self._deadline_s == math.inf:
             return self._options.timeout_s
         return max(self._deadline_s - self._clock(), 1e-3)
-
-    def _planned(self) -> Flow[tuple[Controls, tuple[Octave, ...]]]:
-        """Controls with steps and size, and octaves; the model is asked where these depend on it."""
-        controls, smallest_octave = self._controls, 0
-        octaves = controls.octaves
-        if isinstance(octaves, Unset) and controls.expected_loss == "tutorial":
-            octaves = 1
-        is_open = isinstance(controls.steps, Unset) or isinstance(controls.max_side, Unset)
-        if is_open or may_be_several(controls.expected_max_side, controls.expected_steps, octaves):
-            facts = yield from self._questions.facts(self._left_s(), self._request_id)
-            if facts.contract_version != contract.CONTRACT_VERSION:
-                message = mismatch_message(self._caller.settings.server, facts.contract_version)
-                raise ContractMismatch(message, hint=MISMATCH_HINT, request_id=self._request_id)
-            controls = controls.over(Controls(steps=facts.steps, max_side=facts.max_side))
-            smallest_octave = facts.smallest_octave
-        return controls, plan(controls.expected_max_side, controls.expected_steps, octaves, smallest_octave)
 
     def _pixels(self, octave: Octave) -> int:
         """Pixels of the result of an octave."""
@@ -315,7 +263,7 @@ class Run:
             if saved.state:
                 request = resume_request(target, saved.state, controls)
             else:
-                assert self._pictures is not None  # noqa: S101 - else `_continued` has refused
+                assert self._pictures is not None  # noqa: S101 - else `continued` has refused
                 request = paint_request(target, self._pictures, controls, start=saved.start)
             request.output_filter.extend(field.name for field in outputs)
             return request
@@ -407,35 +355,3 @@ class Run:
             timings=self._timings,
             notes=(*saved.notes, *unchanged),
         )
-
-
-def _continued(saved: SavedRun, model_name: str, controls: Controls, *, has_pictures: bool) -> SavedRun:
-    """The saved run, with the number of steps that is asked for now.
-
-    Raises:
-        ControlError: A control is not that of the saved run.
-        SavedRunError: The saved run has ended without a state, or has octaves left and no pictures are given.
-    """
-    if saved.steps_done and not saved.can_resume:
-        raise SavedRunError(
-            f"the saved run ended after {saved.steps_done} steps without a state, so it cannot be resumed",
-            hint="To extend finished runs, paint with --save-state (in Python, final_state=True).",
-        )
-    if saved.needs_pictures and not has_pictures:
-        sizes = ", ".join(f"{octave.max_side}" for octave in saved.octaves[saved.octave :])
-        raise SavedRunError(
-            f"the saved run has sizes left that begin from the pictures: {sizes} pixels",
-            hint="Give the pictures that it was begun with.",
-        )
-    its_own: dict[str, object] = {**saved.controls.given(), "model_name": saved.model_name}
-    for name in ("optimizer", "loss"):
-        its_own.setdefault(name, getattr(saved.controls, f"expected_{name}"))
-    asked: dict[str, object] = {**controls.given(), "model_name": model_name}
-    asked.pop(contract.STEPS.name, None)
-    for name, value in asked.items():
-        if its_own.get(name) != value:
-            raise ControlError(
-                f"{name} is {value}, but the saved run was begun with {its_own.get(name, 'the default of the model')}",
-                hint="Leave it out, or begin a new run. Only the steps may be others.",
-            )
-    return saved.with_steps(controls.steps)

@@ -114,8 +114,8 @@ def paint_and_show(
     timeout_s: float | None,
     quiet: bool,
     as_json: bool,
-) -> None:
-    """Paints, saves and reports a picture, as the command `stylize`.
+) -> StylizedResult:
+    """Result of a run that was painted, saved and reported as by the command `stylize`.
 
     Args:
         client: Client of the server that paints.
@@ -135,7 +135,7 @@ def paint_and_show(
     """
     outputs = IntermediateOutputs() if outputs is None else outputs
     written = {"result": output, "report": report, **outputs.named}
-    _refuse_collisions(written, {**dict(given.items()), "saved run": resume})
+    refuse_collisions(written, {**dict(given.items()), "saved run": resume})
     if controls.image_format == "png16" and output.suffix.lower() != ".png":
         raise ControlError(f"bits is 16, but {output} is no .png file", hint="Name a .png file, or leave --bits out.")
     given.check(controls)
@@ -160,6 +160,7 @@ def paint_and_show(
             result = client.stylize(**pictures.arguments(), controls=controls, timeout_s=timeout_s)
         save_or_fall_back(result.save, output)  # first, before the report
     _show(client, pictures, result, output, report, timeout_s=timeout_s, quiet=quiet, as_json=as_json)
+    return result
 
 
 def _show(
@@ -187,7 +188,7 @@ def _show(
         typer.echo(f"{report}: the report")
 
 
-def _refuse_collisions(outputs: Mapping[str, Path | None], inputs: Mapping[str, Path | None]) -> None:
+def refuse_collisions(outputs: Mapping[str, Path | None], inputs: Mapping[str, Path | None]) -> None:
     """Refuses an output that is an input or another output.
 
     Raises:

@@ -21,7 +21,8 @@ from styleserve.client.pace import TARGETS_WORK, CallCost, Pace, usual_state_byt
 from styleserve.client.pictures import picture_set
 from styleserve.client.questions import Questions
 from styleserve.client.requests import Target
-from styleserve.client.runs import Run, RunOptions
+from styleserve.client.run_start import RunOptions
+from styleserve.client.runs import Run
 from styleserve.client.tensors import bytes_tensor, number_tensor, to_array
 
 MBIT = 1e6 / 8
