@@ -507,7 +507,7 @@ def test_a_deadline_is_kept(stub: Any, client: StyleClient, content: Path) -> No
 
     stub.predict = slow
     started = time.monotonic()
-    with pytest.raises(DeadlineExceeded, match=r"within 0\.(2|19\d) s"):
+    with pytest.raises(DeadlineExceeded, match=r"within 0\.(2|1\d+) s"):
         client.stylize(content, content, timeout_s=0.2)
     assert time.monotonic() - started < 0.9
 
