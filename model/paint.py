@@ -29,6 +29,7 @@ from .state import (
     pack,
     read_dimensions,
     unpack,
+    without_nan,
 )
 from .terms.term import TermWeights
 
@@ -238,6 +239,7 @@ class _Chunks:
         specs = self._canvas, self.specs
         state = checked_length(state, _DIMENSIONS, dimensions, specs)
         canvas, tensors = unpack(state, _DIMENSIONS, dimensions, specs)
+        state = without_nan(state, (canvas, tensors))
         canvas = canvas._replace(content=checked_pixels(canvas.content, "the content in state"))
         run = self._optimiser.unpack((checked_pixels(tensors[0], "the image in state"), *tensors[1:]))
         steps = checked_work(later[contract.STEPS.name], canvas.content, batch, self._limits)
