@@ -64,3 +64,12 @@ def min_side(layers: Sequence[str]) -> int:
     16
     """
     return int(2 ** sum(layer.pool for layer in layers_up_to(layers)))
+
+
+def poolings_before(layer: str) -> int:
+    """Number of poolings between the image and a layer, each of which halves height and width.
+
+    >>> poolings_before("block3_conv2")
+    2
+    """
+    return sum(own.pool for own in layers_up_to([layer]))

@@ -64,12 +64,6 @@ def checked_batch_pixels(image: tf.Tensor, name: str, limits: Limits) -> tf.Tens
     return check(image, pixels <= most, f"{name} {contract.batch_pixels_rule(most)}", sizes)
 
 
-def checked_values(image: tf.Tensor, field: Field, limits: Limits, min_side: int) -> tf.Tensor:
-    """The same for an image whose shape and batch size were checked before."""
-    image = checked_sides(image, tf.shape(image)[1:3], field.name, limits, min_side)
-    return checked_pixels(image, field.name)
-
-
 def checked_pixels(image: tf.Tensor, name: str) -> tf.Tensor:
     """`image`, once its values were found to be finite and in [0, 1]."""
     low, high = tf.reduce_min(image), tf.reduce_max(image)
@@ -131,17 +125,25 @@ def checked_partner(tensor: tf.Tensor, name: str, batch: tf.Tensor, partner: str
 
 
 def checked_control(value: tf.Tensor, field: Field, control: Control, limits: Limits, batch: tf.Tensor) -> tf.Tensor:
-    """One value per example `[batch]`, once all were found to be in the control's range (NaN is in none)."""
+    """Values of a control, `[batch]` or `[batch, values]`, after a check of batch size and range (NaN is in none)."""
     value = checked_partner(tf.ensure_shape(value, field.shape), field.name, batch, contract.THE_BATCH)
-    low = tf.cast(control.minimum, value.dtype)
-    high = tf.cast(control.limit(limits), value.dtype)
-    value = check(
-        value,
-        tf.reduce_all((value >= low) & (value <= high)),
-        f"{field.name} {contract.range_rule(control.minimum, control.limit(limits))}",
-        value,
-    )
-    return tf.broadcast_to(value, [batch])
+    if control.choices:
+        allowed = tf.reduce_any(value[..., None] == tf.constant(control.choices), axis=-1)
+        rule = contract.choice_rule(control.choices)
+    else:
+        low = tf.cast(control.minimum, value.dtype)
+        high = tf.cast(control.limit(limits), value.dtype)
+        allowed = (value >= low) & (value <= high)
+        rule = contract.range_rule(control.minimum, control.limit(limits))
+    value = check(value, tf.reduce_all(allowed), f"{field.name} {rule}", value)
+    return tf.broadcast_to(value, tf.concat([[batch], tf.shape(value)[1:]], axis=0))
+
+
+def checked_per(tensor: tf.Tensor, name: str, per: str, count: tf.Tensor) -> tf.Tensor:
+    """`[batch, 1 or count]` as `[batch, count]`: one value for all styles or layers, or one for each."""
+    size = tf.shape(tensor)[1]
+    tensor = check(tensor, (size == 1) | (size == count), f"{name} {contract.per_rule(per)}", size, count)
+    return tf.broadcast_to(tensor, [tf.shape(tensor)[0], count])
 
 
 def _text(name: str | tf.Tensor, rule: str) -> str | tf.Tensor:

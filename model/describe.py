@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from styleserve import contract
 
-from .losses import gram_matrix
+from .statistics import gram_matrix
 
 
 def high_pass(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

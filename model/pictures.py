@@ -1,4 +1,4 @@
-"""Encoded pictures in the graph: sizes from the header, decoding, resizing, PNG."""
+"""Encoded pictures in the graph: sizes from the header, decoding, resizing, encoding."""
 
 from __future__ import annotations
 
@@ -58,43 +58,47 @@ def header_size(picture: tf.Tensor) -> tf.Tensor:
     return tf.cond(starts(b"\xff\xd8\xff"), jpeg, lambda: others)
 
 
-def decode(picture: tf.Tensor, max_side: tf.Tensor, name: tf.Tensor, *, limits: Limits, min_side: int) -> tf.Tensor:
-    """A file as an image whose longest side is `max_side`.
+def decode(
+    picture: tf.Tensor, longest: tf.Tensor, size: tf.Tensor, name: tf.Tensor, *, limits: Limits, min_side: int
+) -> tf.Tensor:
+    """A file as an image.
 
     Resized with antialiasing (the tutorial does not, and aliases large photographs), larger or smaller.
 
     Args:
-        picture: string scalar; one of `contract.ENCODED_FORMATS`.
-        max_side: int32 scalar, pixels.
-        name: of the input, for refusals; string scalar.
-        limits: of the model.
-        min_side: fewest pixels the network can work on.
+        picture: String scalar; one of `contract.ENCODED_FORMATS`.
+        longest: Longest side of the image in pixels, float32 scalar; where `size` is zeros.
+        size: Height and width of the image, `[2]` int32; zeros keep the proportions of the file.
+        name: Name of the input, for refusals; string scalar.
+        limits: Of the model.
+        min_side: Fewest pixels the network can work on.
 
     Returns:
         `[1, height, width, 3]` float32 RGB in [0, 1].
     """
     length, most = tf.strings.length(picture), int(limits.numbers()["max_encoded_bytes"])
     picture = check(picture, length <= most, tf.strings.join([name, contract.bytes_rule(most)], separator=" "), length)
-    picture, size = tf.cond(
+    picture, claimed = tf.cond(
         tf.strings.substr(picture, 0, 4) == b"GIF8",
         lambda: first_frame(picture),
         lambda: (picture, header_size(picture)),
     )
-    picture = check(picture, tf.reduce_all(size > 0), tf.strings.join([name, contract.FILE_RULE], separator=" "), size)
+    rule = tf.strings.join([name, contract.FILE_RULE], separator=" ")
+    picture = check(picture, tf.reduce_all(claimed > 0), rule, claimed)
     picture = check(
         picture,
-        tf.reduce_all(size <= limits.max_encoded_pixels) & (tf.reduce_prod(size) <= limits.max_encoded_pixels),
+        tf.reduce_all(claimed <= limits.max_encoded_pixels) & (tf.reduce_prod(claimed) <= limits.max_encoded_pixels),
         tf.strings.join([name, contract.pixels_rule(limits.max_encoded_pixels)], separator=" "),
-        size,
+        claimed,
     )
     pixels = _decode(picture)
     sides = tf.cast(tf.shape(pixels)[:2], tf.float32)
-    longest = tf.reduce_max(sides)
-    sides = tf.cast(tf.round(sides * tf.cast(max_side, tf.float32) / longest), tf.int32)
+    own = tf.cast(tf.round(sides * longest / tf.reduce_max(sides)), tf.int32)
+    sides = tf.where(tf.reduce_all(size > 0), size, own)
     pixels = checked_sides(pixels, sides, tf.strings.join([name, contract.RESIZED]), limits, min_side)
     # From the bytes as they are: as floats a photograph takes several times the memory.
     image = tf.cast(tf.image.resize(pixels[None], sides, antialias=True), tf.float32)
-    return tf.clip_by_value(image / 255.0, 0.0, 1.0)
+    return tf.clip_by_value(image / float(pixels.dtype.max), 0.0, 1.0)
 
 
 def _decode(picture: tf.Tensor) -> tf.Tensor:
@@ -110,9 +114,19 @@ def _decode(picture: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(pixels, [None, None, 3])
 
 
-def encode_png(image: tf.Tensor) -> tf.Tensor:
-    """An image `[height, width, 3]` float32 in [0, 1] as an 8-bit PNG file, rounded to the nearest level.
+def encode(image: tf.Tensor, image_format: tf.Tensor) -> tf.Tensor:
+    """An image `[height, width, 3]` float32 in [0, 1] as a file, rounded to the nearest level; strings are scalars.
 
     zlib's level 1: on a stylised picture the default takes three times as long, for a file smaller by 4 to 10 %.
     """
-    return tf.io.encode_png(tf.cast(tf.round(image * 255.0), tf.uint8), compression=1)
+
+    def levels(dtype: tf.DType) -> tf.Tensor:
+        return tf.cast(tf.round(image * float(dtype.max)), dtype)
+
+    encoders = {
+        "png": lambda: tf.io.encode_png(levels(tf.uint8), compression=1),
+        "png16": lambda: tf.io.encode_png(levels(tf.uint16), compression=1),
+        "jpeg": lambda: tf.io.encode_jpeg(levels(tf.uint8), quality=95, chroma_downsampling=False),
+    }
+    chosen = tf.argmax(image_format == tf.constant(contract.IMAGE_FORMAT.choices), output_type=tf.int32)
+    return tf.switch_case(chosen, [encoders[name] for name in contract.IMAGE_FORMAT.choices])

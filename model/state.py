@@ -1,91 +1,171 @@
-"""A run between two calls, as bytes: nothing is kept on a server, so a client carries it from one call to the next.
+"""States as bytes: any tree of tensors, whose dimensions have names and stand once in a header.
 
-The bytes begin with a fingerprint of the model and its optimiser, so that no other model goes on with them, and with
-the sizes that all lengths follow from. Behind them stand raw numbers.
+16 bytes  fingerprint of the model and of this layout
+4 each    the dimensions, int32, in the order of their names
+...       the tensors, raw and little-endian, in the order of the tree
+8         keyed hash of everything before
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
 
 import tensorflow as tf
 
 from .checks import check
 
-FINGERPRINT_BYTES: Final = 32
+FINGERPRINT_BYTES: Final = 16
+_HASH_BYTES: Final = 8
+_HASH_BUCKETS: Final = 2**63 - 1
+
+_Tree = TypeVar("_Tree")
+Dimensions = Mapping[str, tf.Tensor]
+"""Sizes by name, int32 scalars."""
 
 
-class Sizes(NamedTuple):
-    """The numbers in front of a state, int32 scalars: of the image in pixels, of updates made, of pairs remembered."""
+class Spec(NamedTuple):
+    """A tensor of a state.
 
-    height: tf.Tensor
-    width: tf.Tensor
-    updates: tf.Tensor
-    pairs: tf.Tensor
+    Attributes:
+        dtype: Name of its dtype.
+        dims: Its sizes: numbers, or names of dimensions.
+    """
 
+    dtype: str
+    dims: tuple[int | str, ...]
 
-_HEADER_BYTES: Final = FINGERPRINT_BYTES + 4 * len(Sizes._fields)
+    def bytes(self, dimensions: Dimensions) -> tf.Tensor:
+        """Bytes that it takes, an int64 scalar."""
+        known = math.prod(size for size in self.dims if isinstance(size, int)) * tf.as_dtype(self.dtype).size
+        named = [tf.cast(dimensions[size], tf.int64) for size in self.dims if isinstance(size, str)]
+        return tf.reduce_prod(tf.stack([tf.constant(known, tf.int64), *named]))
 
-
-@dataclass(frozen=True)
-class Part:
-    """Dtype and shape of a tensor in a state; sizes are int or int32 scalars."""
-
-    dtype: tf.DType
-    shape: tuple[int | tf.Tensor, ...]
-
-    def bytes(self) -> tf.Tensor:
-        """How many bytes it takes: int64 scalar."""
-        return tf.reduce_prod(tf.cast(tf.stack(self.shape), tf.int64)) * self.dtype.size
+    def tensor_spec(self) -> tf.TensorSpec:
+        """Its dtype and shape, with None for named dimensions."""
+        return tf.TensorSpec([size if isinstance(size, int) else None for size in self.dims], self.dtype)
 
 
-def pack(fingerprint: bytes, sizes: Sizes, tensors: Sequence[tf.Tensor]) -> tf.Tensor:
-    """The state as a string scalar."""
-    return tf.strings.join([tf.constant(fingerprint), _raw(tf.stack(sizes)), *(_raw(tensor) for tensor in tensors)])
+def map_specs(function: Callable[[Spec], Any], tree: Any) -> Any:  # noqa: ANN401 - any tree
+    """The tree with `function(spec)` in place of each spec, in the order in which `tf.nest.flatten` has tensors."""
+    if isinstance(tree, Spec):  # as a tuple it would be a tree of its own
+        return function(tree)
+    branches = [map_specs(function, branch) for branch in tree]
+    return type(tree)(*branches) if hasattr(tree, "_fields") else tuple(branches)
 
 
-def checked_sizes(state: tf.Tensor, fingerprint: bytes) -> Sizes:
-    """The sizes in front of `state`, a string scalar, once its fingerprint was found to be the one given."""
-    known = tf.strings.substr(state, 0, FINGERPRINT_BYTES) == tf.constant(fingerprint)
-    state = check(
-        state,
-        known & (tf.strings.length(state) >= _HEADER_BYTES),
-        "state must be one that this model and this signature gave; got one of another, or something else, of bytes:",
-        tf.strings.length(state),
-    )
-    numbers = tf.io.decode_raw(tf.strings.substr(state, FINGERPRINT_BYTES, 4 * len(Sizes._fields)), tf.int32)
-    return Sizes(*(numbers[i] for i in range(len(Sizes._fields))))
-
-
-def unpack(state: tf.Tensor, parts: Sequence[Part]) -> list[tf.Tensor]:
-    """The tensors of a state, once its length was found to be theirs.
+def pack(fingerprint: bytes, names: Sequence[str], tree: Any, specs: Any) -> tf.Tensor:  # noqa: ANN401 - any tree
+    """A state, a string scalar.
 
     Args:
-        state: string scalar, whose sizes were checked.
-        parts: of its tensors, in the order in which they were packed.
+        fingerprint: Of the model and of the layout.
+        names: Of all dimensions in `specs`.
+        tree: Tensors, without other tuples or lists than those of `specs`.
+        specs: Tree of `Spec` with the structure of `tree`.
     """
-    lengths = [part.bytes() for part in parts]
-    expected = tf.add_n(lengths) + _HEADER_BYTES
-    length = tf.cast(tf.strings.length(state), tf.int64)
+    tensors = iter(tf.nest.flatten(tree))
+    dimensions: dict[str, tf.Tensor] = {}
+
+    def bytes_of(spec: Spec) -> tf.Tensor:
+        tensor = next(tensors)
+        for axis, size in enumerate(spec.dims):
+            if isinstance(size, str):
+                dimensions.setdefault(size, tf.shape(tensor)[axis])
+        return _raw(tensor)
+
+    body = tf.nest.flatten(map_specs(bytes_of, specs))
+    header = _raw(tf.stack([dimensions.get(name, tf.constant(0)) for name in names]))
+    whole = tf.strings.join([tf.constant(fingerprint), header, *body])
+    return tf.strings.join([whole, _hash(fingerprint, whole)])
+
+
+def dimensions_of(state: tf.Tensor, fingerprint: bytes, names: Sequence[str]) -> tuple[tf.Tensor, Dimensions]:
+    """A state whose fingerprint and hash are right, and the dimensions in its header.
+
+    Args:
+        state: String scalar.
+        fingerprint: Of the model and of the layout.
+        names: Of all dimensions.
+    """
+    header = FINGERPRINT_BYTES + 4 * len(names)
+    length = tf.strings.length(state)
+    begins = (length >= header + _HASH_BYTES) & (tf.strings.substr(state, 0, FINGERPRINT_BYTES) == fingerprint)
     state = check(
+        state,
+        begins,
+        "state must be one that this model returned, for the same loss and optimizer; got another one, or other data, "
+        "of bytes:",
+        length,
+    )
+    body = tf.strings.substr(state, 0, length - _HASH_BYTES)
+    intact = tf.strings.substr(state, length - _HASH_BYTES, _HASH_BYTES) == _hash(fingerprint, body)
+    state = check(state, intact, "state is damaged: its checksum is wrong; bytes:", length)
+    return state, read_dimensions(state, names)
+
+
+def read_dimensions(state: tf.Tensor, names: Sequence[str]) -> Dimensions:
+    """The dimensions in the header of a state."""
+    numbers = tf.io.decode_raw(tf.strings.substr(state, FINGERPRINT_BYTES, 4 * len(names)), tf.int32)
+    return {name: numbers[i] for i, name in enumerate(names)}
+
+
+def checked_length(state: tf.Tensor, names: Sequence[str], dimensions: Dimensions, specs: Any) -> tf.Tensor:  # noqa: ANN401 - any tree
+    """`state`, after a check that it is as long as its dimensions say.
+
+    Args:
+        state: String scalar, of `dimensions_of`.
+        names: Of all dimensions.
+        dimensions: Of the state, each within its bounds.
+        specs: Tree of `Spec` of all tensors.
+    """
+    lengths = tf.nest.flatten(map_specs(lambda spec: spec.bytes(dimensions), specs))
+    expected = tf.add_n(lengths) + _start(names) + _HASH_BYTES
+    length = tf.cast(tf.strings.length(state), tf.int64)
+    return check(
         state, length == expected, "state is damaged: its length, and the one it should have:", length, expected
     )
-    tensors: list[tf.Tensor] = []
-    at = tf.constant(_HEADER_BYTES, tf.int64)
-    for part, own in zip(parts, lengths, strict=True):
-        tensor = tf.io.decode_raw(tf.strings.substr(state, at, own), part.dtype)
-        tensors.append(tf.ensure_shape(tf.reshape(tensor, tf.stack(part.shape)), _static(part.shape)))
-        at += own
-    return tensors
+
+
+def unpack(state: tf.Tensor, names: Sequence[str], dimensions: Dimensions, specs: _Tree) -> _Tree:
+    """The first tensors of a state.
+
+    Args:
+        state: String scalar, of `checked_length`.
+        names: Of all dimensions.
+        dimensions: Of the state.
+        specs: Tree of `Spec`, of all tensors or of the first ones; the result has its structure.
+    """
+    at = tf.constant(_start(names), tf.int64)
+
+    def tensor_of(spec: Spec) -> tf.Tensor:
+        nonlocal at
+        own = spec.bytes(dimensions)
+        tensor = tf.io.decode_raw(tf.strings.substr(state, at, own), spec.dtype)
+        at = at + own
+        shape = tf.stack([size if isinstance(size, int) else dimensions[size] for size in spec.dims])
+        return _checked_numbers(tf.ensure_shape(tf.reshape(tensor, shape), spec.tensor_spec().shape))
+
+    return map_specs(tensor_of, specs)
+
+
+def _start(names: Sequence[str]) -> int:
+    return FINGERPRINT_BYTES + 4 * len(names)
+
+
+def _checked_numbers(tensor: tf.Tensor) -> tf.Tensor:
+    if not tensor.dtype.is_floating:
+        return tensor
+    # An infinity is the loss before the first evaluation.
+    return check(tensor, ~tf.reduce_any(tf.math.is_nan(tensor)), "state is damaged: it holds values that are NaN")
+
+
+def _hash(fingerprint: bytes, body: tf.Tensor) -> tf.Tensor:
+    key = [int.from_bytes(fingerprint[:8], "little") >> 1, int.from_bytes(fingerprint[8:16], "little") >> 1]
+    return _raw(tf.strings.to_hash_bucket_strong(body[None], _HASH_BUCKETS, key))
 
 
 def _raw(tensor: tf.Tensor) -> tf.Tensor:
     """A tensor's own bytes. No op gives them alone, but they stand last in a serialised tensor."""
     size = tf.size(tensor) * tensor.dtype.size
     return tf.strings.substr(tf.io.serialize_tensor(tensor), -size, size)
-
-
-def _static(shape: Sequence[int | tf.Tensor]) -> list[int | None]:
-    return [size if isinstance(size, int) else None for size in shape]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import tensorflow as tf
@@ -13,6 +13,7 @@ from .interruptible import interruptible
 from .weights import Weights
 
 Precision = Literal["float32", "bfloat16"]
+Border = Literal["zeros", "edge"]
 
 
 class Vgg19(tf.Module):
@@ -45,29 +46,66 @@ class Vgg19(tf.Module):
         # Variables, never written: they are saved beside the graph rather than inside it.
         return tf.Variable(tf.cast(value, self._dtype), trainable=False, name=name)
 
-    def __call__(self, image: tf.Tensor, *, banded: bool = False) -> Mapping[str, tf.Tensor]:
-        """The features of each layer asked for.
+    def __call__(
+        self, image: tf.Tensor, layers: Sequence[str] | None = None, *, border: Border = "zeros", banded: bool = False
+    ) -> Mapping[str, tf.Tensor]:
+        """The features of some layers.
 
         Args:
             image: `[batch, height, width, 3]` float32 RGB in [0, 1].
-            banded: whether to convolve band by band, for the same features to rounding.
+            layers: Names of the layers to return; all that were asked for if None.
+            border: Values beside the image: zeros, as the network was trained with, or the pixels of the edge again.
+                Zeros leave a coloured rim where an image is optimised.
+            banded: Whether to convolve band by band, for the same features to rounding.
 
         Returns:
             `[batch, height / 2^k, width / 2^k, channels]` per layer, rectified, in the extractor's precision; k is
             the number of poolings before the layer, sizes are rounded down.
         """
+        layers = self.layers if layers is None else layers
         x = tf.reverse(image * 255.0, axis=[-1]) - tf.constant(IMAGENET_BGR_MEANS)
         x = tf.cast(x, self._dtype)
         features: dict[str, tf.Tensor] = {}
-        for layer in self._stack:
+        for layer in layers_up_to(layers):
             if layer.pool:
                 x = tf.nn.max_pool2d(x, ksize=2, strides=2, padding="VALID")
             kernel, bias = (tf.convert_to_tensor(own[layer.name]) for own in (self._kernels, self._biases))
             if banded:
-                x = rectified_convolution(x, kernel, bias)
+                x = _banded(x, kernel, bias, border)
             else:
-                x = tf.nn.conv2d(x, kernel, strides=1, padding="SAME")
+                x = with_edges(x) if border == "edge" else x
+                x = tf.nn.conv2d(x, kernel, strides=1, padding="VALID" if border == "edge" else "SAME")
                 x = interruptible(tf.nn.relu(tf.nn.bias_add(x, bias)))
-            if layer.name in self.layers:
+            if layer.name in layers:
                 features[layer.name] = x
         return features
+
+
+@tf.custom_gradient
+def with_edges(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """`x` with its first and last rows and columns repeated: `[batch, height + 2, width + 2, channels]`."""
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        inner = upstream[:, 1:-1]
+        inner = _with_added(inner, upstream[:, :1], upstream[:, -1:], axis=1)
+        return _with_added(inner[:, :, 1:-1], inner[:, :, :1], inner[:, :, -1:], axis=2)
+
+    y = tf.concat([x[:, :, :1], x, x[:, :, -1:]], axis=2)
+    return tf.concat([y[:, :1], y, y[:, -1:]], axis=1), gradient
+
+
+def _with_added(x: tf.Tensor, first: tf.Tensor, last: tf.Tensor, *, axis: int) -> tf.Tensor:
+    """`x` with something added to its first and to its last slice along an axis, which may be the same one."""
+    size = tf.shape(x)[axis]
+
+    def padded(part: tf.Tensor, before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
+        return tf.pad(part, [[before, after] if i == axis else [0, 0] for i in range(4)])
+
+    return x + padded(first, tf.constant(0), size - 1) + padded(last, size - 1, tf.constant(0))
+
+
+def _banded(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, border: Border) -> tf.Tensor:
+    if border == "zeros":
+        return rectified_convolution(x, kernel, bias)
+    # Bands have zeros beside the image, which reach only the outermost features of the padded one.
+    return rectified_convolution(with_edges(x), kernel, bias)[:, 1:-1, 1:-1]

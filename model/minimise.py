@@ -1,0 +1,110 @@
+"""The optimisation of the pixels: one loop, for every loss and every optimiser; all that it owns is a loop variable."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+import tensorflow as tf
+
+from styleserve import contract
+
+from .canvas import Canvas
+from .checks import check
+from .interruptible import uninlined
+from .objective import Objective
+from .optimisers import Optimiser
+from .terms.term import TermWeights
+
+_State = TypeVar("_State")
+
+
+class Minimiser(Generic[_State]):
+    """An objective with an optimiser.
+
+    Args:
+        objective: The loss.
+        optimiser: The optimiser.
+        canvas: Tree of `tf.TensorSpec` of the canvas of a run.
+    """
+
+    def __init__(self, objective: Objective, optimiser: Optimiser[_State], canvas: Canvas) -> None:
+        self.objective = objective
+        self.optimiser = optimiser
+        image = tf.TensorSpec(contract.IMAGE.shape, tf.float32)
+        begin = tf.function(optimiser.init, autograph=False).get_concrete_function(image)
+        state = tf.nest.map_structure(
+            lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), begin.structured_outputs
+        )
+        weight = tf.TensorSpec([None], tf.float32)
+        weights = TermWeights({term.name: weight for term in objective.terms}, tf.TensorSpec([None, None], tf.float32))
+        # Called, not inlined: signatures share it, and the calls inside it (`interruptible`) may then stand in a loop.
+        # In a loop within the loop over examples TensorFlow's inlining ties them to the wrong one.
+        self._call = uninlined(self._run, [canvas, state, weights, tf.TensorSpec([None], tf.int32), weight])
+
+    def run(
+        self, canvas: Canvas, state: _State, weights: TermWeights, *, steps: tf.Tensor, learning_rate: tf.Tensor
+    ) -> tuple[_State, tf.Tensor]:
+        """The state after some more steps.
+
+        Args:
+            canvas: What the run works on.
+            state: Of the optimiser.
+            weights: Factors of the losses.
+            steps: `[batch]` int32; an example that has had its steps stays still.
+            learning_rate: `[batch]` float32; of Adam.
+
+        Returns:
+            The state after these steps, and the losses that the optimiser reports, `[batch, max(steps), columns]`, NaN
+            after an example's own last step.
+        """
+        return self._call(canvas, state, weights, steps, learning_rate)
+
+    def _run(
+        self, canvas: Canvas, state: _State, weights: TermWeights, steps: tf.Tensor, learning_rate: tf.Tensor
+    ) -> tuple[_State, tf.Tensor]:
+        targets, cover = self.objective.targets(canvas), canvas.cover()
+        trial, update = self.optimiser.bind(state, learning_rate)
+
+        def step(state: _State, running: tf.Tensor) -> tuple[_State, tf.Tensor]:
+            point = trial(state)
+            losses, gradient = self.objective.losses_and_gradient(canvas.painted(point), targets, weights)
+            return update(state, point, losses, cover * gradient, running)
+
+        state, losses = _loop(step, state, steps, columns=1 + len(self.objective.terms))
+        return state, check(losses, self.optimiser.is_finite(state, losses), self.optimiser.advice)
+
+
+def _loop(step: Any, state: _State, steps: tf.Tensor, *, columns: int) -> tuple[_State, tf.Tensor]:  # noqa: ANN401
+    """Runs `step` on the state as often as the example with the most steps wants it.
+
+    Args:
+        step: From a state, and which examples are running (`[batch]` bool), to the next state and the losses,
+            `[batch, columns]`.
+        state: Before the first step.
+        steps: `[batch]` int32.
+        columns: Losses of an example.
+
+    Returns:
+        The state after the last step, and all losses, `[batch, max(steps), columns]`, NaN after an example's own last
+        step.
+    """
+    most = tf.reduce_max(steps)
+
+    def body(i: tf.Tensor, state: _State, history: tf.TensorArray) -> tuple[tf.Tensor, _State, tf.TensorArray]:
+        running = i < steps
+        state, losses = step(state, running)
+        return i + 1, state, history.write(i, tf.where(running[:, None], losses, float("nan")))
+
+    def unfinished(i: tf.Tensor, *_: object) -> tf.Tensor:
+        return i < most
+
+    # An array without any element cannot be stacked, so there is one row too many where there are no steps.
+    history = tf.TensorArray(tf.float32, size=tf.maximum(most, 1), element_shape=[None, columns])
+    history = history.write(0, tf.fill([tf.shape(steps)[0], columns], float("nan")))
+    _, state, history = tf.while_loop(
+        unfinished,
+        body,
+        (tf.constant(0), state, history),
+        parallel_iterations=1,  # iterations depend on one another; more would only hold memory
+    )
+    return state, tf.transpose(history.stack()[:most], [1, 0, 2])

@@ -1,0 +1,52 @@
+"""Reference loss: target pixels, weighted by a mask.
+
+As the temporal loss of Ruder et al. (2016, https://arxiv.org/abs/1604.08610, equation 7), with any picture in place of
+the warped frame before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from ..canvas import Canvas
+from .term import Term, TermWeights
+
+
+class ReferenceTargets(NamedTuple):
+    """Target pixels, `[0 or 1, height, width, 3]`, and their weights, `[0 or 1, height, width, 1]`, float32."""
+
+    pixels: tf.Tensor
+    weights: tf.Tensor
+
+
+class ReferenceTerm(Term[ReferenceTargets]):
+    """Mean over all values of the weighted squared difference from target pixels; 0 where there are none."""
+
+    name = "reference"
+
+    def targets(self, canvas: Canvas, content: Mapping[str, tf.Tensor]) -> ReferenceTargets:
+        """See `Term`."""
+        del content
+        return ReferenceTargets(canvas.reference, tf.cast(canvas.reference_weight, tf.float32)[..., None] / 255.0)
+
+    def target_specs(self) -> ReferenceTargets:
+        """See `Term`."""
+        return ReferenceTargets(
+            tf.TensorSpec([None, None, None, 3], tf.float32), tf.TensorSpec([None, None, None, 1], tf.float32)
+        )
+
+    def loss(
+        self, image: tf.Tensor, features: Mapping[str, tf.Tensor], targets: ReferenceTargets, weights: TermWeights
+    ) -> tf.Tensor:
+        """See `Term`."""
+        del features, weights
+        values = tf.cast(tf.reduce_prod(tf.shape(image)[1:]), tf.float32)
+
+        def compared() -> tf.Tensor:
+            difference = tf.square(image - targets.pixels) * targets.weights
+            return tf.reduce_sum(difference, axis=[1, 2, 3]) / values
+
+        return tf.cond(tf.shape(targets.pixels)[0] == 0, lambda: tf.zeros(tf.shape(image)[:1]), compared)
