@@ -25,8 +25,10 @@ Array = NDArray[Any]
 Defaults = Mapping[str, Array]
 
 _RANK_OF_IMAGES: Final = 4
-_BATCHES: Final = (contract.STATE, contract.EXAMPLE)
-"""Inputs beside images and files whose first size is the batch."""
+_BATCHES: Final = (contract.STATE, contract.CONTRACT_VERSION_INPUT, contract.EXAMPLE)
+"""Inputs beside images and files whose first size is that of the batch."""
+_PER: Final = {"style": "style", "layer": "style layer"}
+"""Words of the graph for what an input has a value for."""
 _STATE_BYTES_PER_PIXEL: Final = 128
 """Bytes of a state for each pixel, rounded up."""
 _STATE_BYTES: Final = 2**26
@@ -142,11 +144,9 @@ class _Check:
 
     def _check_version(self) -> None:
         name = contract.CONTRACT_VERSION_INPUT.name
-        for _, shape in self._sent(field for field in self._fields if field.name == name):
-            self._check_sizes(name, "", shape)
-            version = self._values(name, np.int32, 1)
-            if version is not None and np.any(version != self._limits.contract_version):
-                raise refusal(name, contract.CONTRACT_VERSION_RULE, version)
+        version = self._values(name, np.int32, 1) if name in self._inputs else None
+        if version is not None and np.any(version != self._limits.contract_version):
+            raise refusal(name, contract.CONTRACT_VERSION_RULE, np.broadcast_to(version, [self._batch]))
 
     def _check_styles(self) -> None:
         for _, (_, styles) in self._sent([contract.STYLE_BYTES]):
@@ -154,14 +154,12 @@ class _Check:
                 raise refusal(contract.STYLE_BYTES.name, contract.styles_rule(self._limits.max_styles), [styles])
             self._counts["style"] = styles
         for field, shape in self._sent(self._file_fields()):
-            self._check_sizes(field.name, "style" if len(shape) > 1 else "", shape)
+            if len(shape) > 1:
+                self._check_per(field.name, "style", shape[1])
 
-    def _check_sizes(self, name: str, per: str, shape: list[int]) -> None:
-        """Refuses an input without one value for all, or one for each example and each style or layer."""
-        if shape[0] not in (1, self._batch):
-            raise refusal(name, contract.partner_rule(contract.THE_BATCH), [shape[0]], [self._batch])
-        if per and shape[1] not in (1, self._counts[per]):
-            raise refusal(name, contract.per_rule(per), [shape[1]], [self._counts[per]])
+    def _check_per(self, name: str, per: str, size: int) -> None:
+        if size not in (1, self._counts[per]):
+            raise refusal(name, contract.per_rule(_PER[per]), [size], [self._counts[per]])
 
     def _values(self, name: str, dtype: Any, rank: int) -> Array | None:  # noqa: ANN401 - as NumPy takes it
         """Values of an input, sent or by default; None where there are none that can be read."""
@@ -178,7 +176,10 @@ class _Check:
     def _control(self, control: Control) -> Array | None:
         """Values of a control, once they were checked."""
         for _, shape in self._sent(field for field in self._fields if field.control is control):
-            self._check_sizes(control.name, control.per, shape)
+            if shape[0] not in (1, self._batch):
+                raise refusal(control.name, contract.partner_rule(contract.THE_BATCH), [shape[0]], [self._batch])
+            if control.per:
+                self._check_per(control.name, control.per, shape[1])
         dtype = np.object_ if control.dtype == "string" else control.dtype
         array = self._values(control.name, dtype, len(control.shape))
         if array is None:
@@ -192,7 +193,8 @@ class _Check:
         if not np.all((array >= array.dtype.type(control.minimum)) & (array <= array.dtype.type(high))):
             raise refusal(control.name, contract.range_rule(control.minimum, high), array)
         if control is contract.STYLE_BLEND and not array.any(axis=1).all():
-            raise refusal(control.name, contract.BLEND_RULE, array)
+            shares = np.broadcast_to(array, [self._batch, self._counts["style"]])
+            raise refusal(control.name, contract.BLEND_RULE, shares)
         return array
 
     def _check_files(self, name: str) -> None:

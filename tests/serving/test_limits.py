@@ -122,7 +122,7 @@ STEPS = "[steps must be from 0 to 5000; got]"
 TOGETHER = "must have at most 1500 pixels in all its images together"
 PARTNER = "must have batch size 1 or that of the batch; got, and the batch has:"
 STYLES = "must have one value, or one for each style; got, and the number of styles:"
-LAYERS = "must have one value, or one for each layer; got, and the number of layers:"
+LAYERS = "must have one value, or one for each style layer; got, and the number of style layers:"
 RESIZED = ", resized to a longest side of max_side (x style_scale for a style),"
 PIXELS = "must have at most 1000 pixels; got height, width:"
 SIDES = "must have sides from 4 to 48 pixels; got height, width:"
@@ -151,6 +151,11 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (PAINT, {"style_scale": floats([0.1])}, "[style_scale must be from 0.125 to 8; got] [[0.1]]"),
     (PAINT, {"style_blend": floats([-1])}, "[style_blend must be from 0 to 1e+06; got] [[-1]]"),
     (PAINT, {"style_blend": floats([0])}, "[style_blend must not be 0 for all styles; got] [[0]]"),
+    (
+        PAINT,
+        {"style_bytes": [[b""] * 2] * 2, "style_blend": floats([0])},
+        "[style_blend must not be 0 for all styles; got] [[0 0][0 0]]",
+    ),
     (PAINT, {"style_layer_weights": floats([1] * 4)}, f"[style_layer_weights {LAYERS}] [4] [5]"),
     (PAINT, {"style_layer_weights": np.zeros((1, 0), np.float32)}, f"[style_layer_weights {LAYERS}] [0] [5]"),
     (PAINT, {"colors": [b"sepia"]}, "[colors must be one of style, content, matched; got] [sepia]"),
@@ -158,6 +163,16 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (PAINT, {"optimizer": [b"lbfgs\n"]}, "[optimizer must be one of lbfgs, adam; got] [lbfgs\\n]"),
     (PAINT, {"image_format": [b"tiff"]}, "[image_format must be one of png, png16, jpeg; got] [tiff]"),
     (PAINT, {"contract_version": ints(1)}, f"[contract_version {contract.CONTRACT_VERSION_RULE}] [1]"),
+    (
+        PAINT,
+        {"content_bytes": [b""] * 2, "contract_version": ints(3)},
+        f"[contract_version {contract.CONTRACT_VERSION_RULE}] [3 3]",
+    ),
+    (
+        PAINT,
+        {"contract_version": ints(2, 2, 2)},
+        "[contract_version must have a batch size from 1 to 2; got] [3]",
+    ),
     (PAINT, {"content_bytes": [b""] * 3}, "[content_bytes must have a batch size from 1 to 2; got] [3]"),
     (PAINT, {"start_bytes": [b""] * 3}, "[start_bytes must have a batch size from 1 to 2; got] [3]"),
     (PAINT, {"state": [b""] * 3}, "[state must have a batch size from 1 to 2; got] [3]"),
