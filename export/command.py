@@ -87,9 +87,21 @@ def export(
         typer.Option(help="Most bytes of a picture in a file.", min=1, show_default="8 a pixel, and 16 MiB"),
     ] = None,
     style_layers: Annotated[
-        str, typer.Option(help="Layers whose Gram matrices are matched, separated by commas.")
-    ] = ",".join(contract.STYLE_LAYERS),
-    content_layer: Annotated[str, typer.Option(help="Layer whose features are matched.")] = contract.CONTENT_LAYER,
+        str | None,
+        typer.Option(
+            help="Layers whose Gram matrices are matched, separated by commas.",
+            show_default=f"those of {','.join(contract.STYLE_LAYERS)} that the weights have",
+        ),
+    ] = None,
+    content_layer: Annotated[
+        str | None,
+        typer.Option(
+            help="Layer whose features are matched.",
+            show_default=f"{contract.CONTENT_LAYER} for the tutorial's loss, {contract.PAINTER_CONTENT_LAYER} for the "
+            "painter's, or the deepest one that the weights have",
+        ),
+    ] = None,
+    max_styles: Annotated[int, typer.Option(help="Most styles of one result.", min=1)] = _LIMITS.max_styles,
     loss_scale: Annotated[
         _LossScale,
         typer.Option(
@@ -109,6 +121,7 @@ def export(
             max_side=max_side,
             max_steps=max_steps,
             max_batch=max_batch,
+            max_styles=max_styles,
             max_encoded_pixels=max_encoded_pixels,
             max_pixels=max_pixels,
             max_batch_pixels=max_batch_pixels,
@@ -137,7 +150,7 @@ def export(
             weights=weights,
             seed=seed,
             precision=precision.value,
-            style_layers=tuple(layer.strip() for layer in style_layers.split(",") if layer.strip()),
+            style_layers=None if style_layers is None else _names(style_layers),
             content_layer=content_layer,
             loss_scale=None if loss_scale is _LossScale.auto else loss_scale.value,
             limits=limits,
@@ -153,6 +166,10 @@ def export(
     except KeyboardInterrupt as error:
         lines.say(_STOPPED)
         raise typer.Exit(EXIT_STOPPED) from error
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(layer.strip() for layer in text.split(",") if layer.strip())
 
 
 class _Lines:

@@ -14,12 +14,12 @@ from typing import Final, Literal
 
 import tensorflow as tf
 
-from styleserve import contract
 from styleserve.contract import Limits, LossScale
 from styleserve.model import ModelSettings, StyleTransfer, Weights, file_weights, imagenet_weights, random_weights
 from styleserve.version_directories import MAX_VERSION, inside_a_version, version_number
 
 from .card import write_card
+from .layers import choose_layers
 from .precision import choose_precision
 from .validation import OnStep, ValidationError, validate
 from .warmup import write_warmup_requests
@@ -41,8 +41,9 @@ class ExportSettings:
         weights: "imagenet", "random", or the path of a file (`file_weights`).
         seed: of random weights, 0 or more.
         precision: of the convolutions; "auto" looks at this machine.
-        style_layers: layers whose Gram matrices are matched.
-        content_layer: layer whose features are matched.
+        style_layers: layers whose Gram matrices are matched; None for those of the tutorial that the weights have.
+        content_layer: layer whose features are matched, by both losses; None for the tutorial's and the painter's own,
+            or the deepest one that the weights have.
         loss_scale: None for what suits the weights: "relative" for random ones, else "tutorial".
         limits: bounds on requests, enforced by the graph.
     """
@@ -51,8 +52,8 @@ class ExportSettings:
     weights: str = "imagenet"
     seed: int = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    style_layers: tuple[str, ...] = contract.STYLE_LAYERS
-    content_layer: str = contract.CONTENT_LAYER
+    style_layers: tuple[str, ...] | None = None
+    content_layer: str | None = None
     loss_scale: LossScale | None = None
     limits: Limits = field(default_factory=Limits)
 
@@ -110,14 +111,19 @@ def export_model(
     try:
         choice = choose_precision(settings.precision)
         say(f"precision: {choice.precision} ({choice.reason})")
+        weights = settings.load_weights()
+        trained = settings.weights != "random"
+        layers = choose_layers(weights, settings.style_layers, settings.content_layer, trained=trained)
+        say(f"layers: {layers}")
         model_settings = ModelSettings(
-            style_layers=settings.style_layers,
-            content_layer=settings.content_layer,
-            loss_scale=settings.loss_scale or ("relative" if settings.weights == "random" else "tutorial"),
+            style_layers=layers.style,
+            content_layer=layers.content,
+            painter_content_layer=layers.painter_content,
+            loss_scale=settings.loss_scale or ("tutorial" if trained else "relative"),
+            trained=trained,
             precision=choice.precision,
             limits=settings.limits,
         )
-        weights = settings.load_weights()
         say(f"weights: {weights.source}, {len(weights.layers)} layers; loss scale: {model_settings.loss_scale}")
         model = StyleTransfer(weights, model_settings)
     except (OSError, ValueError, tf.errors.OpError) as error:

@@ -59,9 +59,9 @@ def validate(version_dir: Path, model: StyleTransfer, on_step: OnStep = lambda _
         inputs = {field.name: _sample(field, model) for field in signature.inputs}
         got = _checked_run(name, loaded.signatures[name], inputs, model)
         if contract.STATE in signature.inputs:
-            empty = {field.name: model.default(field) for field in signature.inputs if field.optional}
-            going_on = {**inputs, **empty, contract.STATE.name: tf.constant(got[contract.STATE.name])}
-            _checked_run(name, loaded.signatures[name], going_on, model)
+            empty = {field.name: model.default(field) for field in contract.FILES}
+            resumed = {**inputs, **empty, contract.STATE.name: tf.constant(got[contract.STATE.name])}
+            _checked_run(name, loaded.signatures[name], resumed, model)
     on_step(total, total, "warm-up requests")
     _replay_warmup(version_dir, definitions)
 
@@ -112,7 +112,7 @@ def _sample(field: Field, model: StyleTransfer) -> tf.Tensor:
     sides = (min(2 * model.min_side, most), min(model.min_side + 5, most))
     image = tf.random.stateless_uniform([*sides, 3], seed=[0, seed])
     if field.dtype == "string":
-        return tf.io.encode_png(tf.cast(image * 255.0, tf.uint8))[None]
+        return tf.reshape(tf.io.encode_png(tf.cast(image * 255.0, tf.uint8)), [1] * len(field.shape))
     return image[None]
 
 
@@ -137,8 +137,8 @@ def _compare(name: str, got: Mapping[str, NumpyArray], expected: Mapping[str, Nu
         if got[key].shape != value.shape:
             raise ValidationError(f"{name}: {key} has shape {got[key].shape}; the model gives {value.shape}")
         if key == contract.STATE.name:
-            continue  # it is told by what comes of it
-        if key == contract.PNG_BYTES.name:
+            continue  # what it resumes to is compared
+        if key == contract.IMAGE_BYTES.name:
             pairs = [(_decoded(a), _decoded(b)) for a, b in zip(got[key], value, strict=True)]
             rounding = 1.0  # what lies between two levels may go to either
         elif value.dtype.kind == "f":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -21,7 +22,8 @@ class Canvas(NamedTuple):
         blend: Share of each region's style where regions overlap, `[regions]` float32.
         reference: Target pixels, `[0 or 1, height, width, 3]` float32 in [0, 1].
         reference_weight: Weight of the target pixels, `[0 or 1, height, width]` uint8, 255 is 1.
-        styles: Moments of the styles in each style layer, `[batch, 1 or regions, ...]`.
+        styles: Moments of the styles in all style layers, of one style, or of one for each region, or of one for each
+            example, `[styles, numbers]` float32; see `flat_moments`.
     """
 
     content: tf.Tensor
@@ -29,7 +31,7 @@ class Canvas(NamedTuple):
     blend: tf.Tensor
     reference: tf.Tensor
     reference_weight: tf.Tensor
-    styles: tuple[Moments, ...]
+    styles: tf.Tensor
 
     def shares(self) -> tf.Tensor:
         """Share of each region's style in each pixel, `[regions, height, width]` float32; what is left is content.
@@ -55,7 +57,7 @@ class Canvas(NamedTuple):
         return tf.cond(tf.shape(self.regions)[0] == 0, lambda: tf.ones([1, 1, 1, 1]), by_regions)
 
 
-def plain_canvas(content: tf.Tensor, styles: tuple[Moments, ...]) -> Canvas:
+def plain_canvas(content: tf.Tensor, styles: tf.Tensor) -> Canvas:
     """A canvas without regions and reference."""
     sides = tf.shape(content)[1:3]
     nothing = tf.zeros(tf.concat([[0], sides], axis=0), tf.uint8)
@@ -63,20 +65,32 @@ def plain_canvas(content: tf.Tensor, styles: tuple[Moments, ...]) -> Canvas:
     return Canvas(content, nothing, tf.zeros([0]), reference, nothing, styles)
 
 
-def canvas_specs(style_layers: tuple[str, ...]) -> Canvas:
-    """Dtypes and dimensions of what a state carries of one example, for `state.pack` and `state.unpack`."""
-    channels = {layer.name: layer.out_channels for layer in CONV_LAYERS}
+def canvas_specs(style_layers: Sequence[str]) -> Canvas:
+    """Dtypes and dimensions of what a state carries of one example, as `Spec` in place of tensors."""
     return Canvas(
         content=Spec("float32", (1, "height", "width", 3)),
         regions=Spec("uint8", ("regions", "height", "width")),
         blend=Spec("float32", ("regions",)),
         reference=Spec("float32", ("references", "height", "width", 3)),
         reference_weight=Spec("uint8", ("references", "height", "width")),
-        styles=tuple(
-            Moments(
-                Spec("float32", ("targets", channels[name], channels[name])),
-                Spec("float32", ("targets", channels[name])),
-            )
-            for name in style_layers
-        ),
+        styles=Spec("float32", ("targets", sum(size * (size + 1) for size in _channels(style_layers)))),
     )
+
+
+def flat_moments(layers: Sequence[Moments]) -> tf.Tensor:
+    """Moments of several layers as one tensor, `[images, numbers]`: of each layer the Gram matrix, then the mean."""
+    images = tf.shape(layers[0].mean)[0]
+    return tf.concat([tf.reshape(part, [images, -1]) for own in layers for part in own], axis=1)
+
+
+def moments_of(flat: tf.Tensor, style_layers: Sequence[str]) -> tuple[Moments, ...]:
+    """The moments of each layer, of `flat_moments`."""
+    channels = _channels(style_layers)
+    parts = tf.split(flat, [size for each in channels for size in (each**2, each)], axis=1)
+    grams = [tf.reshape(part, [-1, each, each]) for part, each in zip(parts[::2], channels, strict=True)]
+    return tuple(Moments(gram, mean) for gram, mean in zip(grams, parts[1::2], strict=True))
+
+
+def _channels(layers: Sequence[str]) -> list[int]:
+    channels = {layer.name: layer.out_channels for layer in CONV_LAYERS}
+    return [channels[name] for name in layers]

@@ -104,8 +104,7 @@ class StyleTransfer(tf.Module):
         free = [tf.TensorSpec([None, *spec.shape[1:]], spec.dtype) for spec in tf.nest.flatten(canvas)]
         canvas = tf.nest.pack_sequence_as(canvas, free)  # of more than one example, too
         minimisers = {
-            (loss, optimiser.name): Minimiser(self.objectives[loss], optimiser, canvas)
-            for loss in contract.LOSS.choices
+            optimiser.name: {loss: Minimiser(own, optimiser, canvas) for loss, own in self.objectives.items()}
             for optimiser in OPTIMISERS
         }
         facts = {**asdict(settings), "weights": weights.sha256}
@@ -113,9 +112,11 @@ class StyleTransfer(tf.Module):
         del facts["limits"], facts["precision"]
         # By name of the signature.
         self.methods: Mapping[str, Callable[[dict[str, tf.Tensor]], Outputs]] = {
-            contract.SERVING_DEFAULT: partial(self._stylize, contract.SERVING_DEFAULT, minimisers["tutorial", "adam"]),
-            contract.STYLIZE_LBFGS: partial(self._stylize, contract.STYLIZE_LBFGS, minimisers["tutorial", "lbfgs"]),
-            contract.PAINT: Painter(list(minimisers.values()), facts, styles, limits, self.min_side),
+            contract.SERVING_DEFAULT: partial(self._stylize, contract.SERVING_DEFAULT, minimisers["adam"]["tutorial"]),
+            contract.STYLIZE_LBFGS: partial(self._stylize, contract.STYLIZE_LBFGS, minimisers["lbfgs"]["tutorial"]),
+            contract.PAINT: Painter(
+                [list(own.values()) for own in minimisers.values()], facts, styles, limits, self.min_side
+            ),
             contract.DESCRIBE: self._describe,
             contract.LIMITS: self._limits,
         }

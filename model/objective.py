@@ -12,8 +12,8 @@ from styleserve import contract
 
 from .architecture import CONV_LAYERS
 from .bands import by_size
-from .canvas import Canvas
-from .statistics import Moments, moments
+from .canvas import Canvas, flat_moments
+from .statistics import moments
 from .terms import ContentTerm, ReferenceTerm, SquaredVariationTerm, StyleTerm, TotalVariationTerm
 from .terms.term import Term, TermWeights
 from .vgg19 import Border, Vgg19
@@ -88,11 +88,13 @@ class Objective(tf.Module):
     """
 
     def __init__(self, network: Vgg19, loss: LossSettings, *, style_layers: tuple[str, ...], max_side: int) -> None:
-        super().__init__(name=loss.name)
+        super().__init__(name="objective")
+        self.loss_name = loss.name
         self.network = network
         self.terms = loss.terms
         self.balance = loss.balance
-        self._layers, self._border = loss.layers, loss.border
+        self._layers = loss.layers
+        self._border: Border = loss.border
         self._style_layers = style_layers
         image = tf.TensorSpec(contract.IMAGE.shape, tf.float32)
         weight = tf.TensorSpec([None], tf.float32)
@@ -111,8 +113,8 @@ class Objective(tf.Module):
         one thread an example: at 512 pixels in bfloat16 a sixth of a step.
         """
 
-    def style_moments(self, style: tf.Tensor, regions: tf.Tensor | None = None) -> tuple[Moments, ...]:
-        """Moments of style pictures in each style layer.
+    def style_moments(self, style: tf.Tensor, regions: tf.Tensor | None = None) -> tf.Tensor:
+        """Moments of style pictures in the style layers, `[batch, numbers]` float32; see `canvas.flat_moments`.
 
         Args:
             style: `[batch, height, width, 3]` float32 in [0, 1].
@@ -120,9 +122,11 @@ class Objective(tf.Module):
         """
         features = self.features(style)
         if regions is None:
-            return tuple(moments(features[layer], None) for layer in self._style_layers)
+            return flat_moments([moments(features[layer], None) for layer in self._style_layers])
         masks = StyleTerm.within_layers(tf.cast(regions, tf.float32), self._style_layers)
-        return tuple(moments(features[layer], mask) for layer, mask in zip(self._style_layers, masks, strict=True))
+        return flat_moments(
+            [moments(features[layer], mask) for layer, mask in zip(self._style_layers, masks, strict=True)]
+        )
 
     def targets(self, canvas: Canvas) -> tuple[Any, ...]:
         """Targets of each term."""
@@ -132,6 +136,10 @@ class Objective(tf.Module):
     def target_specs(self) -> tuple[Any, ...]:
         """What `targets` returns, each as a `tf.TensorSpec`."""
         return tuple(term.target_specs() for term in self.terms)
+
+    def balanced(self, factors: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Weight of each term, by name, where 1 keeps the balance of the loss."""
+        return {term.name: balance * factors[term.name] for term, balance in zip(self.terms, self.balance, strict=True)}
 
     def losses(
         self, image: tf.Tensor, targets: Sequence[Any], weights: TermWeights, *, banded: bool = False

@@ -124,14 +124,9 @@ class Lbfgs(Optimiser[lbfgs.LbfgsState]):
     specs = (
         _IMAGE,
         _IMAGE,
-        Spec("float32", (1, len(contract.LOSS_COLUMNS))),
-        Spec("float32", (1,)),
-        Spec("int32", (1,)),
-        Spec("float32", (1,)),
-        Spec("int8", ("pairs", 1, "height", "width", 3)),
-        Spec("float32", ("pairs", 1, "height", 1, 1)),
-        Spec("int8", ("pairs", 1, "height", "width", 3)),
-        Spec("float32", ("pairs", 1, "height", 1, 1)),
+        Spec("float32", (1, len(contract.LOSS_COLUMNS) + 3)),
+        Spec("int8", (2, "pairs", 1, "height", "width", 3)),
+        Spec("float32", (2, "pairs", 1, "height", 1, 1)),
         Spec("float32", ("pairs", 1)),
     )
 
@@ -168,15 +163,24 @@ class Lbfgs(Optimiser[lbfgs.LbfgsState]):
         """See `Optimiser`."""
         memory = state.memory
         pairs = memory.pairs()
-        remembered = [tensor[:pairs] for tensor in (*memory.s, *memory.y, memory.rho)]
-        return state.image, state.gradient, state.losses, state.step, state.shrinks, memory.scale, *remembered
+        numbers = [state.step[:, None], tf.cast(state.shrinks, tf.float32)[:, None], memory.scale[:, None]]
+        remembered = (memory.s, memory.y)
+        return (
+            state.image,
+            state.gradient,
+            tf.concat([state.losses, *numbers], axis=1),
+            tf.stack([own.numbers[:pairs] for own in remembered]),
+            tf.stack([own.level[:pairs] for own in remembered]),
+            memory.rho[:pairs],
+        )
 
     def unpack(self, tensors: tuple[tf.Tensor, ...]) -> lbfgs.LbfgsState:
         """See `Optimiser`."""
-        image, gradient, losses, step, shrinks, scale, *remembered = tensors
-        s, s_level, y, y_level, rho = (lbfgs.padded(tensor) for tensor in remembered)
-        memory = lbfgs.Memory(Rounded(s, s_level), Rounded(y, y_level), rho, scale)
-        return lbfgs.LbfgsState(image, losses, gradient, step, shrinks, memory)
+        image, gradient, numbers, pairs, levels, rho = tensors
+        s, y = (Rounded(lbfgs.padded(pairs[i]), lbfgs.padded(levels[i])) for i in range(2))
+        memory = lbfgs.Memory(s, y, lbfgs.padded(rho), numbers[:, -1])
+        shrinks = tf.cast(numbers[:, -2], tf.int32)
+        return lbfgs.LbfgsState(image, numbers[:, :-3], gradient, numbers[:, -3], shrinks, memory)
 
 
 OPTIMISERS: tuple[Optimiser[Any], ...] = (Lbfgs(), Adam())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import tensorflow as tf
@@ -23,10 +24,8 @@ from .run_inputs import RunInputs
 from .state import (
     FINGERPRINT_BYTES,
     Dimensions,
-    Spec,
     checked_length,
     dimensions_of,
-    map_specs,
     pack,
     read_dimensions,
     unpack,
@@ -53,7 +52,7 @@ class Painter:
     """The signature `paint` of one model.
 
     Args:
-        minimisers: One for each pair of `contract.LOSS.choices` and `contract.OPTIMIZER.choices`, in this order.
+        minimisers: For each of `contract.OPTIMIZER.choices` one for each of `contract.LOSS.choices`, in their order.
         facts: Facts about the model that decide how a run continues, as JSON takes them.
         style_layers: Style layers of the model.
         limits: Limits of the model.
@@ -62,7 +61,7 @@ class Painter:
 
     def __init__(
         self,
-        minimisers: Sequence[Minimiser[Any]],
+        minimisers: Sequence[Sequence[Minimiser[Any]]],
         facts: Mapping[str, Any],
         style_layers: tuple[str, ...],
         limits: Limits,
@@ -71,18 +70,14 @@ class Painter:
         self._limits = limits
         self._min_side = min_side
         self._layers = len(style_layers)
-        self._minimisers = minimisers
-        self._fingerprints = [_fingerprint(each, facts) for each in minimisers]
         self._canvas = canvas_specs(style_layers)
-        canvas = map_specs(Spec.tensor_spec, self._canvas)
-        objectives = [each.objective for each in minimisers[:: len(contract.OPTIMIZER.choices)]]
-        self._inputs = RunInputs([each.style_moments for each in objectives], canvas.styles, limits, min_side)
+        objectives = [each.objective for each in minimisers[0]]
+        self._inputs = RunInputs([each.style_moments for each in objectives], limits, min_side)
+        self._optimisers = [_Chunks(each, facts, self._canvas, limits, min_side) for each in minimisers]
         state, number = tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int32)
-        weights = {control.name: tf.TensorSpec([1] * len(control.shape), control.dtype) for control in _LATER}
-        weights[contract.STYLE_LAYER_WEIGHTS.name] = tf.TensorSpec([1, self._layers], tf.float32)
-        self._advance = [
-            uninlined(self._advancing(variant), [state, weights, number]) for variant in range(len(minimisers))
-        ]
+        later = {control.name: tf.TensorSpec([1] * len(control.shape), control.dtype) for control in _LATER}
+        later[contract.STYLE_LAYER_WEIGHTS.name] = tf.TensorSpec([1, self._layers], tf.float32)
+        self._advance = [uninlined(each.advance, [state, number, later, number]) for each in self._optimisers]
 
     def __call__(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The outputs of the signature. Examples are worked on one after another: they may differ in size."""
@@ -91,11 +86,11 @@ class Painter:
 
         def one(i: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             own = {name: tensor[i] for name, tensor in given.items()}
-            variant = _variant(own)
-            state = self._begun_or_resumed(own, variant)
+            loss, optimizer = _chosen(own, contract.LOSS), _chosen(own, contract.OPTIMIZER)
+            state = self._begun_or_resumed(own, loss, optimizer)
             later = {control.name: own[control.name][None] for control in _LATER}
             state, losses = tf.switch_case(
-                variant, [lambda each=each: each(state, later, batch) for each in self._advance]
+                optimizer, [partial(each, state, loss, later, batch) for each in self._advance]
             )
             return state, _padded(losses, most)
 
@@ -154,7 +149,7 @@ class Painter:
         own[contract.STYLE_BLEND.name] = blend / total
         return own, batch
 
-    def _begun_or_resumed(self, own: Mapping[str, tf.Tensor], variant: tf.Tensor) -> tf.Tensor:
+    def _begun_or_resumed(self, own: Mapping[str, tf.Tensor], loss: tf.Tensor, optimizer: tf.Tensor) -> tf.Tensor:
         """The state of the example before the steps of this call."""
         state = own[contract.STATE.name]
         pictures = tf.stack([tf.reduce_any(tf.strings.length(own[field.name]) > 0) for field in contract.FILES])
@@ -168,47 +163,87 @@ class Painter:
 
         def begin() -> tf.Tensor:
             canvas, start = self._inputs.canvas(own)
-            return tf.switch_case(
-                variant,
-                [lambda each=each: self._packed(each, canvas, start) for each in range(len(self._minimisers))],
-            )
+            return tf.switch_case(optimizer, [partial(each.begin, canvas, start, loss) for each in self._optimisers])
 
         # Asked of the checked state: nothing begins before the check was made.
         return tf.cond(tf.strings.length(state) > 0, lambda: tf.identity(state), begin)
 
-    def _packed(self, variant: int, canvas: Canvas, start: tf.Tensor) -> tf.Tensor:
-        optimiser = self._minimisers[variant].optimiser
-        return self._pack(variant, canvas, optimiser.pack(optimiser.init(start)))
+    def _file(self, state: tf.Tensor, colors: tf.Tensor, image_format: tf.Tensor) -> tf.Tensor:
+        """The file of a state of this call, a string scalar."""
+        # Canvas and image are the first tensors of every state.
+        specs = self._canvas, self._optimisers[0].specs[:1]
+        canvas, (image,) = unpack(state, _DIMENSIONS, read_dimensions(state, _DIMENSIONS), specs)
+        image, content = canvas.painted(image)[0], canvas.content[0]
+        image = tf.cond(colors == "content", lambda: with_colours_of(image, content), lambda: image)
+        return encode(image, image_format)
 
-    def _pack(self, variant: int, canvas: Canvas, run: tuple[tf.Tensor, ...]) -> tf.Tensor:
-        return pack(self._fingerprints[variant], _DIMENSIONS, (canvas, run), self._specs(variant))
 
-    def _specs(self, variant: int) -> tuple[Canvas, tuple[Spec, ...]]:
-        return self._canvas, self._minimisers[variant].optimiser.specs
+class _Chunks:
+    """Runs of one optimiser, from state to state.
 
-    def _advancing(self, variant: int) -> Any:  # noqa: ANN401 - a function for `uninlined`
-        minimiser, fingerprint = self._minimisers[variant], self._fingerprints[variant]
+    Args:
+        minimisers: One for each of `contract.LOSS.choices`.
+        facts: See `Painter`.
+        canvas: Tree of `Spec` of the canvas.
+        limits: Limits of the model.
+        min_side: Fewest pixels the network can work on.
+    """
 
-        def advance(state: tf.Tensor, later: Mapping[str, tf.Tensor], batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            state, dimensions = dimensions_of(state, fingerprint, _DIMENSIONS)
-            state = self._checked_dimensions(state, dimensions)
-            state = checked_length(state, _DIMENSIONS, dimensions, self._specs(variant))
-            canvas, tensors = unpack(state, _DIMENSIONS, dimensions, self._specs(variant))
-            canvas = canvas._replace(content=checked_pixels(canvas.content, "the content in state"))
-            run = minimiser.optimiser.unpack((checked_pixels(tensors[0], "the image in state"), *tensors[1:]))
-            steps = checked_work(later[contract.STEPS.name], canvas.content, batch, self._limits)
-            parts = {
-                term.name: balance * later[own.weight.name]
-                for term, own, balance in zip(
-                    minimiser.objective.terms, contract.TERMS, minimiser.objective.balance, strict=True
-                )
-            }
-            weights = TermWeights(parts, later[contract.STYLE_LAYER_WEIGHTS.name])
-            rate = later[contract.LEARNING_RATE.name]
-            run, losses = minimiser.run(canvas, run, weights, steps=steps, learning_rate=rate)
-            return self._pack(variant, canvas, minimiser.optimiser.pack(run)), losses[0]
+    def __init__(
+        self,
+        minimisers: Sequence[Minimiser[Any]],
+        facts: Mapping[str, Any],
+        canvas: Canvas,
+        limits: Limits,
+        min_side: int,
+    ) -> None:
+        self._minimisers = minimisers
+        self._optimiser = minimisers[0].optimiser
+        self._fingerprints = [_fingerprint(each, facts) for each in minimisers]
+        self._canvas = canvas
+        self._limits = limits
+        self._min_side = min_side
+        self.specs = self._optimiser.specs
 
-        return advance
+    def begin(self, canvas: Canvas, start: tf.Tensor, loss: tf.Tensor) -> tf.Tensor:
+        """The state of a run before its first step, a string scalar; `loss` is a number of `contract.LOSS.choices`."""
+        return self._pack(canvas, self._optimiser.init(start), loss)
+
+    def advance(
+        self, state: tf.Tensor, loss: tf.Tensor, later: Mapping[str, tf.Tensor], batch: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The state after some more steps, and their losses `[steps, columns]`.
+
+        Args:
+            state: String scalar; refused unless this model returned it for the same loss and optimiser.
+            loss: Number of `contract.LOSS.choices`.
+            later: Controls that each call reads, `[1]` or `[1, layers]`.
+            batch: Examples of the call.
+        """
+        state, dimensions = dimensions_of(state, self._fingerprint_of(loss), _DIMENSIONS)
+        state = self._checked_dimensions(state, dimensions)
+        specs = self._canvas, self.specs
+        state = checked_length(state, _DIMENSIONS, dimensions, specs)
+        canvas, tensors = unpack(state, _DIMENSIONS, dimensions, specs)
+        canvas = canvas._replace(content=checked_pixels(canvas.content, "the content in state"))
+        run = self._optimiser.unpack((checked_pixels(tensors[0], "the image in state"), *tensors[1:]))
+        steps = checked_work(later[contract.STEPS.name], canvas.content, batch, self._limits)
+        layers, rate = later[contract.STYLE_LAYER_WEIGHTS.name], later[contract.LEARNING_RATE.name]
+
+        def minimised(minimiser: Minimiser[Any]) -> tuple[Any, tf.Tensor]:
+            factors = {own.name: later[own.weight.name] for own in contract.TERMS}
+            weights = TermWeights(minimiser.objective.balanced(factors), layers)
+            return minimiser.run(canvas, run, weights, steps=steps, learning_rate=rate)
+
+        run, losses = tf.switch_case(loss, [partial(minimised, each) for each in self._minimisers])
+        return self._pack(canvas, run, loss), losses[0]
+
+    def _pack(self, canvas: Canvas, run: Any, loss: tf.Tensor) -> tf.Tensor:  # noqa: ANN401 - of any optimiser
+        tree = canvas, self._optimiser.pack(run)
+        return pack(self._fingerprint_of(loss), _DIMENSIONS, tree, (self._canvas, self.specs))
+
+    def _fingerprint_of(self, loss: tf.Tensor) -> tf.Tensor:
+        return tf.constant(self._fingerprints)[loss]
 
     def _checked_dimensions(self, state: tf.Tensor, own: Dimensions) -> tf.Tensor:
         sides = tf.stack([own["height"], own["width"]])
@@ -219,30 +254,17 @@ class Painter:
         counts = tf.stack([own[name] for name in _DIMENSIONS[2:]])
         return check(state, fits, f"state is damaged: {', '.join(_DIMENSIONS[2:])}:", counts)
 
-    def _file(self, state: tf.Tensor, colors: tf.Tensor, image_format: tf.Tensor) -> tf.Tensor:
-        """The file of a state of this call, a string scalar."""
-        # Canvas and image are the first tensors of every state.
-        specs = self._canvas, (self._minimisers[0].optimiser.specs[0],)
-        canvas, (image,) = unpack(state, _DIMENSIONS, read_dimensions(state, _DIMENSIONS), specs)
-        image, content = canvas.painted(image)[0], canvas.content[0]
-        image = tf.cond(colors == "content", lambda: with_colours_of(image, content), lambda: image)
-        return encode(image, image_format)
-
 
 def _fingerprint(minimiser: Minimiser[Any], facts: Mapping[str, Any]) -> bytes:
     """Bytes that only states of one model, loss and optimiser begin with."""
-    own = {"format": _STATE_FORMAT, "optimizer": minimiser.optimiser.name, "loss": minimiser.objective.name}
+    own = {"format": _STATE_FORMAT, "optimizer": minimiser.optimiser.name, "loss": minimiser.objective.loss_name}
     text = json.dumps({**own, **facts}, sort_keys=True)
     return hashlib.sha256(text.encode()).digest()[:FINGERPRINT_BYTES]
 
 
-def _variant(own: Mapping[str, tf.Tensor]) -> tf.Tensor:
-    """Number of the minimiser of an example."""
-    loss, optimizer = (
-        tf.argmax(own[control.name] == tf.constant(control.choices), output_type=tf.int32)
-        for control in (contract.LOSS, contract.OPTIMIZER)
-    )
-    return loss * len(contract.OPTIMIZER.choices) + optimizer
+def _chosen(own: Mapping[str, tf.Tensor], control: contract.Control) -> tf.Tensor:
+    """Number of the choice of an example, int32 scalar."""
+    return tf.argmax(own[control.name] == tf.constant(control.choices), output_type=tf.int32)
 
 
 def _padded(losses: tf.Tensor, most: tf.Tensor) -> tf.Tensor:

@@ -15,10 +15,10 @@ from .checks import check
 from .colours import luma, matched_to
 from .interruptible import uninlined
 from .pictures import decode
-from .statistics import Moments
 
-StyleMoments = Callable[[tf.Tensor, tf.Tensor], tuple[Moments, ...]]
-"""From a style picture `[1, height, width, 3]` and its mask `[0 or 1, height, width]` uint8 to its moments."""
+StyleMoments = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+"""From a style picture `[1, height, width, 3]` and its mask `[0 or 1, height, width]` uint8 to its moments,
+`[1, numbers]`."""
 
 
 class RunInputs:
@@ -26,7 +26,6 @@ class RunInputs:
 
     Args:
         style_moments: One for each of `contract.LOSS.choices`.
-        moments_specs: Tree of `tf.TensorSpec` of moments.
         limits: Of the model.
         min_side: Fewest pixels the network can work on.
     """
@@ -34,12 +33,10 @@ class RunInputs:
     def __init__(
         self,
         style_moments: Sequence[StyleMoments],
-        moments_specs: tuple[Moments, ...],
         limits: Limits,
         min_side: int,
     ) -> None:
         self._style_moments = style_moments
-        self._moments_specs = moments_specs
         text, number, sides = tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.float32), tf.TensorSpec([2], tf.int32)
         self._decode: Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor] = uninlined(
             partial(decode, limits=limits, min_side=min_side), [text, number, sides, text]
@@ -126,15 +123,15 @@ class RunInputs:
 
         return tf.cond(tf.strings.length(file) > 0, given, none)
 
-    def _styles(self, own: Mapping[str, tf.Tensor], content: tf.Tensor, *, blended: tf.Tensor) -> tuple[Moments, ...]:
-        """Moments of each style, `[styles, ...]`, or of their blend, `[1, ...]`.
+    def _styles(self, own: Mapping[str, tf.Tensor], content: tf.Tensor, *, blended: tf.Tensor) -> tf.Tensor:
+        """Moments of each style, `[styles, numbers]`, or of their blend, `[1, numbers]`.
 
         A blend is the mean of the Gram matrices and of the means, by share.
         """
         files, masks = own[contract.STYLE_BYTES.name], own[contract.STYLE_REGION_BYTES.name]
         shares = own[contract.STYLE_BLEND.name]
 
-        def one(i: tf.Tensor) -> tuple[Moments, ...]:
+        def one(i: tf.Tensor) -> tf.Tensor:
             longest = tf.cast(own[contract.MAX_SIDE.name], tf.float32) * own[contract.STYLE_SCALE.name][i]
             none = tf.zeros([2], tf.int32)
             style = self._decode(files[i], longest, none, tf.constant(contract.STYLE_BYTES.name))
@@ -146,22 +143,15 @@ class RunInputs:
                 lambda: tf.zeros(tf.concat([[0], sides], axis=0), tf.uint8),
             )
             loss = tf.argmax(own[contract.LOSS.name] == tf.constant(contract.LOSS.choices), output_type=tf.int32)
-            moments = tf.switch_case(loss, [partial(each, style, region) for each in self._style_moments])
-            return tf.nest.map_structure(lambda tensor: tensor[0], moments)
+            return tf.switch_case(loss, [partial(each, style, region) for each in self._style_moments])[0]
 
         each = tf.map_fn(
             one,
             tf.range(tf.shape(files)[0]),
-            fn_output_signature=tf.nest.map_structure(
-                lambda spec: tf.TensorSpec(spec.shape[1:], spec.dtype), self._moments_specs
-            ),
+            fn_output_signature=tf.TensorSpec([None], tf.float32),
             parallel_iterations=1,
         )
-
-        def blend(tensor: tf.Tensor) -> tf.Tensor:
-            return tf.tensordot(shares, tensor, axes=1)[None]
-
-        return tf.nest.map_structure(lambda tensor: tf.cond(blended, lambda: blend(tensor), lambda: tensor), each)
+        return tf.cond(blended, lambda: tf.tensordot(shares, each, axes=1)[None], lambda: each)
 
     def _start(self, own: Mapping[str, tf.Tensor], content: tf.Tensor) -> tf.Tensor:
         file, share = own[contract.START_BYTES.name], own[contract.START_NOISE.name]

@@ -19,6 +19,8 @@ from .checks import check
 FINGERPRINT_BYTES: Final = 16
 _HASH_BYTES: Final = 8
 _HASH_BUCKETS: Final = 2**63 - 1
+_KEY: Final = [0x5354594C45535256, 0x5354415445464D54]
+"""Of the hash, any two numbers: it finds damage; it is no signature."""
 
 _Tree = TypeVar("_Tree")
 Dimensions = Mapping[str, tf.Tensor]
@@ -55,11 +57,11 @@ def map_specs(function: Callable[[Spec], Any], tree: Any) -> Any:  # noqa: ANN40
     return type(tree)(*branches) if hasattr(tree, "_fields") else tuple(branches)
 
 
-def pack(fingerprint: bytes, names: Sequence[str], tree: Any, specs: Any) -> tf.Tensor:  # noqa: ANN401 - any tree
+def pack(fingerprint: tf.Tensor, names: Sequence[str], tree: Any, specs: Any) -> tf.Tensor:  # noqa: ANN401 - any tree
     """A state, a string scalar.
 
     Args:
-        fingerprint: Of the model and of the layout.
+        fingerprint: Of the model and of the layout, string scalar of `FINGERPRINT_BYTES`.
         names: Of all dimensions in `specs`.
         tree: Tensors, without other tuples or lists than those of `specs`.
         specs: Tree of `Spec` with the structure of `tree`.
@@ -76,11 +78,11 @@ def pack(fingerprint: bytes, names: Sequence[str], tree: Any, specs: Any) -> tf.
 
     body = tf.nest.flatten(map_specs(bytes_of, specs))
     header = _raw(tf.stack([dimensions.get(name, tf.constant(0)) for name in names]))
-    whole = tf.strings.join([tf.constant(fingerprint), header, *body])
-    return tf.strings.join([whole, _hash(fingerprint, whole)])
+    whole = tf.strings.join([fingerprint, header, *body])
+    return tf.strings.join([whole, _hash(whole)])
 
 
-def dimensions_of(state: tf.Tensor, fingerprint: bytes, names: Sequence[str]) -> tuple[tf.Tensor, Dimensions]:
+def dimensions_of(state: tf.Tensor, fingerprint: tf.Tensor, names: Sequence[str]) -> tuple[tf.Tensor, Dimensions]:
     """A state whose fingerprint and hash are right, and the dimensions in its header.
 
     Args:
@@ -99,7 +101,7 @@ def dimensions_of(state: tf.Tensor, fingerprint: bytes, names: Sequence[str]) ->
         length,
     )
     body = tf.strings.substr(state, 0, length - _HASH_BYTES)
-    intact = tf.strings.substr(state, length - _HASH_BYTES, _HASH_BYTES) == _hash(fingerprint, body)
+    intact = tf.strings.substr(state, length - _HASH_BYTES, _HASH_BYTES) == _hash(body)
     state = check(state, intact, "state is damaged: its checksum is wrong; bytes:", length)
     return state, read_dimensions(state, names)
 
@@ -144,7 +146,7 @@ def unpack(state: tf.Tensor, names: Sequence[str], dimensions: Dimensions, specs
         tensor = tf.io.decode_raw(tf.strings.substr(state, at, own), spec.dtype)
         at = at + own
         shape = tf.stack([size if isinstance(size, int) else dimensions[size] for size in spec.dims])
-        return _checked_numbers(tf.ensure_shape(tf.reshape(tensor, shape), spec.tensor_spec().shape))
+        return tf.ensure_shape(tf.reshape(tensor, shape), spec.tensor_spec().shape)
 
     return map_specs(tensor_of, specs)
 
@@ -153,16 +155,8 @@ def _start(names: Sequence[str]) -> int:
     return FINGERPRINT_BYTES + 4 * len(names)
 
 
-def _checked_numbers(tensor: tf.Tensor) -> tf.Tensor:
-    if not tensor.dtype.is_floating:
-        return tensor
-    # An infinity is the loss before the first evaluation.
-    return check(tensor, ~tf.reduce_any(tf.math.is_nan(tensor)), "state is damaged: it holds values that are NaN")
-
-
-def _hash(fingerprint: bytes, body: tf.Tensor) -> tf.Tensor:
-    key = [int.from_bytes(fingerprint[:8], "little") >> 1, int.from_bytes(fingerprint[8:16], "little") >> 1]
-    return _raw(tf.strings.to_hash_bucket_strong(body[None], _HASH_BUCKETS, key))
+def _hash(body: tf.Tensor) -> tf.Tensor:
+    return _raw(tf.strings.to_hash_bucket_strong(body[None], _HASH_BUCKETS, _KEY))
 
 
 def _raw(tensor: tf.Tensor) -> tf.Tensor:

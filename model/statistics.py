@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import tensorflow as tf
+
+from .interruptible import uninlined
 
 Gradient = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -56,59 +59,75 @@ def moments(features: tf.Tensor, regions: tf.Tensor | None, *, with_mean: bool =
             regions, or None, all positions count alike.
         with_mean: Whether the mean is wanted; else it has 0 channels.
     """
-    shape = tf.shape(features)
-    batch, positions, channels = shape[0], shape[1] * shape[2], features.shape[-1]
-    flat = None if regions is None else tf.reshape(regions, [-1, positions, 1])
-    count = tf.cast(positions, tf.float32)
+    shape, channels = tf.shape(features), features.shape[-1]
+    rows = tf.reshape(features, [shape[0], shape[1] * shape[2], channels])
+    flat = tf.zeros([0, shape[1] * shape[2]]) if regions is None else tf.reshape(regions, [-1, shape[1] * shape[2]])
+    forward, backward = _calls(features.dtype.name, with_mean)
 
     @tf.custom_gradient
     def of_rows(rows: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], Gradient]:
-        wide = tf.cast(rows, tf.float32)
+        def gradient(gram: tf.Tensor, mean: tf.Tensor) -> tf.Tensor:
+            return tf.ensure_shape(backward(rows, flat, gram, mean), rows.shape)
+
+        gram, mean = forward(rows, flat)
+        gram = tf.ensure_shape(gram, [None, channels, channels])
+        return (gram, tf.ensure_shape(mean, [None, channels if with_mean else 0])), gradient
+
+    return Moments(*of_rows(rows))
+
+
+@functools.cache
+def _calls(dtype: str, with_mean: bool) -> tuple[Callable[..., Any], Callable[..., tf.Tensor]]:
+    """The moments of rows and their gradient, for any shape: one function each keeps the graph small.
+
+    The first takes rows `[batch, positions, channels]` and regions `[regions, positions]`, the second also the
+    gradients by Gram matrices and means.
+    """
+
+    def forward(rows: tf.Tensor, regions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        wide, shape = tf.cast(rows, tf.float32), tf.shape(rows)
 
         def plain() -> tuple[tf.Tensor, tf.Tensor]:
-            # The factors are the same, so the gradient is one product, in the features' own precision; derived
-            # automatically it is a product for each factor, of float32 copies.
-            mean = tf.reduce_mean(wide, axis=1) if with_mean else tf.zeros([batch, 0])
-            return tf.matmul(wide, wide, transpose_a=True) / count, mean
+            mean = tf.reduce_mean(wide, axis=1) if with_mean else tf.zeros([shape[0], 0])
+            return tf.matmul(wide, wide, transpose_a=True) / tf.cast(shape[1], tf.float32), mean
 
-        def guided(weight: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            weighted = wide[0] * weight
+        def of_region(region: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            weighted = wide[0] * region[:, None]
             mean = tf.reduce_sum(weighted, axis=0) if with_mean else tf.zeros([0])
             return tf.matmul(weighted, wide[0], transpose_a=True), mean
 
-        def plain_gradient(gram: tf.Tensor, mean: tf.Tensor) -> tf.Tensor:
-            gram = gram / count
-            product = tf.matmul(rows, tf.cast(gram + tf.linalg.matrix_transpose(gram), rows.dtype))
-            return product + tf.cast(mean / count, rows.dtype)[:, None, :] if with_mean else product
+        def guided() -> tuple[tf.Tensor, tf.Tensor]:
+            specs = (tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([None], tf.float32))
+            return tf.map_fn(of_region, regions, fn_output_signature=specs, parallel_iterations=1)
 
-        def guided_gradient(weight: tf.Tensor, gram: tf.Tensor, mean: tf.Tensor) -> tf.Tensor:
-            product = tf.matmul(rows[0], tf.cast(gram + tf.linalg.matrix_transpose(gram), rows.dtype))
-            product = product + tf.cast(mean, rows.dtype) if with_mean else product
-            return product * tf.cast(weight, rows.dtype)
+        return tf.cond(tf.shape(regions)[0] == 0, plain, guided)
 
-        if flat is None:
-            return plain(), plain_gradient
+    def backward(rows: tf.Tensor, regions: tf.Tensor, gram: tf.Tensor, mean: tf.Tensor) -> tf.Tensor:
+        # The factors of a Gram matrix are the same, so its gradient is one product, in the features' own precision;
+        # derived automatically it is a product for each factor, of float32 copies.
+        def product(rows: tf.Tensor, gram: tf.Tensor, mean: tf.Tensor) -> tf.Tensor:
+            rows = tf.matmul(rows, tf.cast(gram + tf.linalg.matrix_transpose(gram), rows.dtype))
+            return rows + tf.cast(mean, rows.dtype)[..., None, :] if with_mean else rows
 
-        def all_guided() -> tuple[tf.Tensor, tf.Tensor]:
-            vector = tf.TensorSpec([channels if with_mean else 0], tf.float32)
-            specs = (tf.TensorSpec([channels, channels], tf.float32), vector)
-            return tf.map_fn(guided, flat, fn_output_signature=specs, parallel_iterations=1)
+        def plain() -> tf.Tensor:
+            positions = tf.cast(tf.shape(rows)[1], tf.float32)
+            return product(rows, gram / positions, mean / positions)
 
-        def gradient(gram: tf.Tensor, mean: tf.Tensor) -> tf.Tensor:
+        def guided() -> tf.Tensor:
             def add(i: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-                return i + 1, total + guided_gradient(flat[i], gram[i], mean[i])[None]
+                return i + 1, total + product(rows[0], gram[i], mean[i]) * tf.cast(regions[i], rows.dtype)[:, None]
 
-            def all_regions() -> tf.Tensor:
-                def is_left(i: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
-                    return i < tf.shape(flat)[0]
+            def is_left(i: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
+                return i < tf.shape(regions)[0]
 
-                return tf.while_loop(is_left, add, (tf.constant(0), tf.zeros_like(rows)), parallel_iterations=1)[1]
+            _, total = tf.while_loop(is_left, add, (tf.constant(0), tf.zeros_like(rows[0])), parallel_iterations=1)
+            return total[None]
 
-            return tf.cond(tf.shape(flat)[0] == 0, lambda: plain_gradient(gram, mean), all_regions)
+        return tf.cond(tf.shape(regions)[0] == 0, plain, guided)
 
-        return tf.cond(tf.shape(flat)[0] == 0, plain, all_guided), gradient
-
-    return Moments(*of_rows(tf.reshape(features, [batch, positions, channels])))
+    rows, matrix = tf.TensorSpec([None] * 3, dtype), tf.TensorSpec([None] * 3, tf.float32)
+    vector = tf.TensorSpec([None, None], tf.float32)
+    return uninlined(forward, [rows, vector]), uninlined(backward, [rows, vector, matrix, vector])
 
 
 def mean_square(x: tf.Tensor) -> tf.Tensor:

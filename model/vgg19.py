@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from .architecture import IMAGENET_BGR_MEANS, layers_up_to
 from .bands import rectified_convolution
-from .interruptible import interruptible
+from .interruptible import interruptible, uninlined
 from .weights import Weights
 
 Precision = Literal["float32", "bfloat16"]
@@ -81,17 +81,30 @@ class Vgg19(tf.Module):
         return features
 
 
-@tf.custom_gradient
-def with_edges(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+def with_edges(x: tf.Tensor) -> tf.Tensor:
     """`x` with its first and last rows and columns repeated: `[batch, height + 2, width + 2, channels]`."""
+    forward, backward = _EDGES[x.dtype.name]
 
-    def gradient(upstream: tf.Tensor) -> tf.Tensor:
-        inner = upstream[:, 1:-1]
-        inner = _with_added(inner, upstream[:, :1], upstream[:, -1:], axis=1)
-        return _with_added(inner[:, :, 1:-1], inner[:, :, :1], inner[:, :, -1:], axis=2)
+    @tf.custom_gradient
+    def call(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        channels = x.shape[-1]
 
-    y = tf.concat([x[:, :, :1], x, x[:, :, -1:]], axis=2)
-    return tf.concat([y[:, :1], y, y[:, -1:]], axis=1), gradient
+        def gradient(upstream: tf.Tensor) -> tf.Tensor:
+            return tf.ensure_shape(backward(upstream), x.shape)
+
+        return tf.ensure_shape(forward(x), [None, None, None, channels]), gradient
+
+    return call(x)
+
+
+def _repeated(x: tf.Tensor) -> tf.Tensor:
+    x = tf.concat([x[:, :, :1], x, x[:, :, -1:]], axis=2)
+    return tf.concat([x[:, :1], x, x[:, -1:]], axis=1)
+
+
+def _repeated_gradient(upstream: tf.Tensor) -> tf.Tensor:
+    x = _with_added(upstream[:, 1:-1], upstream[:, :1], upstream[:, -1:], axis=1)
+    return _with_added(x[:, :, 1:-1], x[:, :, :1], x[:, :, -1:], axis=2)
 
 
 def _with_added(x: tf.Tensor, first: tf.Tensor, last: tf.Tensor, *, axis: int) -> tf.Tensor:
@@ -102,6 +115,15 @@ def _with_added(x: tf.Tensor, first: tf.Tensor, last: tf.Tensor, *, axis: int) -
         return tf.pad(part, [[before, after] if i == axis else [0, 0] for i in range(4)])
 
     return x + padded(first, tf.constant(0), size - 1) + padded(last, size - 1, tf.constant(0))
+
+
+def _edge_functions(dtype: str) -> tuple[Callable[[tf.Tensor], tf.Tensor], Callable[[tf.Tensor], tf.Tensor]]:
+    images = [tf.TensorSpec([None] * 4, dtype)]
+    return uninlined(_repeated, images), uninlined(_repeated_gradient, images)
+
+
+_EDGES = {dtype: _edge_functions(dtype) for dtype in ("float32", "bfloat16")}
+"""For any shape: one function a dtype keeps the graph small."""
 
 
 def _banded(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, border: Border) -> tf.Tensor:

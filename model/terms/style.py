@@ -12,7 +12,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from ..architecture import CONV_LAYERS, poolings_before
-from ..canvas import Canvas
+from ..canvas import Canvas, moments_of
 from ..statistics import Moments, mean_square, moments, positive
 from .term import Term, TermWeights
 
@@ -55,7 +55,9 @@ class StyleTerm(Term[StyleTargets]):
         # Each region counts by its area, so that a pixel is painted alike in a small region and in a large one.
         areas = tf.reduce_mean(shares, axis=[1, 2])
         everywhere = tf.shape(shares)[0] == 0
-        return StyleTargets(canvas.styles, regions, tf.cond(everywhere, lambda: tf.ones([1]), lambda: areas))
+        return StyleTargets(
+            moments_of(canvas.styles, self.layers), regions, tf.cond(everywhere, lambda: tf.ones([1]), lambda: areas)
+        )
 
     def target_specs(self) -> StyleTargets:
         """See `Term`."""
