@@ -46,8 +46,9 @@ def bomb(side: int) -> bytes:
 
 
 def files_of(field: contract.Field, data: bytes) -> dict[str, Any]:
-    """The input that has this file alone."""
-    return {field.name: [[data]] if len(field.shape) > 1 else [data]}
+    """The input that has this file, and what it needs beside it."""
+    picture = {contract.REFERENCE_BYTES.name: [noise(8, 8)]} if field is contract.REFERENCE_WEIGHT_BYTES else {}
+    return {**picture, field.name: [[data]] if len(field.shape) > 1 else [data]}
 
 
 def floats(*values: Any) -> Any:

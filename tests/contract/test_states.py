@@ -1,7 +1,8 @@
-"""Runs in chunks through a server: nothing is kept there, and what does not fit is refused."""
+"""Hostile states: each is refused by name, or does no harm, and the server continues."""
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -9,100 +10,148 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from styleserve.contract import (
-    SERVING_DEFAULT,
-    STYLIZE_ENCODED,
-    STYLIZE_LBFGS_ENCODED,
-    STYLIZE_LBFGS_RESUMABLE,
-    STYLIZE_RESUMABLE,
-)
+from styleserve.contract import LOSS, OPTIMIZER, PAINT
+from styleserve.model.state import FINGERPRINT_BYTES, _hash
+
+from .pictures import halves, levels, noise
 
 if TYPE_CHECKING:
     from .conftest import Target
 
-BOTH = pytest.mark.parametrize("signature", [STYLIZE_RESUMABLE, STYLIZE_LBFGS_RESUMABLE])
-IN_ONE_CALL = {STYLIZE_RESUMABLE: STYLIZE_ENCODED, STYLIZE_LBFGS_RESUMABLE: STYLIZE_LBFGS_ENCODED}
+OTHER_RUN = "state must be one that this model returned, for the same loss and optimizer"
+DAMAGED = "state is damaged"
+DIMENSIONS = ("height", "width", "regions", "targets", "references", "pairs")
+HEADER = FINGERPRINT_BYTES + 4 * len(DIMENSIONS)
+
+OPTIMIZERS = pytest.mark.parametrize("optimizer", OPTIMIZER.choices)
 
 
-def _losses(response: Any) -> np.ndarray[Any, Any]:
-    return tf.make_ndarray(response.outputs["losses"])[0, :, 0]
+def text(value: str) -> list[bytes]:
+    return [value.encode()]
 
 
-def _going_on(server: Target, signature: str, state: bytes, *, steps: int, outputs: tuple[str, ...] = ()) -> Any:
-    request = server.request(signature, state=[state], steps=np.array([steps], np.int32))
-    request.output_filter.extend(outputs)
-    return server.predict(request)
+@pytest.fixture(scope="module")
+def states(server: Target) -> dict[str, bytes]:
+    """State of a run with two regions and a reference, by optimiser."""
+    regions = {"content_region_bytes": [[halves(24, 32), b""]], "style_bytes": [[noise(16, 16), noise(16, 16, seed=1)]]}
+    requests = {
+        name: server.paint(steps=4, optimizer=text(name), reference_bytes=[noise(8, 8)], **regions)
+        for name in OPTIMIZER.choices
+    }
+    return {name: state_of(server.predict(request)) for name, request in requests.items()}
 
 
-def _state(response: Any) -> bytes:
+def state_of(response: Any) -> bytes:
     return response.outputs["state"].string_val[0]
 
 
-@BOTH
-def test_in_chunks_as_in_one_call(server: Target, png: bytes, signature: str) -> None:
-    whole = server.predict(server.files(IN_ONE_CALL[signature], png, steps=12))
-    found = [server.predict(server.files(signature, png, steps=4))]
-    found += [_going_on(server, signature, _state(found[-1]), steps=4)]
-    found += [_going_on(server, signature, _state(found[-1]), steps=4)]
-    losses = np.concatenate([_losses(each) for each in found])
-    if signature == STYLIZE_RESUMABLE:
-        assert losses.tolist() == _losses(whole).tolist()
-        assert found[-1].outputs["png_bytes"] == whole.outputs["png_bytes"]
-    else:
-        np.testing.assert_allclose(losses[-1], _losses(whole)[-1], rtol=0.02)
-
-
-@BOTH
-def test_only_what_is_asked_for_comes_back(server: Target, png: bytes, signature: str) -> None:
-    state = _state(server.predict(server.files(signature, png, steps=1)))
-    assert set(_going_on(server, signature, state, steps=1).outputs) == {"state", "losses", "png_bytes"}
-    assert set(_going_on(server, signature, state, steps=1, outputs=("state", "losses")).outputs) == {"state", "losses"}
-    picture = _going_on(server, signature, state, steps=0, outputs=("png_bytes",))
-    assert picture.outputs["png_bytes"].string_val[0].startswith(b"\x89PNG")
-
-
-@BOTH
-def test_a_call_may_be_repeated_and_go_anywhere(server: Target, png: bytes, signature: str) -> None:
-    state = _state(server.predict(server.files(signature, png, steps=2)))
-    once, again = (_going_on(server, signature, state, steps=2) for _ in range(2))
-    assert once.outputs["state"] == again.outputs["state"]
-
-
-@BOTH
-@pytest.mark.parametrize(
-    ("state", "text"),
-    [
-        (b"no state", "state must be one that this model and this signature gave"),
-        (b"\0" * 200_000, "state must be one that this model and this signature gave"),
-        (b"", "give either state, or content_bytes and style_bytes, or content_image and style_image"),
-    ],
-    ids=["short", "long", "none"],
-)
-def test_refused_state(server: Target, signature: str, state: bytes, text: str) -> None:
+def refusal(server: Target, request: Any) -> str:
     with pytest.raises(grpc.RpcError) as caught:
-        _going_on(server, signature, state, steps=1)
+        server.predict(request)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert text in (caught.value.details() or "")
-    assert server.predict(server.images(SERVING_DEFAULT, steps=0)), "the server goes on"
+    assert server.predict(server.images(steps=0)).outputs, "the server continues"
+    return caught.value.details() or ""
 
 
-@BOTH
-def test_state_and_pictures_at_once_are_refused(server: Target, png: bytes, signature: str) -> None:
-    state = _state(server.predict(server.files(signature, png, steps=1)))
+def flipped(state: bytes, at: int) -> bytes:
+    return state[:at] + bytes([state[at] ^ 1]) + state[at + 1 :]
+
+
+@OPTIMIZERS
+def test_a_call_may_be_repeated(server: Target, states: dict[str, bytes], optimizer: str) -> None:
+    """Nothing is kept on the server, so the same state gives the same answer."""
+    request = server.resume(states[optimizer], steps=2, optimizer=text(optimizer))
+    once, again = (server.predict(request) for _ in range(2))
+    assert once.outputs == again.outputs
+
+
+@OPTIMIZERS
+def test_truncated(server: Target, states: dict[str, bytes], optimizer: str) -> None:
+    state = states[optimizer]
+    for length in (1, FINGERPRINT_BYTES - 1, FINGERPRINT_BYTES, HEADER, HEADER + 7):
+        assert OTHER_RUN in refusal(server, server.resume(state[:length], optimizer=text(optimizer))), length
+    for length in (HEADER + 8, len(state) // 2, len(state) - 8, len(state) - 1):
+        assert DAMAGED in refusal(server, server.resume(state[:length], optimizer=text(optimizer))), length
+    assert DAMAGED in refusal(server, server.resume(state + bytes(4), optimizer=text(optimizer)))
+
+
+@OPTIMIZERS
+def test_flipped_bits(server: Target, states: dict[str, bytes], optimizer: str) -> None:
+    state = states[optimizer]
+    places = np.random.default_rng(0).integers(FINGERPRINT_BYTES, len(state), 8).tolist()
+    for at in (FINGERPRINT_BYTES, HEADER, len(state) - 8, len(state) - 1, *places):
+        assert DAMAGED in refusal(server, server.resume(flipped(state, at), optimizer=text(optimizer))), at
+    for at in (0, FINGERPRINT_BYTES - 1):
+        assert OTHER_RUN in refusal(server, server.resume(flipped(state, at), optimizer=text(optimizer))), at
+
+
+@OPTIMIZERS
+def test_of_another_optimiser_or_loss(server: Target, states: dict[str, bytes], optimizer: str) -> None:
+    other = next(name for name in OPTIMIZER.choices if name != optimizer)
+    assert OTHER_RUN in refusal(server, server.resume(states[optimizer], optimizer=text(other)))
+    tutorial = server.resume(states[optimizer], optimizer=text(optimizer), loss=text(LOSS.choices[1]))
+    assert OTHER_RUN in refusal(server, tutorial)
+
+
+@pytest.mark.parametrize("state", [b"no state", b"\0" * 200_000, b"\xff" * 200_000, noise(8, 8)])
+def test_something_else(server: Target, state: bytes) -> None:
+    assert OTHER_RUN in refusal(server, server.resume(state))
+
+
+def test_either_a_state_or_pictures(server: Target, states: dict[str, bytes]) -> None:
+    either = "give either state, or content_bytes and style_bytes"
+    state = {"state": [states["lbfgs"]]}
+    assert either in refusal(server, server.paint(**state))
+    for name in ("content_bytes", "start_bytes", "reference_bytes"):
+        assert either in refusal(server, server.request(PAINT, **state, **{name: [noise(8, 8)]}))
+    for name in ("style_bytes", "style_region_bytes", "content_region_bytes"):
+        assert either in refusal(server, server.request(PAINT, **state, **{name: [[noise(8, 8)]]}))
+    assert either in refusal(server, server.request(PAINT))
+    assert either in refusal(server, server.request(PAINT, content_bytes=[noise(8, 8)]))
+    assert either in refusal(server, server.request(PAINT, style_bytes=[[noise(8, 8)]]))
+
+
+def test_one_bad_state_of_a_batch(server: Target, states: dict[str, bytes]) -> None:
+    good = states["lbfgs"]
+    request = server.request(PAINT, state=[good, flipped(good, 1000)], steps=np.array([1], np.int32))
+    assert DAMAGED in refusal(server, request)
+
+
+def forged(state: bytes, at: int, what: bytes) -> bytes:
+    """The state with other bytes at a place and the checksum of these: the key of the checksum is no secret."""
+    body = (state[:at] + what + state[at + len(what) :])[:-8]
+    return body + _hash(tf.constant(body)).numpy()
+
+
+@OPTIMIZERS
+@pytest.mark.parametrize("value", [-1, 0, 1, 7, 11, 63, 65, 2**16, 2**31 - 1, -(2**31)])
+@pytest.mark.parametrize("name", DIMENSIONS)
+def test_forged_sizes(server: Target, states: dict[str, bytes], optimizer: str, name: str, value: int) -> None:
+    state, at = states[optimizer], FINGERPRINT_BYTES + 4 * DIMENSIONS.index(name)
+    if struct.unpack_from("<i", state, at) == (value,) or (
+        name == "pairs" and optimizer == "adam" and 0 <= value <= 10
+    ):
+        return  # Adam has no pairs, so nothing of its state depends on their number
+    fake = forged(state, at, struct.pack("<i", value))
     with pytest.raises(grpc.RpcError) as caught:
-        server.predict(server.files(signature, png, state=[state]))
+        server.predict(server.resume(fake, optimizer=text(optimizer)))
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert "give either state" in (caught.value.details() or "")
+    assert "state" in (caught.value.details() or "")
 
 
-@BOTH
-def test_wrong_kinds_are_refused(server: Target, png: bytes, signature: str) -> None:
-    numbers = server.files(signature, png, state=np.zeros([1], np.float32))
-    with pytest.raises(grpc.RpcError) as caught:
-        server.predict(numbers)
-    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    flat = server.images(signature, content_image=np.zeros([8, 8, 3], np.float32))
-    with pytest.raises(grpc.RpcError) as caught:
-        server.predict(flat)
-    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert "is not compatible with expected shape" in (caught.value.details() or "")
+@OPTIMIZERS
+@pytest.mark.parametrize("what", [np.nan, np.inf, -np.inf, 1e30, -1.0], ids=str)
+def test_forged_numbers(server: Target, states: dict[str, bytes], optimizer: str, what: float) -> None:
+    """Anywhere in a state: refused, or an answer whose picture is one."""
+    state, number = states[optimizer], np.array([what], np.float32).tobytes() * 3
+    assert "must hold finite values in [0, 1]" in refusal(
+        server, server.resume(forged(state, HEADER, number), optimizer=text(optimizer))
+    )
+    for at in range(HEADER + 12, len(state) - 40, len(state) // 20):
+        place = at - (at - HEADER) % 4
+        request = server.resume(forged(state, place, number), steps=2, optimizer=text(optimizer))
+        call = server.prediction.Predict.future(request, timeout=60.0)
+        assert call.code() in (grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT), call.details()
+        if call.code() is grpc.StatusCode.OK:
+            assert levels(call.result().outputs["image_bytes"].string_val[0]).shape == (24, 32, 3)
+    assert server.predict(server.images(steps=0)).outputs
