@@ -77,6 +77,8 @@ class Painter:
         state, number = tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int32)
         later = {control.name: tf.TensorSpec([1] * len(control.shape), control.dtype) for control in _LATER}
         later[contract.STYLE_LAYER_WEIGHTS.name] = tf.TensorSpec([1, self._layers], tf.float32)
+        self._begin = uninlined(self._begun, [self._own_specs()])
+        self._draw = uninlined(self._file, [state] * 3)
         self._advance = [uninlined(each.advance, [state, number, later, number]) for each in self._optimisers]
 
     def __call__(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -87,7 +89,7 @@ class Painter:
         def one(i: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             own = {name: tensor[i] for name, tensor in given.items()}
             loss, optimizer = _chosen(own, contract.LOSS), _chosen(own, contract.OPTIMIZER)
-            state = self._begun_or_resumed(own, loss, optimizer)
+            state = self._begun_or_resumed(own)
             later = {control.name: own[control.name][None] for control in _LATER}
             state, losses = tf.switch_case(
                 optimizer, [partial(each, state, loss, later, batch) for each in self._advance]
@@ -101,7 +103,7 @@ class Painter:
         return {
             # By itself, so that it costs nothing where it is not fetched.
             contract.IMAGE_BYTES.name: tf.map_fn(
-                lambda own: self._file(*own),
+                lambda own: self._draw(*own),
                 (states, *formats),
                 fn_output_signature=tf.TensorSpec([], tf.string),
                 parallel_iterations=1,
@@ -149,7 +151,7 @@ class Painter:
         own[contract.STYLE_BLEND.name] = blend / total
         return own, batch
 
-    def _begun_or_resumed(self, own: Mapping[str, tf.Tensor], loss: tf.Tensor, optimizer: tf.Tensor) -> tf.Tensor:
+    def _begun_or_resumed(self, own: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """The state of the example before the steps of this call."""
         state = own[contract.STATE.name]
         pictures = tf.stack([tf.reduce_any(tf.strings.length(own[field.name]) > 0) for field in contract.FILES])
@@ -161,12 +163,23 @@ class Painter:
             tf.stack([tf.strings.length(state) > 0, pictures[0], pictures[1]]),
         )
 
-        def begin() -> tf.Tensor:
-            canvas, start = self._inputs.canvas(own)
-            return tf.switch_case(optimizer, [partial(each.begin, canvas, start, loss) for each in self._optimisers])
-
         # Asked of the checked state: nothing begins before the check was made.
-        return tf.cond(tf.strings.length(state) > 0, lambda: tf.identity(state), begin)
+        return tf.cond(tf.strings.length(state) > 0, lambda: tf.identity(state), lambda: self._begin(dict(own)))
+
+    def _begun(self, own: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """The state of a run before its first step."""
+        canvas, start = self._inputs.canvas(own)
+        loss = _chosen(own, contract.LOSS)
+        begin = [partial(each.begin, canvas, start, loss) for each in self._optimisers]
+        return tf.switch_case(_chosen(own, contract.OPTIMIZER), begin)
+
+    def _own_specs(self) -> dict[str, tf.TensorSpec]:
+        """Inputs of an example."""
+        return {
+            field.name: tf.TensorSpec(field.shape[1:], field.dtype)
+            for field in contract.SIGNATURES[contract.PAINT].inputs
+            if field is not contract.CONTRACT_VERSION_INPUT
+        }
 
     def _file(self, state: tf.Tensor, colors: tf.Tensor, image_format: tf.Tensor) -> tf.Tensor:
         """The file of a state of this call, a string scalar."""
