@@ -29,6 +29,7 @@ from .state import (
     pack,
     read_dimensions,
     unpack,
+    without_nan,
 )
 from .terms.term import TermWeights
 
@@ -52,7 +53,7 @@ class Painter:
     """The signature `paint` of one model.
 
     Args:
-        minimisers: For each of `contract.OPTIMIZER.choices` one for each of `contract.LOSS.choices`, in their order.
+        minimisers: One for each of `contract.OPTIMIZER.choices`, each with the losses of `contract.LOSS.choices`.
         facts: Facts about the model that decide how a run continues, as JSON takes them.
         style_layers: Style layers of the model.
         limits: Limits of the model.
@@ -61,7 +62,7 @@ class Painter:
 
     def __init__(
         self,
-        minimisers: Sequence[Sequence[Minimiser[Any]]],
+        minimisers: Sequence[Minimiser[Any]],
         facts: Mapping[str, Any],
         style_layers: tuple[str, ...],
         limits: Limits,
@@ -71,12 +72,13 @@ class Painter:
         self._min_side = min_side
         self._layers = len(style_layers)
         self._canvas = canvas_specs(style_layers)
-        objectives = [each.objective for each in minimisers[0]]
-        self._inputs = RunInputs([each.style_moments for each in objectives], limits, min_side)
+        self._inputs = RunInputs([each.style_moments for each in minimisers[0].objectives], limits, min_side)
         self._optimisers = [_Chunks(each, facts, self._canvas, limits, min_side) for each in minimisers]
         state, number = tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int32)
         later = {control.name: tf.TensorSpec([1] * len(control.shape), control.dtype) for control in _LATER}
         later[contract.STYLE_LAYER_WEIGHTS.name] = tf.TensorSpec([1, self._layers], tf.float32)
+        self._begin = uninlined(self._begun, [self._own_specs()])
+        self._draw = uninlined(self._file, [state] * 3)
         self._advance = [uninlined(each.advance, [state, number, later, number]) for each in self._optimisers]
 
     def __call__(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -87,7 +89,7 @@ class Painter:
         def one(i: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             own = {name: tensor[i] for name, tensor in given.items()}
             loss, optimizer = _chosen(own, contract.LOSS), _chosen(own, contract.OPTIMIZER)
-            state = self._begun_or_resumed(own, loss, optimizer)
+            state = self._begun_or_resumed(own)
             later = {control.name: own[control.name][None] for control in _LATER}
             state, losses = tf.switch_case(
                 optimizer, [partial(each, state, loss, later, batch) for each in self._advance]
@@ -98,10 +100,14 @@ class Painter:
         # One at a time, which bounds memory to one example's.
         states, losses = tf.map_fn(one, tf.range(batch), fn_output_signature=spec, parallel_iterations=1)
         formats = [given[control.name] for control in (contract.COLORS, contract.IMAGE_FORMAT)]
+
+        def draw(own: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
+            return self._draw(*own)
+
         return {
             # By itself, so that it costs nothing where it is not fetched.
             contract.IMAGE_BYTES.name: tf.map_fn(
-                lambda own: self._file(*own),
+                draw,
                 (states, *formats),
                 fn_output_signature=tf.TensorSpec([], tf.string),
                 parallel_iterations=1,
@@ -149,7 +155,7 @@ class Painter:
         own[contract.STYLE_BLEND.name] = blend / total
         return own, batch
 
-    def _begun_or_resumed(self, own: Mapping[str, tf.Tensor], loss: tf.Tensor, optimizer: tf.Tensor) -> tf.Tensor:
+    def _begun_or_resumed(self, own: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """The state of the example before the steps of this call."""
         state = own[contract.STATE.name]
         pictures = tf.stack([tf.reduce_any(tf.strings.length(own[field.name]) > 0) for field in contract.FILES])
@@ -161,12 +167,23 @@ class Painter:
             tf.stack([tf.strings.length(state) > 0, pictures[0], pictures[1]]),
         )
 
-        def begin() -> tf.Tensor:
-            canvas, start = self._inputs.canvas(own)
-            return tf.switch_case(optimizer, [partial(each.begin, canvas, start, loss) for each in self._optimisers])
-
         # Asked of the checked state: nothing begins before the check was made.
-        return tf.cond(tf.strings.length(state) > 0, lambda: tf.identity(state), begin)
+        return tf.cond(tf.strings.length(state) > 0, lambda: tf.identity(state), lambda: self._begin(dict(own)))
+
+    def _begun(self, own: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """The state of a run before its first step."""
+        canvas, start = self._inputs.canvas(own)
+        loss = _chosen(own, contract.LOSS)
+        begin = [partial(each.begin, canvas, start, loss) for each in self._optimisers]
+        return tf.switch_case(_chosen(own, contract.OPTIMIZER), begin)
+
+    def _own_specs(self) -> dict[str, tf.TensorSpec]:
+        """Inputs of an example."""
+        return {
+            field.name: tf.TensorSpec(field.shape[1:], field.dtype)
+            for field in contract.SIGNATURES[contract.PAINT].inputs
+            if field is not contract.CONTRACT_VERSION_INPUT
+        }
 
     def _file(self, state: tf.Tensor, colors: tf.Tensor, image_format: tf.Tensor) -> tf.Tensor:
         """The file of a state of this call, a string scalar."""
@@ -182,7 +199,7 @@ class _Chunks:
     """Runs of one optimiser, from state to state.
 
     Args:
-        minimisers: One for each of `contract.LOSS.choices`.
+        minimiser: The optimiser, with its losses.
         facts: See `Painter`.
         canvas: Tree of `Spec` of the canvas.
         limits: Limits of the model.
@@ -191,15 +208,16 @@ class _Chunks:
 
     def __init__(
         self,
-        minimisers: Sequence[Minimiser[Any]],
+        minimiser: Minimiser[Any],
         facts: Mapping[str, Any],
         canvas: Canvas,
         limits: Limits,
         min_side: int,
     ) -> None:
-        self._minimisers = minimisers
-        self._optimiser = minimisers[0].optimiser
-        self._fingerprints = [_fingerprint(each, facts) for each in minimisers]
+        self._minimiser = minimiser
+        self._optimiser = minimiser.optimiser
+        names = [each.loss_name for each in minimiser.objectives]
+        self._fingerprints = [_fingerprint(self._optimiser.name, name, facts) for name in names]
         self._canvas = canvas
         self._limits = limits
         self._min_side = min_side
@@ -225,17 +243,16 @@ class _Chunks:
         specs = self._canvas, self.specs
         state = checked_length(state, _DIMENSIONS, dimensions, specs)
         canvas, tensors = unpack(state, _DIMENSIONS, dimensions, specs)
+        state = without_nan(state, (canvas, tensors))
         canvas = canvas._replace(content=checked_pixels(canvas.content, "the content in state"))
         run = self._optimiser.unpack((checked_pixels(tensors[0], "the image in state"), *tensors[1:]))
         steps = checked_work(later[contract.STEPS.name], canvas.content, batch, self._limits)
         layers, rate = later[contract.STYLE_LAYER_WEIGHTS.name], later[contract.LEARNING_RATE.name]
 
-        def minimised(minimiser: Minimiser[Any]) -> tuple[Any, tf.Tensor]:
-            factors = {own.name: later[own.weight.name] for own in contract.TERMS}
-            weights = TermWeights(minimiser.objective.balanced(factors), layers)
-            return minimiser.run(canvas, run, weights, steps=steps, learning_rate=rate)
-
-        run, losses = tf.switch_case(loss, [partial(minimised, each) for each in self._minimisers])
+        factors = {own.name: later[own.weight.name] for own in contract.TERMS}
+        parts = tf.switch_case(loss, [partial(each.balanced, factors) for each in self._minimiser.objectives])
+        weights = TermWeights(parts, layers)
+        run, losses = self._minimiser.run(loss, canvas, run, weights, steps=steps, learning_rate=rate)
         return self._pack(canvas, run, loss), losses[0]
 
     def _pack(self, canvas: Canvas, run: Any, loss: tf.Tensor) -> tf.Tensor:  # noqa: ANN401 - of any optimiser
@@ -255,9 +272,9 @@ class _Chunks:
         return check(state, fits, f"state is damaged: {', '.join(_DIMENSIONS[2:])}:", counts)
 
 
-def _fingerprint(minimiser: Minimiser[Any], facts: Mapping[str, Any]) -> bytes:
+def _fingerprint(optimizer: str, loss: str, facts: Mapping[str, Any]) -> bytes:
     """Bytes that only states of one model, loss and optimiser begin with."""
-    own = {"format": _STATE_FORMAT, "optimizer": minimiser.optimiser.name, "loss": minimiser.objective.loss_name}
+    own = {"format": _STATE_FORMAT, "optimizer": optimizer, "loss": loss}
     text = json.dumps({**own, **facts}, sort_keys=True)
     return hashlib.sha256(text.encode()).digest()[:FINGERPRINT_BYTES]
 

@@ -1,199 +1,255 @@
-"""What a model takes, held against a request before anything in it is parsed or decoded.
+"""Limits of a model, checked before anything in a request is decoded.
 
-The graph makes the same checks, and says the same: these only come before memory is taken for what will be refused.
-Whatever cannot be told from shapes, headers and controls is left to the graph.
+The graph makes the same checks with the same texts; these come before memory is taken for what will be refused. What
+shapes, headers and controls do not tell is left to the graph.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
-from tensorflow.core.framework import tensor_pb2
+from numpy.typing import NDArray
 
 from styleserve import contract
+from styleserve.contract import Control, Field
 
-from .errors import RequestError
-from .picture_headers import has_a_known_start, picture_size
+from .refusals import refusal
+from .request_files import FileFacts, Inputs, RequestFiles, resized
 from .tensors import TensorError, to_array
 
-_IMAGES = (contract.CONTENT_IMAGE, contract.STYLE_IMAGE, contract.IMAGE)
-_FILES = (contract.CONTENT_BYTES, contract.STYLE_BYTES)
-_PAINTED = (contract.CONTENT_IMAGE, contract.CONTENT_BYTES)
-"""Inputs whose pixels make the work of a call. Of a style, only its features are taken, once."""
+Array = NDArray[Any]
+Defaults = Mapping[str, Array]
 
-_SHOWN = 8
-"""Values of a vector that the graph shows in its refusal."""
-
-Inputs = Mapping[str, tensor_pb2.TensorProto]
-Defaults = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
+_RANK_OF_IMAGES: Final = 4
+_BATCHES: Final = (contract.STATE, contract.CONTRACT_VERSION_INPUT, contract.EXAMPLE)
+"""Inputs beside images and files whose first size is that of the batch."""
+_PER: Final = {"style": "style", "layer": "style layer"}
+"""Words of the graph for what an input has a value for."""
+_STATE_BYTES_PER_PIXEL: Final = 128
+"""Bytes of a state for each pixel, rounded up."""
+_STATE_BYTES: Final = 2**26
+"""Bytes of a state that do not depend on its pixels, rounded up: Gram matrices of the regions."""
 
 
 @dataclass(frozen=True)
 class ModelLimits:
-    """The limits of a model.
+    """Limits of a model, as its signature `limits` has them.
 
     Attributes:
-        min_side: shortest side of an image that is worked on, in pixels.
-        max_side: longest side.
-        max_pixels: most pixels of an image that is worked on.
-        max_steps: most steps of one call.
-        max_batch: most examples of one call.
-        max_work: most megapixel-steps of one call.
-        max_encoded_pixels: most pixels of a file.
-        max_encoded_bytes: most bytes of a file.
-        max_batch_pixels: Most pixels of the images that one call works on together; None for models of older exports.
+        contract_version: Version of the wire contract.
+        min_side: Shortest side of an image that is worked on, in pixels.
+        max_side: Longest side.
+        max_pixels: Most pixels of an image that is worked on.
+        max_batch_pixels: Most pixels of the images that one call works on together.
+        max_steps: Most steps of one call.
+        max_batch: Most examples of one call.
+        max_styles: Most styles of an example.
+        max_work: Most megapixel-steps of one call.
+        max_encoded_pixels: Most pixels of a file.
+        max_encoded_bytes: Most bytes of a file.
+        style_layers: Number of style layers.
     """
 
+    contract_version: int
     min_side: int
     max_side: int
     max_pixels: int
+    max_batch_pixels: int
     max_steps: int
     max_batch: int
+    max_styles: int
     max_work: float
     max_encoded_pixels: int
     max_encoded_bytes: int
-    max_batch_pixels: int | None = None
+    style_layers: int
 
     @property
-    def images_bytes(self) -> int:
-        """What two full batches of the largest images take, 3 channels of 4 bytes each."""
-        return 2 * self.max_batch * self.max_pixels * 3 * 4
+    def request_bytes(self) -> int:
+        """Bytes of the largest request that should fit: two full batches of images, or one state."""
+        images = 2 * self.max_batch * self.max_pixels * 3 * 4
+        return max(images, self.max_pixels * _STATE_BYTES_PER_PIXEL + _STATE_BYTES)
 
-    def check(self, inputs: Inputs, defaults: Defaults) -> None:
+    def check(self, signature: str, inputs: Inputs, defaults: Defaults, files: RequestFiles) -> None:
         """Refuses a request that the model would refuse.
 
         Args:
-            inputs: as they were sent.
-            defaults: of the signature's inputs that may be left out.
+            signature: Name of the signature that is called.
+            inputs: Inputs as sent; names, types and ranks were checked.
+            defaults: Values of the inputs that are left out.
+            files: Files among the inputs.
 
         Raises:
-            RequestError: with the text of the model's own refusal.
+            RequestError: The text is that of the model's own refusal.
         """
-        batch = self._check_batch(inputs)
-        controls = {
-            control.name: self._check_control(control, inputs, defaults, batch) for control in contract.CONTROLS
-        }
-        steps, max_sides = controls[contract.STEPS.name], controls[contract.MAX_SIDE.name]
-        for field, shape in _shapes(inputs, (*_IMAGES, *_FILES)):
-            if field in _IMAGES:
-                sizes = list(self._image_sizes(field.name, shape))
-                # A run in chunks has a state for each example, and works on one after another.
-                if contract.STATE.name not in defaults:
-                    self._check_batch_pixels(field.name, shape[:3])
-            else:
-                sizes = list(self._file_sizes(field.name, inputs[field.name], max_sides))
-            if steps and field in _PAINTED:
-                self._check_work(sizes, steps, shape[0])
+        if signature in contract.SIGNATURES:
+            _Check(self, contract.SIGNATURES[signature].inputs, inputs, defaults, files).run()
 
-    def _check_batch(self, inputs: Inputs) -> int:
-        """Number of examples of the call."""
-        batch = 1
-        for field, (size, *_) in _shapes(inputs, (*_IMAGES, *_FILES, contract.STATE, contract.EXAMPLE)):
-            if not 1 <= size <= self.max_batch:
-                raise _refusal(field.name, contract.batch_rule(self.max_batch), [size])
-            batch = max(batch, size)
-        return batch
 
-    def _check_control(self, control: contract.Control, inputs: Inputs, defaults: Defaults, batch: int) -> list[int]:
-        """Values of a control, sent or by default; none where the model has no such control, or cannot read them."""
-        if control.name not in inputs:
-            return defaults[control.name].tolist() if control.name in defaults else []
-        proto = inputs[control.name]
-        if len(proto.tensor_shape.dim) != 1:
-            return []
-        if (count := proto.tensor_shape.dim[0].size) not in (1, batch):
-            raise _refusal(control.name, contract.partner_rule(contract.THE_BATCH), [count], [batch])
+class _Check:
+    """Check of one request."""
+
+    def __init__(
+        self, limits: ModelLimits, fields: Iterable[Field], inputs: Inputs, defaults: Defaults, files: RequestFiles
+    ) -> None:
+        self._limits = limits
+        self._fields = tuple(fields)
+        self._inputs = inputs
+        self._defaults = defaults
+        self._files = files
+        self._batch = 1
+        self._counts = {"style": 1, "layer": limits.style_layers}
+
+    def run(self) -> None:
+        self._check_batch()
+        self._check_version()
+        self._check_styles()
+        controls = {field.name: self._control(field.control) for field in self._fields if field.control is not None}
+        steps = controls.get(contract.STEPS.name)
+        for field, shape in self._sent(self._images()):
+            self._check_image(field.name, *shape[1:3])
+            self._check_batch_pixels(field.name, shape[:3])
+            if field is contract.CONTENT_IMAGE and steps is not None:
+                self._check_work(shape[1] * shape[2], int(steps.max()))
+        for field in self._file_fields():
+            self._check_files(field.name)
+        max_sides, scales = (controls.get(name) for name in (contract.MAX_SIDE.name, contract.STYLE_SCALE.name))
+        if max_sides is not None:
+            self._check_contents(max_sides, steps)
+            if scales is not None:
+                self._check_style_sizes(max_sides, scales)
+
+    def _images(self) -> Iterator[Field]:
+        return (field for field in self._fields if len(field.shape) == _RANK_OF_IMAGES)
+
+    def _file_fields(self) -> Iterator[Field]:
+        return (field for field in self._fields if field in contract.FILES)
+
+    def _sent(self, fields: Iterable[Field]) -> Iterator[tuple[Field, list[int]]]:
+        """Shapes of the inputs that were sent."""
+        for field in fields:
+            dims = self._inputs[field.name].tensor_shape.dim if field.name in self._inputs else ()
+            if len(dims) == len(field.shape):
+                yield field, [dim.size for dim in dims]
+
+    def _check_batch(self) -> None:
+        fields = [*self._images(), *self._file_fields(), *(field for field in self._fields if field in _BATCHES)]
+        for field, (size, *_) in self._sent(fields):
+            if not 1 <= size <= self._limits.max_batch:
+                raise refusal(field.name, contract.batch_rule(self._limits.max_batch), [size])
+            self._batch = max(self._batch, size)
+
+    def _check_version(self) -> None:
+        name = contract.CONTRACT_VERSION_INPUT.name
+        version = self._values(name, np.int32, 1) if name in self._inputs else None
+        if version is not None and np.any(version != self._limits.contract_version):
+            raise refusal(name, contract.CONTRACT_VERSION_RULE, np.broadcast_to(version, [self._batch]))
+
+    def _check_styles(self) -> None:
+        for _, (_, styles) in self._sent([contract.STYLE_BYTES]):
+            if not 1 <= styles <= self._limits.max_styles:
+                raise refusal(contract.STYLE_BYTES.name, contract.styles_rule(self._limits.max_styles), [styles])
+            self._counts["style"] = styles
+        for field, shape in self._sent(self._file_fields()):
+            if len(shape) > 1:
+                self._check_per(field.name, "style", shape[1])
+
+    def _check_per(self, name: str, per: str, size: int) -> None:
+        if size not in (1, self._counts[per]):
+            raise refusal(name, contract.per_rule(_PER[per]), [size], [self._counts[per]])
+
+    def _values(self, name: str, dtype: Any, rank: int) -> Array | None:  # noqa: ANN401 - as NumPy takes it
+        """Values of an input, sent or by default; None where there are none that can be read."""
+        if name not in self._inputs:
+            return self._defaults.get(name)
+        if len(self._inputs[name].tensor_shape.dim) != rank:
+            return None
         try:
-            array = to_array(proto)
+            array = to_array(self._inputs[name])
         except TensorError:
-            return []
-        if array.dtype != control.dtype:
-            return []
-        high = self.max_steps if control is contract.STEPS else self.max_side
+            return None
+        return array if array.dtype == dtype else None
+
+    def _control(self, control: Control) -> Array | None:
+        """Values of a control, once they were checked."""
+        for _, shape in self._sent(field for field in self._fields if field.control is control):
+            if shape[0] not in (1, self._batch):
+                raise refusal(control.name, contract.partner_rule(contract.THE_BATCH), [shape[0]], [self._batch])
+            if control.per:
+                self._check_per(control.name, control.per, shape[1])
+        dtype = np.object_ if control.dtype == "string" else control.dtype
+        array = self._values(control.name, dtype, len(control.shape))
+        if array is None:
+            return None
+        if control.choices:
+            if not set(array.flat) <= {choice.encode() for choice in control.choices}:
+                raise refusal(control.name, contract.choice_rule(control.choices), array)
+            return array
+        high = self._limits.max_steps if control is contract.STEPS else self._limits.max_side
         high = high if control.maximum is None else control.maximum
         if not np.all((array >= array.dtype.type(control.minimum)) & (array <= array.dtype.type(high))):
-            values = array.tolist() if array.dtype == np.int32 else list(array)
-            raise _refusal(control.name, contract.range_rule(control.minimum, high), values)
-        return array.tolist()
+            raise refusal(control.name, contract.range_rule(control.minimum, high), array)
+        if control is contract.STYLE_BLEND and not array.any(axis=1).all():
+            shares = np.broadcast_to(array, [self._batch, self._counts["style"]])
+            raise refusal(control.name, contract.BLEND_RULE, shares)
+        return array
 
-    def _image_sizes(self, name: str, shape: list[int]) -> Iterator[tuple[int, int]]:
-        _, height, width, _ = shape
-        if height or width:  # nothing at all stands for an image that is not given
-            self._check_image(name, height, width)
-            yield height, width
+    def _check_files(self, name: str) -> None:
+        most_bytes, most_pixels = self._limits.max_encoded_bytes, self._limits.max_encoded_pixels
+        for file in (file for row in self._files.of(name) for file in row if file.length):
+            if file.length > most_bytes:
+                raise refusal(name, contract.bytes_rule(most_bytes), [file.length])
+            if not file.has_known_start:
+                raise refusal(name, contract.FILE_RULE, [0, 0])
+            if file.size is not None and min(file.size) and math.prod(file.size) > most_pixels:
+                raise refusal(name, contract.pixels_rule(most_pixels), file.size)
 
-    def _file_sizes(self, name: str, proto: tensor_pb2.TensorProto, max_sides: list[int]) -> Iterator[tuple[int, int]]:
-        """What the pictures are resized to; (0, 0) for one that is not given, or cannot be told."""
-        try:
-            files = to_array(proto)
-        except TensorError:
-            return
-        for i, data in enumerate(files.tolist()):
-            if len(data) > self.max_encoded_bytes:
-                raise _refusal(name, contract.bytes_rule(self.max_encoded_bytes), [len(data)])
-            if data and not has_a_known_start(data):
-                raise _refusal(name, contract.FILE_RULE, [0, 0])
-            size = picture_size(data)
-            if size is None or not max_sides or not min(size):
-                yield 0, 0
-                continue
-            if size[0] * size[1] > self.max_encoded_pixels:
-                raise _refusal(name, contract.pixels_rule(self.max_encoded_pixels), size)
-            max_side = max_sides[min(i, len(max_sides) - 1)]
-            # In the graph's own precision, and with its rounding: half to even.
-            height, width = (
-                np.rint(np.array(size, np.float32) * np.float32(max_side) / np.float32(max(size))).astype(int).tolist()
-            )
-            self._check_image(name + contract.RESIZED, height, width)
-            yield height, width
+    def _check_contents(self, max_sides: Array, steps: Array | None) -> None:
+        name = contract.CONTENT_BYTES.name
+        rows = self._files.of(name)
+        for i in range(self._batch if rows else 0):
+            (file,) = _of(rows, i)
+            if (size := _size(file, np.float32(_of(max_sides, i)))) is not None:
+                self._check_image(name + contract.RESIZED, *size)
+                if steps is not None:
+                    self._check_work(math.prod(size), int(_of(steps, i)))
+
+    def _check_style_sizes(self, max_sides: Array, scales: Array) -> None:
+        name = contract.STYLE_BYTES.name
+        rows = self._files.of(name)
+        for i in range(self._batch if rows else 0):
+            for s, file in enumerate(_of(rows, i)):
+                longest = np.float32(_of(max_sides, i)) * _of(_of(scales, i), s)
+                if (size := _size(file, longest)) is not None:
+                    self._check_image(name + contract.RESIZED, *size)
 
     def _check_image(self, name: str, height: int, width: int) -> None:
-        if not self.min_side <= min(height, width) <= max(height, width) <= self.max_side:
-            raise _refusal(name, contract.sides_rule(self.min_side, self.max_side), [height, width])
-        if height * width > self.max_pixels:
-            raise _refusal(name, contract.pixels_rule(self.max_pixels), [height, width])
+        limits = self._limits
+        if not limits.min_side <= min(height, width) <= max(height, width) <= limits.max_side:
+            raise refusal(name, contract.sides_rule(limits.min_side, limits.max_side), [height, width])
+        if height * width > limits.max_pixels:
+            raise refusal(name, contract.pixels_rule(limits.max_pixels), [height, width])
 
     def _check_batch_pixels(self, name: str, sizes: list[int]) -> None:
-        if self.max_batch_pixels is not None and math.prod(sizes) > self.max_batch_pixels:
-            raise _refusal(name, contract.batch_pixels_rule(self.max_batch_pixels), sizes)
+        most = self._limits.max_batch_pixels
+        if math.prod(sizes) > most:
+            raise refusal(name, contract.batch_pixels_rule(most), sizes)
 
-    def _check_work(self, sizes: list[tuple[int, int]], steps: list[int], batch: int) -> None:
-        """Images of one tensor go on together until the last has its steps; files one after another, each its own."""
-        together = len(sizes) < batch
-        for i, (height, width) in enumerate(sizes):
-            own = max(steps) if together else steps[min(i, len(steps) - 1)]
-            work = height * width * own * batch / 1e6
-            # The limit came as a float32, which may be a little less than what the graph compares with.
-            if np.float32(work) > np.float32(self.max_work):
-                raise _refusal(contract.STEPS.name, contract.work_rule(self.max_work), [work])
+    def _check_work(self, pixels: int, steps: int) -> None:
+        work = pixels * steps * self._batch / 1e6
+        # The limit came as a float32, which may be a little less than what the graph compares with.
+        if np.float32(work) > np.float32(self._limits.max_work):
+            raise refusal(contract.STEPS.name, contract.work_rule(self._limits.max_work), [work])
 
 
-def _shapes(inputs: Inputs, fields: Iterable[contract.Field]) -> Iterator[tuple[contract.Field, list[int]]]:
-    """Shapes of inputs that were sent, where they have the field's rank; others the signature refuses."""
-    for field in fields:
-        dims = inputs[field.name].tensor_shape.dim if field.name in inputs else ()
-        if len(dims) == len(field.shape) and min(dim.size for dim in dims) >= 0:
-            yield field, [dim.size for dim in dims]
+def _of(values: Any, i: int) -> Any:  # noqa: ANN401 - an array, or rows of files
+    """Value of example (or style) `i`, of one for each or one for all."""
+    return values[min(i, len(values) - 1)]
 
 
-def _refusal(name: str, rule: str, *came: Sequence[float | np.float32]) -> RequestError:
-    """As the graph refuses, with the vectors that came."""
-    vectors = (f"[{' '.join(map(_text, vector[:_SHOWN]))}{'...' * (len(vector) > _SHOWN)}]" for vector in came)
-    return RequestError(f"assertion failed: [{name} {rule}] {' '.join(vectors)}")
-
-
-def _text(number: float | np.float32) -> str:
-    """A number as TensorFlow writes it: with the fewest digits that no other number of its type has.
-
-    >>> _text(5000), _text(np.float32(0.1)), _text(np.float32(1.1e12)), _text(123.0), _text(float("nan"))
-    ('5000', '0.1', '1.1e+12', '123', 'nan')
-    """
-    if isinstance(number, int):
-        return str(number)
-    few, enough = (6, 9) if type(number) is np.float32 else (15, 17)
-    text = f"{number:.{few}g}"
-    return text if type(number)(text) == number or math.isnan(number) else f"{number:.{enough}g}"
+def _size(file: FileFacts, longest: np.float32) -> tuple[int, int] | None:
+    """Size of a picture once it is resized; None where its header does not tell."""
+    return resized(file.size, longest) if file.size is not None and min(file.size) else None

@@ -56,8 +56,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             # the request is checked again.
             with self._manager.use(spec) as servable:
                 record.known_model, record.version = spec.name, servable.version
-                servable.check(request)
-                short = servable.effort(request) <= SHORT_PIXEL_STEPS
+                short = servable.check(request) <= SHORT_PIXEL_STEPS
             came = time.monotonic()
             try:
                 with self._turns.slot(call, short=short) as slot, self._manager.use(spec) as servable:

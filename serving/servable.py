@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,16 @@ import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2
 
-from styleserve.contract import LIMIT_FIELDS, LIMITS, SERVING_DEFAULT
+from styleserve.contract import LIMITS, SERVING_DEFAULT
 from styleserve.sizing import inter_op_threads
 
 from .call import Call
+from .call_record import MAX_NAME_CHARS, clean
 from .effort import pixel_steps, steps_done
 from .errors import CancelledError, DeadlineError, GraphError, LoadError, OutOfRangeError, PreconditionError
 from .limits import ModelLimits
 from .output_sets import OutputSets
+from .request_files import RequestFiles
 from .signature import Array, Signature
 from .stop_switch import DEVICE_COUNT, StopSwitch
 from .tensors import fill_proto
@@ -136,14 +138,6 @@ class Servable:
         """All signatures, as GetModelMetadata sends them."""
         return get_model_metadata_pb2.SignatureDefMap(signature_def=self._definitions)
 
-    def effort(self, request: predict_pb2.PredictRequest) -> float:
-        """How much a request asks for, in pixels times steps; an estimate.
-
-        Raises:
-            PreconditionError: there is no such signature.
-        """
-        return pixel_steps(request.inputs, self._signature(request).defaults)
-
     def steps(self, request: predict_pb2.PredictRequest, response: predict_pb2.PredictResponse) -> int:
         """Steps of the optimiser that an answer took."""
         return steps_done(response.outputs, request.inputs, self._signature(request).defaults)
@@ -162,21 +156,24 @@ class Servable:
         work = self.prepare(request)
         return self.answer(request, work, self.run(work, call, slot))
 
-    def check(self, request: predict_pb2.PredictRequest) -> None:
-        """Checks names, types, shapes, lengths, limits and ranges of a request; runs nothing and decodes no picture.
+    def check(self, request: predict_pb2.PredictRequest) -> float:
+        """Work of a request in pixels times steps, an estimate, once it was checked.
 
-        It takes microseconds, and neither memory nor a slot, so a request is checked when it comes, too.
+        Names, types, shapes, lengths, limits and ranges are checked. Nothing is run and no picture decoded, so a
+        request is checked when it comes, before it waits.
 
         Raises:
-            ServingError: the request is refused, with the text of the model's own refusal where it has one.
+            ServingError: The request is refused, with the text of the model's own refusal where it has one.
         """
         signature = self._signature(request)
         signature.check(request.inputs, request.output_filter)
         if signature.name in self._no_output:
             raise OutOfRangeError(self._no_output[signature.name])
+        files = RequestFiles(request.inputs)
         if self.limits is not None:
-            self.limits.check(request.inputs, signature.defaults)
+            self.limits.check(signature.name, request.inputs, signature.defaults, files)
         signature.check_lengths(request.inputs)
+        return pixel_steps(request.inputs, signature.defaults, files)
 
     def prepare(self, request: predict_pb2.PredictRequest) -> Work:
         """What a request asks for, once it was checked.
@@ -219,16 +216,22 @@ class Servable:
         name = request.model_spec.signature_name or SERVING_DEFAULT
         signature = self.signatures.get(name)
         if signature is None:
-            raise PreconditionError(f'Serving signature key "{name}" not found.')
+            raise PreconditionError(f'Serving signature key "{clean(name, MAX_NAME_CHARS)}" not found. {self._has()}')
         return signature
 
+    def _has(self) -> str:
+        """What the model has instead of a signature that it lacks."""
+        names = ", ".join(sorted(name for name in self.signatures if name not in self._no_output))
+        version = "" if self.limits is None else f" of wire contract {self.limits.contract_version}"
+        return f"The model has the signatures {names}{version}. For a call of another contract, update the client."
+
     def _read_limits(self) -> ModelLimits | None:
-        """What the model says that it takes; None for one that does not say, such as one of an older export."""
+        """Limits that the model tells; None for one that does not, such as one of an older contract."""
         signature = self.signatures.get(LIMITS)
         if signature is None or set(signature.inputs) != set(signature.defaults):
             return None
-        names = [field.name for field in LIMIT_FIELDS if field.name in signature.outputs]
-        if not {each.name for each in fields(ModelLimits) if each.default is MISSING} <= set(names):
+        names = [field.name for field in fields(ModelLimits)]
+        if not set(names) <= set(signature.outputs):
             return None
         work = Work(signature, signature.feeds({}), signature.fetches(names))
         return ModelLimits(

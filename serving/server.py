@@ -326,8 +326,8 @@ class EmbeddedServer:
     def _max_request_bytes(self) -> int:
         if self._settings.max_request_bytes is not None:
             return self._settings.max_request_bytes
-        batches = (each.images_bytes + 2**20 for each in self._manager.limits())
-        return min(max([MAX_REQUEST_BYTES, *batches]), MOST_BYTES)
+        largest = (each.request_bytes + 2**20 for each in self._manager.limits())
+        return min(max([MAX_REQUEST_BYTES, *largest]), MOST_BYTES)
 
     def _models_changed(self) -> None:
         self._report_health()

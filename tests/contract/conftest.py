@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import socket
@@ -17,7 +16,6 @@ import grpc
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from PIL import Image
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -28,8 +26,10 @@ from tensorflow_serving.apis import (
 )
 from tensorflow_serving.config import model_server_config_pb2
 
-from styleserve.contract import DEFAULT_MODEL_NAME, SERVING_DEFAULT
+from styleserve.contract import CONTRACT_VERSION, DEFAULT_MODEL_NAME, PAINT, SERVING_DEFAULT
 from styleserve.serving import BatchingSettings, EmbeddedServer, ServerSettings
+
+from .pictures import noise
 
 REAL_SERVER = "STYLESERVE_MODEL_SERVER"
 EMBEDDED_CALLS = 4
@@ -49,7 +49,7 @@ class Target:
         self.health = health_pb2_grpc.HealthStub(self.channel)
 
     def request(self, signature: str = SERVING_DEFAULT, **inputs: Any) -> predict_pb2.PredictRequest:
-        """A Predict request; arrays go into `tensor_content`, lists of bytes into `string_val`."""
+        """A Predict request; arrays go into `tensor_content`, lists (of lists) of bytes into `string_val`."""
         request = predict_pb2.PredictRequest()
         request.model_spec.name = DEFAULT_MODEL_NAME
         request.model_spec.signature_name = signature
@@ -60,7 +60,7 @@ class Target:
             for size in array.shape:
                 proto.tensor_shape.dim.add(size=size)
             if array.dtype == object:
-                proto.string_val.extend(array.tolist())
+                proto.string_val.extend(array.reshape(-1).tolist())
             else:
                 proto.tensor_content = array.tobytes()
         return request
@@ -75,15 +75,20 @@ class Target:
         }
         return self.request(signature, **{**good, **inputs})
 
-    def files(self, signature: str, png: bytes, *, steps: int = 1, **inputs: Any) -> predict_pb2.PredictRequest:
-        """A good request for a signature of files."""
+    def paint(self, *, steps: int = 1, **inputs: Any) -> predict_pb2.PredictRequest:
+        """A good request for `paint`; `inputs` are added or take the place of the good ones."""
         good = {
-            "content_bytes": [png],
-            "style_bytes": [png],
+            "content_bytes": [noise(24, 32, seed=0)],
+            "style_bytes": [[noise(20, 28, seed=1)]],
             "steps": np.array([steps], np.int32),
             "max_side": np.array([32], np.int32),
+            "contract_version": np.array([CONTRACT_VERSION], np.int32),
         }
-        return self.request(signature, **{**good, **inputs})
+        return self.request(PAINT, **{**good, **inputs})
+
+    def resume(self, state: bytes, *, steps: int = 1, **inputs: Any) -> predict_pb2.PredictRequest:
+        """A request for more steps of a run."""
+        return self.request(PAINT, state=[state], steps=np.array([steps], np.int32), **inputs)
 
     def predict(self, request: predict_pb2.PredictRequest, timeout_s: float = 60.0) -> predict_pb2.PredictResponse:
         """The answer to a request."""
@@ -101,6 +106,12 @@ class Target:
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=fields)
         request.model_spec.name = name
         return self.prediction.GetModelMetadata(request, timeout=10.0)
+
+    def signatures(self) -> Any:
+        """SignatureDef of each signature, by its name."""
+        definitions = get_model_metadata_pb2.SignatureDefMap()
+        self.metadata("signature_def").metadata["signature_def"].Unpack(definitions)
+        return definitions.signature_def
 
     def states(self, name: str = DEFAULT_MODEL_NAME, version: int | None = None) -> dict[int, Any]:
         """State of each version, by its number."""
@@ -259,15 +270,6 @@ def joining(request: pytest.FixtureRequest, add_version: Callable[[int], Path], 
         else _real(base_path, tmp_path / "log", *flags)
     ) as target:
         yield target
-
-
-@pytest.fixture(scope="session")
-def png() -> bytes:
-    """A small PNG file."""
-    pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
-    with io.BytesIO() as file:
-        Image.fromarray(pixels).save(file, "PNG")
-        return file.getvalue()
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from styleserve.client import StyleClient
-from styleserve.contract import SERVING_DEFAULT, STYLIZE_LBFGS, STYLIZE_LBFGS_ENCODED
+from styleserve.contract import DESCRIBE, LOSS_COLUMNS, SERVING_DEFAULT, STYLIZE_LBFGS
+
+from .pictures import noise
 
 if TYPE_CHECKING:
     from .conftest import Target
@@ -46,15 +47,18 @@ def test_each_gets_what_it_gets_alone(joining: Target, single: Target, signature
         np.testing.assert_allclose(*images, atol=1e-3)
 
 
-def test_a_request_that_stays_alone_is_answered(joining: Target, png: bytes) -> None:
-    with StyleClient(joining.address) as client:
-        pictures = [png, png]
-        for signature in (STYLIZE_LBFGS, STYLIZE_LBFGS_ENCODED):
-            result = client.stylize(*pictures, signature=signature, steps=2, max_side=32)
-            assert result.losses.shape == (2, 4)
-        *_, last = client.stylize_iter(*pictures, steps=3, max_side=32)
-        assert last.steps_done == 3
-        assert client.describe(png).layers
+def test_a_request_that_stays_alone_is_answered(joining: Target) -> None:
+    """Files are run by themselves there; a real server waits for more in vain."""
+    requests = [
+        joining.images(STYLIZE_LBFGS, steps=2),
+        joining.paint(steps=2, style_bytes=[[noise(8, 8), noise(8, 8, seed=1)]]),
+        joining.request(DESCRIBE, image=np.full((1, 16, 16, 3), 0.5, np.float32)),
+    ]
+    for request in requests:
+        assert joining.predict(request).outputs
+    state = joining.predict(requests[1]).outputs["state"].string_val[0]
+    resumed = joining.predict(joining.resume(state, steps=3))
+    assert tf.make_ndarray(resumed.outputs["losses"]).shape == (1, 3, len(LOSS_COLUMNS))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,9 @@ import grpc
 import numpy as np
 import pytest
 
-from styleserve.contract import DEFAULT_MODEL_NAME, DESCRIBE, STYLIZE_ENCODED, STYLIZE_LBFGS, STYLIZE_LBFGS_ENCODED
+from styleserve.contract import CONTRACT_VERSION, DEFAULT_MODEL_NAME, DESCRIBE, SIGNATURES, STYLIZE_LBFGS
+
+from .pictures import flat, noise
 
 if TYPE_CHECKING:
     from .conftest import Target
@@ -144,6 +145,26 @@ REQUESTS: dict[str, tuple[Callable[[Target], Any], grpc.StatusCode, str]] = {
         INVALID,
         r"assertion failed: .*content_image",
     ),
+    "unknown input of paint": (
+        lambda server: server.paint(style_image=IMAGE),
+        INVALID,
+        r"Inputs contains invalid name\. Used request inputs: .*, request input: .*style_image",
+    ),
+    "styles without a second dimension": (
+        lambda server: server.paint(style_bytes=[noise(8, 8)]),
+        INVALID,
+        r"Shape of tensor .*style_bytes.* \[1\] is not compatible with expected shape \[\?,\?\]",
+    ),
+    "files as numbers": (
+        lambda server: server.paint(content_bytes=np.zeros([1], np.float32)),
+        INVALID,
+        r"Expects arg\[\d+\] to be string but float is provided",
+    ),
+    "a choice as a number": (
+        lambda server: server.paint(colors=np.zeros([1], np.int32)),
+        INVALID,
+        r"Expects arg\[\d+\] to be string but int32 is provided",
+    ),
     "unknown signature": (
         lambda server: server.images("nosuch"),
         PRECONDITION,
@@ -201,22 +222,46 @@ def test_predict_refuses(server: Target, row: str) -> None:
         assert "{{" not in details
 
 
-def test_a_million_strings_for_one(server: Target, png: bytes) -> None:
+def test_a_signature_of_another_contract(server: Target) -> None:
+    """A real server has its own text alone; the embedded one adds what there is and what to do."""
+    with pytest.raises(grpc.RpcError) as caught:
+        server.predict(server.request("stylize_lbfgs_encoded", content_bytes=[noise(8, 8)]))
+    assert caught.value.code() == PRECONDITION
+    details = caught.value.details() or ""
+    assert details.startswith('Serving signature key "stylize_lbfgs_encoded" not found.')
+    if server.embedded:
+        assert details.endswith(
+            f" The model has the signatures {', '.join(sorted(SIGNATURES))} of wire contract {CONTRACT_VERSION}. For a "
+            "call of another contract, update the client."
+        )
+
+
+def test_a_million_strings_for_one(server: Target) -> None:
     """What is more than the shape has room for is cut, as TensorFlow cuts it."""
-    request = server.files(STYLIZE_ENCODED, png)
+    request = server.paint()
     good = server.predict(request)
     request.inputs["content_bytes"].string_val.extend([b""] * 10**6)
-    assert server.predict(request).outputs["png_bytes"] == good.outputs["png_bytes"]
+    assert server.predict(request).outputs["image_bytes"] == good.outputs["image_bytes"]
 
 
-def test_strings_in_tensor_content(server: Target, png: bytes) -> None:
-    request = server.files(STYLIZE_ENCODED, png)
+def test_one_string_for_many(server: Target) -> None:
+    """The last one stands for the rest."""
+    style = noise(16, 16)
+    whole, short = server.paint(style_bytes=[[style] * 3]), server.paint(style_bytes=[[style]])
+    short.inputs["style_bytes"].tensor_shape.dim[1].size = 3
+    assert server.predict(short).outputs == server.predict(whole).outputs
+
+
+@pytest.mark.parametrize("name", ["content_bytes", "style_bytes"])
+def test_strings_in_tensor_content(server: Target, name: str) -> None:
+    request = server.paint()
     good = server.predict(request)
-    proto = request.inputs["content_bytes"]
+    proto = request.inputs[name]
+    (file,) = proto.string_val
     proto.ClearField("string_val")
-    assert len(png) in range(2**7, 2**14)  # a length of two bytes
-    proto.tensor_content = bytes([len(png) & 0x7F | 0x80, len(png) >> 7]) + png
-    assert server.predict(request).outputs["png_bytes"] == good.outputs["png_bytes"]
+    assert len(file) in range(2**7, 2**14)  # a length of two bytes
+    proto.tensor_content = bytes([len(file) & 0x7F | 0x80, len(file) >> 7]) + file
+    assert server.predict(request).outputs["image_bytes"] == good.outputs["image_bytes"]
 
 
 def test_values_that_are_not_sent(server: Target) -> None:
@@ -232,24 +277,74 @@ def test_values_that_are_not_sent(server: Target) -> None:
     assert server.predict(short).outputs == server.predict(whole).outputs
 
 
-@pytest.mark.parametrize("signature", [STYLIZE_ENCODED, STYLIZE_LBFGS_ENCODED])
+PICTURES = ("content_bytes", "style_bytes", "start_bytes", "reference_bytes")
+MASKS = ("content_region_bytes", "style_region_bytes", "reference_weight_bytes")
+FORMATS = "must be a file of one of the formats JPEG, PNG"
+
+
+def _file(name: str, file: bytes) -> dict[str, Any]:
+    beside = {"reference_bytes": [noise(8, 8)]} if name == "reference_weight_bytes" else {}
+    per_style = name in ("style_bytes", "content_region_bytes", "style_region_bytes")
+    return {**beside, name: [[file]] if per_style else [file]}
+
+
+@pytest.mark.parametrize("name", [*PICTURES, *MASKS])
 @pytest.mark.parametrize(
-    ("change", "text"),
+    ("file", "text"),
     [
-        (lambda _: b"this is text, and not a picture", r"content_bytes must be a file of one of the formats JPEG, PNG"),
-        (lambda _: b"", r"content_bytes must be a file of one of the formats JPEG, PNG"),
-        (lambda png: png[:200], r"Invalid PNG data, size 200"),
+        (b"this is text, and not a picture", FORMATS),
+        (noise(24, 32)[:200], "Invalid PNG data, size 200"),
+        (b"GIF89a", FORMATS),
+        (b"\x89PNG\r\n\x1a\n", FORMATS),
+        (b"\xff\xd8\xff" + bytes(100), ""),
     ],
-    ids=["not an image", "empty", "cut short"],
+    ids=["not an image", "cut short", "GIF without a frame", "PNG without a header", "JPEG without a frame"],
 )
-def test_encoded_refuses(
-    server: Target, png: bytes, change: Callable[[bytes], bytes], text: str, signature: str
-) -> None:
-    request = server.files(signature, png, content_bytes=[change(png)])
+def test_files_that_are_no_pictures(server: Target, name: str, file: bytes, text: str) -> None:
     with pytest.raises(grpc.RpcError) as caught:
-        server.predict(request)
+        server.predict(server.paint(**_file(name, file)))
     assert caught.value.code() == INVALID
-    assert re.search(text, caught.value.details())
+    assert text in (caught.value.details() or "")
+    if text == FORMATS:
+        assert f"[{name} {FORMATS}" in (caught.value.details() or "")
+
+
+@pytest.mark.parametrize("name", MASKS)
+@pytest.mark.parametrize("black", [flat(24, 32, 0), flat(3, 90, 0), flat(24, 32, (0, 0, 1))], ids=str)
+def test_masks_that_are_black(server: Target, name: str, black: bytes) -> None:
+    """A colour counts by its luma, and the darkest blue has none."""
+    with pytest.raises(grpc.RpcError) as caught:
+        server.predict(server.paint(**_file(name, black)))
+    assert caught.value.code() == INVALID
+    assert f"[{name} must not be black everywhere; got the mean of each:]" in (caught.value.details() or "")
+
+
+UNEQUAL: dict[str, tuple[dict[str, Any], str]] = {
+    "two contents for three styles' rows": (
+        {"content_bytes": [noise(8, 8)] * 2, "style_bytes": [[noise(8, 8)]] * 3},
+        "must have batch size 1 or that of the others; got] [2 3",
+    ),
+    "a start too many": (
+        {"content_bytes": [noise(8, 8)] * 2, "start_bytes": [noise(8, 8)] * 3},
+        "must have batch size 1 or that of the others; got] [2 1 1 1 3",
+    ),
+    "a mask without its reference": (
+        {"reference_weight_bytes": [noise(8, 8)]},
+        "reference_weight_bytes needs a picture in reference_bytes",
+    ),
+    "no style": ({"style_bytes": [[b""]]}, "give either state, or content_bytes and style_bytes"),
+    "one of two styles is empty": ({"style_bytes": [[noise(8, 8), b""]]}, f"style_bytes {FORMATS}"),
+    "one of two contents is empty": ({"content_bytes": [noise(8, 8), b""]}, "give either state, or content_bytes"),
+}
+
+
+@pytest.mark.parametrize("row", UNEQUAL)
+def test_files_that_do_not_go_together(server: Target, row: str) -> None:
+    inputs, text = UNEQUAL[row]
+    with pytest.raises(grpc.RpcError) as caught:
+        server.predict(server.paint(**inputs))
+    assert caught.value.code() == INVALID
+    assert text in (caught.value.details() or "")
 
 
 @pytest.mark.parametrize(

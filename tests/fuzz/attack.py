@@ -12,7 +12,6 @@ from typing import Any
 
 import grpc
 import hypothesis
-import numpy as np
 from hypothesis import HealthCheck, Phase
 from hypothesis import strategies as st
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
@@ -23,6 +22,7 @@ from benchmarks.server import Server, served
 from styleserve import contract
 from styleserve.contract import Limits
 
+from .good import good_request, paint_request
 from .replies import reply_fault
 from .requests import PREDICT, Aim, Case, cases
 
@@ -44,7 +44,7 @@ AT_A_TIME = 2
 BATCHING = ("--enable-batching", "--batching-parameters-file", str(ROOT / "serving" / "config" / "batching.config"))
 """Options of a server that joins requests."""
 
-LIMITS = Limits(max_side=64, max_steps=20, max_batch=4, max_encoded_pixels=1_000_000)
+LIMITS = Limits(max_side=64, max_steps=20, max_batch=4, max_styles=4, max_encoded_pixels=1_000_000)
 """Small, so that what is within them takes milliseconds, and what is over them is met often."""
 
 
@@ -139,34 +139,22 @@ class Attack:
         self._good()
         self.outcome.resident_mb.append(resident_mb(self._server.pid) or 0.0)
 
-    def _good(self, signature: str = contract.SERVING_DEFAULT) -> predict_pb2.PredictResponse:
+    def _good(self) -> predict_pb2.PredictResponse:
+        return self._predict(good_request(steps=3))
+
+    def _predict(self, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
-        metadata = [("authorization", f"Bearer {TOKEN}")]
-        return stub.Predict(good_request(signature, steps=3), timeout=DEADLINE_S, metadata=metadata)
+        return stub.Predict(request, timeout=DEADLINE_S, metadata=[("authorization", f"Bearer {TOKEN}")])
 
-    def _states(self) -> list[bytes]:
-        """A state of each optimiser."""
-        replies = (
-            self._good(signature) for signature in (contract.STYLIZE_RESUMABLE, contract.STYLIZE_LBFGS_RESUMABLE)
-        )
-        return [reply.outputs[contract.STATE.name].string_val[0] for reply in replies]
-
-
-def good_request(signature: str = contract.SERVING_DEFAULT, *, steps: int = 1) -> predict_pb2.PredictRequest:
-    """A request of images that the model takes."""
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name, request.model_spec.signature_name = contract.DEFAULT_MODEL_NAME, signature
-    for number, name in enumerate((contract.CONTENT_IMAGE.name, contract.STYLE_IMAGE.name)):
-        image = np.random.default_rng(number).random((1, 16, 20, 3), np.float32)
-        proto = request.inputs[name]
-        proto.dtype, proto.tensor_content = 1, image.tobytes()
-        for size in image.shape:
-            proto.tensor_shape.dim.add(size=size)
-    proto = request.inputs[contract.STEPS.name]
-    proto.dtype = 3
-    proto.tensor_shape.dim.add(size=1)
-    proto.int_val.append(steps)
-    return request
+    def _states(self) -> dict[tuple[str, str], bytes]:
+        """A state of each loss and optimiser."""
+        return {
+            (loss, optimizer): self._predict(paint_request(steps=3, loss=loss, optimizer=optimizer))
+            .outputs[contract.STATE.name]
+            .string_val[0]
+            for loss in contract.LOSS.choices
+            for optimizer in contract.OPTIMIZER.choices
+        }
 
 
 def export_target(output: Path) -> None:

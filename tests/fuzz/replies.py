@@ -31,8 +31,8 @@ def reply_fault(message: bytes) -> str | None:
 def _output_fault(name: str, values: np.ndarray) -> str | None:
     if values.shape[:1] == (0,):
         return "has no example"
-    if name == contract.PNG_BYTES.name:
-        return next(filter(None, map(_png_fault, values)), None)
+    if name == contract.IMAGE_BYTES.name:
+        return next(filter(None, map(_file_fault, values)), None)
     if name == contract.LOSSES.name:
         return _losses_fault(values)
     if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
@@ -52,9 +52,9 @@ def _losses_fault(losses: np.ndarray) -> str | None:
     return None
 
 
-def _png_fault(data: bytes) -> str | None:
+def _file_fault(data: bytes) -> str | None:
     try:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+        with Image.open(io.BytesIO(data), formats=["PNG", "JPEG"]) as image:
             image.verify()  # of the sums and the end, which are not looked at on loading
         with Image.open(io.BytesIO(data)) as image:
             image.load()

@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
-import numpy as np
 from hypothesis import strategies as st
-from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -18,9 +16,9 @@ from tensorflow_serving.apis import (
 )
 
 from styleserve import contract
-from styleserve.serving.tensors import _varint
 
-from .files import SERVED, good_file, hostile_files
+from .good import GOOD, OPTIONAL, paint_request
+from .inputs import NEAR, any_tensor, near_state
 
 PREDICTION = "/tensorflow.serving.PredictionService/"
 MODELS = "/tensorflow.serving.ModelService/"
@@ -49,13 +47,13 @@ class Aim:
         base_path: of the model that is served.
         version: that is served.
         token: that the server accepts.
-        states: of resumable runs of the model.
+        states: a state of a run of the model, by loss and optimiser.
     """
 
     base_path: str
     version: int
     token: str
-    states: list[bytes] = field(repr=False)
+    states: dict[tuple[str, str], bytes] = field(repr=False)
 
     def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
         # When Hypothesis tells of a draw it would print the megabytes of the states all the same, and warn of it.
@@ -102,134 +100,6 @@ _NAMES = st.one_of(
 _INPUTS = [field.name for signature in contract.SIGNATURES.values() for field in signature.inputs]
 _OUTPUTS = [field.name for signature in contract.SIGNATURES.values() for field in signature.outputs]
 _INT64 = st.integers(-(2**63), 2**63 - 1)
-_SIZES = st.one_of(st.integers(0, 40), st.sampled_from([-1, -(2**63), 2**31, 2**62, 2**63 - 1, 10**6, 16, 32]))
-
-
-@st.composite
-def _tensors(draw: st.DrawFn) -> tensor_pb2.TensorProto:
-    """A tensor of any type whose shape and data need not fit together."""
-    proto = tensor_pb2.TensorProto()
-    proto.dtype = draw(st.one_of(st.sampled_from([1, 3, 7]), st.sampled_from(types_pb2.DataType.values()), st.just(77)))
-    for size in draw(st.lists(_SIZES, max_size=draw(st.sampled_from([1, 4, 5, 40])))):
-        proto.tensor_shape.dim.add(size=size)
-    proto.tensor_shape.unknown_rank = draw(st.integers(0, 20)) == 0
-    if draw(st.booleans()):
-        proto.tensor_content = draw(st.binary(max_size=64)) * draw(st.sampled_from([0, 1, 7, 1000]))
-    times = draw(st.sampled_from([0, 1, 1, 2, 3 * 16 * 16]))
-    values: dict[str, st.SearchStrategy[Any]] = {
-        "float_val": st.floats(width=32),
-        "double_val": st.floats(),
-        "int_val": st.integers(-(2**31), 2**31 - 1),
-        "int64_val": _INT64,
-        "bool_val": st.booleans(),
-        "half_val": st.integers(0, 2**31 - 1),
-        "uint32_val": st.integers(0, 2**32 - 1),
-        "uint64_val": st.integers(0, 2**64 - 1),
-        "string_val": st.binary(max_size=8),
-    }
-    kind = draw(st.sampled_from(list(values)))
-    getattr(proto, kind).extend([draw(values[kind])] * times)
-    return proto
-
-
-def _strings(values: list[bytes]) -> tensor_pb2.TensorProto:
-    proto = tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, string_val=values)
-    proto.tensor_shape.dim.add(size=len(values))
-    return proto
-
-
-def _strings_in_content(values: list[bytes]) -> tensor_pb2.TensorProto:
-    content = b"".join([*(_varint(len(value)) for value in values), *values])
-    proto = tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, tensor_content=content)
-    proto.tensor_shape.dim.add(size=len(values))
-    return proto
-
-
-def _numbers(array: np.ndarray[Any, Any]) -> tensor_pb2.TensorProto:
-    dtype = types_pb2.DT_FLOAT if array.dtype == np.float32 else types_pb2.DT_INT32
-    proto = tensor_pb2.TensorProto(dtype=dtype, tensor_content=array.tobytes())
-    for size in array.shape:
-        proto.tensor_shape.dim.add(size=size)
-    return proto
-
-
-@st.composite
-def _images(draw: st.DrawFn) -> tensor_pb2.TensorProto:
-    """Images that are right but for their sizes or a few values."""
-    sides = st.sampled_from([0, 1, 2, 4, 5, 16, 17, 33, 64, 65])
-    shape = (
-        draw(st.sampled_from([0, 1, 1, 1, 2, 5])),
-        draw(sides),
-        draw(sides),
-        draw(st.sampled_from([3, 3, 3, 1, 4])),
-    )
-    image = np.full(shape, 0.5, np.float32)
-    if image.size and draw(st.booleans()):
-        image.reshape(-1)[draw(st.integers(0, image.size - 1))] = draw(st.floats(width=32))
-    return _numbers(image)
-
-
-_FLOATS = st.lists(
-    st.one_of(st.floats(width=32), st.sampled_from([0.0, 1.0, float(np.float32(0.02)), 1e12, float(np.float32(3e38))])),
-    min_size=0,
-    max_size=3,
-).map(lambda values: _numbers(np.array(values, np.float32)))
-_STEPS = st.lists(st.one_of(st.integers(0, 3), st.integers(-(2**31), 2**31 - 1)), min_size=0, max_size=3).map(
-    lambda values: _numbers(np.array(values, np.int32))
-)
-_SIDES = st.lists(st.one_of(st.integers(16, 64), st.integers(-(2**31), 2**31 - 1)), min_size=0, max_size=3).map(
-    lambda values: _numbers(np.array(values, np.int32))
-)
-
-
-def _states(aim: Aim) -> st.SearchStrategy[tensor_pb2.TensorProto]:
-    """Real states with a few bytes of the header or of the numbers changed, cut short or too long; and other bytes."""
-
-    def changed(state: bytes, at: int, what: bytes, length: int) -> bytes:
-        at %= len(state) - len(what)
-        return (state[:at] + what + state[at + len(what) :])[: len(state) + length] + bytes(max(0, length))
-
-    nan = np.array([np.nan, np.inf], np.float32).tobytes()
-    what = st.one_of(st.binary(min_size=1, max_size=8), st.sampled_from([nan, b"\xff" * 4, b"\xff\xff\xff\x7f", b""]))
-    places = st.one_of(st.integers(32, 47), st.integers(0, 2**30))
-    real = st.builds(
-        changed,
-        st.sampled_from(range(len(aim.states))).map(aim.states.__getitem__),
-        places,
-        what,
-        st.sampled_from([0, 0, 0, -1, 1, -4, 4]),
-    )
-    return st.lists(st.one_of(real, real, st.binary(max_size=60)), min_size=1, max_size=2).map(_strings)
-
-
-def _inputs(aim: Aim) -> dict[str, st.SearchStrategy[tensor_pb2.TensorProto]]:
-    """Of each input what is nearly right; `_tensors` are mostly refused at the door."""
-    contents = st.lists(hostile_files(SERVED), min_size=1, max_size=2)
-    files = st.one_of(contents.map(_strings), contents.map(_strings_in_content))
-    near: dict[str, st.SearchStrategy[tensor_pb2.TensorProto]] = {}
-    for name in _INPUTS:
-        if name.endswith("_image") or name == contract.IMAGE.name:
-            near[name] = _images()
-        elif name.endswith("_bytes"):
-            near[name] = files
-        else:
-            near[name] = _FLOATS
-    near[contract.STEPS.name] = _STEPS
-    near[contract.MAX_SIDE.name] = _SIDES
-    near[contract.EXAMPLE.name] = _SIDES
-    near[contract.STATE.name] = _states(aim)
-    return near
-
-
-_GOOD: dict[str, tensor_pb2.TensorProto] = {
-    contract.CONTENT_IMAGE.name: _numbers(np.full((1, 16, 20, 3), 0.5, np.float32)),
-    contract.STYLE_IMAGE.name: _numbers(np.full((1, 20, 16, 3), 0.25, np.float32)),
-    contract.IMAGE.name: _numbers(np.full((1, 16, 20, 3), 0.5, np.float32)),
-    contract.CONTENT_BYTES.name: _strings([good_file("png")]),
-    contract.STYLE_BYTES.name: _strings([good_file("jpeg")]),
-    contract.STEPS.name: _numbers(np.array([1], np.int32)),
-    contract.MAX_SIDE.name: _numbers(np.array([24], np.int32)),
-}
 
 
 def _fill_spec(draw: st.DrawFn, spec: model_pb2.ModelSpec) -> None:
@@ -240,28 +110,41 @@ def _fill_spec(draw: st.DrawFn, spec: model_pb2.ModelSpec) -> None:
         spec.version_label = draw(_NAMES)
 
 
+def _fill_paint(draw: st.DrawFn, request: predict_pb2.PredictRequest, aim: Aim) -> None:
+    """A run that begins, with a few of its options, or one that is resumed."""
+    if draw(st.integers(0, 3)):
+        for name, proto in paint_request().inputs.items():
+            request.inputs[name].CopyFrom(proto)
+        for name in draw(st.lists(st.sampled_from(list(OPTIONAL)), max_size=4)):
+            request.inputs[name].CopyFrom(draw(st.sampled_from(OPTIONAL[name])))
+        return
+    loss, optimizer = variant = draw(st.sampled_from(list(aim.states)))
+    resumed = paint_request(state=b"one", loss=loss, optimizer=optimizer)
+    resumed.inputs[contract.STATE.name].CopyFrom(draw(near_state(aim.states[variant])))
+    for name, proto in resumed.inputs.items():
+        request.inputs[name].CopyFrom(proto)
+
+
 @st.composite
-def _predicts(draw: st.DrawFn, near: dict[str, st.SearchStrategy[tensor_pb2.TensorProto]]) -> bytes:
+def _predicts(draw: st.DrawFn, aim: Aim) -> bytes:
     request = predict_pb2.PredictRequest()
     if draw(st.integers(0, 30)):
         _fill_spec(draw, request.model_spec)
-    signature = draw(st.sampled_from(list(contract.SIGNATURES.values())))
+    # Half of all are for `paint`, which has most inputs.
+    signature = draw(st.sampled_from([*contract.SIGNATURES.values(), *[contract.SIGNATURES[contract.PAINT]] * 3]))
     known = draw(st.integers(0, 15)) > 0
     request.model_spec.signature_name = signature.name if known else draw(_NAMES)
     names = [field.name for field in signature.inputs]
-    if signature.name in (contract.STYLIZE_RESUMABLE, contract.STYLIZE_LBFGS_RESUMABLE):
-        ways = [("content_image", "style_image"), ("content_bytes", "style_bytes"), ("state",)]
-        names = [*draw(st.sampled_from(ways)), "steps", "max_side"]
-    for name in names:
-        if name in _GOOD:
-            request.inputs[name].CopyFrom(_GOOD[name])
-        elif name == contract.STATE.name:
-            request.inputs[name].CopyFrom(draw(near[name]))
+    if signature.name == contract.PAINT:
+        _fill_paint(draw, request, aim)
+    else:
+        for name in GOOD.keys() & set(names):
+            request.inputs[name].CopyFrom(GOOD[name])
     # One or two inputs are attacked, so that the others do not have all refused for them.
     for name in draw(st.lists(st.sampled_from(names), max_size=2)):
-        request.inputs[name].CopyFrom(draw(near[name] if draw(st.integers(0, 3)) else _tensors()))
+        request.inputs[name].CopyFrom(draw(NEAR[name] if draw(st.integers(0, 3)) else any_tensor()))
     if draw(st.integers(0, 15)) == 0:
-        request.inputs[draw(st.one_of(_NAMES, st.sampled_from(_INPUTS)))].CopyFrom(draw(_tensors()))
+        request.inputs[draw(st.one_of(_NAMES, st.sampled_from(_INPUTS)))].CopyFrom(draw(any_tensor()))
     if draw(st.integers(0, 7)) == 0:
         outputs = st.one_of(
             st.sampled_from([field.name for field in signature.outputs]), st.sampled_from(_OUTPUTS), _NAMES
@@ -353,7 +236,7 @@ def cases(draw: st.DrawFn, aim: Aim) -> Case:
     """Calls of every kind, most of them Predict."""
     method = draw(st.sampled_from([PREDICT] * 12 + [METADATA, STATUS, RELOAD]))
     messages = {
-        PREDICT: _predicts(_inputs(aim)),
+        PREDICT: _predicts(aim),
         METADATA: _metadata_requests(),
         STATUS: _status_requests(),
         RELOAD: _reloads(aim),

@@ -19,8 +19,9 @@ from tensorflow_serving.apis import predict_pb2
 from benchmarks.server import Server
 from styleserve.serving.picture_headers import picture_size
 
-from .attack import BATCHING, Attack, export_target, good_request, run_attack
+from .attack import BATCHING, Attack, export_target, run_attack
 from .files import good_file, resized
+from .good import good_request
 from .replies import reply_fault
 from .requests import METADATA, PREDICT, RELOAD, STATUS, Case
 
@@ -77,9 +78,9 @@ STEPS_OF_TWO = np.ones((2, 3, 4), np.float32)
 """The losses of three steps of two examples."""
 
 
-def png(mode: str = "RGB") -> bytes:
+def encoded(mode: str = "RGB", kind: str = "PNG") -> bytes:
     file = io.BytesIO()
-    Image.new(mode, (24, 20)).save(file, "PNG")
+    Image.new(mode, (24, 20)).save(file, kind)
     return file.getvalue()
 
 
@@ -96,7 +97,7 @@ GOOD = np.full((1, 16, 20, 3), 0.5, np.float32)
     ("outputs", "fault"),
     [
         ({}, "no output"),
-        ({"stylized_image": GOOD, "losses": STEPS_OF_TWO, "png_bytes": [png()]}, None),
+        ({"stylized_image": GOOD, "losses": STEPS_OF_TWO, "image_bytes": [encoded()]}, None),
         ({"stylized_image": changed(GOOD, (0, 3, 4, 1), np.nan)}, "stylized_image is not finite"),
         ({"stylized_image": changed(GOOD, (0, 3, 4, 1), 1.01)}, "stylized_image is not in [0, 1]"),
         ({"stylized_image": changed(GOOD, (0, 3, 4, 1), -0.01)}, "stylized_image is not in [0, 1]"),
@@ -107,9 +108,11 @@ GOOD = np.full((1, 16, 20, 3), 0.5, np.float32)
         ({"losses": changed(STEPS_OF_TWO, (0, 2, 1), np.inf)}, "losses are not finite"),
         ({"losses": changed(STEPS_OF_TWO, (0, 1), np.nan)}, "losses are NaN before"),
         ({"losses": STEPS_OF_TWO * np.nan}, "losses are NaN before"),
-        ({"png_bytes": [png(), png()[:-20]]}, "png_bytes does not decode"),
-        ({"png_bytes": [b""]}, "png_bytes does not decode"),
-        ({"png_bytes": [png("L")]}, "png_bytes is of mode L"),
+        ({"image_bytes": [encoded(), encoded()[:-20]]}, "image_bytes does not decode"),
+        ({"image_bytes": [encoded(kind="JPEG")]}, None),
+        ({"image_bytes": [encoded(kind="GIF")]}, "image_bytes does not decode"),
+        ({"image_bytes": [b""]}, "image_bytes does not decode"),
+        ({"image_bytes": [encoded("L")]}, "image_bytes is of mode L"),
     ],
 )
 def test_an_answer_that_says_ok_is_looked_at(outputs: dict[str, Any], fault: str | None) -> None:

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from styleserve.contract import DEFAULT_MODEL_NAME, SERVING_DEFAULT, STYLIZE_ENCODED
+from styleserve.contract import DEFAULT_MODEL_NAME, PAINT, SERVING_DEFAULT
 from styleserve.serving.call import Call
 from styleserve.serving.errors import CancelledError
 
@@ -46,7 +46,7 @@ class StandIn(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="content_bytes")])
     def encoded(self, content_bytes: Any) -> dict[str, Any]:
-        return {"png_bytes": tf.strings.join(["PNG ", content_bytes])}
+        return {"image_bytes": tf.strings.join(["PNG ", content_bytes])}
 
 
 SOON_S = 60.0
@@ -122,7 +122,7 @@ def add_stand_in() -> Callable[..., Path]:
     def add(base_path: Path, version: int, *, gain: float = 1.0, warmup: bytes | None = None) -> Path:
         staging = base_path / f"staging-{version}"
         module = StandIn(gain)
-        signatures = {SERVING_DEFAULT: module.stylize, STYLIZE_ENCODED: module.encoded}
+        signatures = {SERVING_DEFAULT: module.stylize, PAINT: module.encoded}
         tf.saved_model.save(module, str(staging), signatures=signatures)
         if warmup is not None:
             (staging / "assets.extra").mkdir()

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 import styleserve.serving
 from styleserve.__main__ import app
-from styleserve.contract import SERVING_DEFAULT, STYLIZE_ENCODED, Limits
+from styleserve.contract import PAINT, SERVING_DEFAULT, Limits
 from styleserve.serving.batching import Batcher
 from styleserve.serving.batching_settings import BatchingSettings
 from styleserve.serving.call import Call
@@ -101,7 +101,7 @@ def servable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servable]:
     module = Witness()
     signatures = {
         SERVING_DEFAULT: module.stylize,
-        STYLIZE_ENCODED: module.encoded,
+        PAINT: module.encoded,
         **{name: getattr(module, name) for name in ("scalar", "total", "halved")},
     }
     tf.saved_model.save(module, str(path), signatures=signatures)
@@ -134,7 +134,7 @@ class Desk:
         slot, self._sent = self._sent % CALLS, self._sent + 1
 
         def run() -> dict[str, Any]:
-            short = self._servable.effort(request) <= SHORT_PIXEL_STEPS
+            short = self._servable.check(request) <= SHORT_PIXEL_STEPS
             response = self._batcher.predict(self._servable, request, call or Call(PATIENCE_S), slot, short=short)
             return {name: tf.make_ndarray(proto) for name, proto in response.outputs.items()}
 
@@ -223,7 +223,7 @@ def test_few_steps_never_wait_for_many(desk: Callable[..., Any]) -> None:
 
 def test_files_are_not_joined(desk: Callable[..., Any]) -> None:
     with desk(max_batch_size=2) as open_desk:
-        got = open_desk.send(signature=STYLIZE_ENCODED, content_bytes=[b"a"]).result(PATIENCE_S)
+        got = open_desk.send(signature=PAINT, content_bytes=[b"a"]).result(PATIENCE_S)
     assert got["rows"].tolist() == [1]
 
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
 
 import numpy as np
 import pytest
-from tensorflow.core.framework import tensor_pb2
 
 from styleserve.serving.call import Call, OpenCalls
-from styleserve.serving.effort import SHORT_PIXEL_STEPS, pixel_steps, steps_done
 from styleserve.serving.errors import (
     CancelledError,
     DeadlineError,
@@ -285,73 +282,3 @@ def test_open_calls() -> None:
     threading.Timer(0.05, calls.closed, [call]).start()
     assert calls.wait_until_none(SOON_S)
     assert len(calls) == 0
-
-
-def ints(*values: int, content: bool = False) -> tensor_pb2.TensorProto:
-    proto = tensor_pb2.TensorProto(dtype=3)
-    proto.tensor_shape.dim.add(size=len(values))
-    if content:
-        proto.tensor_content = np.array(values, np.int32).tobytes()
-    else:
-        proto.int_val.extend(values)
-    return proto
-
-
-def image(*sizes: int) -> tensor_pb2.TensorProto:
-    proto = tensor_pb2.TensorProto(dtype=1)
-    for size in sizes:
-        proto.tensor_shape.dim.add(size=size)
-    return proto
-
-
-def files(*contents: bytes) -> tensor_pb2.TensorProto:
-    proto = tensor_pb2.TensorProto(dtype=7, string_val=contents)
-    proto.tensor_shape.dim.add(size=len(contents))
-    return proto
-
-
-def one_in_content(file: bytes) -> tensor_pb2.TensorProto:
-    """A tensor of one string, whose length takes one byte as far as this matters here."""
-    proto = tensor_pb2.TensorProto(dtype=7, tensor_content=b"\1" + file)
-    proto.tensor_shape.dim.add(size=1)
-    return proto
-
-
-DEFAULTS: dict[str, Any] = {"steps": np.array([100], np.int32), "max_side": np.array([512], np.int32)}
-
-
-@pytest.mark.parametrize(
-    ("inputs", "expected"),
-    [
-        ({"content_image": image(1, 64, 32, 3)}, 64 * 32 * 100),
-        ({"content_image": image(1, 64, 32, 3), "style_image": image(1, 128, 64, 3), "steps": ints(2)}, 128 * 64 * 2),
-        ({"content_image": image(4, 64, 32, 3), "steps": ints(1, 7, 2, 3, content=True)}, 4 * 64 * 32 * 7),
-        ({"content_bytes": files(b"x"), "style_bytes": files(b"x")}, 512**2 * 100),
-        ({"content_bytes": files(b"x", b"y"), "max_side": ints(64), "steps": ints(3)}, 2 * 64**2 * 3),
-        ({"state": files(bytes(54 * 1000)), "steps": ints(10)}, 1000 * 10),
-        ({"content_bytes": one_in_content(b"x"), "steps": ints(3)}, 512**2 * 3),
-        ({"state": one_in_content(bytes(54 * 1000 - 1)), "steps": ints(10)}, 1000 * 10),
-        ({"content_image": image(1, 64, 32, 3), "steps": ints(0)}, 0),
-        ({"content_image": image(1, -5, 32, 3)}, 0),
-        ({"steps": ints(9)}, 0),
-        ({"content_image": image(1, 64, 32, 3), "steps": tensor_pb2.TensorProto(tensor_content=b"abc")}, 0),
-    ],
-)
-def test_expected_work(inputs: dict[str, Any], expected: float) -> None:
-    assert pixel_steps(inputs, DEFAULTS) == expected
-
-
-def test_steps_done() -> None:
-    losses = tensor_pb2.TensorProto(dtype=1, float_val=[1.0] * 8 + [2.0] * 4 + [float("nan")] * 4)
-    inputs = {"content_image": image(2, 64, 32, 3), "steps": ints(7)}
-    assert steps_done({"losses": losses}, inputs, DEFAULTS) == 3
-    assert steps_done({}, inputs, DEFAULTS) == 14
-    assert steps_done({}, {"content_image": image(1, 64, 32, 3)}, DEFAULTS) == 100
-    assert steps_done({}, {"image": image(1, 64, 32, 3)}, {}) == 0
-    assert steps_done({}, {}, {}) == 0
-
-
-def test_a_description_of_the_largest_picture_is_short_and_painting_it_is_not() -> None:
-    largest = {"image": image(1, 1024, 1024, 3)}
-    assert pixel_steps(largest, {}) <= SHORT_PIXEL_STEPS
-    assert pixel_steps({"content_image": largest["image"]}, DEFAULTS) > SHORT_PIXEL_STEPS

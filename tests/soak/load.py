@@ -5,7 +5,6 @@ Even versions have other weights than odd ones, so that an answer tells, by its 
 
 from __future__ import annotations
 
-import io
 import random
 import shutil
 import threading
@@ -18,7 +17,6 @@ from typing import Any, Final
 
 import grpc
 import numpy as np
-from PIL import Image
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -32,13 +30,11 @@ from tensorflow_serving.apis import (
 from benchmarks.memory import resident_mb
 from styleserve import contract
 
-from ..fuzz.attack import good_request
-from ..fuzz.files import good_file
+from .requests import chunk_request, files_request, picture, regions_request, tensor_request
 
 DEADLINE_S: Final = 300.0
 """Of calls that are to succeed. They take a fraction of a second; other work may hold up the machine."""
 
-STEPS: Final = 4
 LONG_STEPS: Final = 5000
 """More than any machine does in the moment before such a call is stopped."""
 
@@ -117,13 +113,19 @@ class Load:
     def begin(self) -> None:
         """Sets the label, and looks at what each version paints."""
         self._reload(2)
+        requests = {
+            "tensor": tensor_request(),
+            "files": files_request(),
+            "regions": regions_request(),
+            "chunks": chunk_request(),
+        }
         for version in (1, 2):
-            for kind, request in (("tensor", self._tensor()), ("encoded", self._encoded()), ("chunks", self._chunk())):
+            for kind, request in requests.items():
                 reply = self._pinned(request, version)
                 if kind == "chunks":
-                    reply = self._pinned(self._chunk(reply), version)
-                self._pictures[kind, version % 2] = _picture(reply)
-        for kind in ("tensor", "encoded", "chunks"):
+                    reply = self._pinned(chunk_request(reply), version)
+                self._pictures[kind, version % 2] = picture(reply)
+        for kind in requests:
             difference = np.abs(self._pictures[kind, 0] - self._pictures[kind, 1]).max()
             assert difference > 0.02, f"{kind}: versions cannot be told apart, difference {difference}"
 
@@ -156,7 +158,8 @@ class Load:
             "latest": self._call_latest,
             "pinned": self._call_pinned,
             "label": self._call_label,
-            "encoded": self._call_encoded,
+            "files": self._call_files,
+            "regions": self._call_regions,
             "chunks": self._call_chunks,
             "cancelled": self._call_and_cancel,
             "late": self._call_for_too_long,
@@ -183,7 +186,7 @@ class Load:
 
     def _call_latest(self, _: random.Random) -> str:
         least = self._newest
-        reply = self._predict(self._tensor())
+        reply = self._predict(tensor_request())
         self._check("tensor", reply, range(least, self._newest + 2))
         return "OK"
 
@@ -191,7 +194,7 @@ class Load:
         newest = self._newest
         version = max(1, newest - chance.randrange(4))
         try:
-            reply = self._pinned(self._tensor(), version)
+            reply = self._pinned(tensor_request(), version)
         except grpc.RpcError as error:
             # The newest serves until two others have come.
             if error.code() is _CODE.NOT_FOUND and (version < newest or self._newest > newest + 1):
@@ -202,23 +205,27 @@ class Load:
 
     def _call_label(self, _: random.Random) -> str:
         before = self._label
-        request = self._tensor()
+        request = tensor_request()
         request.model_spec.version_label = LABEL
         reply = self._predict(request)
         self._check("tensor", reply, range(min(before), max(self._label) + 1))
         return "OK"
 
-    def _call_encoded(self, _: random.Random) -> str:
+    def _call_files(self, _: random.Random) -> str:
         least = self._newest
-        reply = self._predict(self._encoded())
-        self._check("encoded", reply, range(least, self._newest + 2))
+        self._check("files", self._predict(files_request()), range(least, self._newest + 2))
+        return "OK"
+
+    def _call_regions(self, _: random.Random) -> str:
+        least = self._newest
+        self._check("regions", self._predict(regions_request()), range(least, self._newest + 2))
         return "OK"
 
     def _call_chunks(self, _: random.Random) -> str:
-        first = self._predict(self._chunk())
+        first = self._predict(chunk_request())
         version = first.model_spec.version.value
         try:
-            reply = self._pinned(self._chunk(first), version)
+            reply = self._pinned(chunk_request(first), version)
         except grpc.RpcError as error:
             if error.code() is _CODE.NOT_FOUND and version < self._newest:
                 return "NOT_FOUND"
@@ -227,17 +234,17 @@ class Load:
         return "OK"
 
     def _call_and_cancel(self, chance: random.Random) -> str:
-        call = self._prediction.Predict.future(self._tensor(LONG_STEPS), timeout=DEADLINE_S)
+        call = self._prediction.Predict.future(tensor_request(LONG_STEPS), timeout=DEADLINE_S)
         time.sleep(chance.uniform(0.0, 0.3))
         call.cancel()
         assert call.code() is _CODE.CANCELLED, call.code()
         return "CANCELLED"
 
     def _call_for_too_long(self, chance: random.Random) -> str:
-        return self._refused(self._tensor(LONG_STEPS), _CODE.DEADLINE_EXCEEDED, chance.uniform(0.05, 0.5))
+        return self._refused(tensor_request(LONG_STEPS), _CODE.DEADLINE_EXCEEDED, chance.uniform(0.05, 0.5))
 
     def _call_wrongly(self, _: random.Random) -> str:
-        return self._refused(self._tensor(-1), _CODE.INVALID_ARGUMENT, DEADLINE_S)
+        return self._refused(tensor_request(-1), _CODE.INVALID_ARGUMENT, DEADLINE_S)
 
     def _refused(self, request: predict_pb2.PredictRequest, code: grpc.StatusCode, timeout_s: float) -> str:
         try:
@@ -262,7 +269,7 @@ class Load:
         version = reply.model_spec.version.value
         assert version in allowed, f"answered by version {version}, where {list(allowed)} were right"
         # Half a level of a PNG file, and what sums in another order make of it; versions differ by far more.
-        away = np.abs(_picture(reply) - self._pictures[kind, version % 2]).max()
+        away = np.abs(picture(reply) - self._pictures[kind, version % 2]).max()
         assert away < 0.01, f"version {version} is off its picture by {away}"
 
     def _swap(self) -> None:
@@ -322,42 +329,3 @@ class Load:
     def _pinned(self, request: predict_pb2.PredictRequest, version: int) -> predict_pb2.PredictResponse:
         request.model_spec.version.value = version
         return self._predict(request)
-
-    def _tensor(self, steps: int = STEPS) -> predict_pb2.PredictRequest:
-        return good_request(steps=steps)
-
-    def _encoded(self) -> predict_pb2.PredictRequest:
-        request = good_request(contract.STYLIZE_LBFGS_ENCODED, steps=STEPS)
-        for old, new, kind in (
-            (contract.CONTENT_IMAGE, contract.CONTENT_BYTES, "png"),
-            (contract.STYLE_IMAGE, contract.STYLE_BYTES, "jpeg"),
-        ):
-            del request.inputs[old.name]
-            proto = request.inputs[new.name]
-            proto.dtype = 7
-            proto.tensor_shape.dim.add(size=1)
-            proto.string_val.append(good_file(kind))
-        proto = request.inputs[contract.MAX_SIDE.name]
-        proto.dtype = 3
-        proto.tensor_shape.dim.add(size=1)
-        proto.int_val.append(32)
-        return request
-
-    def _chunk(self, before: predict_pb2.PredictResponse | None = None) -> predict_pb2.PredictRequest:
-        """The first chunk of a run, or the one that goes on from an answer."""
-        request = good_request(contract.STYLIZE_RESUMABLE, steps=STEPS // 2)
-        if before is not None:
-            for name in (contract.CONTENT_IMAGE.name, contract.STYLE_IMAGE.name):
-                del request.inputs[name]
-            request.inputs[contract.STATE.name].CopyFrom(before.outputs[contract.STATE.name])
-        return request
-
-
-def _picture(reply: predict_pb2.PredictResponse) -> np.ndarray[Any, Any]:
-    """The picture of an answer, `[height, width, 3]` in [0, 1]."""
-    if contract.STYLIZED_IMAGE.name in reply.outputs:
-        proto = reply.outputs[contract.STYLIZED_IMAGE.name]
-        sizes = [dim.size for dim in proto.tensor_shape.dim]
-        return np.array(proto.float_val, np.float32).reshape(sizes)[0]
-    with Image.open(io.BytesIO(reply.outputs[contract.PNG_BYTES.name].string_val[0])) as image:
-        return np.asarray(image, np.float32) / 255.0

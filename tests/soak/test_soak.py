@@ -35,7 +35,7 @@ def test_mixed_load_while_versions_come_and_go(
     assert seen.swaps >= 3
     kinds = {kind for kind, _ in seen.calls}
     assert kinds == {
-        *("latest", "pinned", "label", "encoded", "chunks"),
+        *("latest", "pinned", "label", "files", "regions", "chunks"),
         *("cancelled", "late", "refused", "status", "metadata"),
     }
 
