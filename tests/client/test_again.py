@@ -129,7 +129,7 @@ def test_pictures_that_are_missing_or_differ(
     Image.new("RGB", (9, 9)).save(path, "PNG")
     differs = run(stub, "again", result)
     assert differs.exit_code == 24
-    assert f"the {role} of the run differs from " in differs.stderr
+    assert f"the {role} of the run has changed since: " in differs.stderr
     assert stub.requests == []
 
 

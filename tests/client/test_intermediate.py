@@ -270,6 +270,28 @@ def test_no_output_replaces_an_input(
     assert stub.requests == []
 
 
+@pytest.mark.parametrize(
+    ("option", "role"),
+    [
+        ("--region", "content region"),
+        ("--style-region", "style region"),
+        ("--start", "start"),
+        ("--reference", "reference"),
+        ("--reference-mask", "reference mask"),
+    ],
+)
+def test_no_output_replaces_a_mask_or_another_picture(
+    stub: Any, content: Path, style: Path, tmp_path: Path, option: str, role: str
+) -> None:
+    source = tmp_path / "mask.png"
+    Image.linear_gradient("L").save(source)
+    reference = ("--reference", content) if option == "--reference-mask" else ()
+    result = run(stub, content, style, option, source, *reference, "-o", source)
+    assert result.exit_code == 5, result.output
+    assert f"Error: {source} is the {role}; the result would replace it\n" in result.stderr
+    assert stub.requests == []
+
+
 def test_no_frame_replaces_an_input(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
     source = tmp_path / "000100.png"
     source.write_bytes(content.read_bytes())

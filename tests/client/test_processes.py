@@ -191,7 +191,8 @@ def test_a_pool_of_forked_workers(stub: Any) -> None:
 @forks
 def test_an_iteration_continues_in_a_child(stub: Any, content: Path) -> None:
     text = f"""
-    chunks = client.stylize_iter({str(content)!r}, {str(content)!r}, controls=Controls(steps=8, max_side=64), chunk_steps=3)
+    path, controls = {str(content)!r}, Controls(steps=8, max_side=64)
+    chunks = client.stylize_iter(path, path, controls, chunk_steps=3)
     print(next(chunks).steps_done, flush=True)
     forked(lambda: print("child", [each.steps_done for each in chunks][-1], flush=True))
     print("parent", [each.steps_done for each in chunks][-1], flush=True)
