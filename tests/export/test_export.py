@@ -338,7 +338,7 @@ def test_validation_notices_other_weights(saved: tuple[Path, StyleTransfer]) -> 
 def test_validation_notices_other_defaults(saved: tuple[Path, StyleTransfer]) -> None:
     version, model = saved
     other = ModelSettings(**{**vars(model.settings), "loss_scale": "tutorial"})
-    with pytest.raises(ValidationError, match="the default of content_weight is not"):
+    with pytest.raises(ValidationError, match="the default of style_weight is not"):
         validate(version, StyleTransfer(random_weights(0), other))
 
 
