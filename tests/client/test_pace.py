@@ -236,5 +236,5 @@ def test_octaves_share_the_measurements() -> None:
     world = World(*LINKS["loopback"], 0.5, 256)
     world.painted(40, octaves=3)
     assert world.steps.count(0) <= 1
-    assert sum(world.steps) == 24 + 16 + 16
+    assert sum(world.steps) == 24 + 16 + 10
     assert len(world.steps) >= 5
