@@ -62,9 +62,9 @@ def steps_done(outputs: Mapping[str, tensor_pb2.TensorProto], inputs: Inputs, de
     """
     if LOSSES.name in outputs:
         losses = outputs[LOSSES.name]
-        columns = max(1, losses.tensor_shape.dim[-1].size)
+        columns = [dim.size for dim in losses.tensor_shape.dim[-1:]]
         # The losses of each example end in NaN after its own last step.
-        return int(np.isfinite(losses.float_val[::columns]).sum())
+        return int(np.isfinite(losses.float_val[:: max([1, *columns])]).sum())
     return int(_batch(inputs) * _values(STEPS.name, inputs, defaults, 0.0).max())
 
 
