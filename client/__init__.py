@@ -13,11 +13,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from .batch_settings import BatchSettings
-from .controls import UNSET, Controls, Unset
+from .controls import UNSET, Colors, Controls, ImageFormat, Loss, Optimizer, Unset
 from .defaults import DEFAULT_SERVER, default_timeout_s
 from .errors import (
     BadReply,
     ClientClosed,
+    ContractMismatch,
     ControlError,
     DeadlineExceeded,
     ImageError,
@@ -28,6 +29,7 @@ from .errors import (
     NonFiniteResult,
     OutputError,
     Overloaded,
+    RecipeError,
     RequestRefused,
     SavedRunError,
     ServerUnavailable,
@@ -40,16 +42,20 @@ from .errors import (
 )
 from .job_files import read_jobs
 from .jobs import Job, JobDefaults, folder_jobs
+from .octaves import Octave
+from .picture_set import PictureSet
+from .presets import PRESETS
 from .retrying import RetryPolicy
 from .settings import Compression, ConnectionSettings
-from .signatures import Optimizer, ResumableSignature, StylizeSignature
 
 if TYPE_CHECKING:
     from .batch import BatchProgress, JobResult, run_batch
     from .client import AsyncStyleClient, StyleClient
     from .images import Picture
     from .manifest import Record
+    from .pictures import PictureFacts, Regions, StyleSources
     from .progress import Progress
+    from .recipe import Recipe
     from .results import (
         Description,
         LayerDescription,
@@ -65,38 +71,48 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_SERVER",
+    "PRESETS",
     "UNSET",
     "AsyncStyleClient",
     "BadReply",
     "BatchProgress",
     "BatchSettings",
     "ClientClosed",
+    "Colors",
     "Compression",
     "ConnectionSettings",
+    "ContractMismatch",
     "ControlError",
     "Controls",
     "DeadlineExceeded",
     "Description",
     "ImageError",
+    "ImageFormat",
     "Job",
     "JobDefaults",
     "JobListError",
     "JobResult",
     "JobsFailed",
     "LayerDescription",
+    "Loss",
     "Metadata",
     "ModelNotFound",
     "ModelNotReady",
     "NonFiniteResult",
+    "Octave",
     "Optimizer",
     "OutputError",
     "Overloaded",
     "Picture",
+    "PictureFacts",
+    "PictureSet",
     "PictureSource",
     "Progress",
+    "Recipe",
+    "RecipeError",
     "Record",
+    "Regions",
     "RequestRefused",
-    "ResumableSignature",
     "RetryPolicy",
     "SavedRun",
     "SavedRunError",
@@ -107,7 +123,7 @@ __all__ = [
     "StateRefused",
     "StyleClient",
     "StyleServeError",
-    "StylizeSignature",
+    "StyleSources",
     "StylizedResult",
     "TensorDescription",
     "Timings",
@@ -122,7 +138,18 @@ __all__ = [
     "run_batch",
 ]
 
-_LATER: Final = ("images", "sources", "results", "saved", "progress", "client", "manifest", "batch")
+_LATER: Final = (
+    "images",
+    "sources",
+    "pictures",
+    "recipe",
+    "results",
+    "saved",
+    "progress",
+    "client",
+    "manifest",
+    "batch",
+)
 """The modules whose names are imported late: the lightest first, as they are looked through in this order."""
 
 

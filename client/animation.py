@@ -19,7 +19,9 @@ _LAST_FRAME_MS: Final = 2000
 
 
 class Animation:
-    """Pictures of one size, one after the other; of a long run every second, or fourth, or eighth, and the last.
+    """Pictures one after the other; of a long run every second, or fourth, or eighth, and the last.
+
+    Those of smaller octaves are enlarged to the size of the last.
 
     Args:
         most_pixels: of all frames together.
@@ -54,7 +56,9 @@ class Animation:
             return None
         path = check_output(path, extensions=(".gif",))
         last_is_kept = (self._added - 1) % self._every == 0
-        first, *others = self._frames if last_is_kept else [*self._frames, self._last]
+        size = self._last.size
+        frames = self._frames if last_is_kept else [*self._frames, self._last]
+        first, *others = (frame if frame.size == size else frame.resize(size) for frame in frames)
         durations = [*[_FRAME_MS] * len(others), _LAST_FRAME_MS]
         write_atomically(
             path,

@@ -19,12 +19,9 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Final
 
-from styleserve import contract
-
 from .aimd import MOST_CALLS, ConcurrencyLimit
 from .batch_settings import BatchSettings
 from .client import StyleClient
-from .controls import Unset
 from .errors import (
     BadReply,
     ClientClosed,
@@ -42,8 +39,6 @@ from .jobs import Job
 from .manifest import Manifest, Record, remove_leftovers
 from .painting import Task, find_painted, paint, place
 from .patience import Patience
-from .results import SignatureDescription
-from .signatures import choose_resumable_signature
 
 
 @dataclass(frozen=True)
@@ -72,7 +67,8 @@ class BatchProgress:
         limit: calls at once that the servers are given now, together.
         waiting: jobs that were not begun, or have to be begun again.
         trouble: what a server said last, if that was a refusal.
-        evaluations: Evaluations of the network that are done, by all jobs that were not there before.
+        evaluations: Evaluations of the network that are done, by all jobs that were not there before. Of a run in
+            octaves the share of its work counts, so that these pass evenly.
         evaluations_total: Evaluations of all these jobs.
     """
 
@@ -142,30 +138,10 @@ class _Server:
         self.client: Final = client
         self.limit: Final = ConcurrencyLimit(fixed=settings.concurrency)
         self.running = 0
-        self._asking: Final = threading.Lock()
-        self._signatures: dict[str, SignatureDescription] | None = None
 
     @property
     def has_room(self) -> bool:
         return self.running < self.limit.limit
-
-    def chunked_steps(self, job: Job) -> int | None:
-        """Evaluations of the job in chunks; None where the model, of an older export, paints in one call alone.
-
-        Raises:
-            ServiceError: The server does not describe its model.
-        """
-        with self._asking:
-            if self._signatures is None:
-                self._signatures = {each.name: each for each in self.client.metadata().signatures}
-        signature = self._signatures.get(choose_resumable_signature(job.optimizer))
-        if signature is None:
-            return None
-        if not isinstance(job.controls.steps, Unset):
-            return job.controls.steps
-        # The model's own default, which a call without steps takes, too.
-        default = next((each.default for each in signature.inputs if each.name == contract.STEPS.name), None)
-        return int(default) if isinstance(default, int | float) else None
 
 
 class _Run:
@@ -178,10 +154,10 @@ class _Run:
         on_progress: Callable[[BatchProgress], None] | None,
     ) -> None:
         self.waiting: Final = deque(tasks)
-        self.evaluations = 0
+        self.evaluations = 0.0
         self.evaluations_total: Final = sum(task.job.controls.expected_steps for task in self.waiting)
         self.counting: Final = threading.Lock()
-        self.running: Final[dict[Future[Record], tuple[Task, _Server, float, int]]] = {}
+        self.running: Final[dict[Future[Record], tuple[Task, _Server, float, float]]] = {}
         self.servers: Final = [_Server(client, settings) for client in clients]
         self.manifest: Final = manifest
         self.settings: Final = settings
@@ -255,29 +231,23 @@ class _Run:
             task.tries += 1
             server.running += 1
             server.limit.started(now_s)
-            self.running[executor.submit(self._work, task, server)] = (task, server, now_s, task.evaluations)
+            self.running[executor.submit(self._work, task, server)] = (task, server, now_s, task.fraction)
 
     def _work(self, task: Task, server: _Server) -> Record:
         """In a thread of its own; whatever the others are at, the picture is recorded at once."""
 
-        def count(evaluations: int) -> None:
-            self._count(task, evaluations)
+        def count(fraction: float) -> None:
+            self._count(task, fraction)
             self._tell()
 
-        record = paint(
-            task,
-            server.client,
-            self.settings.timeout_s,
-            chunked_steps=server.chunked_steps(task.job),
-            on_evaluations=count,
-        )
+        record = paint(task, server.client, self.settings.timeout_s, on_fraction=count)
         self.manifest.append(record)
         return record
 
-    def _count(self, task: Task, evaluations: int) -> None:
+    def _count(self, task: Task, fraction: float) -> None:
         with self.counting:
-            self.evaluations += evaluations - task.evaluations
-            task.evaluations = evaluations
+            self.evaluations += (fraction - task.fraction) * task.job.controls.expected_steps
+            task.fraction = fraction
 
     def _finished(self) -> Iterable[Future[Record]]:
         """The calls that came back, as soon as there are some or something else is to be done."""
@@ -292,7 +262,7 @@ class _Run:
 
     def _settle(self, future: Future[Record]) -> None:
         """Tells what became of a job whose call came back, unless it has to be sent again."""
-        task, server, started_s, evaluations = self.running.pop(future)
+        task, server, started_s, fraction = self.running.pop(future)
         server.running -= 1
         now_s = time.monotonic()
         try:
@@ -301,7 +271,7 @@ class _Run:
             if _turned_away(error) or isinstance(error, DeadlineExceeded):
                 server.limit.refused(started_s, now_s)
             if _turned_away(error):
-                if task.evaluations > evaluations:  # it did a part before
+                if task.fraction > fraction:  # it did a part before
                     self._went_on()
                 self.waiting.appendleft(task)
                 self.trouble = error
@@ -318,7 +288,7 @@ class _Run:
             return
         server.limit.succeeded(now_s, task.work)
         self._went_on()
-        self._count(task, task.job.controls.expected_steps)
+        self._count(task, 1.0)
         self.told.put(JobResult(task.job, record))
 
     def _went_on(self) -> None:
@@ -328,7 +298,7 @@ class _Run:
     def _fail(self, task: Task, error: StyleServeError) -> None:
         record = task.failed(error, self.servers[0].client.model_name)
         self.manifest.append(record)
-        self._count(task, task.job.controls.expected_steps)
+        self._count(task, 1.0)
         self.told.put(JobResult(task.job, record, error))
 
     def _give_up(self) -> None:
@@ -341,7 +311,7 @@ class _Run:
 
     def _tell(self) -> None:
         limit = sum(server.limit.limit for server in self.servers)
-        counts = self.evaluations, self.evaluations_total
+        counts = round(self.evaluations), self.evaluations_total
         self.told.put(BatchProgress(len(self.running), limit, len(self.waiting), self.trouble, *counts))
 
 

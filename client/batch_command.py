@@ -14,8 +14,6 @@ from typing import Annotated, Final
 
 import typer
 
-from styleserve import contract
-
 from .batch_printing import finish, shown
 from .batch_settings import BatchSettings
 from .controls import Controls
@@ -23,28 +21,13 @@ from .defaults import DEFAULT_SERVER
 from .errors import JobListError
 from .job_files import COLUMNS, read_jobs
 from .jobs import Job, JobDefaults, folder_jobs
-from .options import (
-    ContentWeight,
-    Json,
-    MaxSide,
-    OptimizerName,
-    Steps,
-    StyleWeight,
-    Timeout,
-    TvWeight,
-    VersionLabel,
-    control,
-    or_unset,
-)
+from .options import Json, Timeout, VersionLabel
 from .retrying import RetryPolicy
 from .settings import ENVIRONMENT, ConnectionSettings
-from .signatures import DEFAULT_OPTIMIZER
 
 _DEFAULTS: Final = BatchSettings()
 _NO_RETRIES: Final = RetryPolicy(tries=1)
 """The batch has its own, which look at how much a server takes."""
-
-_DEFAULT_OPTIMIZER: Final = OptimizerName(DEFAULT_OPTIMIZER)
 
 
 class _Format(str, Enum):
@@ -62,7 +45,8 @@ def batch(
         Path,
         typer.Argument(
             help="A folder of pictures to paint in each --style; or a list of jobs, as CSV with a header or as JSON "
-            f"lines. Its columns: {', '.join(COLUMNS)}. Paths in it are relative to it.",
+            f"lines. Its columns: {', '.join(COLUMNS)}. Paths in it are relative to it. Several styles, masks or "
+            "numbers are a JSON list, or have ; between them in a cell of CSV.",
             show_default=False,
         ),
     ],
@@ -71,6 +55,7 @@ def batch(
         typer.Option("--output", "-o", metavar="DIR", help="Folder for results and manifest.", show_default=False),
     ],
     *,
+    controls: Controls,
     style: Annotated[
         list[Path] | None,
         typer.Option(help="A painting to follow, or a folder of them; may be repeated.", show_default=False),
@@ -86,15 +71,6 @@ def batch(
         ),
     ] = None,
     version_label: VersionLabel = None,
-    optimizer: Annotated[OptimizerName, typer.Option(help="Of jobs that do not say.")] = _DEFAULT_OPTIMIZER,
-    steps: Steps = None,
-    content_weight: ContentWeight = None,
-    style_weight: StyleWeight = None,
-    tv_weight: TvWeight = None,
-    learning_rate: Annotated[
-        float | None, control("--learning-rate", contract.LEARNING_RATE, " Of jobs that Adam does.")
-    ] = None,
-    max_side: MaxSide = None,
     file_format: Annotated[
         _Format, typer.Option("--format", help="Of results that are not named, or named without an extension.")
     ] = _Format.PNG,
@@ -121,18 +97,7 @@ def batch(
 ) -> None:
     """Paint many pictures; run again after a stop or a crash, only those that are missing."""
     started = time.monotonic()
-    defaults = JobDefaults(
-        controls=Controls(
-            content_weight=or_unset(content_weight),
-            style_weight=or_unset(style_weight),
-            total_variation_weight=or_unset(tv_weight),
-            steps=or_unset(steps),
-            learning_rate=or_unset(learning_rate),
-            max_side=or_unset(max_side),
-        ),
-        optimizer=optimizer.value,
-        extension=f".{file_format.value}",
-    )
+    defaults = JobDefaults(controls=controls, extension=f".{file_format.value}")
     found = _jobs(jobs, style or [], output, defaults)
 
     settings = BatchSettings(concurrency=concurrency, timeout_s=timeout, retries=retries, patience_s=patience)

@@ -7,8 +7,11 @@ from typing import Final, TypeAlias
 
 import grpc
 
+from styleserve import contract
+
 from .address import endpoints
 from .errors import (
+    ContractMismatch,
     DeadlineExceeded,
     ModelNotFound,
     Overloaded,
@@ -27,6 +30,12 @@ NO_TLS_HINT: Final = (
 )
 FAILURES: Final = (grpc.RpcError, grpc.FutureTimeoutError)
 """What a call raises that fails, blocking or not."""
+
+MISMATCH_HINT: Final = (
+    "Export the model again with this version of styleserve, or install the client of the model's version."
+)
+_BEFORE_PAINT: Final = 1
+"""Version of the contract of models without the signature `paint`."""
 
 _STUCK_HINT: Final = (
     "gRPC may not work in this forked process: do not set GRPC_ENABLE_FORK_SUPPORT=0, fork while no call is under way, "
@@ -53,14 +62,14 @@ def service_error(failure: Failure, server: str, timeout_s: float) -> ServiceErr
     return kind(message, hint=hint, status=code.name, server_text=text)
 
 
-def _cause(  # noqa: PLR0911 - a table
+def _cause(  # noqa: PLR0911, PLR0912 - a table
     code: grpc.StatusCode, text: str, server: str, timeout_s: float
 ) -> tuple[type[ServiceError], str, str]:
     status, low = grpc.StatusCode, text.lower()
     busy = any(word in low for word in ("threadpool", "thread pool", "queue", "concurren"))
     if code is status.DEADLINE_EXCEEDED:
         hint = "Allow more time (--timeout), or ask for fewer steps or a smaller picture."
-        return DeadlineExceeded, f"no answer from {server} within {timeout_s:g} s", hint
+        return DeadlineExceeded, f"no answer from {server} within {timeout_s:.3g} s", hint
     # Of gRPC, which refuses some requests over 8 KiB and all over 16 KiB, and of Envoy (431) and nginx (494).
     if "metadata size exceeds" in low or re.search(r"http2 header with status: (431|494)", low):
         hint = (
@@ -81,19 +90,15 @@ def _cause(  # noqa: PLR0911 - a table
             f"too much for one message or for the memory of {server}: {text}",
             "Give smaller pictures, or fewer at once.",
         )
-    if re.search(r'serving signature key "stylize_lbfgs(_encoded)?" not found', low):
-        hint = "Export the model anew, or ask for Adam with --optimizer adam (in Python, optimizer='adam')."
-        return ModelNotFound, f"the model on {server} is of an older version, without L-BFGS: {text}", hint
-    if re.search(r'serving signature key "stylize\w*_resumable" not found', low):
-        hint = "Export the model anew, or paint in one call (in Python, with StyleClient.stylize)."
-        return ModelNotFound, f"the model on {server} is of an older version, without runs in chunks: {text}", hint
+    if f'serving signature key "{contract.PAINT}" not found' in low:
+        return ContractMismatch, mismatch_message(server, _BEFORE_PAINT), MISMATCH_HINT
+    if (spoken := re.match(rf"{contract.CONTRACT_VERSION_INPUT.name} must be (\d+)", text)) is not None:
+        return ContractMismatch, mismatch_message(server, int(spoken[1])), MISMATCH_HINT
     if code is status.NOT_FOUND or "servable version label" in low or "serving signature" in low:
         hint = "See what there is with `styleserve status` and `styleserve metadata`."
         return ModelNotFound, f"the server at {server} has no such model, version or signature: {text}", hint
     if "from different tasks" in low or "0th-dimension" in low:
-        one_size = (
-            "Send files (no --signature), or bring all pictures of one server to one size; or switch batching off."
-        )
+        one_size = "Bring all pictures of one server to one size; or switch batching off."
         rows = "Give every input, controls included, one value for each example; or switch server-side batching off."
         hint = one_size if "from different tasks" in low else rows
         return RequestRefused, f"the request cannot be joined with others, as {server} would: {text}", hint
@@ -101,12 +106,19 @@ def _cause(  # noqa: PLR0911 - a table
         rules = ("megapixel-steps", "must have at most", "must have sides", "steps must be", "max_side must be")
         limited = any(rule in text for rule in rules)
         ask = "Ask for another size with --max-side. " if "sides" in text or text.startswith("max_side") else ""
+        if text.startswith(contract.STYLE_BYTES.name) and limited:
+            ask = "Ask for another size with --max-side or --style-scale. "
         hint = f"{ask}All limits of the model are shown by `styleserve metadata`." if limited else ""
         return RequestRefused, f"the server refused the request: {text}", hint
     if code in (status.UNAUTHENTICATED, status.PERMISSION_DENIED):
         hint = "Give a token that it accepts (STYLESERVE_TOKEN), or a certificate (--cert, --key)."
         return RequestRefused, f"the server at {server} does not let this client in: {text}", hint
     return ServiceError, f"the server at {server} failed with {code.name}: {text}", "See the server's log."
+
+
+def mismatch_message(server: str, contract_version: int) -> str:
+    """Message about a model of this version of the contract."""
+    return f"the model on {server} speaks contract {contract_version}, this client {contract.CONTRACT_VERSION}"
 
 
 def _unavailable(text: str, server: str) -> tuple[type[ServiceError], str, str]:

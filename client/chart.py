@@ -14,7 +14,7 @@ from .results import Floats
 INK: Final = "#1f2328"
 FAINT: Final = "#6e7781"
 _GRID: Final = "#e4e7eb"
-_CURVES: Final = dict(zip(contract.LOSS_COLUMNS, ("#1f2328", "#d1495b", "#2878b5", "#e0a030"), strict=True))
+_CURVES: Final = dict(zip(contract.LOSS_COLUMNS, ("#1f2328", "#d1495b", "#2878b5", "#e0a030", "#3a8f5c"), strict=True))
 
 _SMOOTH: Final = 3
 """Drawn so many times larger and shrunk: Pillow does not smooth the edges of lines by itself."""
@@ -33,10 +33,10 @@ def font(size: float) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
 
 
 def draw_losses(losses: Floats, size: tuple[int, int], loss_of: str) -> Image.Image:
-    """Curves of all four columns on a logarithmic scale, with axes and legend.
+    """Curves of all columns on a logarithmic scale, with axes and legend.
 
     Args:
-        losses: `[steps, 4]` float32, finite; what is not positive has no place on the scale and is left out.
+        losses: `[steps, 5]` float32, finite; what is not positive has no place on the scale and is left out.
         size: width and height in pixels.
         loss_of: what the loss axis is called.
     """
@@ -107,7 +107,8 @@ class _Chart:
 
     def _legend(self) -> None:
         right = float(self.right)
-        for name, colour in reversed(_CURVES.items()):
+        drawn = [item for column, item in enumerate(_CURVES.items()) if (self.losses[:, column] > 0).any()]
+        for name, colour in reversed(drawn):
             label = name.replace("_", " ")
             right -= self.pen.textlength(label, font=font(16 * _SMOOTH)) / _SMOOTH
             _text(self.image, (right, _TOP - 28), label, "lm")

@@ -1,4 +1,4 @@
-"""The commands of the shell: `stylize`, `batch`, `describe`, `status`, `metadata`, `wait`, `version`.
+"""The commands of the shell.
 
 Results go to stdout, everything else to stderr. With `--json` stdout carries one JSON object, and nothing else.
 
@@ -15,11 +15,14 @@ import typer
 from styleserve import __version__, contract
 
 from . import printing
+from .again_command import again
 from .batch_command import batch
-from .controls import Controls, allowed_range
+from .contact_sheet_command import contact_sheet
+from .control_values import allowed_values
+from .controls import Controls
 from .defaults import ADMIN_TIMEOUT_S
 from .errors import ModelNotReady, exit_codes
-from .options import AdminTimeout, Json, Timeout, loaded, or_unset, with_client, with_settings
+from .options import AdminTimeout, Json, Timeout, loaded, or_unset, with_client, with_controls, with_settings
 from .stylize_command import stylize
 
 if TYPE_CHECKING:
@@ -30,8 +33,10 @@ _EPILOG: Final = "Exit codes: " + " ".join(f"{code}: {meaning}" for code, meanin
 
 def register(app: typer.Typer) -> None:
     """Adds the client's commands to an application."""
-    app.command(epilog=_EPILOG)(with_client(stylize))
-    app.command(epilog=_EPILOG)(with_settings(batch))
+    app.command(epilog=_EPILOG)(with_client(with_controls(stylize)))
+    app.command(epilog=_EPILOG)(with_client(with_controls(again)))
+    app.command(name="contact-sheet", epilog=_EPILOG)(with_client(with_controls(contact_sheet)))
+    app.command(epilog=_EPILOG)(with_settings(with_controls(batch)))
     for command in (describe, status, metadata, wait):
         of_a_version = command not in (status, wait)
         app.command(epilog=_EPILOG)(with_client(command, of_a_version=of_a_version))
@@ -46,8 +51,8 @@ def describe(
         int | None,
         typer.Option(
             metavar="N",
-            help=f"Longest side that the picture is resized to first. Allowed: {allowed_range(contract.MAX_SIDE)}.",
-            show_default=f"{contract.MAX_SIDE.tutorial}, or less if the picture is smaller or the model takes less",
+            help=f"Longest side that the picture is resized to first. Allowed: {allowed_values(contract.MAX_SIDE)}.",
+            show_default=f"{contract.MAX_SIDE.relative}, or less if the picture is smaller or the model takes less",
         ),
     ] = None,
     timeout: Timeout = None,
@@ -84,7 +89,7 @@ def status(client: StyleClient, *, timeout: AdminTimeout = ADMIN_TIMEOUT_S, as_j
 
 
 def metadata(client: StyleClient, *, timeout: AdminTimeout = ADMIN_TIMEOUT_S, as_json: Json = False) -> None:
-    """Show the signatures of the model, with inputs, defaults and outputs."""
+    """Show contract version, limits and signatures of the model."""
     found = client.metadata(timeout_s=timeout)
     if as_json:
         printing.print_json(printing.metadata_json(found))

@@ -8,7 +8,8 @@ import numpy as np
 from PIL import Image
 
 from .controls import Controls
-from .sources import Pair
+from .images import Picture
+from .picture_set import PictureSet
 
 UNCHANGED_LEVELS: Final = 2.0
 """Mean difference, in levels of 255, below which a result looks like its content. With ImageNet weights to block3 and
@@ -17,17 +18,17 @@ the tutorial's content weight a run ends at 1.0; a faint style is visible from a
 _FEW_STEPS: Final = 10
 
 
-def unchanged_notes(pair: Pair, result: Image.Image, controls: Controls) -> tuple[str, ...]:
+def unchanged_notes(pictures: PictureSet[Picture], result: Image.Image, controls: Controls) -> tuple[str, ...]:
     """A note with the options to change, where a result of at least one step looks like its content.
 
     Args:
-        pair: Pictures of the run.
+        pictures: Pictures of the run.
         result: RGB, of the size that was painted.
         controls: Of the run.
     """
     if controls.expected_steps == 0:
         return ()
-    content = pair.content.image.resize(result.size, Image.Resampling.BILINEAR)
+    content = pictures.content.image.resize(result.size, Image.Resampling.BILINEAR)
     difference = np.abs(np.asarray(content, np.int16) - np.asarray(result, np.int16)).mean()
     if difference >= UNCHANGED_LEVELS:
         return ()

@@ -5,7 +5,8 @@
     ├── ImageError                   4   a picture cannot be used
     ├── OutputError                  5   a result cannot be written
     ├── SettingsError                6   a setting of the connection cannot be used; also a ValueError
-    ├── SavedRunError                7   a saved run cannot be gone on with
+    ├── SavedRunError                7   a saved run cannot be resumed
+    ├── RecipeError                 24   a run cannot be repeated from its result
     ├── JobListError                 8   a list of jobs cannot be used
     ├── JobsFailed                   9   some jobs of a batch failed, the others are done
     ├── ClientClosed                22   a call after `close`, or one that `close` ended
@@ -15,6 +16,7 @@
         ├── Overloaded              13   the server is busy
         ├── ModelNotFound           14   the server has no such model, version or signature
         ├── ModelNotReady           15   the server has the model, but not available (yet)
+        ├── ContractMismatch        23   the model speaks another version of the wire contract
         ├── RequestRefused          16   the server does not accept the request
         │   └── StateRefused        21   ... because it cannot go on from that state
         ├── TooLarge                17   over the limit of a message or of the server's memory
@@ -81,9 +83,15 @@ class SettingsError(StyleServeError, ValueError):
 
 
 class SavedRunError(StyleServeError):
-    """A saved run cannot be gone on with: no such file, damaged, or of other pictures."""
+    """A saved run cannot be resumed: no such file, damaged, of other pictures, or without those that it needs."""
 
     exit_code = 7
+
+
+class RecipeError(StyleServeError):
+    """A run cannot be repeated: its result holds no recipe, or a picture is missing or differs."""
+
+    exit_code = 24
 
 
 class JobListError(StyleServeError):
@@ -172,6 +180,12 @@ class ModelNotReady(ServiceError):
     """The server knows the model, but no version of it is available."""
 
     exit_code = 15
+
+
+class ContractMismatch(ServiceError):
+    """The model speaks another version of the wire contract."""
+
+    exit_code = 23
 
 
 class RequestRefused(ServiceError):

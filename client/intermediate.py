@@ -6,17 +6,21 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from . import printing
 from .animation import Animation
 from .defaults import DEFAULT_SERVER
-from .errors import ModelNotFound, OutputError
+from .errors import OutputError
 from .interruption import Stopped, signal_number, stop_reason
+from .octaves import work_done
 from .outputs import check_output, save_image, save_or_fall_back
+from .picture_options import picture_arguments
 
 if TYPE_CHECKING:
     from .client import StyleClient
+    from .controls import Controls
+    from .picture_set import PictureSet
     from .progress import Progress
     from .results import StylizedResult
     from .saved import SavedRun
@@ -74,7 +78,7 @@ class IntermediateOutputs:
 
     def write(self, progress: Progress) -> None:
         """Writes what one chunk brought; `finish` reports a file that cannot be written, the run continues."""
-        if self.state is not None and progress.saved.state:
+        if self.state is not None and progress.saved.can_resume:
             self._attempt(progress.saved.save, self.state)
         image = progress.image
         if image is None:
@@ -111,25 +115,29 @@ class IntermediateOutputs:
 
 def stylize_in_chunks(
     client: StyleClient,
-    pictures: tuple[PictureSource, PictureSource],
-    options: Mapping[str, Any],
+    pictures: PictureSet[PictureSource],
+    controls: Controls,
     outputs: IntermediateOutputs,
     output: Path,
     *,
     resume: SavedRun | None,
-    sources: tuple[Path, Path],
+    chunk_steps: int | None,
+    timeout_s: float | None,
+    resume_command: Callable[[Path], str],
     bar: bool,
-) -> StylizedResult | None:
-    """Result of a run in chunks, saved as `output`; None where the model has no signature for it.
+) -> StylizedResult:
+    """Result of a run in chunks, saved as `output`.
 
     Args:
         client: Client of the server that paints.
-        pictures: Content and style.
-        options: Further arguments of `StyleClient.stylize_iter`.
+        pictures: Pictures of the run.
+        controls: Controls of the run.
         outputs: Files to write on the way.
         output: File for the result, or for the picture so far if the run ends early.
         resume: Run to resume.
-        sources: Files of content and style, for the command that resumes the run.
+        chunk_steps: Evaluations of each chunk; None sizes chunks from measurements.
+        timeout_s: Deadline of each chunk; by default it grows with the work.
+        resume_command: Makes the command that resumes the run from a file with its state.
         bar: Whether to show a progress bar.
 
     Raises:
@@ -137,25 +145,29 @@ def stylize_in_chunks(
         StyleServeError: The run failed; notes on stderr say what was saved.
     """
     run = client.stylize_iter(
-        *pictures, **options, images=True, final_state=outputs.state is not None, resume_from=resume
+        **pictures.arguments(),
+        controls=controls,
+        images=True,
+        final_state=outputs.state is not None,
+        chunk_steps=chunk_steps,
+        resume_from=resume,
+        timeout_s=timeout_s,
     )
     last: Progress | None = None
     saved = False
     try:
         with printing.progress_bar("Painting", shown=bar) as show:
             if resume is not None:
-                steps = options["steps"]
-                show(resume.steps_done, steps if isinstance(steps, int) else resume.steps_total, resume.losses, None)
+                begun = resume.with_steps(controls.steps)
+                show(work_done(begun.octaves, begun.steps_done), printing.progress_facts(begun, None))
             for last in run:
                 if last.result is not None:  # first, before the other files
                     saved = True  # if not there, then elsewhere, which the error says
                     save_or_fall_back(last.result.save, output)
                 outputs.write(last)
-                show(last.steps_done, last.steps_total, last.losses, last.seconds_left)
+                show(last.fraction, printing.progress_facts(last.saved, last.seconds_left))
     except BaseException as error:
-        if isinstance(error, ModelNotFound) and last is None and resume is None and "_resumable" in error.server_text:
-            return None
-        lines = [] if last is None or saved else list(_rescued(client, last, outputs, output, sources))
+        lines = [] if last is None or saved else list(_rescued(last, outputs, output, resume_command))
         if (unwritten := outputs.finish()) is not None and unwritten is not error:
             lines.append(unwritten.message)
         if isinstance(error, KeyboardInterrupt) and last is not None:
@@ -164,14 +176,14 @@ def stylize_in_chunks(
         for line in lines:
             printing.say(f"Note: {line}")
         raise
-    assert last is not None  # noqa: S101 - a run has at least one chunk
+    assert last is not None and last.result is not None  # noqa: S101, PT018 - the last chunk brings it
     if (unwritten := outputs.finish()) is not None:
         raise OutputError(unwritten.message, hint=f"The picture itself is saved: {output}")
     return last.result
 
 
 def _rescued(
-    client: StyleClient, last: Progress, outputs: IntermediateOutputs, output: Path, sources: tuple[Path, Path]
+    last: Progress, outputs: IntermediateOutputs, output: Path, resume_command: Callable[[Path], str]
 ) -> Iterator[str]:
     """Saves picture and state of a run that ends early; yields a line about each, and the command that resumes it."""
     state = outputs.state
@@ -182,7 +194,7 @@ def _rescued(
         state, line = _saved("the state of the run", last.saved.save, state or output.with_name(f"{output.name}.state"))
         yield line
     if state is not None:
-        yield f"Resume with: {resume_command(client, sources, output, state)}"
+        yield f"Resume with: {resume_command(state)}"
 
 
 def _saved(what: str, save: Callable[[Path], Path], path: Path) -> tuple[Path | None, str]:
@@ -202,7 +214,7 @@ def _saved(what: str, save: Callable[[Path], Path], path: Path) -> tuple[Path | 
     return path, f"{what} is {path}"
 
 
-def resume_command(client: StyleClient, sources: tuple[Path, Path], output: Path, state: Path) -> str:
+def command_to_resume(client: StyleClient, pictures: PictureSet[Path], output: Path, state: Path) -> str:
     """The command line that resumes a saved run; secrets and intermediate files are left out."""
     settings = client.settings
     options = {
@@ -212,7 +224,7 @@ def resume_command(client: StyleClient, sources: tuple[Path, Path], output: Path
         "--cert": settings.cert,
         "--key": settings.key,
     }
-    parts = ["styleserve", "stylize", *map(str, sources), "-o", str(output), "--resume", str(state)]
+    parts = ["styleserve", "stylize", *picture_arguments(pictures), "-o", str(output), "--resume", str(state)]
     for option, value in options.items():
         parts += [] if value is None else [option, str(value)]
     return shlex.join([*parts, *(["--tls"] if settings.tls else [])])

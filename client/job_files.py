@@ -1,6 +1,6 @@
 """Lists of jobs: CSV with a header, or JSON lines with an object each.
 
-Everything is checked before anything is painted, and every complaint names its line.
+Everything is checked before anything is painted, and every error names its line.
 """
 
 from __future__ import annotations
@@ -9,24 +9,34 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, cast
 
 from styleserve import contract
 
-from .controls import Controls
-from .errors import JobListError, StyleServeError
+from .control_values import value_of_text
+from .controls import OCTAVES, SHORT_NAMES, UNSET, Controls, control_of_name, controls_of
+from .errors import ControlError, JobListError, StyleServeError
 from .jobs import Job, JobDefaults, default_output, refuse_doubles
-from .signatures import Optimizer
+from .picture_set import PictureSet
+from .presets import preset
 
 CSV_SUFFIXES: Final = (".csv",)
 JSON_LINES_SUFFIXES: Final = (".jsonl", ".ndjson")
 
-_CONTROLS: Final = {control.name: control for control in contract.CONTROLS} | {
-    "tv_weight": contract.TOTAL_VARIATION_WEIGHT  # as the option is called
+_SEPARATOR: Final = ";"
+"""Separator of several files or numbers in a cell of CSV; JSON has lists."""
+
+_SEVERAL: Final = ("style", "region", "style_region")
+_FILES: Final = ("content", *_SEVERAL, "start", "reference", "reference_mask")
+_CONTROLS: Final = {
+    name: control_of_name(name)
+    for full in (*(control.name for control in contract.CONTROLS), OCTAVES)
+    for name in (SHORT_NAMES.get(full, full), full)
 }
-COLUMNS: Final = ("content", "style", "output", "optimizer", *_CONTROLS)
-"""What a job may say. Content and style must be there; what is empty or null counts as not said."""
+COLUMNS: Final = (*_FILES, "output", "preset", *_CONTROLS)
+"""Columns of a job. Content and style must be there; an empty cell, or null, takes the default."""
 
 _MOST_SHOWN: Final = 10
 
@@ -59,7 +69,7 @@ def read_jobs(path: Path, defaults: JobDefaults | None = None) -> tuple[Job, ...
             *problems[:_MOST_SHOWN],
             *([f"and {len(problems) - _MOST_SHOWN} more"] * (len(problems) > _MOST_SHOWN)),
         ]
-        raise JobListError("\n".join(shown), hint="Nothing was painted. Mend these lines first.")
+        raise JobListError("\n".join(shown), hint="Nothing was painted. Fix these lines first.")
     if not jobs:
         raise JobListError(f"there is no job in {path}", hint="Give a header, and a line for each job.")
     refuse_doubles(jobs)
@@ -114,12 +124,14 @@ def _csv_row(header: list[str], cells: list[str]) -> Row | str:
     if len(cells) > len(header):
         return f"there are {len(cells)} values for {len(header)} columns"
     row: dict[str, object] = {name: cell.strip() for name, cell in zip(header, cells, strict=False) if cell.strip()}
-    for name in row.keys() & _CONTROLS.keys():
-        kind = int if _CONTROLS[name].dtype == "int32" else float
-        try:
-            row[name] = kind(str(row[name]))
-        except ValueError:
-            return f"{name} is {row[name]!r}; it must be a {'whole ' if kind is int else ''}number"
+    for name, cell in row.items():
+        if name in _SEVERAL:
+            row[name] = [part.strip() or None for part in str(cell).split(_SEPARATOR)]
+        elif name in _CONTROLS:
+            try:
+                row[name] = value_of_text(_CONTROLS[name], str(cell), separator=_SEPARATOR)
+            except ControlError as error:
+                return error.message
     return row
 
 
@@ -144,32 +156,69 @@ def _json_rows(text: str) -> Iterator[tuple[int, Row | str]]:
 
 
 def _job(row: Row, folder: Path, defaults: JobDefaults, where: str) -> Job:
-    content, style = (folder / _text(row, name) for name in ("content", "style"))
-    output = _text(row, "output") if "output" in row else default_output(content, style, defaults.extension)
-    if not PurePosixPath(output).suffix:
-        output += defaults.extension
-    if {"tv_weight", "total_variation_weight"} <= row.keys():
-        raise JobListError("tv_weight and total_variation_weight are the same; give one of them")
-    own = {_CONTROLS[name].name: value for name, value in row.items() if name in _CONTROLS}
-    optimizer = _text(row, "optimizer") if "optimizer" in row else defaults.optimizer
-    inherited = defaults.controls.sent()
-    if "optimizer" in row and optimizer == "lbfgs":
-        inherited.pop(contract.LEARNING_RATE.name, None)
-    controls: dict[str, Any] = {**inherited, **own}  # of any type: `Controls` looks at them
+    def one(name: str) -> Path | None:
+        return folder / _text(row, name) if name in row else None
+
+    styles = tuple(folder / _name("style", each) for each in _list(row, "style"))
+    if not styles:
+        raise JobListError("style is missing")
+    pictures = PictureSet[Path](
+        content=folder / _text(row, "content"),
+        styles=styles,
+        content_regions=_masks(row, "region", folder),
+        style_regions=_masks(row, "style_region", folder),
+        start=one("start"),
+        reference=one("reference"),
+        reference_mask=one("reference_mask"),
+    )
+    name = _text(row, "output") if "output" in row else default_output(pictures.content, styles, defaults.extension)
     return Job(
-        content=content,
-        style=style,
-        output=output,
-        controls=Controls(**controls),
-        optimizer=cast("Optimizer", optimizer),  # `Job` looks at it
+        pictures=pictures,
+        output=name if PurePosixPath(name).suffix else name + defaults.extension,
+        controls=_controls(row, defaults),
         where=where,
     )
+
+
+def _controls(row: Row, defaults: JobDefaults) -> Controls:
+    """Controls of a job: its own, over its preset, over the defaults."""
+    own: dict[str, object] = {}
+    for name in row:
+        if name in _CONTROLS:
+            if _CONTROLS[name] in own:
+                raise JobListError(
+                    f"{SHORT_NAMES[_CONTROLS[name]]} and {_CONTROLS[name]} are the same; give one of them"
+                )
+            own[_CONTROLS[name]] = row[name]
+    controls = controls_of(own)
+    if "preset" in row:
+        controls = controls.over(preset(_text(row, "preset")))
+    inherited = defaults.controls
+    if controls.optimizer == "lbfgs":
+        inherited = replace(inherited, learning_rate=UNSET)
+    return controls.over(inherited)
+
+
+def _masks(row: Row, name: str, folder: Path) -> tuple[Path | None, ...]:
+    return tuple(None if each in (None, "", "-") else folder / _name(name, each) for each in _list(row, name))
+
+
+def _list(row: Row, name: str) -> list[object]:
+    """Values of a job that may have several of them."""
+    value = row.get(name)
+    if value is None or value == "":
+        return []
+    return list(cast("list[object]", value)) if isinstance(value, list) else [value]
 
 
 def _text(row: Row, name: str) -> str:
     value = row.get(name)
     if value is None or value == "":
         raise JobListError(f"{name} is missing")
-    if not isinstance(value, str) or "\0" in value:
+    return _name(name, value)
+
+
+def _name(name: str, value: object) -> str:
+    if not isinstance(value, str) or not value or "\0" in value:
         raise JobListError(f"{name} is {value!r}; it must be a name")
     return value

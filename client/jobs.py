@@ -1,4 +1,4 @@
-"""What a batch is made of: a content, a style, controls, and the name of the result."""
+"""Jobs of a batch: pictures, controls, and the name of the result."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from .controls import Controls
+from styleserve import contract
+
+from .controls import Controls, refuse_foreign_controls
 from .errors import JobListError, OutputError
 from .outputs import EXTENSIONS, folded
+from .picture_set import PictureSet
 from .representation import changed_fields
-from .signatures import DEFAULT_OPTIMIZER, Optimizer, choose_signature, refuse_foreign_controls
 
 _LONGEST_NAME_BYTES: Final = 255
 """Limit of common file systems."""
@@ -26,23 +28,19 @@ class Job:
     """One picture to paint.
 
     Attributes:
-        content: path of the picture to paint.
-        style: path of the painting to follow.
-        output: name of the result below the folder of the batch, with slashes, ending in one of `outputs.EXTENSIONS`.
-        controls: of the request.
-        optimizer: "lbfgs" or "adam".
-        where: the job was asked for, for messages, as in "jobs.csv:3".
+        pictures: Paths of content, styles, masks, start and reference.
+        output: Name of the result below the folder of the batch, with slashes, ending in one of `outputs.EXTENSIONS`.
+        controls: Controls of the run.
+        where: Place that asked for the job, for messages, as in "jobs.csv:3".
 
     Raises:
-        OutputError: the name leaves the folder, or is none that a picture can be saved under.
-        ControlError: the optimiser is unknown or has no such control.
+        OutputError: The name leaves the folder, or is none that a picture can be saved under.
+        ControlError: A control does not suit the pictures or the other controls.
     """
 
-    content: Path
-    style: Path
+    pictures: PictureSet[Path]
     output: str
     controls: Controls = field(default_factory=Controls)
-    optimizer: Optimizer = DEFAULT_OPTIMIZER
     where: str = field(default="", compare=False)
 
     def __repr__(self) -> str:
@@ -50,24 +48,26 @@ class Job:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "output", _checked_name(self.output))
-        refuse_foreign_controls(choose_signature(self.optimizer, None), self.controls)
+        refuse_foreign_controls(self.controls)
+        self.pictures.check(self.controls)
 
-    def key(self, content_digest: str, style_digest: str, model_name: str, version: str | int | None = None) -> str:
-        """What makes the picture the one it is, as a SHA-256: the same key, the same picture under the same name.
+    def key(self, digests: PictureSet[str], model_name: str, version: str | int | None = None) -> str:
+        """SHA-256 of all that makes the picture: the same key, the same picture under the same name.
 
         Args:
-            content_digest: SHA-256 of the content's file; where it lies does not matter.
-            style_digest: SHA-256 of the style's file.
-            model_name: of the model that paints.
-            version: of the model, by number or by label; None is the newest one, whichever that is.
+            digests: SHA-256 of each picture's file; its path does not matter.
+            model_name: Name of the model that paints.
+            version: Version of the model, by number or by label; None is the newest one.
         """
         made_of: dict[str, object] = {
-            "content": content_digest,
-            "style": style_digest,
+            "contract": contract.CONTRACT_VERSION,
+            "pictures": dict(digests.items()),
+            "shape": [len(digests.styles), len(digests.content_regions), len(digests.style_regions)],
             "model": model_name,
-            "optimizer": self.optimizer,
             # As numbers of one type: 5 in one list and 5.0 in another are the same weight.
-            "controls": {name: float(value) for name, value in self.controls.sent().items()},
+            "controls": {
+                name: float(value) if isinstance(value, int) else value for name, value in self.controls.given().items()
+            },
             "output": self.output,
         }
         if version is not None:
@@ -77,19 +77,17 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class JobDefaults:
-    """What holds for jobs that do not say.
+    """Defaults of jobs.
 
     Attributes:
-        controls: of the requests. A learning rate is not for a job that asks for L-BFGS by itself.
-        optimizer: "lbfgs" or "adam".
-        extension: of results that are not named, or named without one.
+        controls: Controls of jobs that name no others. A learning rate is not for a job that asks for L-BFGS by itself.
+        extension: Extension of results that are not named, or named without one.
 
     Raises:
-        OutputError: no picture can be saved with the extension.
+        OutputError: No picture can be saved with the extension.
     """
 
     controls: Controls = field(default_factory=Controls)
-    optimizer: Optimizer = DEFAULT_OPTIMIZER
     extension: str = ".png"
 
     def __post_init__(self) -> None:
@@ -99,13 +97,13 @@ class JobDefaults:
             )
 
 
-def default_output(content: Path, style: Path, extension: str) -> str:
-    """The name of a result that is given none.
+def default_output(content: Path, styles: Sequence[Path], extension: str) -> str:
+    """Name of a result that is given none.
 
-    >>> default_output(Path("in/lake.jpg"), Path("swirls.png"), ".webp")
+    >>> default_output(Path("in/lake.jpg"), [Path("swirls.png")], ".webp")
     'lake--swirls.webp'
     """
-    return f"{content.stem}--{style.stem}{extension}"
+    return f"{content.stem}--{'+'.join(style.stem for style in styles)}{extension}"
 
 
 def folder_jobs(contents: Path, styles: Iterable[Path], defaults: JobDefaults | None = None) -> tuple[Job, ...]:
@@ -130,11 +128,9 @@ def folder_jobs(contents: Path, styles: Iterable[Path], defaults: JobDefaults | 
         raise JobListError("there is no style to paint in", hint="Name one, or a folder of them, with --style.")
     jobs = tuple(
         Job(
-            content=content,
-            style=style,
-            output=default_output(content, style, defaults.extension),
+            pictures=PictureSet(content=content, styles=(style,)),
+            output=default_output(content, [style], defaults.extension),
             controls=defaults.controls,
-            optimizer=defaults.optimizer,
             where=f"{content} in the style of {style}",
         )
         for content in _pictures_in(contents)

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+from .control_values import Value
 from .errors import OutputError
 
 MANIFEST_NAME: Final = "manifest.jsonl"
@@ -36,12 +37,10 @@ class Record:
 
     Attributes:
         key: `Job.key`; None where the pictures could not be read.
-        content: path, as it was given.
-        style: path, as it was given.
-        output: name of the result below the folder.
-        sha256: of the result's file; None where there is none.
-        optimizer: that painted.
-        parameters: controls that were sent.
+        pictures: Path of each picture, as it was given, by its role.
+        output: Name of the result below the folder.
+        sha256: SHA-256 of the result's file; None where there is none.
+        controls: Controls that were set.
         model: its name.
         model_version: that painted; None where none did.
         loss_first: total loss that the optimisation began with; None without steps.
@@ -52,12 +51,10 @@ class Record:
     """
 
     key: str | None
-    content: str
-    style: str
+    pictures: Mapping[str, str]
     output: str
     sha256: str | None = None
-    optimizer: str
-    parameters: Mapping[str, float | int]
+    controls: Mapping[str, Value]
     model: str
     model_version: int | None = None
     loss_first: float | None = None

@@ -1,32 +1,27 @@
-"""What a client can do with pictures, written once for clients that block and for those that await."""
+"""Operations of a client, written once for clients that block and for those that await."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import replace
 from typing import Final
 
 from PIL import Image
 
-from styleserve import contract
-
 from . import replies
 from .calling import PREDICT, Caller, checked_request_id
-from .comparison import unchanged_notes
-from .controls import UNSET, Controls, Unset
-from .defaults import ADMIN_TIMEOUT_S, default_timeout_s
+from .controls import Controls
+from .defaults import default_timeout_s
 from .errors import ControlError
 from .flow import Flow, work
 from .pace import Pace
-from .protos import PredictRequest, PredictResponse
+from .pictures import Regions, StyleSources, load_pictures, picture_set
 from .questions import Questions
 from .report import draw_report
-from .requests import Target, describe_request, stylize_request
-from .results import Description, StylizedResult, Timings
+from .requests import Target, describe_request
+from .results import Description, StylizedResult
+from .run_start import RunOptions
 from .runs import Run
 from .saved import SavedRun
-from .signatures import Optimizer, StylizeSignature, choose_signature, refuse_foreign_controls, sends_files
-from .sources import Pair, PictureSource, load_picture
+from .sources import PictureSource, load_picture
 
 
 class Operations(Questions):
@@ -39,98 +34,69 @@ class Operations(Questions):
     def stylize(
         self,
         content: PictureSource,
-        style: PictureSource,
+        styles: StyleSources,
+        controls: Controls | None = None,
         *,
-        content_weight: float | Unset = UNSET,
-        style_weight: float | Unset = UNSET,
-        total_variation_weight: float | Unset = UNSET,
-        steps: int | Unset = UNSET,
-        learning_rate: float | Unset = UNSET,
-        max_side: int | Unset = UNSET,
-        optimizer: Optimizer | None = None,
-        signature: StylizeSignature | None = None,
+        content_regions: Regions = None,
+        style_regions: Regions = None,
+        start: PictureSource | None = None,
+        reference: PictureSource | None = None,
+        reference_mask: PictureSource | None = None,
         timeout_s: float | None = None,
         request_id: str | None = None,
     ) -> Flow[StylizedResult]:
-        """The content painted in the style.
+        """The content painted in the styles, by one call for each octave.
 
-        A control that is not given is not sent, so that the model's own default holds.
+        A control that is not set takes the model's own default.
 
         Args:
-            content: picture: a path, the bytes of a file, an image of Pillow, an array; see `load_picture`.
-            style: painting, in any of these forms.
-            content_weight: how much the content counts.
-            style_weight: how much the style counts.
-            total_variation_weight: how much smoothness counts.
-            steps: of the optimisation, each an evaluation of the network; 0 returns the content.
-            learning_rate: of Adam; L-BFGS has none.
-            max_side: longest side that both pictures are resized to, in pixels.
-            optimizer: "lbfgs" or "adam"; if None, the one of `signature`, or else L-BFGS.
-            signature: to call in place of the optimiser's own that takes files, "stylize_lbfgs_encoded" or
-                "stylize_encoded": for "stylize_lbfgs" and "serving_default" pictures are resized here and sent as
-                numbers.
-            timeout_s: for all tries together; `default_timeout_s` if None.
-            request_id: goes with each try, and into errors; a random one if None.
+            content: Picture to paint: a path, the bytes of a file, an image of Pillow, an array; see `load_picture`.
+            styles: Painting to follow, or several, in any of these forms.
+            controls: Controls of the run, `PRESETS` has some.
+            content_regions: Grey masks of where each style applies in the content: one for each style, or one for all.
+                None in place of a mask means everywhere. The content stays where no style applies.
+            style_regions: Grey masks of the parts of the styles to learn from, likewise.
+            start: Picture to start from; the content if None.
+            reference: Picture whose pixels the result is pulled towards.
+            reference_mask: Grey mask of where the reference counts; everywhere if None.
+            timeout_s: Deadline of the run, with all tries; `default_timeout_s` of each octave if None.
+            request_id: Sent with each call, and part of errors; a random one if None.
 
         Raises:
-            ControlError: a control is out of its range, or the optimiser has no such control.
-            ImageError: a picture cannot be used.
-            ServiceError: one of its subclasses says what went wrong.
+            ControlError: A control is out of its range, or does not suit the pictures or the other controls.
+            ImageError: A picture cannot be used.
+            ContractMismatch: The model speaks another version of the wire contract.
+            ServiceError: One of its subclasses says what else went wrong.
         """
-        started = time.perf_counter()
-        controls = Controls(
-            content_weight=content_weight,
-            style_weight=style_weight,
-            total_variation_weight=total_variation_weight,
-            steps=steps,
-            learning_rate=learning_rate,
-            max_side=max_side,
+        run = Run(
+            self,
+            sources=picture_set(
+                content,
+                styles,
+                content_regions=content_regions,
+                style_regions=style_regions,
+                start=start,
+                reference=reference,
+                reference_mask=reference_mask,
+            ),
+            saved=None,
+            controls=controls or Controls(),
+            options=RunOptions(whole=True, timeout_s=timeout_s, request_id=request_id),
+            pace=self._pace,
         )
-        signature = choose_signature(optimizer, signature)
-        refuse_foreign_controls(signature, controls)
-        request_id = checked_request_id(request_id)
-        if isinstance(max_side, Unset) and not sends_files(signature):  # resized here, so the model cannot choose
-            controls = replace(controls, max_side=(yield from self._own_max_side(timeout_s, request_id)))
-
-        def prepare(max_pixels: int) -> tuple[Pair, PredictRequest]:
-            pair = Pair.loaded(content, style, max_pixels=max_pixels)
-            return pair, stylize_request(self.target, signature, pair, controls)
-
-        pair, request = yield from self.within_limit(prepare, timeout_s, request_id)
-        if timeout_s is None:
-            timeout_s = default_timeout_s(pair.pixels(controls.expected_max_side), controls.expected_steps)
-        prepared = time.perf_counter()
-
-        def read(reply: PredictResponse) -> StylizedResult:
-            answered = time.perf_counter()
-            losses = replies.losses(reply, None if isinstance(steps, Unset) else steps, signature)
-            result = replies.picture(reply, signature)
-            return StylizedResult(
-                image=result.image,
-                png_bytes=result.encoded,
-                losses=losses,
-                model_name=self.target.model_name,
-                model_version=reply.model_spec.version.value,
-                signature=signature,
-                parameters=controls.sent(),
-                timings=Timings(prepared - started, answered - prepared, time.perf_counter() - answered),
-                notes=(*pair.notes, *unchanged_notes(pair, result.image, controls)),
-            )
-
-        return (yield from self.caller.call(PREDICT, request, read, timeout_s, request_id=request_id))
+        return (yield from run.finish())
 
     def stylize_iter(
         self,
         content: PictureSource | None = None,
-        style: PictureSource | None = None,
+        styles: StyleSources | None = None,
+        controls: Controls | None = None,
         *,
-        content_weight: float | Unset = UNSET,
-        style_weight: float | Unset = UNSET,
-        total_variation_weight: float | Unset = UNSET,
-        steps: int | Unset = UNSET,
-        learning_rate: float | Unset = UNSET,
-        max_side: int | Unset = UNSET,
-        optimizer: Optimizer | None = None,
+        content_regions: Regions = None,
+        style_regions: Regions = None,
+        start: PictureSource | None = None,
+        reference: PictureSource | None = None,
+        reference_mask: PictureSource | None = None,
         images: bool = False,
         final_state: bool = False,
         chunk_s: float = 2.0,
@@ -139,65 +105,75 @@ class Operations(Questions):
         timeout_s: float | None = None,
         request_id: str | None = None,
     ) -> Run:
-        """Progress of painting the content in the style, chunk by chunk; the last one has the result.
+        """Progress of painting the content in the styles, chunk by chunk; the last one has the result.
 
         The server keeps nothing, so an iteration may be left at any time, and its last `saved` resumed. All of a run is
         done by the version of the model that began it, unless that goes away; then the newest version continues, and
         the notes of the run say so.
 
         Chunks are sized from measurements of this server: each takes `chunk_s` or longer, so that moving the state
-        stays below a tenth of the run. Over a slow link a short run is one chunk.
+        stays below a tenth of the run. Over a slow link a short run is one chunk for each octave.
 
         Args:
-            content: Picture, in any form that `stylize` takes.
-            style: Painting, likewise.
-            content_weight: As for `stylize`, and so are all controls.
-            style_weight: Likewise.
-            total_variation_weight: Likewise.
-            steps: Evaluations of the whole run, those before `resume_from` included.
-            learning_rate: Likewise.
-            max_side: Likewise.
-            optimizer: "lbfgs" or "adam"; if None, that of `resume_from`, or else L-BFGS.
+            content: Picture to paint, in any form that `stylize` takes.
+            styles: Painting or paintings, likewise.
+            controls: Controls of the run. Steps count those before `resume_from`.
+            content_regions: As for `stylize`, and so are all pictures.
+            style_regions: Likewise.
+            start: Likewise.
+            reference: Likewise.
+            reference_mask: Likewise.
             images: Whether each chunk brings the picture; the last one always does.
-            final_state: Whether the finished run can be extended. Without, a run in one chunk is a plain call, which
-                brings no state.
+            final_state: Whether the finished run can be extended. Without, an octave in one chunk is a plain call,
+                which brings no state.
             chunk_s: Shortest time between two chunks, in seconds; the first may be shorter.
             chunk_steps: Evaluations of each chunk; None sizes the chunks from measurements.
-            resume_from: Run to resume, with the version that began it unless the client names another. Pictures and
-                controls may be left out then; those given must be the ones of the run.
-            timeout_s: For each chunk, with all its tries; `default_timeout_s` if None.
+            resume_from: Run to resume, with the version that began it unless the client names another. Controls may be
+                left out then, and in its last octave pictures, too; those given must be the ones of the run.
+            timeout_s: Deadline of each chunk, with all its tries; `default_timeout_s` if None.
             request_id: Sent with each call, and part of errors; a random one if None.
 
         Raises:
-            ControlError: A control is out of its range, or is not that of the saved run.
+            ControlError: A control is out of its range, does not suit the pictures, or is not that of the saved run.
             ImageError: A picture cannot be used.
-            SavedRunError: A picture is not that of the saved run, or the run ended without a state.
+            SavedRunError: A picture is missing or not that of the saved run, or the run ended without a state.
             StateRefused: The model does not accept the state of the saved run, which the error holds.
+            ContractMismatch: The model speaks another version of the wire contract.
             ServiceError: One of its subclasses says what else went wrong; `saved` of the chunk before is still good.
         """
-        if (content is None) != (style is None):
-            raise ControlError("one picture is given", hint="Give content and style, or neither and a saved run.")
+        if (content is None) != (styles is None):
+            raise ControlError(
+                f"the {'content' if content is None else 'style'} is missing",
+                hint="Give content and style, or neither and a saved run.",
+            )
+        further = (content_regions, style_regions, start, reference, reference_mask)
+        if content is None and any(each is not None for each in further):
+            raise ControlError("masks or pictures are given without the content", hint="Give all pictures, or none.")
+        sources = None
+        if content is not None and styles is not None:
+            sources = picture_set(
+                content,
+                styles,
+                content_regions=content_regions,
+                style_regions=style_regions,
+                start=start,
+                reference=reference,
+                reference_mask=reference_mask,
+            )
         return Run(
-            self.caller,
-            self.target,
-            pictures=None if content is None or style is None else (content, style),
+            self,
+            sources=sources,
             saved=resume_from,
-            controls=Controls(
-                content_weight=content_weight,
-                style_weight=style_weight,
-                total_variation_weight=total_variation_weight,
-                steps=steps,
-                learning_rate=learning_rate,
-                max_side=max_side,
+            controls=controls or Controls(),
+            options=RunOptions(
+                images=images,
+                final_state=final_state,
+                chunk_s=chunk_s,
+                chunk_steps=chunk_steps,
+                timeout_s=timeout_s,
+                request_id=request_id,
             ),
-            optimizer=optimizer,
-            images=images,
-            final_state=final_state,
-            chunk_s=chunk_s,
-            chunk_steps=chunk_steps,
             pace=self._pace,
-            timeout_s=timeout_s,
-            request_id=request_id,
         )
 
     def describe(
@@ -226,8 +202,8 @@ class Operations(Questions):
             lambda max_pixels: load_picture(image, max_pixels=max_pixels), timeout_s, request_id
         )
         if size is None:
-            most = yield from self._own_max_side(timeout_s, request_id)
-            size = min(most, max(picture.image.size))
+            facts = yield from self.facts(timeout_s, request_id)
+            size = min(facts.max_side, max(picture.image.size))
         width, height = picture.size_within(size) if isinstance(size, int) else size
         if timeout_s is None:
             timeout_s = default_timeout_s(width * height, steps=1)
@@ -242,46 +218,34 @@ class Operations(Questions):
             )
         )
 
-    def _own_max_side(self, timeout_s: float | None, request_id: str) -> Flow[int]:
-        """The longest side that the model resizes files to unless told otherwise."""
-        most = Controls().expected_max_side
-        timeout_s = ADMIN_TIMEOUT_S if timeout_s is None else min(timeout_s, ADMIN_TIMEOUT_S)
-        found = yield from self._signatures(timeout_s, request_id)
-        declared = [
-            int(field.default)
-            for signature in found.signatures
-            for field in signature.inputs
-            if field.name == contract.MAX_SIDE.name and field.default
-        ]
-        return min([most, *declared])
-
     def report(
         self,
         content: PictureSource,
-        style: PictureSource,
+        styles: StyleSources,
         result: StylizedResult,
         *,
         timeout_s: float | None = None,
         request_id: str | None = None,
     ) -> Flow[Image.Image]:
-        """One picture that shows a run: its pictures, its losses, and what `describe` tells of before and after.
+        """One picture that shows a run: its pictures, its losses, and what `describe` returns before and after.
 
         Args:
-            content: that was painted.
-            style: that was followed.
-            result: of the run.
-            timeout_s: for each of the two requests; `default_timeout_s` of one step if None.
-            request_id: goes with both requests, and into errors; a random one if None.
+            content: Picture that was painted.
+            styles: Painting or paintings that were followed.
+            result: Result of the run.
+            timeout_s: Deadline of each of the two requests; `default_timeout_s` of one step if None.
+            request_id: Sent with both requests, and part of errors; a random one if None.
 
         Raises:
-            ImageError: a picture cannot be used.
-            ServiceError: one of its subclasses says what went wrong.
+            ImageError: A picture cannot be used.
+            ServiceError: One of its subclasses says what went wrong.
         """
         request_id = checked_request_id(request_id)
-        pair = yield from self.within_limit(
-            lambda max_pixels: Pair.loaded(content, style, max_pixels=max_pixels), timeout_s, request_id
+        sources = picture_set(content, styles)
+        pictures = yield from self.within_limit(
+            lambda max_pixels: load_pictures(sources, max_pixels=max_pixels), timeout_s, request_id
         )
         size = result.image.size
-        before = yield from self.describe(pair.content, size=size, timeout_s=timeout_s, request_id=request_id)
-        after = yield from self.describe(result.png_bytes, size=size, timeout_s=timeout_s, request_id=request_id)
-        return (yield from work(lambda: draw_report(pair.content, pair.style, result, before, after)))
+        before = yield from self.describe(pictures.content, size=size, timeout_s=timeout_s, request_id=request_id)
+        after = yield from self.describe(result.image, size=size, timeout_s=timeout_s, request_id=request_id)
+        return (yield from work(lambda: draw_report(pictures.content, pictures.styles, result, before, after)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from enum import Enum
 from pathlib import Path
@@ -14,8 +14,10 @@ import typer
 from styleserve import contract
 
 from . import printing
-from .controls import UNSET, Unset, allowed_range
+from .control_values import allowed_values, value_of_text
+from .controls import OCTAVES, SHORT_NAMES, UNSET, Controls, Unset, controls_of
 from .errors import ImageError
+from .presets import PRESETS, preset
 from .settings import ENVIRONMENT, ConnectionSettings
 
 if TYPE_CHECKING:
@@ -40,15 +42,8 @@ VersionLabel = Annotated[
     ),
 ]
 
-_LATE_NAMES: Final = {"StyleClient": object}
+_LATE_NAMES: Final = {"StyleClient": object, "Controls": object}
 """In annotations of commands, and not imported when those are read."""
-
-
-class OptimizerName(str, Enum):
-    """`signatures.Optimizer`, as Typer takes it."""
-
-    LBFGS = "lbfgs"
-    ADAM = "adam"
 
 
 class _Compression(str, Enum):
@@ -85,7 +80,7 @@ def with_settings(command: Callable[Concatenate[ConnectionSettings, ...], None])
     An option that the command has of its own is left to it. What goes wrong in it is reported, in the way that its own
     option `--json` asks for.
     """
-    own = list(inspect.signature(command, locals=_LATE_NAMES, eval_str=True).parameters.values())[1:]
+    own = _parameters(command)[1:]
     names = {each.name for each in own}
     options = [option for option in _CONNECTION if option.name not in names]
 
@@ -118,8 +113,12 @@ def with_client(
         with StyleClient(settings=settings, version_label=version_label) as client:
             command(client, as_json=as_json, **values)  # pyright: ignore[reportCallIssue]
 
-    own = list(inspect.signature(command, locals=_LATE_NAMES, eval_str=True).parameters.values())
+    own = _parameters(command)
     return with_settings(_disguised(opened, command, [*own, _VERSION_LABEL] if of_a_version else own))
+
+
+def _parameters(command: Callable[..., None]) -> list[inspect.Parameter]:
+    return list(inspect.signature(command, locals=_LATE_NAMES, eval_str=True).parameters.values())
 
 
 def _disguised(
@@ -134,24 +133,127 @@ def _disguised(
     return wrapper
 
 
-def control(option: str, control: contract.Control, remark: str = "") -> Any:  # noqa: ANN401 - as Typer types it
-    """The option of a control, with what the contract says of it."""
-    defaults = f"{control.tutorial:g}" + (f" or {control.relative:g}" if control.relative != control.tutorial else "")
-    text = (
-        f"{control.help}{remark} Allowed: {allowed_range(control)}. The default is the model's own, usually {defaults}."
+def with_controls(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, with options for the controls of a run in place of its parameter `controls`.
+
+    Its first parameter, a client or settings, is left to `with_client` or `with_settings`.
+    """
+
+    def controlled(first: object, /, **values: Any) -> None:  # noqa: ANN401 - checked by Typer
+        given = {option.name: values.pop(option.name) for option in _CONTROLS}
+        command(first, controls=_controls(given), **values)
+
+    parameters: list[inspect.Parameter] = []
+    for each in _parameters(command):
+        parameters += _CONTROLS if each.name == "controls" else [each]
+    return _disguised(controlled, command, parameters)
+
+
+def _controls(given: dict[str, Any]) -> Controls:
+    """Controls that the options name, over those of the preset.
+
+    Raises:
+        ControlError: A value cannot be used.
+    """
+    plain = {name: value.value if isinstance(value, Enum) else value for name, value in given.items()}
+    base, bits = plain.pop("preset"), plain.pop("bits")
+    explicit = {
+        name: value_of_text(name, value) if isinstance(value, str) else value
+        for name, value in plain.items()
+        if value is not None
+    }
+    if bits is not None:
+        explicit["image_format"] = "png16" if bits == "16" else "png"
+    controls = controls_of(explicit)
+    return controls if base is None else controls.over(preset(base))
+
+
+def option_of(name: str) -> str:
+    """Option of a control.
+
+    >>> option_of("style_blend"), option_of("max_side")
+    ('--blend', '--max-side')
+    """
+    return f"--{SHORT_NAMES.get(name, name).replace('_', '-')}"
+
+
+_RUN: Final = "Run"
+_LOOK: Final = "Look"
+_OF_RUN: Final = ("max_side", "steps", "loss", "optimizer", "learning_rate", "start_noise", "seed")
+"""Controls in the panel "Run" of the help, in its order; others are in "Look"."""
+
+
+def _control(control: contract.Control) -> inspect.Parameter:
+    """The option of a control, with the contract's help."""
+    kind: Any = {"int32": int, "float32": float, "string": str}[control.dtype]
+    facts = f"{allowed_values(control).removeprefix('a whole number ')}; "
+    if control.per:
+        kind, facts = str, f"{facts}one for all, or for each {control.per}; "
+    text = f"{control.help} [{facts}default: {_default(control.relative)}]"
+    return _option(
+        control.name,
+        kind,
+        text,
+        metavar="NAME" if control.choices else "X,X,..." if control.per else "N" if kind is int else "X",
+        choices=control.choices,
+        panel=_RUN if control.name in _OF_RUN else _LOOK,
     )
-    return typer.Option(option, help=text, metavar="N" if control.dtype == "int32" else "X", show_default=False)
 
 
-Steps = Annotated[int | None, control("--steps", contract.STEPS)]
-ContentWeight = Annotated[float | None, control("--content-weight", contract.CONTENT_WEIGHT)]
-StyleWeight = Annotated[float | None, control("--style-weight", contract.STYLE_WEIGHT)]
-TvWeight = Annotated[float | None, control("--tv-weight", contract.TOTAL_VARIATION_WEIGHT)]
-MaxSide = Annotated[int | None, control("--max-side", contract.MAX_SIDE)]
+def _place(control: contract.Control) -> int:
+    return _OF_RUN.index(control.name)
+
+
+def _default(value: contract.Default) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+def _option(
+    name: str,
+    kind: Any,  # noqa: ANN401 - a type
+    text: str,
+    *,
+    metavar: str | None = None,
+    choices: Sequence[str] = (),
+    panel: str | None = None,
+) -> inspect.Parameter:
+    option = typer.Option(
+        option_of(name),
+        metavar=metavar,
+        help=text.replace("[", "\\["),  # rich takes a word in brackets for markup
+        rich_help_panel=panel,
+        show_default=False,
+    )
+    if choices:
+        kind = Enum(name, [(choice, choice) for choice in choices], type=str)
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+    )
+
+
+_CONTROLS: Final = (
+    _option(
+        "preset",
+        str,
+        f"Controls to begin with: {', '.join(PRESETS)}; other options win over them. [default: painter]",
+        metavar="NAME",
+        choices=tuple(PRESETS),
+    ),
+    *map(_control, (each for each in contract.CONTROLS if each.name not in (*_OF_RUN, contract.IMAGE_FORMAT.name))),
+    _option(
+        OCTAVES,
+        int,
+        "Number of sizes from coarse to fine, each twice the one before. [from 1; default: by the size]",
+        metavar="N",
+        panel=_RUN,
+    ),
+    *map(_control, sorted((each for each in contract.CONTROLS if each.name in _OF_RUN), key=_place)),
+    _option("bits", str, "Bits of a channel of the result; 16 need a .png. [default: 8]", choices=("8", "16")),
+)
 
 
 def or_unset(value: _T | None) -> _T | Unset:
-    """What an option that is not given means: the model's own default."""
+    """Value of an option; unset, for the model's own default, where it is not given."""
     return UNSET if value is None else value
 
 

@@ -34,7 +34,8 @@ EXTENSIONS: Final = tuple(_FORMATS)
 _CODECS: Final = {".webp": "webp", ".avif": "avif"}
 """Formats that a build of Pillow may lack, by its names for them."""
 
-_IMAGE_DESCRIPTION: Final = 0x010E  # EXIF and TIFF tags
+IMAGE_DESCRIPTION: Final = 0x010E
+"""Tag of EXIF and TIFF for the facts about a picture."""
 _SOFTWARE: Final = 0x0131
 
 
@@ -76,13 +77,13 @@ def check_output(
     return path
 
 
-def largest_picture_bytes(pixels: int) -> int:
-    """Most bytes of a saved picture: 8-bit RGB that does not compress, and its metadata.
+def largest_picture_bytes(pixels: int, *, channel_bytes: int = 1) -> int:
+    """Most bytes of a saved picture: RGB that does not compress, and its metadata.
 
     >>> largest_picture_bytes(512 * 512)
     851968
     """
-    return 3 * pixels + 65_536
+    return 3 * channel_bytes * pixels + 65_536
 
 
 def _check_codec(path: Path) -> None:
@@ -211,7 +212,7 @@ def save_image(image: Image.Image, path: str | os.PathLike[str], *, text: Mappin
         extra["pnginfo"] = chunks
     elif file_format != "BMP":
         exif = Image.Exif()
-        exif[_IMAGE_DESCRIPTION] = "; ".join(f"{key}: {value}" for key, value in text.items() if key != "Software")
+        exif[IMAGE_DESCRIPTION] = "; ".join(f"{key}: {value}" for key, value in text.items() if key != "Software")
         if "Software" in text:
             exif[_SOFTWARE] = text["Software"]
         extra["exif"] = exif.tobytes()

@@ -16,7 +16,6 @@ from typing import Final
 import numpy as np
 
 from .defaults import SECONDS_PER_PIXEL_AND_STEP
-from .signatures import Optimizer
 
 TRANSFER_SHARE: Final = 0.06
 """Transfer of a chunk, as a share of its work. With what the fit misses, a run stays below 10 %."""
@@ -37,9 +36,11 @@ _NOISE: Final = 0.25
 _NOISE_WITHOUT_STEPS: Final = 0.5
 _KEPT: Final = 8
 
-# Of a state: Gram matrices and content features of the default layers; image, gradient and pairs, or image and moments.
+# Of a state: Gram matrices of each region; content features (12), then image, gradient and direction (36) and ten pairs
+# (60), or image and moments (36); a reference picture (12) and its mask (1).
 _TARGETS_BYTES: Final = 2_500_000
-_STATE_BYTES_PER_PIXEL: Final = {"lbfgs": 92, "adam": 44}
+_STATE_BYTES_PER_PIXEL: Final[dict[str, int]] = {"lbfgs": 108, "adam": 48}
+_REFERENCE_BYTES_PER_PIXEL: Final = 13
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Pace:
     >>> for megabytes, seconds in ((1, 1.1), (10, 2.0)):
     ...     pace.add(CallCost(megabytes * 1_000_000, work=1e6, seconds=seconds))
     >>> pace.next_steps(1000, pixels=100_000, state_bytes=1_000_000, chunk_s=2.0)
-    35
+    39
     >>> pace.next_steps(1000, pixels=100_000, state_bytes=1_000, chunk_s=2.0)
     21
     """
@@ -121,13 +122,21 @@ class Pace:
         return _fit(costs, guess) if costs else (guess, SECONDS_PER_PIXEL_AND_STEP)
 
 
-def usual_state_bytes(pixels: int, optimizer: Optimizer) -> int:
+def usual_state_bytes(pixels: int, optimizer: str, *, regions: int = 1, has_reference: bool = False) -> int:
     """Size of a state of the default layers, before one was seen.
 
-    >>> usual_state_bytes(256 * 256, "lbfgs")
-    8529312
+    >>> usual_state_bytes(256 * 256, "lbfgs"), usual_state_bytes(256 * 256, "lbfgs", regions=2)
+    (9577888, 12208960)
+
+    Args:
+        pixels: Pixels of the picture.
+        optimizer: "lbfgs" or "adam".
+        regions: Number of regions, each with Gram matrices and a mask.
+        has_reference: Whether the run has a reference picture.
     """
-    return _TARGETS_BYTES + _STATE_BYTES_PER_PIXEL[optimizer] * pixels
+    masks = regions if regions > 1 else 0
+    per_pixel = _STATE_BYTES_PER_PIXEL[optimizer] + masks + _REFERENCE_BYTES_PER_PIXEL * has_reference
+    return _TARGETS_BYTES * regions + per_pixel * pixels
 
 
 def _fit(costs: Sequence[CallCost], guess: float) -> tuple[float, float]:

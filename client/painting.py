@@ -9,14 +9,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from .client import StyleClient
 from .errors import ImageError, JobListError, OutputError, StateRefused, StyleServeError
 from .images import is_over_limit, read_file
 from .jobs import Job, refuse_doubles
 from .manifest import Manifest, Record, file_digest
+from .octaves import work_done
 from .outputs import check_output, folded, largest_picture_bytes, save_or_fall_back
+from .picture_set import PictureSet
 from .results import StylizedResult
 from .saved import SavedRun
 from .sources import PictureFile
@@ -38,7 +40,7 @@ class Task:
         saved: State of the run after its last chunk, from which the next try resumes; None before the first one.
         seconds: Time of the run: of all tries since it was last begun anew.
         work: Pixels times evaluations of the try that finished the run.
-        evaluations: Evaluations of the run that are done; those of the whole run once the job has ended.
+        fraction: Share of the run's work that is done; 1 once the job has ended.
     """
 
     job: Job
@@ -49,17 +51,15 @@ class Task:
     saved: SavedRun | None = None
     seconds: float = 0.0
     work: float = 0.0
-    evaluations: int = 0
+    fraction: float = 0.0
 
     def failed(self, error: StyleServeError, model_name: str) -> Record:
         """The record of a failure."""
         return Record(
             key=self.key,
-            content=str(self.job.content),
-            style=str(self.job.style),
+            pictures=dict(self.job.pictures.map(lambda path, _: str(path)).items()),
             output=self.job.output,
-            optimizer=self.job.optimizer,
-            parameters=self.job.controls.sent(),
+            controls=self.job.controls.given(),
             model=model_name,
             seconds=round(self.seconds, 3),
             tries=self.tries,
@@ -75,7 +75,7 @@ def place(jobs: Sequence[Job], folder: Path) -> list[Task]:
         OutputError: a result would be outside the folder, or cannot be saved where it should.
     """
     root = folder.resolve()
-    read = {name: path for job in jobs for path in (job.content, job.style) for name in _names(path)}
+    read = {name: path for job in jobs for _, path in job.pictures.items() for name in _names(path)}
     tasks: list[Task] = []
     for job in jobs:
         target = (root / job.output).resolve()  # a link in the folder may lead out of it, or to another result
@@ -124,7 +124,7 @@ def find_painted(
         record = None
         if manifest.mentions(task.job.output):
             with contextlib.suppress(ImageError):  # is said when the task's turn comes
-                key = task.job.key(digest(task.job.content), digest(task.job.style), model_name, version)
+                key = task.job.key(task.job.pictures.map(lambda path, _: digest(path)), model_name, version)
                 record = manifest.painted(key)
         if record is not None and record.sha256 != file_digest(task.target):
             record = None
@@ -136,17 +136,15 @@ def paint(
     client: StyleClient,
     timeout_s: float | None,
     *,
-    chunked_steps: int | None = None,
-    on_evaluations: Callable[[int], None] = lambda _: None,
+    on_fraction: Callable[[float], None] = lambda _: None,
 ) -> Record:
     """Paints and saves a picture, and returns its record.
 
     Args:
         task: Its key, state, seconds and work are set.
-        client: to call.
-        timeout_s: of each call.
-        chunked_steps: Evaluations of a run in chunks, which resumes from the task's state; None paints in one call.
-        on_evaluations: Receives the evaluations that are done, after each chunk.
+        client: Client to call.
+        timeout_s: Deadline of each call.
+        on_fraction: Receives the share of the work that is done, after each chunk.
 
     Raises:
         StyleServeError: all that `StyleClient.stylize_iter` and `StylizedResult.save` raise.
@@ -154,32 +152,28 @@ def paint(
     job = task.job
     started = time.perf_counter()
     try:
-        content, style = pictures = _file(job.content, client), _file(job.style, client)
-        key = job.key(_digest(content.data), _digest(style.data), client.model_name, client.version)
-        if key != task.key or chunked_steps is None:  # the key changes where a file did
+        files = job.pictures.map(lambda path, _: _file(path, client))
+        key = job.key(files.map(lambda file, _: _digest(file.data)), client.model_name, client.version)
+        if key != task.key:  # it changes where a file did
             task.saved = None
         task.key = key
         if task.saved is None:
             task.seconds = 0.0
-        asked: dict[str, Any] = {**vars(job.controls), "optimizer": job.optimizer, "timeout_s": timeout_s}
         before = 0 if task.saved is None else task.saved.steps_done
-        if chunked_steps is None:
-            result = client.stylize(*pictures, **asked)
-        else:
-            result = _in_chunks(task, client, pictures, {**asked, "steps": chunked_steps}, on_evaluations)
+        result = _in_chunks(task, client, files, timeout_s, on_fraction)
         save_or_fall_back(result.save, task.target)
     finally:
         task.seconds += time.perf_counter() - started
     task.saved = None
-    task.work = result.image.width * result.image.height * max(result.steps - before, 1)
+    pixels, side = result.image.width * result.image.height, max(result.image.size)
+    evaluations = sum(octave.steps * (octave.max_side / side) ** 2 for octave in result.octaves)
+    task.work = pixels * max(evaluations * (1 - work_done(result.octaves, before)), 1)
     return Record(
         key=task.key,
-        content=str(job.content),
-        style=str(job.style),
+        pictures=dict(job.pictures.map(lambda path, _: str(path)).items()),
         output=job.output,
         sha256=file_digest(task.target),
-        optimizer=result.optimizer,
-        parameters=job.controls.sent(),
+        controls=job.controls.given(),
         model=result.model_name,
         model_version=result.model_version,
         loss_first=float(result.losses[0, 0]) if result.steps else None,
@@ -192,29 +186,36 @@ def paint(
 def _file(path: Path, client: StyleClient) -> PictureFile:
     """The bytes of a file; the model is asked how large it may be only if it is over the default limit."""
     try:
-        return PictureFile(read_file(path), str(path))
+        return PictureFile(read_file(path), path)
     except ImageError as error:
         limits = client.metadata().limits if is_over_limit(error) else None
         if limits is None:
             raise
-        return PictureFile(read_file(path, max_pixels=int(limits["max_encoded_pixels"])), str(path))
+        return PictureFile(read_file(path, max_pixels=int(limits["max_encoded_pixels"])), path)
 
 
 def _in_chunks(
     task: Task,
     client: StyleClient,
-    pictures: tuple[PictureFile, PictureFile],
-    asked: dict[str, Any],
-    on_evaluations: Callable[[int], None],
+    files: PictureSet[PictureFile],
+    timeout_s: float | None,
+    on_fraction: Callable[[float], None],
 ) -> StylizedResult:
     result: StylizedResult | None = None
+    run = client.stylize_iter(
+        **files.arguments(),
+        controls=task.job.controls,
+        resume_from=task.saved,
+        chunk_s=CHUNK_S,
+        timeout_s=timeout_s,
+    )
     try:
-        for progress in client.stylize_iter(*pictures, **asked, resume_from=task.saved, chunk_s=CHUNK_S):
+        for progress in run:
             task.saved, result = progress.saved, progress.result
-            on_evaluations(progress.steps_done)
+            on_fraction(progress.fraction)
     except StateRefused:  # by another version of the model: the next try begins anew
         task.saved = None
-        on_evaluations(0)
+        on_fraction(0.0)
         raise
     assert result is not None  # noqa: S101 - the last chunk brings it
     return result

@@ -1,10 +1,10 @@
-"""What the commands show: lines and tables for people, JSON for programs, and one exit code per cause."""
+"""Output of the commands: lines and tables for people, JSON for programs, and one exit code per cause."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -13,20 +13,20 @@ import typer
 
 from styleserve import contract
 
+from .controls import OPTIMIZER_NAMES
 from .errors import ServiceError, StyleServeError
 from .interruption import signal_number, stop_reason, stoppable
-from .signatures import OPTIMIZER_NAMES
 
 if TYPE_CHECKING:
     from .results import (
         Description,
-        Floats,
         LayerDescription,
         Metadata,
         StylizedResult,
         TensorDescription,
         VersionStatus,
     )
+    from .saved import SavedRun
 
 _SIGNALLED = 128  # plus the signal's number: the exit code of a shell for a program that a signal ended
 _PIPE_WIDTH = 120
@@ -72,7 +72,7 @@ def _leave(code: int, text: str, facts: Mapping[str, str | int], as_json: bool) 
 
 
 def is_watched(*, quiet: bool) -> bool:
-    """Whether somebody looks on, and wants to see how far it is."""
+    """Whether stderr is a terminal, and progress is wanted there."""
     return sys.stderr.isatty() and not quiet
 
 
@@ -92,8 +92,8 @@ def spinner(text: str, *, quiet: bool = False) -> Generator[None]:
 
 
 @contextmanager
-def progress_bar(text: str, *, shown: bool) -> Generator[Callable[[int, int, Floats, float | None], None]]:
-    """Shows a progress bar; yields a function of steps done, steps in all, losses so far, and seconds left or None.
+def progress_bar(text: str, *, shown: bool) -> Generator[Callable[[float, Sequence[str]], None]]:
+    """Shows a progress bar; yields a function of the share that is done, and of facts to show beside it.
 
     Args:
         text: Description of the work.
@@ -111,20 +111,23 @@ def progress_bar(text: str, *, shown: bool) -> Generator[Callable[[int, int, Flo
     )
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown) as bar:
         task = bar.add_task(text, total=None, facts="")
+        yield lambda fraction, facts: bar.update(task, completed=fraction, total=1.0, facts=", ".join(facts))
 
-        def show(done: int, total: int, losses: Floats, seconds_left: float | None) -> None:
-            facts = [f"{done}/{total} steps"]
-            facts += [f"loss {losses[-1, 0]:.4g}"] if len(losses) else []
-            facts += [] if seconds_left is None else [f"{seconds_left:.0f} s left"]
-            bar.update(task, completed=done, total=total, facts=", ".join(facts))
 
-        yield show
+def progress_facts(saved: SavedRun, seconds_left: float | None) -> list[str]:
+    """Facts to show beside the bar of a run."""
+    facts = [f"{saved.steps_done}/{saved.steps_total} steps"]
+    facts += [f"{saved.octaves[saved.octave].max_side} px"] if len(saved.octaves) > 1 else []
+    facts += [f"loss {saved.losses[-1, 0]:.4g}"] if len(saved.losses) else []
+    return [*facts, *([] if seconds_left is None else [f"{seconds_left:.0f} s left"])]
 
 
 def stylized_line(result: StylizedResult, saved: Path) -> str:
     """A result in one line."""
     loss = f", loss {result.losses[0, 0]:.4g} -> {result.losses[-1, 0]:.4g}" if result.steps else ""
     steps = f"{result.steps} step{'' if result.steps == 1 else 's'} of {OPTIMIZER_NAMES[result.optimizer]}"
+    if len(result.octaves) > 1:
+        steps += f" at {', '.join(str(octave.max_side) for octave in result.octaves)} px"
     return (
         f"{saved}: {result.image.width} x {result.image.height} pixels, {steps}{loss}, "
         f"{result.timings.call_s:.1f} s, {result.model_name} version {result.model_version}"
@@ -140,9 +143,8 @@ def stylized_json(result: StylizedResult, saved: Path, report: Path | None) -> d
         "height": result.image.height,
         "model": result.model_name,
         "model_version": result.model_version,
-        "optimizer": result.optimizer,
-        "signature": result.signature,
-        "parameters": dict(result.parameters),
+        "controls": result.controls.given(),
+        "octaves": [octave._asdict() for octave in result.octaves],
         "steps": result.steps,
         "loss_columns": contract.LOSS_COLUMNS,
         "losses": result.losses.tolist(),
@@ -207,7 +209,8 @@ def versions_json(found: tuple[VersionStatus, ...]) -> list[dict[str, Any]]:
 
 def metadata_lines(found: Metadata) -> Iterator[str]:
     """A model's signatures, line by line."""
-    yield f"{found.model_name} version {found.model_version}"
+    spoken = "" if found.contract_version is None else f", wire contract {found.contract_version}"
+    yield f"{found.model_name} version {found.model_version}{spoken}"
     if found.limits is not None:
         yield "\nlimits"
         helps = {field.name: field.help for field in contract.LIMIT_FIELDS}
@@ -226,6 +229,7 @@ def metadata_json(found: Metadata) -> dict[str, Any]:
     return {
         "model": found.model_name,
         "model_version": found.model_version,
+        "contract_version": found.contract_version,
         "limits": None if found.limits is None else dict(found.limits),
         "signatures": {
             signature.name: {
@@ -246,7 +250,9 @@ def _gram_statistics(layer: LayerDescription) -> dict[str, float] | None:
 def _default(tensor: TensorDescription) -> str:
     if tensor.default is None:
         return ""
-    return "  may be left out" if tensor.default == "" else f"  default {tensor.default:g}"
+    if tensor.default == "":
+        return "  may be left out"
+    return f"  default {tensor.default}" if isinstance(tensor.default, str) else f"  default {tensor.default:g}"
 
 
 def _tensor_json(tensor: TensorDescription) -> dict[str, Any]:

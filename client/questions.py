@@ -1,4 +1,4 @@
-"""What a client can ask about a model, written once for clients that block and for those that await."""
+"""Questions about a model, written once for clients that block and for those that await."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from .errors import (
 )
 from .flow import Flow, Sleep, work
 from .images import MAX_PIXELS, is_over_limit
+from .model_facts import ModelFacts, facts_of_model
 from .protos import GetModelMetadataRequest, GetModelStatusRequest
 from .requests import Target, limits_request
 from .results import Metadata, VersionStatus
@@ -48,6 +49,7 @@ class Questions:
     def __init__(self, caller: Caller, target: Target) -> None:
         self.caller: Final = caller
         self.target: Final = target
+        self._facts: ModelFacts | None = None
 
     def status(
         self, *, timeout_s: float = ADMIN_TIMEOUT_S, request_id: str | None = None
@@ -155,13 +157,34 @@ class Questions:
         except ImageError as error:
             if not is_over_limit(error):
                 raise
-            timeout_s = default_timeout_s(0, 0) if timeout_s is None else timeout_s
-            found = yield from self._signatures(min(timeout_s, ADMIN_TIMEOUT_S), request_id)
-            if contract.LIMITS not in [signature.name for signature in found.signatures]:
-                raise
-        request = limits_request(self.target.pinned(found.model_version))
-        limits = yield from self.caller.call(PREDICT, request, replies.limits, timeout_s, request_id=request_id)
-        return (yield from work(lambda: load(int(limits.get("max_encoded_pixels", MAX_PIXELS)))))
+        facts = yield from self.facts(timeout_s, request_id)
+        return (yield from work(lambda: load(facts.max_encoded_pixels)))
+
+    def facts(self, timeout_s: float | None, request_id: str) -> Flow[ModelFacts]:
+        """Facts about the newest version of the model, or the one that is named; asked once for each version.
+
+        Args:
+            timeout_s: Deadline of the two requests, with all tries; `default_timeout_s` of no work if None.
+            request_id: Sent with the requests.
+
+        Raises:
+            ServiceError: One of its subclasses says what went wrong.
+        """
+        if self._facts is not None:
+            return self._facts
+        timeout_s = default_timeout_s(0, 0) if timeout_s is None else timeout_s
+        found = yield from self._signatures(min(timeout_s, ADMIN_TIMEOUT_S), request_id)
+        if contract.LIMITS in [signature.name for signature in found.signatures]:
+            request = limits_request(self.target.pinned(found.model_version))
+            limits = yield from self.caller.call(PREDICT, request, replies.limits, timeout_s, request_id=request_id)
+            found = replace(found, limits=limits)
+        facts = self._facts = facts_of_model(found)
+        return facts
+
+    def saw_version(self, version: int) -> None:
+        """Drops the facts of another version than the one that answered."""
+        if self._facts is not None and self._facts.version != version:
+            self._facts = None
 
     def _signatures(self, timeout_s: float, request_id: str) -> Flow[Metadata]:
         """The metadata without the limits, which are another call and wait for their turn on a busy server."""

@@ -1,4 +1,4 @@
-"""The server's messages, read into `results`; whatever does not fit the contract is refused by name."""
+"""Messages of the server, read into `results`; a reply that does not fit the contract is refused by name."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from typing import Any, Final
 
 import numpy as np
 from google.protobuf.message import DecodeError
+from PIL import Image
 
 from styleserve import contract
 
 from .errors import BadReply, ImageError, NonFiniteResult
-from .images import Picture, picture_of_file
+from .images import picture_of_file
 from .protos import (
     ErrorCode,
     GetModelMetadataResponse,
@@ -31,7 +32,6 @@ from .results import (
     TensorDescription,
     VersionStatus,
 )
-from .signatures import ResumableSignature, StylizeSignature, optimizer_of, sends_files
 from .tensors import Array, to_array, type_name
 
 SIGNATURE_DEF: Final = "signature_def"
@@ -71,48 +71,35 @@ def numbers(reply: PredictResponse, field: contract.Field) -> Array:
     return array
 
 
-def losses(
-    reply: PredictResponse,
-    steps: int | None,
-    signature: StylizeSignature | ResumableSignature,
-    *,
-    before: int = 0,
-) -> Floats:
-    """The losses of each step, `[steps, 4]` float32, finite.
+def losses(reply: PredictResponse, steps: int, optimizer: str, *, before: int = 0) -> Floats:
+    """The losses of each step, `[steps, 5]` float32, finite; columns as in `contract.LOSS_COLUMNS`.
 
     Args:
-        reply: to a request for one example.
-        steps: that were asked for; None where the server chose.
-        signature: that was called.
-        before: steps of the same run that were done before.
+        reply: Reply to a request for one example.
+        steps: Steps that were asked for.
+        optimizer: Optimiser that was asked for.
+        before: Steps of the same run that were done before.
 
     Raises:
-        NonFiniteResult: the optimisation diverged.
-        BadReply: there are not as many rows as steps.
+        NonFiniteResult: The optimisation diverged.
+        BadReply: There are not as many rows as steps.
     """
     table = output(reply, contract.LOSSES)
     # A server that joins requests sends as many rows as the longest of them has, behind our own nothing but NaN.
-    own = _rows_with_numbers(table) if steps is None else steps
-    if np.isnan(table[own:]).all():
-        table = table[:own]
-    if steps is not None and len(table) != steps:
+    if np.isnan(table[steps:]).all():
+        table = table[:steps]
+    if len(table) != steps:
         raise BadReply(f"the reply has {len(table)} rows of losses; {steps} steps were asked for")
     rows, columns = np.nonzero(~np.isfinite(table))
     if len(rows):
         row, column = rows[0], columns[0]
-        adam = optimizer_of(signature) == "adam"
+        adam = optimizer == "adam"
         when = f"{'before' if adam else 'after'} step {before + row + 1} of {before + len(table)}"
         raise NonFiniteResult(
             f"the optimisation diverged: {when}, the {contract.LOSS_COLUMNS[column]} loss is {table[row, column]:g}",
             hint=f"Give {'a smaller learning rate or ' if adam else ''}smaller weights.",
         )
     return table
-
-
-def _rows_with_numbers(table: Floats) -> int:
-    """Rows up to the last that holds a number: of a picture that diverged the model sends none, but an error."""
-    found = np.flatnonzero(~np.isnan(table).all(axis=1))
-    return int(found[-1]) + 1 if found.size else len(table)
 
 
 def state(reply: PredictResponse) -> bytes:
@@ -127,22 +114,25 @@ def state(reply: PredictResponse) -> bytes:
     return found
 
 
-def picture(reply: PredictResponse, signature: StylizeSignature | ResumableSignature) -> Picture:
-    """The stylised picture, from whichever output the signature has for it.
+def painted_file(reply: PredictResponse) -> bytes:
+    """The result, as the file that the server encoded.
 
     Raises:
-        BadReply: it is not a picture.
-        NonFiniteResult: it has pixels that are no numbers.
+        BadReply: It is missing.
     """
-    if sends_files(signature):
-        try:
-            return picture_of_file(bytes(output(reply, contract.PNG_BYTES)), "the result")
-        except ImageError as error:
-            raise BadReply(f"the reply's {contract.PNG_BYTES.name!r} cannot be used: {error.message}") from error
-    pixels = numbers(reply, contract.STYLIZED_IMAGE)
-    if not pixels.size:
-        raise BadReply(f"the reply's {contract.STYLIZED_IMAGE.name!r} has no pixels: its shape is {list(pixels.shape)}")
-    return Picture.from_pixels(pixels, name="the result")
+    return bytes(output(reply, contract.IMAGE_BYTES))
+
+
+def painted_image(file: bytes) -> Image.Image:
+    """The result, 8-bit RGB.
+
+    Raises:
+        BadReply: It is not a picture.
+    """
+    try:
+        return picture_of_file(file, "the result").image
+    except ImageError as error:
+        raise BadReply(f"the reply's {contract.IMAGE_BYTES.name!r} cannot be used: {error.message}") from error
 
 
 def description(reply: PredictResponse, notes: tuple[str, ...]) -> Description:
@@ -247,11 +237,12 @@ def _default(tensor: TensorProto, name: str) -> Default:
     values = to_array(tensor, name)
     if not any(values.flat) and (values.dtype == object or not values.size):
         return ""
-    if values.size != 1 or values.dtype == object:
+    if values.size != 1:
         raise BadReply(
-            f"the default of {name!r} has the shape {list(values.shape)}; one number, or nothing, was expected"
+            f"the default of {name!r} has the shape {list(values.shape)}; one value, or nothing, was expected"
         )
-    return values.reshape(()).item()
+    value = values.reshape(()).item()
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 def _member_name(members: type[ErrorCode] | type[ModelVersionState], value: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -10,9 +11,9 @@ from PIL import Image, ImageDraw, ImageOps
 from styleserve import __version__
 
 from .chart import FAINT, INK, draw_losses, font
+from .controls import OPTIMIZER_NAMES
 from .images import Picture
 from .results import Description, Floats, StylizedResult
-from .signatures import OPTIMIZER_NAMES, Optimizer
 
 _WIDTH: Final = 1400
 _MARGIN: Final = 48
@@ -23,25 +24,25 @@ _CHART_HEIGHT: Final = 400
 _DETAIL_HEIGHT: Final = 300
 _LABEL: Final = 34
 _FRAME: Final = "#f3f4f6"
-_LOSS_OF: Final[dict[Optimizer, str]] = {"lbfgs": "loss after the step", "adam": "loss before the step"}
+_LOSS_OF: Final[dict[str, str]] = {"lbfgs": "loss after the step", "adam": "loss before the step"}
 
 
 def draw_report(
-    content: Picture, style: Picture, result: StylizedResult, before: Description, after: Description
+    content: Picture, styles: Sequence[Picture], result: StylizedResult, before: Description, after: Description
 ) -> Image.Image:
     """The report.
 
     Args:
-        content: that was painted.
-        style: that was followed.
-        result: of the run.
-        before: of the content, at the size of the result.
-        after: of the result.
+        content: Picture that was painted.
+        styles: Paintings that were followed.
+        result: Result of the run.
+        before: Description of the content, at the size of the result.
+        after: Description of the result.
     """
     page = _Page()
     page.heading("Style transfer", _summary(result))
     page.row(
-        [("content", content.image), ("style", style.image), ("result", result.image)],
+        [("content", content.image), *_labelled(styles, result), ("result", result.image)],
         _PICTURE_HEIGHT,
     )
     page.section("Losses", "each with its weight; together they are the total")
@@ -61,11 +62,24 @@ def _summary(result: StylizedResult) -> str:
         f"{result.steps} step{'' if result.steps == 1 else 's'} of {OPTIMIZER_NAMES[result.optimizer]}",
         f"{result.timings.call_s:.1f} s",
         f"{result.model_name} version {result.model_version}",
-        result.signature,
     ]
+    if len(result.octaves) > 1:
+        facts.insert(2, f"sizes {', '.join(str(octave.max_side) for octave in result.octaves)}")
     if result.steps:
         facts.insert(2, f"loss {_number(result.losses[0, 0])} to {_number(result.losses[-1, 0])}")
     return "   |   ".join(facts)
+
+
+def _labelled(styles: Sequence[Picture], result: StylizedResult) -> list[tuple[str, Image.Image]]:
+    """Styles with their labels: number and share, where there are several."""
+    if len(styles) == 1:
+        return [("style", styles[0].image)]
+    blend = result.controls.style_blend
+    shares = list(blend) if isinstance(blend, tuple) and len(blend) == len(styles) else [1.0] * len(styles)
+    return [
+        (f"style {number}, {share / sum(shares):.0%}", style.image)
+        for number, (style, share) in enumerate(zip(styles, shares, strict=True), start=1)
+    ]
 
 
 def _number(loss: float) -> str:

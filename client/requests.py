@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from styleserve import contract
 
+from .control_values import Value
 from .controls import Controls
 from .images import Picture
+from .picture_set import PictureSet
 from .protos import Int64Value, ModelSpec, PredictRequest, TensorProto
-from .signatures import ResumableSignature, StylizeSignature, sends_files
-from .sources import Pair
 from .tensors import bytes_tensor, number_tensor
+
+_OF_THE_BEGINNING: Final = {
+    control.name
+    for control in (
+        contract.MAX_SIDE,
+        contract.STYLE_BLEND,
+        contract.STYLE_SCALE,
+        contract.START_NOISE,
+        contract.SEED,
+    )
+}
+"""Controls that a state holds already."""
 
 
 @dataclass(frozen=True)
@@ -57,30 +70,48 @@ class Target:
         return spec
 
 
-def stylize_request(
-    target: Target, signature: StylizeSignature | ResumableSignature, pair: Pair, controls: Controls
+def paint_request(
+    target: Target, pictures: PictureSet[Picture], controls: Controls, *, start: bytes | None = None
 ) -> PredictRequest:
-    """A request for style transfer, in whichever form the signature takes pictures."""
-    inputs: dict[str, TensorProto]
-    if sends_files(signature):
-        inputs = {
-            contract.CONTENT_BYTES.name: bytes_tensor([pair.content.encoded]),
-            contract.STYLE_BYTES.name: bytes_tensor([pair.style.encoded]),
-        }
-    else:
-        side = controls.expected_max_side
-        inputs = {
-            contract.CONTENT_IMAGE.name: number_tensor(pair.content.pixels(pair.content.size_within(side))),
-            contract.STYLE_IMAGE.name: number_tensor(pair.style.pixels(pair.style.size_within(side))),
-        }
-    inputs.update(control_tensors(signature, controls.sent()))
-    return PredictRequest(model_spec=target.spec(signature), inputs=inputs)
+    """A request that begins a run.
+
+    Args:
+        target: Model to call.
+        pictures: Pictures of the run.
+        controls: Controls of the call.
+        start: File to start from, in place of the start among the pictures.
+    """
+    files: dict[contract.Field, tuple[Picture | None, ...]] = {
+        contract.CONTENT_BYTES: (pictures.content,),
+        contract.STYLE_BYTES: pictures.styles,
+        contract.STYLE_REGION_BYTES: pictures.style_regions,
+        contract.CONTENT_REGION_BYTES: pictures.content_regions,
+        contract.REFERENCE_BYTES: (pictures.reference,),
+        contract.REFERENCE_WEIGHT_BYTES: (pictures.reference_mask,),
+        contract.START_BYTES: (None if start else pictures.start,),
+    }
+    inputs: dict[str, TensorProto] = {}
+    for field, given in files.items():
+        if any(given):
+            encoded = [b"" if picture is None else picture.encoded for picture in given]
+            inputs[field.name] = bytes_tensor(encoded, [1, len(encoded)] if len(field.shape) == 2 else None)
+    if start:
+        inputs[contract.START_BYTES.name] = bytes_tensor([start])
+    return _paint(target, inputs, controls.sent())
 
 
-def resume_request(target: Target, signature: ResumableSignature, state: bytes, controls: Controls) -> PredictRequest:
-    """A request to go on from a state, for which the pictures are not sent again."""
-    inputs = {contract.STATE.name: bytes_tensor([state]), **control_tensors(signature, controls.sent())}
-    return PredictRequest(model_spec=target.spec(signature), inputs=inputs)
+def resume_request(target: Target, state: bytes, controls: Controls) -> PredictRequest:
+    """A request that resumes a run from its state; pictures, and controls of the beginning, are not sent again."""
+    values = {name: value for name, value in controls.sent().items() if name not in _OF_THE_BEGINNING}
+    return _paint(target, {contract.STATE.name: bytes_tensor([state])}, values)
+
+
+def _paint(target: Target, inputs: dict[str, TensorProto], values: Mapping[str, Value]) -> PredictRequest:
+    """A request with these inputs; loss and optimiser, which must be those of the state, are always sent."""
+    fixed = {control.name: control.relative for control in (contract.LOSS, contract.OPTIMIZER)}
+    version = {contract.CONTRACT_VERSION_INPUT.name: number_tensor(np.array([contract.CONTRACT_VERSION], np.int32))}
+    sent = {**inputs, **version, **control_tensors({**fixed, **values})}
+    return PredictRequest(model_spec=target.spec(contract.PAINT), inputs=sent)
 
 
 def describe_request(target: Target, picture: Picture, size: tuple[int, int]) -> PredictRequest:
@@ -95,7 +126,14 @@ def limits_request(target: Target) -> PredictRequest:
     return PredictRequest(model_spec=target.spec(contract.LIMITS), inputs=inputs)
 
 
-def control_tensors(signature: str, values: Mapping[str, float | int]) -> dict[str, TensorProto]:
-    """The controls that the signature takes, each a vector of one value."""
-    taken = {field.name: field.dtype for field in contract.SIGNATURES[signature].inputs if field.control is not None}
-    return {name: number_tensor(np.array([value], taken[name])) for name, value in values.items() if name in taken}
+def control_tensors(values: Mapping[str, Value]) -> dict[str, TensorProto]:
+    """Tensors of controls of one example: vectors of one value, or a row with a value for each style or layer."""
+    controls = {control.name: control for control in contract.CONTROLS}
+    return {name: _control_tensor(controls[name], value) for name, value in values.items()}
+
+
+def _control_tensor(control: contract.Control, value: Value) -> TensorProto:
+    if control.dtype == "string":
+        return bytes_tensor([str(value).encode()])
+    values = np.atleast_1d(np.array(value, control.dtype))
+    return number_tensor(values[None] if control.per else values)

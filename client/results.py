@@ -1,13 +1,11 @@
-"""What comes back from the service, typed."""
+"""Replies of the service, typed."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +13,15 @@ from PIL import Image
 
 from styleserve import __version__
 
+from .controls import OPTIMIZER_NAMES, Controls
+from .image_text import save_png_file
+from .images import png_of_image
+from .octaves import Octave
 from .outputs import save_image
-from .signatures import OPTIMIZER_NAMES, Optimizer, ResumableSignature, StylizeSignature, optimizer_of
+from .recipe import RECIPE_KEY, Recipe
 
 Floats = NDArray[np.float32]
-Default = float | int | Literal[""]
+Default = float | int | str
 
 
 @dataclass(frozen=True)
@@ -39,28 +41,24 @@ class Timings:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class StylizedResult:
-    """A stylised picture and how it came about.
+    """A stylised picture and the run that made it.
 
     Attributes:
-        image: 8-bit RGB.
-        png_bytes: the same as a PNG file.
-        losses: `[steps, 4]` float32; columns as in `contract.LOSS_COLUMNS`. By Adam the losses before each step, by
-            L-BFGS those of the picture held after each step.
-        model_name: of the model that answered.
-        model_version: of the model that answered.
-        signature: that was called.
-        parameters: controls that were sent; the model's defaults held for all others.
-        timings: where the time went.
-        notes: what was done to the pictures before they were sent, and can be seen.
+        image: Picture, 8-bit RGB.
+        image_bytes: Same picture as the file that the server encoded, in the format of the control `image_format`.
+        losses: Losses, `[steps, 5]` float32; columns as in `contract.LOSS_COLUMNS`. By Adam the losses before each
+            step, by L-BFGS those of the picture held after each step. Those of all octaves follow one another.
+        octaves: Sizes and steps of the run, smallest first.
+        recipe: Recipe that repeats the run: controls, model and pictures.
+        timings: Time of each part.
+        notes: Visible changes to the pictures on loading, and events of the run.
     """
 
     image: Image.Image
-    png_bytes: bytes
+    image_bytes: bytes
     losses: Floats
-    model_name: str
-    model_version: int
-    signature: StylizeSignature | ResumableSignature
-    parameters: Mapping[str, float | int]
+    octaves: tuple[Octave, ...]
+    recipe: Recipe
     timings: Timings
     notes: tuple[str, ...] = ()
 
@@ -71,7 +69,7 @@ class StylizedResult:
 
     def _repr_png_(self) -> bytes:
         """The picture, for notebooks."""
-        return self.png_bytes
+        return png_of_image(self.image)
 
     @property
     def steps(self) -> int:
@@ -79,28 +77,53 @@ class StylizedResult:
         return len(self.losses)
 
     @property
-    def optimizer(self) -> Optimizer:
-        """That painted: "lbfgs" or "adam"."""
-        return optimizer_of(self.signature)
+    def controls(self) -> Controls:
+        """Controls that were asked for, with the steps and the largest side of the run."""
+        return self.recipe.controls
 
-    def facts(self) -> dict[str, str]:
-        """What made the picture, as text to be kept in its file."""
+    @property
+    def model_name(self) -> str:
+        """Name of the model."""
+        return self.recipe.model_name
+
+    @property
+    def model_version(self) -> int:
+        """Version of the model that made the picture."""
+        return self.recipe.model_version
+
+    @property
+    def optimizer(self) -> str:
+        """Optimiser: "lbfgs" or "adam"."""
+        return self.controls.expected_optimizer
+
+    def facts(self, folder: Path | None = None) -> dict[str, str]:
+        """Facts about the run as text to keep in the picture's file.
+
+        Args:
+            folder: Folder of the file, for the paths in the recipe; None leaves them absolute.
+        """
         return {
             "Software": f"styleserve {__version__}",
             "Model": self.model_name,
             "Model version": str(self.model_version),
             "Optimizer": OPTIMIZER_NAMES[self.optimizer],
-            "Signature": self.signature,
-            "Parameters": json.dumps({**self.parameters, "steps": self.steps}),
+            "Steps": str(self.steps),
+            RECIPE_KEY: self.recipe.to_text(folder),
         }
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes the picture, all or nothing, in the format that the extension names; `facts` goes with it.
 
+        A result of 16 bits is saved with all of them as PNG, with 8 in other formats.
+
         Raises:
-            OutputError: it cannot be written there.
+            OutputError: It cannot be written there.
         """
-        return save_image(self.image, path, text=self.facts())
+        path = Path(path)
+        text = self.facts(path.absolute().parent)
+        if self.controls.image_format == "png16" and path.suffix.lower() == ".png":
+            return save_png_file(self.image_bytes, path, text=text)
+        return save_image(self.image, path, text=text)
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,14 +243,19 @@ class Metadata:
         model_name: of the model.
         model_version: of the model.
         signatures: by name.
-        limits: what the model takes, by the names of `contract.LIMIT_FIELDS`; None where it does not tell: it is of an
-            older version, or the server is too busy.
+        limits: Limits, by the names of `contract.LIMIT_FIELDS`; None where the model has none, as one of an older
+            version, or where the server is too busy.
     """
 
     model_name: str
     model_version: int
     signatures: tuple[SignatureDescription, ...]
     limits: Mapping[str, float] | None = None
+
+    @property
+    def contract_version(self) -> int | None:
+        """Version of the wire contract that the model was exported with; None where it is not known."""
+        return None if self.limits is None else int(self.limits.get("contract_version", 1))
 
     def __repr__(self) -> str:
         names = ", ".join(signature.name for signature in self.signatures)

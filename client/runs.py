@@ -1,7 +1,7 @@
 """Runs in chunks: each call resumes from the state that the previous one returned, so the server keeps nothing.
 
 Any replica can take the next chunk, a failed chunk can be repeated, and between two chunks the picture can be shown and
-the run saved.
+the run saved. A coarse-to-fine run is one such run for each octave, which starts from the picture of the one before.
 """
 
 from __future__ import annotations
@@ -13,42 +13,44 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from PIL import Image
 
 from styleserve import contract
 
 from . import replies
-from .calling import PREDICT, Caller, checked_request_id
+from .calling import PREDICT, checked_request_id
 from .comparison import unchanged_notes
-from .controls import Controls, Unset
+from .controls import UNSET, Controls, refuse_foreign_controls
 from .defaults import default_timeout_s
-from .errors import ControlError, ModelNotFound, RequestRefused, SavedRunError, ServiceError, StateRefused
+from .errors import (
+    ControlError,
+    ModelNotFound,
+    RequestRefused,
+    ServiceError,
+    StateRefused,
+)
 from .flow import Flow, work
 from .images import Picture
+from .octaves import Octave
 from .pace import TARGETS_WORK, CallCost, Pace, usual_state_bytes
+from .picture_set import PictureSet
+from .pictures import facts_of, load_pictures, notes_of, result_pixels
 from .progress import Progress
 from .protos import PredictRequest, PredictResponse
 from .questions import Questions
-from .requests import Target, resume_request, stylize_request
+from .requests import paint_request, resume_request
 from .results import Floats, StylizedResult, Timings
-from .saved import SavedRun, sha256
-from .signatures import (
-    Optimizer,
-    ResumableSignature,
-    StylizeSignature,
-    choose_resumable_signature,
-    choose_signature,
-    optimizer_of,
-    refuse_foreign_controls,
-)
-from .sources import Pair, PictureSource
+from .run_start import RunOptions, continued, planned
+from .saved import SavedRun
+from .sources import PictureSource
 
 
 @dataclass(frozen=True, eq=False)
 class _Chunk:
     state: bytes
+    file: bytes
+    image: Image.Image | None
     losses: Floats
-    picture: Picture | None
-    signature: StylizeSignature | ResumableSignature
     version: int
     seconds: float
     decode_s: float
@@ -58,70 +60,52 @@ class Run:
     """A run, chunk by chunk.
 
     Args:
-        caller: Makes the requests.
-        target: The model as the caller named it. A resumed run without a named version stays with that of `saved`. The
-            version of the first reply holds for all later ones, unless it goes away.
-        pictures: Content and style; may be None where `saved` is given.
+        questions: Questions about the model, and what makes the requests. A resumed run without a named version stays
+            with that of `saved`. The version of the first reply holds for all later ones, unless it goes away.
+        sources: Pictures; may be None where `saved` is in its last octave.
         saved: Run to resume.
-        controls: Of a new run; of a resumed one only the steps may differ.
-        optimizer: "lbfgs" or "adam"; None is that of `saved`, or else L-BFGS.
-        images: Whether each chunk brings the picture.
-        final_state: Whether a run in one chunk brings its state, with which it can be extended.
-        chunk_s: Shortest time between two chunks, in seconds.
-        chunk_steps: Evaluations of each chunk; None lets `pace` decide.
+        controls: Controls of a new run; of a resumed one only the steps may differ.
+        options: Further options.
         pace: Measurements of the server, shared by the runs of a client.
-        timeout_s: For each chunk, with all its tries; `default_timeout_s` if None.
-        request_id: Sent with every call of the run; a random one if None.
         clock: Seconds, from any moment on.
 
     Raises:
-        ControlError: A control is out of its range, or not that of the saved run.
-        SavedRunError: The saved run has ended without a state, and more steps are asked for.
+        ControlError: A control is out of its range, does not suit the pictures, or is not that of the saved run.
+        SavedRunError: The saved run has ended without a state, or has octaves left and no pictures are given.
     """
 
     def __init__(
         self,
-        caller: Caller,
-        target: Target,
+        questions: Questions,
         *,
-        pictures: tuple[PictureSource, PictureSource] | None,
+        sources: PictureSet[PictureSource] | None,
         saved: SavedRun | None,
         controls: Controls,
-        optimizer: Optimizer | None,
-        images: bool,
-        final_state: bool,
-        chunk_s: float,
-        chunk_steps: int | None,
+        options: RunOptions,
         pace: Pace,
-        timeout_s: float | None,
-        request_id: str | None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        if not 0 < chunk_s < math.inf:
-            raise ControlError(f"chunk_s is {chunk_s}; it must be over 0 and finite")
-        if chunk_steps is not None and chunk_steps < 1:
-            raise ControlError(f"chunk_steps is {chunk_steps}; it must be at least 1")
-        if saved is None:
-            signature = choose_resumable_signature(optimizer)
-            refuse_foreign_controls(signature, controls)
+        target = questions.target
+        if saved is not None:
+            saved = continued(saved, target.model_name, controls, has_pictures=sources is not None)
+        elif sources is None:
+            raise ControlError("a new run needs pictures", hint="Give content and style, or a saved run.")
         else:
-            saved, signature = _continued(saved, target, controls, optimizer), saved.signature
-        self._caller: Final = caller
-        self._questions: Final = Questions(caller, target)
+            refuse_foreign_controls(controls)
+            sources.check(controls)
+        self._questions: Final = questions
+        self._caller: Final = questions.caller
         self._target: Final = target
-        self._pictures: Final = pictures
+        self._sources: Final = sources
         self._controls: Final = controls
-        self._signature: Final = signature
-        self._images: Final = images
-        self._final_state: Final = final_state
-        self._chunk_s: Final = chunk_s
-        self._chunk_steps = chunk_steps
+        self._options: Final = options
+        self._chunk_steps = options.chunk_steps
         self._pace: Final = pace
-        self._timeout_s: Final = timeout_s
-        self._request_id: Final = checked_request_id(request_id)
+        self._request_id: Final = checked_request_id(options.request_id)
         self._clock: Final = clock
-        self._pair: Pair | None = None
-        self._pixels = (controls if saved is None else saved.controls).expected_max_side ** 2
+        self._deadline_s = math.inf
+        self._pictures: PictureSet[Picture] | None = None
+        self._seen_pixels = 0
         self._saved = saved
         self._version = None if saved is None or target.names_version else saved.model_version
         self._version_went_away = False
@@ -138,15 +122,17 @@ class Run:
             ServiceError: One of its subclasses says what else went wrong; what was there before is still good.
         """
         saved = yield from self._begun()
-        remaining = saved.steps_total - saved.steps_done
+        remaining = saved.octave_steps_left
         steps = yield from self._next_steps(saved, remaining)
-        last = steps == remaining
-        one_call = last and not saved.state and not self._final_state
+        ends_octave = steps == remaining
+        is_last = saved.octave == len(saved.octaves) - 1
+        in_one_call = ends_octave and not saved.state and not self._options.final_state
         outputs = [contract.LOSSES]
-        outputs += [] if one_call else [contract.STATE]
-        outputs += [contract.PNG_BYTES] if self._images or last else []
+        outputs += [] if in_one_call or (ends_octave and not is_last) else [contract.STATE]
+        outputs += [contract.IMAGE_BYTES] if self._options.images or ends_octave else []
+        shows = self._options.images or (ends_octave and is_last)
         try:
-            chunk = yield from self._call(saved, steps, outputs)
+            chunk = yield from self._call(saved, steps, outputs, shows=shows, deep=ends_octave and not is_last)
         except ModelNotFound as error:
             if not self._may_leave_version(error):
                 raise
@@ -156,102 +142,151 @@ class Run:
             if saved.state and "state" in error.server_text.lower():
                 message = f"the model does not accept the state of this run: {error.server_text}"
                 raise StateRefused(message, saved=saved, cause=error) from error
-            if steps == 1 or not error.server_text.startswith(f"{contract.STEPS.name} must be"):
+            too_many = error.server_text.startswith(f"{contract.STEPS.name} must be")
+            if steps == 1 or not too_many or self._options.whole:
                 raise
             self._chunk_steps = steps // 2  # more than the model does in one call
             return (yield from self.advance())
         return self._progress(saved, chunk)
 
+    def finish(self) -> Flow[StylizedResult]:
+        """Result of the run, after all its chunks.
+
+        Raises:
+            StyleServeError: All that `advance` raises.
+        """
+        while True:
+            progress = yield from self.advance()
+            if progress.result is not None:
+                return progress.result
+
     def _begun(self) -> Flow[SavedRun]:
-        """The run so far; the first call reads the pictures."""
-        if self._pair is None and self._pictures is not None:
-            started, pictures = self._clock(), self._pictures
-            self._pair = yield from self._questions.within_limit(
-                lambda max_pixels: Pair.loaded(*pictures, max_pixels=max_pixels), self._timeout_s, self._request_id
+        """The run so far; the first call reads the pictures and plans the octaves."""
+        timeout_s = self._options.timeout_s
+        if self._deadline_s == math.inf and self._options.whole and timeout_s is not None:
+            self._deadline_s = self._clock() + timeout_s
+        if self._pictures is None and (sources := self._sources) is not None:
+            started = self._clock()
+            self._pictures = yield from self._questions.within_limit(
+                lambda max_pixels: load_pictures(sources, max_pixels=max_pixels), self._left_s(), self._request_id
             )
             if self._saved is not None:
-                self._saved.check_pictures(self._pair)
-            controls = self._controls if self._saved is None else self._saved.controls
-            self._pixels = self._pair.pixels(controls.expected_max_side)
+                self._saved.check_pictures(self._pictures)
             self._timings = replace(self._timings, prepare_s=self._clock() - started)
         if self._saved is None:
-            if self._pair is None:
-                raise ControlError("a new run needs two pictures", hint="Give content and style, or a saved run.")
+            assert self._pictures is not None  # noqa: S101 - else `__init__` has refused
+            controls, octaves = yield from planned(self._questions, self._controls, self._left_s(), self._request_id)
             self._saved = SavedRun(
-                signature=self._signature,
-                controls=replace(self._controls, steps=self._controls.expected_steps),
+                controls=controls,
+                octaves=octaves,
                 losses=np.zeros((0, len(contract.LOSS_COLUMNS)), np.float32),
                 state=b"",
+                start=b"",
                 model_name=self._target.model_name,
                 model_version=0,
-                content_sha256=sha256(self._pair.content),
-                style_sha256=sha256(self._pair.style),
-                notes=self._pair.notes,
+                pictures=facts_of(self._pictures),
+                notes=notes_of(self._pictures),
             )
         return self._saved
 
+    def _left_s(self) -> float | None:
+        """Time for the next call; None for the default."""
+        if self._deadline_s == math.inf:
+            return self._options.timeout_s
+        return max(self._deadline_s - self._clock(), 1e-3)
+
+    def _pixels(self, octave: Octave) -> int:
+        """Pixels of the result of an octave."""
+        if self._pictures is not None:
+            return result_pixels(self._pictures, octave.max_side)
+        return self._seen_pixels or octave.max_side**2
+
     def _next_steps(self, saved: SavedRun, remaining: int) -> Flow[int]:
         """Evaluations of the next chunk; a server without measurements is measured first."""
-        if remaining <= 1 or self._chunk_steps is not None:
-            return min(remaining, self._chunk_steps or 1)
-        pace = self._pace
-        if pace.round_trip_s is None and pace.seconds(remaining, self._pixels) > self._chunk_s:
+        if remaining <= 1 or self._options.whole or self._chunk_steps is not None:
+            return min(remaining, self._chunk_steps or remaining)
+        pace, pixels = self._pace, self._pixels(saved.octaves[saved.octave])
+        if pace.round_trip_s is None and pace.seconds(remaining, pixels) > self._options.chunk_s:
             pace.round_trip_s = yield from self._questions.round_trip_s(self._request_id, self._clock)
-        steps = self._paced_steps(saved, remaining)
+        steps = self._paced_steps(saved, remaining, pixels)
         if steps < remaining and not pace.measured and not saved.state:
             # Moving a state may take longer than the whole run, so the first measurement does without one. It brings
             # the picture, of which the size is not known before.
-            yield from self._call(saved, 0, [contract.LOSSES, contract.PNG_BYTES])
-            steps = self._paced_steps(saved, remaining)
+            yield from self._call(saved, 0, [contract.LOSSES, contract.IMAGE_BYTES], shows=False)
+            steps = self._paced_steps(saved, remaining, pixels)
         return steps
 
-    def _paced_steps(self, saved: SavedRun, remaining: int) -> int:
+    def _paced_steps(self, saved: SavedRun, remaining: int, pixels: int) -> int:
         steps = self._pace.next_steps(
             remaining,
-            pixels=self._pixels,
-            state_bytes=len(saved.state) or usual_state_bytes(self._pixels, optimizer_of(saved.signature)),
-            chunk_s=self._chunk_s,
+            pixels=pixels,
+            state_bytes=len(saved.state) or self._state_bytes(saved, pixels),
+            chunk_s=self._options.chunk_s,
         )
-        if self._timeout_s is None:
+        if self._options.timeout_s is None:
             return steps
-        step_s = max(self._pace.seconds(1, self._pixels), 1e-9)
-        return max(1, min(steps, int(self._timeout_s / 2 / step_s)))
+        step_s = max(self._pace.seconds(1, pixels), 1e-9)
+        return max(1, min(steps, int(self._options.timeout_s / 2 / step_s)))
 
-    def _call(self, saved: SavedRun, steps: int, outputs: Sequence[contract.Field]) -> Flow[_Chunk]:
-        """One call, by the signature of plain calls if no state is wanted."""
-        resumable = contract.STATE in outputs
-        signature = saved.signature if resumable else choose_signature(optimizer_of(saved.signature), None)
-        controls = replace(saved.controls, steps=steps)
-        timeout_s = default_timeout_s(self._pixels, steps) if self._timeout_s is None else self._timeout_s
+    def _state_bytes(self, saved: SavedRun, pixels: int) -> int:
+        return usual_state_bytes(
+            pixels,
+            saved.controls.expected_optimizer,
+            regions=saved.pictures.regions,
+            has_reference=saved.pictures.reference is not None,
+        )
+
+    def _call(
+        self, saved: SavedRun, steps: int, outputs: Sequence[contract.Field], *, shows: bool, deep: bool = False
+    ) -> Flow[_Chunk]:
+        """One call of the current octave.
+
+        Args:
+            saved: The run so far.
+            steps: Evaluations of the call.
+            outputs: Outputs to ask for.
+            shows: Whether the picture is decoded.
+            deep: Whether the picture is for the next octave, with 16 bits.
+        """
+        octave = saved.octaves[saved.octave]
+        controls = replace(saved.controls, steps=steps, max_side=octave.max_side)
+        if deep:
+            controls = replace(controls, image_format="png16")
+        if saved.octave:
+            controls = replace(controls, start_noise=UNSET, seed=UNSET)
+        pixels, optimizer = self._pixels(octave), controls.expected_optimizer
+        timeout_s = self._left_s()
+        timeout_s = default_timeout_s(pixels, steps) if timeout_s is None else timeout_s
 
         def prepare() -> PredictRequest:
             target = self._target if self._version is None else self._target.pinned(self._version)
             if saved.state:
-                request = resume_request(target, saved.signature, saved.state, controls)
+                request = resume_request(target, saved.state, controls)
             else:
-                assert self._pair is not None  # noqa: S101 - else `_begun` has refused
-                request = stylize_request(target, signature, self._pair, controls)
+                assert self._pictures is not None  # noqa: S101 - else `continued` has refused
+                request = paint_request(target, self._pictures, controls, start=saved.start)
             request.output_filter.extend(field.name for field in outputs)
             return request
 
         def read(reply: PredictResponse) -> _Chunk:
             answered = self._clock()
-            picture = replies.picture(reply, signature) if contract.PNG_BYTES in outputs else None
-            if picture is not None:
-                self._pixels = picture.image.width * picture.image.height
+            file = replies.painted_file(reply) if contract.IMAGE_BYTES in outputs else b""
+            image = replies.painted_image(file) if shows else None
+            if image is not None:
+                self._seen_pixels = image.width * image.height
             self._pace.add(
                 CallCost(
                     moved_bytes=request.ByteSize() + reply.ByteSize(),
-                    work=self._pixels * (steps if saved.state else steps + TARGETS_WORK),
+                    work=pixels * (steps if saved.state else steps + TARGETS_WORK),
                     seconds=answered - started,
                     has_steps=steps > 0,
                 )
             )
             return _Chunk(
-                losses=replies.losses(reply, steps, signature, before=saved.steps_done),
-                state=replies.state(reply) if resumable else b"",
-                picture=picture,
-                signature=signature,
+                losses=replies.losses(reply, steps, optimizer, before=saved.steps_done),
+                state=replies.state(reply) if contract.STATE in outputs else b"",
+                file=file,
+                image=image,
                 version=reply.model_spec.version.value,
                 seconds=answered - started,
                 decode_s=self._clock() - answered,
@@ -266,87 +301,57 @@ class Run:
         chosen = self._version is not None and self._target.version is None
         return chosen and error.status == "NOT_FOUND" and "specific(" in error.server_text.lower()
 
-    def _progress(self, saved: SavedRun, chunk: _Chunk) -> Progress:
-        saved = self._saved = replace(
-            saved,
+    def _progress(self, before: SavedRun, chunk: _Chunk) -> Progress:
+        saved = replace(
+            before,
             state=chunk.state,
-            losses=np.concatenate([saved.losses, chunk.losses]),
+            start=b"",
+            losses=np.concatenate([before.losses, chunk.losses]),
             model_version=chunk.version,
-            notes=(*saved.notes, *self._changed(saved, chunk.version)),
+            notes=(*before.notes, *self._changed(before, chunk.version)),
         )
+        if saved.octave > before.octave:
+            saved = replace(saved, start=chunk.file)
+        self._saved = saved
         self._version, self._version_went_away = chunk.version, False
+        self._questions.saw_version(chunk.version)
         self._timings = Timings(
             self._timings.prepare_s,
             self._timings.call_s + chunk.seconds,
             self._timings.decode_s + chunk.decode_s,
         )
-        remaining = saved.steps_total - saved.steps_done
-        self.done = remaining <= 0
+        self.done = saved.steps_done >= saved.steps_total
         return Progress(
             saved=saved,
             seconds=self._timings.call_s + self._timings.decode_s,
-            seconds_left=self._pace.seconds(remaining, self._pixels),
-            partial=None if chunk.picture is None else self._result(saved, chunk.picture, chunk.signature),
+            seconds_left=self._seconds_left(saved),
+            partial=None if chunk.image is None else self._result(saved, chunk.image, chunk.file),
         )
 
+    def _seconds_left(self, saved: SavedRun) -> float:
+        later = saved.octaves[saved.octave + 1 :]
+        steps = [(saved.octave_steps_left, saved.octaves[saved.octave]), *((octave.steps, octave) for octave in later)]
+        return sum(self._pace.seconds(left, self._pixels(octave)) for left, octave in steps)
+
     def _changed(self, saved: SavedRun, version: int) -> tuple[str, ...]:
-        """A note, where another version went on than the one before."""
-        if not saved.state or version == saved.model_version:
+        """A note, where another version continued than the one before."""
+        if not saved.can_resume or version == saved.model_version:
             return ()
         left = f"version {saved.model_version} of the model {{}} after {saved.steps_done} steps"
         if self._version_went_away:
             return (left.format("went away") + "; the newest continued",)
         return (left.format("was left") + f"; version {version}, which was asked for, continued",)
 
-    def _result(
-        self, saved: SavedRun, picture: Picture, signature: StylizeSignature | ResumableSignature
-    ) -> StylizedResult:
-        unchanged = unchanged_notes(self._pair, picture.image, saved.controls) if self.done and self._pair else ()
+    def _result(self, saved: SavedRun, image: Image.Image, file: bytes) -> StylizedResult:
+        pictures = self._pictures
+        whole = self.done and pictures is not None and not pictures.content_regions  # where no style is, content stays
+        unchanged = unchanged_notes(pictures, image, saved.controls) if whole and pictures is not None else ()
         return StylizedResult(
-            image=picture.image,
-            png_bytes=picture.encoded,
+            image=image,
+            image_bytes=file,
             losses=saved.losses,
-            model_name=saved.model_name,
-            model_version=saved.model_version,
-            signature=signature,
-            parameters=saved.controls.sent(),
+            octaves=saved.octaves,
+            recipe=saved.recipe,
             timings=self._timings,
             notes=(*saved.notes, *unchanged),
         )
-
-
-def _continued(saved: SavedRun, target: Target, controls: Controls, optimizer: Optimizer | None) -> SavedRun:
-    """The saved run, with the total number of steps that is asked for now.
-
-    Raises:
-        ControlError: A control is not that of the saved run.
-        SavedRunError: The saved run has ended without a state.
-    """
-    if saved.steps_done and not saved.state:
-        raise SavedRunError(
-            f"the saved run ended after {saved.steps_done} steps without a state, so it cannot be resumed",
-            hint="To extend finished runs, paint with --save-state (in Python, final_state=True).",
-        )
-    its_own: dict[str, object] = {
-        **saved.controls.sent(),
-        "optimizer": optimizer_of(saved.signature),
-        "model_name": saved.model_name,
-    }
-    asked: dict[str, object] = {**controls.sent(), "model_name": target.model_name}
-    if optimizer is not None:
-        asked["optimizer"] = optimizer
-    asked.pop(contract.STEPS.name, None)
-    for name, value in asked.items():
-        if its_own.get(name) != value:
-            raise ControlError(
-                f"{name} is {value}, but the saved run was begun with {its_own.get(name, 'the default of the model')}",
-                hint="Leave it out, or begin a new run. Only the steps may be others.",
-            )
-    if isinstance(controls.steps, Unset):
-        return saved
-    if controls.steps < saved.steps_done:
-        raise ControlError(
-            f"steps is {controls.steps}, but the saved run has done {saved.steps_done} already",
-            hint="Give the steps of the whole run.",
-        )
-    return replace(saved, controls=replace(saved.controls, steps=controls.steps))

@@ -1,9 +1,10 @@
-"""Whatever a caller has for a picture: the name of a file, its bytes, an image of Pillow, an array."""
+"""Sources of a picture: the name of a file, its bytes, an image of Pillow, an array."""
 
 from __future__ import annotations
 
+import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,10 +18,10 @@ from .images import MAX_PIXELS, Picture, picture_of_file, picture_of_image, read
 
 @dataclass(frozen=True, eq=False)
 class PictureFile:
-    """The bytes of a file, with their name for messages."""
+    """Bytes of a file, with its path."""
 
     data: bytes
-    name: str
+    path: Path
 
 
 PictureSource: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[Any] | Picture | PictureFile
@@ -42,9 +43,9 @@ def load_picture(source: PictureSource, *, name: str = "the picture", max_pixels
     if isinstance(source, Picture):
         return source
     if isinstance(source, bytes):
-        return picture_of_file(source, name, max_pixels=max_pixels)
+        return _of_file(source, name, max_pixels)
     if isinstance(source, PictureFile):
-        return picture_of_file(source.data, source.name, max_pixels=max_pixels)
+        return replace(_of_file(source.data, str(source.path), max_pixels), path=source.path)
     if isinstance(source, Image.Image):
         return picture_of_image(source, name, max_pixels=max_pixels)
     if isinstance(source, np.ndarray):
@@ -56,7 +57,11 @@ def load_picture(source: PictureSource, *, name: str = "the picture", max_pixels
             f"{name} is of the type {type(source).__name__}",
             hint="Give a path, the bytes of a file, an image of Pillow, a NumPy array or a Picture.",
         ) from error
-    return picture_of_file(read_file(path, max_pixels=max_pixels), str(source), max_pixels=max_pixels)
+    return replace(_of_file(read_file(path, max_pixels=max_pixels), str(source), max_pixels), path=path)
+
+
+def _of_file(data: bytes, name: str, max_pixels: int) -> Picture:
+    return replace(picture_of_file(data, name, max_pixels=max_pixels), file_sha256=hashlib.sha256(data).hexdigest())
 
 
 def _levels(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
@@ -77,43 +82,3 @@ def _levels(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
             hint="Divide by the largest value, or give uint8.",
         )
     return np.rint(array * 255.0).astype(np.uint8)
-
-
-@dataclass(frozen=True, eq=False)
-class Pair:
-    """What goes into a painting.
-
-    Attributes:
-        content: the picture to paint.
-        style: the painting to follow.
-    """
-
-    content: Picture
-    style: Picture
-
-    @classmethod
-    def loaded(cls, content: PictureSource, style: PictureSource, *, max_pixels: int = MAX_PIXELS) -> Pair:
-        """Both, with names of their own for messages.
-
-        Args:
-            content: picture to paint.
-            style: painting to follow.
-            max_pixels: most pixels that each may have.
-
-        Raises:
-            ImageError: one cannot be used.
-        """
-        return cls(
-            load_picture(content, name="the content", max_pixels=max_pixels),
-            load_picture(style, name="the style", max_pixels=max_pixels),
-        )
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What was done to them and can be seen."""
-        return tuple(f"{picture.name}: {note}" for picture in (self.content, self.style) for note in picture.notes)
-
-    def pixels(self, max_side: int) -> int:
-        """Pixels that are worked on: those of the content, as the style costs one evaluation."""
-        width, height = self.content.size_within(max_side)
-        return width * height

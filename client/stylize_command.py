@@ -4,32 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from enum import Enum
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from styleserve import contract
-
 from . import printing
 from .controls import Controls
 from .errors import ControlError, OutputError
-from .intermediate import IntermediateOutputs, stylize_in_chunks
-from .options import (
-    ContentWeight,
-    Json,
-    MaxSide,
-    OptimizerName,
-    Steps,
-    StyleWeight,
-    Timeout,
-    TvWeight,
-    control,
-    loaded,
-    or_unset,
-)
+from .intermediate import IntermediateOutputs, command_to_resume, stylize_in_chunks
+from .options import Json, Timeout, loaded
 from .outputs import (
     EXTENSIONS,
     check_output,
@@ -38,20 +23,14 @@ from .outputs import (
     save_image,
     save_or_fall_back,
 )
-from .signatures import DEFAULT_OPTIMIZER, Optimizer
+from .picture_options import Content, Reference, ReferenceMask, Region, Start, StyleRegion, Styles, paths
+from .picture_set import PictureSet
 
 if TYPE_CHECKING:
     from .client import StyleClient
-    from .images import Picture
+    from .results import StylizedResult
     from .saved import SavedRun
-
-
-class _Signature(str, Enum):
-    STYLIZE_LBFGS_ENCODED = contract.STYLIZE_LBFGS_ENCODED
-    STYLIZE_LBFGS = contract.STYLIZE_LBFGS
-    STYLIZE_ENCODED = contract.STYLIZE_ENCODED
-    SERVING_DEFAULT = contract.SERVING_DEFAULT
-
+    from .sources import PictureSource
 
 _PANEL: Final = "Intermediate results"
 _FRAME: Final = re.compile(r"\d{6,}\.png")
@@ -61,38 +40,25 @@ def _intermediate(metavar: str, text: str, **more: Any) -> Any:  # noqa: ANN401 
     return typer.Option(metavar=metavar, help=text, rich_help_panel=_PANEL, show_default=False, **more)
 
 
+Output = Annotated[
+    Path,
+    typer.Option("--output", "-o", help=f"Where to save the result: {', '.join(EXTENSIONS)}.", show_default=False),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+
+
 def stylize(
     client: StyleClient,
-    content: Annotated[Path, typer.Argument(help="The picture to paint.", show_default=False)],
-    style: Annotated[Path, typer.Argument(help="The painting to follow.", show_default=False)],
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", help=f"Where to save the result: {', '.join(EXTENSIONS)}.", show_default=False),
-    ],
+    content: Content,
+    style: Styles,
+    output: Output,
     *,
-    optimizer: Annotated[
-        OptimizerName | None,
-        typer.Option(
-            help="L-BFGS comes to the same loss in fewer steps; Adam is the tutorial's.", show_default=DEFAULT_OPTIMIZER
-        ),
-    ] = None,
-    steps: Steps = None,
-    content_weight: ContentWeight = None,
-    style_weight: StyleWeight = None,
-    tv_weight: TvWeight = None,
-    learning_rate: Annotated[
-        float | None, control("--learning-rate", contract.LEARNING_RATE, " Needs --optimizer adam.")
-    ] = None,
-    max_side: MaxSide = None,
-    timeout: Timeout = None,
-    signature: Annotated[
-        _Signature | None,
-        typer.Option(
-            help="Call this signature of the model, in place of the optimiser's own that takes files: "
-            f"{contract.STYLIZE_LBFGS} and {contract.SERVING_DEFAULT} (Adam) take numbers, resized here.",
-            show_default=False,
-        ),
-    ] = None,
+    region: Region = None,
+    style_region: StyleRegion = None,
+    start: Start = None,
+    reference: Reference = None,
+    reference_mask: ReferenceMask = None,
+    controls: Controls,
     report: Annotated[
         Path | None, typer.Option(metavar="PNG", help="Also write a report image to this path.", show_default=False)
     ] = None,
@@ -101,7 +67,7 @@ def stylize(
     gif: Annotated[Path | None, _intermediate("FILE", "Write an animation of these pictures.")] = None,
     save_state: Annotated[Path | None, _intermediate("FILE", "Write the state of the run, for --resume.")] = None,
     resume: Annotated[
-        Path | None, _intermediate("FILE", "Resume from a --save-state file (same CONTENT and STYLE).")
+        Path | None, _intermediate("FILE", "Resume from a --save-state file (same pictures and controls).")
     ] = None,
     chunk_steps: Annotated[
         int | None, _intermediate("N", "Steps of each chunk; by default sized so that chunks cost little.", min=1)
@@ -110,67 +76,119 @@ def stylize(
         bool,
         typer.Option(help="Save picture and state of a run that fails or is stopped.", rich_help_panel=_PANEL),
     ] = True,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    timeout: Timeout = None,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Paint CONTENT in the style of STYLE.
+    """Paint CONTENT in the style of one or more STYLE pictures.
 
     On a terminal, or with an option of "Intermediate results", a run is asked for in chunks.
     """
     outputs = IntermediateOutputs(preview=preview, frames=frames, gif=gif, state=save_state, partial=keep_partial)
+    given = paths(content, style, region, style_region, start, reference, reference_mask)
+    paint_and_show(
+        client,
+        given,
+        controls,
+        output,
+        outputs=outputs,
+        report=report,
+        resume=resume,
+        chunk_steps=chunk_steps,
+        timeout_s=timeout,
+        quiet=quiet,
+        as_json=as_json,
+    )
+
+
+def paint_and_show(
+    client: StyleClient,
+    given: PictureSet[Path],
+    controls: Controls,
+    output: Path,
+    *,
+    outputs: IntermediateOutputs | None = None,
+    report: Path | None = None,
+    resume: Path | None = None,
+    chunk_steps: int | None = None,
+    timeout_s: float | None,
+    quiet: bool,
+    as_json: bool,
+) -> StylizedResult:
+    """Result of a run that was painted, saved and reported as by the command `stylize`.
+
+    Args:
+        client: Client of the server that paints.
+        given: Paths of the pictures.
+        controls: Controls of the run.
+        output: File for the result.
+        outputs: Files that are written during the run.
+        report: File for the report.
+        resume: File with the run to resume.
+        chunk_steps: Evaluations of each chunk; None sizes chunks from measurements.
+        timeout_s: Deadline of each request.
+        quiet: Whether to show no progress.
+        as_json: Whether to print an object instead of lines.
+
+    Raises:
+        StyleServeError: The run failed, or a file cannot be read or written.
+    """
+    outputs = IntermediateOutputs() if outputs is None else outputs
     written = {"result": output, "report": report, **outputs.named}
-    _refuse_collisions(written, {"content": content, "style": style, "saved run": resume})
-    if signature is not None and (outputs.named or resume is not None or chunk_steps is not None):
-        raise ControlError(
-            f"the signature {signature.value} is one call, without intermediate results",
-            hint="Leave out --signature, or those options; --optimizer may be named.",
-        )
-    pictures = loaded(content), loaded(style)
-    options: dict[str, Any] = {
-        "content_weight": or_unset(content_weight),
-        "style_weight": or_unset(style_weight),
-        "total_variation_weight": or_unset(tv_weight),
-        "steps": or_unset(steps),
-        "learning_rate": or_unset(learning_rate),
-        "max_side": or_unset(max_side),
-        "optimizer": None if optimizer is None else optimizer.value,
-        "timeout_s": timeout,
-    }
-    _check_space(outputs, output, report, pictures[0], max_side, options["optimizer"] or DEFAULT_OPTIMIZER)
+    refuse_collisions(written, {**dict(given.items()), "saved run": resume})
+    if controls.image_format == "png16" and output.suffix.lower() != ".png":
+        raise ControlError(f"bits is 16, but {output} is no .png file", hint="Name a .png file, or leave --bits out.")
+    given.check(controls)
+    pictures: PictureSet[PictureSource] = given.map(lambda path, _: loaded(path))
+    _check_space(outputs, output, report, pictures, controls)
     watched = printing.is_watched(quiet=quiet or as_json)
-    result = None
-    if signature is None and (watched or outputs.named or resume is not None or chunk_steps is not None):
+    if watched or outputs.named or resume is not None or chunk_steps is not None:
         result = stylize_in_chunks(
             client,
             pictures,
-            {**options, "chunk_steps": chunk_steps},
+            controls,
             outputs,
             output,
             resume=None if resume is None else _saved_run(resume),
-            sources=(content, style),
+            chunk_steps=chunk_steps,
+            timeout_s=timeout_s,
+            resume_command=lambda state: command_to_resume(client, given, output, state),
             bar=watched,
         )
-        if result is None:
-            printing.say(f"Note: the model on {client.server} has no runs in chunks; this is one call.")
-    if result is None:
+    else:
         with printing.spinner(f"Painting, on {client.server}", quiet=quiet):
-            result = client.stylize(*pictures, **options, signature=None if signature is None else signature.value)
+            result = client.stylize(**pictures.arguments(), controls=controls, timeout_s=timeout_s)
         save_or_fall_back(result.save, output)  # first, before the report
+    _show(client, pictures, result, output, report, timeout_s=timeout_s, quiet=quiet, as_json=as_json)
+    return result
+
+
+def _show(
+    client: StyleClient,
+    pictures: PictureSet[PictureSource],
+    result: StylizedResult,
+    output: Path,
+    report: Path | None,
+    *,
+    timeout_s: float | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
     for note in result.notes:
         printing.say(f"Note: {note}.")
     if not as_json:
         typer.echo(printing.stylized_line(result, output))
     if report is not None:
         with printing.spinner("Drawing the report", quiet=quiet):
-            drawing = client.report(*pictures, result, timeout_s=timeout)
-        save_image(drawing, report, text=result.facts())
+            drawing = client.report(pictures.content, pictures.styles, result, timeout_s=timeout_s)
+        save_image(drawing, report, text=result.facts(report.absolute().parent))
     if as_json:
         printing.print_json(printing.stylized_json(result, output, report))
     elif report is not None:
         typer.echo(f"{report}: the report")
 
 
-def _refuse_collisions(outputs: Mapping[str, Path | None], inputs: Mapping[str, Path | None]) -> None:
+def refuse_collisions(outputs: Mapping[str, Path | None], inputs: Mapping[str, Path | None]) -> None:
     """Refuses an output that is an input or another output.
 
     Raises:
@@ -201,24 +219,30 @@ def _check_space(
     outputs: IntermediateOutputs,
     output: Path,
     report: Path | None,
-    content: Picture | Path,
-    max_side: int | None,
-    optimizer: Optimizer,
+    pictures: PictureSet[PictureSource],
+    controls: Controls,
 ) -> None:
     """Checks that every file can be written, and that its disk has room for it.
 
     Raises:
         OutputError: One of them cannot be written.
     """
+    from .images import Picture  # noqa: PLC0415 - brings Pillow
     from .pace import usual_state_bytes  # noqa: PLC0415 - brings NumPy
 
-    side = Controls(max_side=or_unset(max_side)).expected_max_side
-    width, height = (side, side) if isinstance(content, Path) else content.size_within(side)
-    picture_bytes = largest_picture_bytes(width * height)
+    side, content = controls.expected_max_side, pictures.content
+    width, height = content.size_within(side) if isinstance(content, Picture) else (side, side)
+    picture_bytes = largest_picture_bytes(width * height, channel_bytes=2 if controls.image_format == "png16" else 1)
     check_output(output, needed_bytes=picture_bytes)
     if report is not None:
         check_output(report)
-    outputs.check(picture_bytes, usual_state_bytes(width * height, optimizer))
+    state_bytes = usual_state_bytes(
+        width * height,
+        controls.expected_optimizer,
+        regions=pictures.regions,
+        has_reference=pictures.reference is not None,
+    )
+    outputs.check(picture_bytes, state_bytes)
 
 
 def _saved_run(path: Path) -> SavedRun:

@@ -63,9 +63,10 @@ def number_tensor(array: Array) -> TensorProto:
     raise TypeError(f"cannot send elements of type {array.dtype}")
 
 
-def bytes_tensor(values: Sequence[bytes]) -> TensorProto:
-    """A vector of byte strings."""
-    return TensorProto(dtype=DataType.DT_STRING, tensor_shape=_shape([len(values)]), string_val=values)
+def bytes_tensor(values: Sequence[bytes], shape: Sequence[int] | None = None) -> TensorProto:
+    """A tensor of byte strings; a vector where no shape is given."""
+    sizes = [len(values)] if shape is None else shape
+    return TensorProto(dtype=DataType.DT_STRING, tensor_shape=_shape(sizes), string_val=values)
 
 
 def to_array(tensor: TensorProto, name: str) -> Array:

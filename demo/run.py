@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from styleserve.client import Picture, StyleClient, StyleServeError, StylizedResult, load_picture
+from styleserve.client import Controls, Picture, StyleClient, StyleServeError, StylizedResult, load_picture
 from styleserve.client.outputs import save_image
 
 DEMO: Final = Path(__file__).resolve().parent
@@ -160,7 +160,7 @@ def stylize(client: StyleClient, content: Picture, style: Picture) -> StylizedRe
     """
 
     def call(steps: int) -> StylizedResult:
-        return client.stylize(content, style, max_side=SIDE_PX, steps=steps)
+        return client.stylize(content, style, Controls(max_side=SIDE_PX, steps=steps))
 
     expected_s = call(CALIBRATION_STEPS).timings.call_s * STEPS / (CALIBRATION_STEPS + 1)  # targets cost about a step
     result: list[StylizedResult | StyleServeError] = []

@@ -26,6 +26,7 @@ from styleserve.client import (
     AsyncStyleClient,
     ConnectionSettings,
     ControlError,
+    Controls,
     DeadlineExceeded,
     ImageError,
     ModelNotReady,
@@ -102,8 +103,8 @@ async def paint(
     """The content painted in the style, as PNG, whose longest side is `max_side`."""
     client: AsyncStyleClient = request.app.state.client
     pictures = await content.read(), await style.read()
-    result = await unless_gone(request, client.stylize(*pictures, steps=steps, max_side=max_side))
-    return Response(result.png_bytes, media_type="image/png")
+    result = await unless_gone(request, client.stylize(*pictures, controls=Controls(steps=steps, max_side=max_side)))
+    return Response(result.image_bytes, media_type="image/png")
 
 
 @app.post("/paint/events", response_class=StreamingResponse)
@@ -112,7 +113,7 @@ async def paint_with_progress(
 ) -> StreamingResponse:
     """The same as server-sent events: `progress` after each chunk, then `result`, or else `error`."""
     client: AsyncStyleClient = request.app.state.client
-    run = client.stylize_iter(await content.read(), await style.read(), steps=steps, max_side=max_side)
+    run = client.stylize_iter(await content.read(), await style.read(), Controls(steps=steps, max_side=max_side))
     return StreamingResponse(events(request, run), media_type="text/event-stream")
 
 
@@ -132,7 +133,7 @@ async def events(request: Request, run: AsyncGenerator[Progress]) -> AsyncGenera
                 progress = await unless_gone(request, anext(run))
                 yield event("progress", steps=progress.steps_done, of=progress.steps_total)
                 if progress.result is not None:
-                    yield event("result", png=base64.b64encode(progress.result.png_bytes).decode())
+                    yield event("result", png=base64.b64encode(progress.result.image_bytes).decode())
                     return
     except ClientDisconnect:
         return

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import sys
 
-from styleserve.client import ConnectionSettings, StyleClient, StyleServeError
+from styleserve.client import ConnectionSettings, Controls, StyleClient, StyleServeError
 
 
 def paint(content: str, style: str, output: str, *, steps: int = 100) -> None:
     """Paints `content` in the style of `style`, and saves it as `output`."""
     with StyleClient(settings=ConnectionSettings.from_environment()) as client:
-        for progress in client.stylize_iter(content, style, steps=steps):
+        for progress in client.stylize_iter(content, style, Controls(steps=steps)):
             loss = f"loss {progress.losses[-1, 0]:.4g}" if progress.steps_done else "no step yet"
             print(f"{progress.steps_done}/{progress.steps_total}: {loss}, {progress.seconds_left:.0f} s left")
             if progress.result is not None:  # the last one has it

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import tensorflow as tf
@@ -19,16 +21,16 @@ _State = TypeVar("_State")
 
 
 class Minimiser(Generic[_State]):
-    """An objective with an optimiser.
+    """An optimiser, for every loss of a model.
 
     Args:
-        objective: The loss.
+        objectives: The losses, with terms of the same names.
         optimiser: The optimiser.
         canvas: Tree of `tf.TensorSpec` of the canvas of a run.
     """
 
-    def __init__(self, objective: Objective, optimiser: Optimiser[_State], canvas: Canvas) -> None:
-        self.objective = objective
+    def __init__(self, objectives: Sequence[Objective], optimiser: Optimiser[_State], canvas: Canvas) -> None:
+        self.objectives = objectives
         self.optimiser = optimiser
         image = tf.TensorSpec(contract.IMAGE.shape, tf.float32)
         begin = tf.function(optimiser.init, autograph=False).get_concrete_function(image)
@@ -36,17 +38,28 @@ class Minimiser(Generic[_State]):
             lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), begin.structured_outputs
         )
         weight = tf.TensorSpec([None], tf.float32)
-        weights = TermWeights({term.name: weight for term in objective.terms}, tf.TensorSpec([None, None], tf.float32))
+        names = [term.name for term in objectives[0].terms]
+        weights = TermWeights(dict.fromkeys(names, weight), tf.TensorSpec([None, None], tf.float32))
         # Called, not inlined: signatures share it, and the calls inside it (`interruptible`) may then stand in a loop.
         # In a loop within the loop over examples TensorFlow's inlining ties them to the wrong one.
-        self._call = uninlined(self._run, [canvas, state, weights, tf.TensorSpec([None], tf.int32), weight])
+        # One function for all losses: a server prepares it once.
+        number = tf.TensorSpec([], tf.int32)
+        self._call = uninlined(self._run, [number, canvas, state, weights, tf.TensorSpec([None], tf.int32), weight])
 
     def run(
-        self, canvas: Canvas, state: _State, weights: TermWeights, *, steps: tf.Tensor, learning_rate: tf.Tensor
+        self,
+        loss: tf.Tensor,
+        canvas: Canvas,
+        state: _State,
+        weights: TermWeights,
+        *,
+        steps: tf.Tensor,
+        learning_rate: tf.Tensor,
     ) -> tuple[_State, tf.Tensor]:
         """The state after some more steps.
 
         Args:
+            loss: Number of the objective, int32 scalar.
             canvas: What the run works on.
             state: Of the optimiser.
             weights: Factors of the losses.
@@ -57,20 +70,29 @@ class Minimiser(Generic[_State]):
             The state after these steps, and the losses that the optimiser reports, `[batch, max(steps), columns]`, NaN
             after an example's own last step.
         """
-        return self._call(canvas, state, weights, steps, learning_rate)
+        return self._call(loss, canvas, state, weights, steps, learning_rate)
 
     def _run(
-        self, canvas: Canvas, state: _State, weights: TermWeights, steps: tf.Tensor, learning_rate: tf.Tensor
+        self,
+        loss: tf.Tensor,
+        canvas: Canvas,
+        state: _State,
+        weights: TermWeights,
+        steps: tf.Tensor,
+        learning_rate: tf.Tensor,
     ) -> tuple[_State, tf.Tensor]:
-        targets, cover = self.objective.targets(canvas), canvas.cover()
+        targets = tf.switch_case(loss, [partial(each.targets, canvas) for each in self.objectives])
+        cover = canvas.cover()
         trial, update = self.optimiser.bind(state, learning_rate)
 
         def step(state: _State, running: tf.Tensor) -> tuple[_State, tf.Tensor]:
             point = trial(state)
-            losses, gradient = self.objective.losses_and_gradient(canvas.painted(point), targets, weights)
+            image = canvas.painted(point)
+            evaluate = [partial(each.losses_and_gradient, image, targets, weights) for each in self.objectives]
+            losses, gradient = tf.switch_case(loss, evaluate)
             return update(state, point, losses, cover * gradient, running)
 
-        state, losses = _loop(step, state, steps, columns=1 + len(self.objective.terms))
+        state, losses = _loop(step, state, steps, columns=1 + len(self.objectives[0].terms))
         return state, check(losses, self.optimiser.is_finite(state, losses), self.optimiser.advice)
 
 

@@ -103,20 +103,16 @@ class StyleTransfer(tf.Module):
         canvas: Canvas = map_specs(Spec.tensor_spec, canvas_specs(styles))
         free = [tf.TensorSpec([None, *spec.shape[1:]], spec.dtype) for spec in tf.nest.flatten(canvas)]
         canvas = tf.nest.pack_sequence_as(canvas, free)  # of more than one example, too
-        minimisers = {
-            optimiser.name: {loss: Minimiser(own, optimiser, canvas) for loss, own in self.objectives.items()}
-            for optimiser in OPTIMISERS
-        }
+        losses = [self.objectives[name] for name in contract.LOSS.choices]
+        minimisers = {each.name: Minimiser(losses, each, canvas) for each in OPTIMISERS}
         facts = {**asdict(settings), "weights": weights.sha256}
         # What bounds a run, or rounds it, does not decide how it continues.
         del facts["limits"], facts["precision"]
         # By name of the signature.
         self.methods: Mapping[str, Callable[[dict[str, tf.Tensor]], Outputs]] = {
-            contract.SERVING_DEFAULT: partial(self._stylize, contract.SERVING_DEFAULT, minimisers["adam"]["tutorial"]),
-            contract.STYLIZE_LBFGS: partial(self._stylize, contract.STYLIZE_LBFGS, minimisers["lbfgs"]["tutorial"]),
-            contract.PAINT: Painter(
-                [list(own.values()) for own in minimisers.values()], facts, styles, limits, self.min_side
-            ),
+            contract.SERVING_DEFAULT: partial(self._stylize, contract.SERVING_DEFAULT, minimisers["adam"]),
+            contract.STYLIZE_LBFGS: partial(self._stylize, contract.STYLIZE_LBFGS, minimisers["lbfgs"]),
+            contract.PAINT: Painter(list(minimisers.values()), facts, styles, limits, self.min_side),
             contract.DESCRIBE: self._describe,
             contract.LIMITS: self._limits,
         }
@@ -146,7 +142,8 @@ class StyleTransfer(tf.Module):
         none = {term.name: tf.zeros([batch]) for term in contract.TERMS if term.absolute_weight is None}
         layers = tf.ones([1, len(self.settings.style_layers)])
         state, losses = minimiser.run(
-            plain_canvas(content, minimiser.objective.style_moments(style)),
+            tf.constant(contract.LOSS.choices.index("tutorial")),
+            plain_canvas(content, self.objectives["tutorial"].style_moments(style)),
             minimiser.optimiser.init(content),
             TermWeights({**parts, **none}, layers),
             steps=steps,

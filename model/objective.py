@@ -64,17 +64,17 @@ def tutorial_loss(style_layers: tuple[str, ...], content_layer: str, *, relative
 
 
 def painter_loss(style_layers: tuple[str, ...], content_layer: str) -> LossSettings:
-    """The painter's loss, for trained weights: relative losses, mean and deviation beside Gram matrices, edges.
+    """The painter's loss, for trained weights: relative losses, covariances and means, edges.
 
     The balance was chosen by looking at pictures; docs/look.md shows them.
     """
     terms = (
-        StyleTerm(style_layers, relative=True, moment_weight=1.0),
+        StyleTerm(style_layers, relative=True, centred=True),
         ContentTerm(content_layer, relative=True),
         SquaredVariationTerm(),
         ReferenceTerm(),
     )
-    return LossSettings("painter", terms, (1e5, 1e4, 3e3, _REFERENCE), "edge")
+    return LossSettings("painter", terms, (5e4, 1e4, 4e4, _REFERENCE), "edge")
 
 
 class Objective(tf.Module):

@@ -29,6 +29,7 @@ from .state import (
     pack,
     read_dimensions,
     unpack,
+    without_nan,
 )
 from .terms.term import TermWeights
 
@@ -52,7 +53,7 @@ class Painter:
     """The signature `paint` of one model.
 
     Args:
-        minimisers: For each of `contract.OPTIMIZER.choices` one for each of `contract.LOSS.choices`, in their order.
+        minimisers: One for each of `contract.OPTIMIZER.choices`, each with the losses of `contract.LOSS.choices`.
         facts: Facts about the model that decide how a run continues, as JSON takes them.
         style_layers: Style layers of the model.
         limits: Limits of the model.
@@ -61,7 +62,7 @@ class Painter:
 
     def __init__(
         self,
-        minimisers: Sequence[Sequence[Minimiser[Any]]],
+        minimisers: Sequence[Minimiser[Any]],
         facts: Mapping[str, Any],
         style_layers: tuple[str, ...],
         limits: Limits,
@@ -71,8 +72,7 @@ class Painter:
         self._min_side = min_side
         self._layers = len(style_layers)
         self._canvas = canvas_specs(style_layers)
-        objectives = [each.objective for each in minimisers[0]]
-        self._inputs = RunInputs([each.style_moments for each in objectives], limits, min_side)
+        self._inputs = RunInputs([each.style_moments for each in minimisers[0].objectives], limits, min_side)
         self._optimisers = [_Chunks(each, facts, self._canvas, limits, min_side) for each in minimisers]
         state, number = tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int32)
         later = {control.name: tf.TensorSpec([1] * len(control.shape), control.dtype) for control in _LATER}
@@ -195,7 +195,7 @@ class _Chunks:
     """Runs of one optimiser, from state to state.
 
     Args:
-        minimisers: One for each of `contract.LOSS.choices`.
+        minimiser: The optimiser, with its losses.
         facts: See `Painter`.
         canvas: Tree of `Spec` of the canvas.
         limits: Limits of the model.
@@ -204,15 +204,16 @@ class _Chunks:
 
     def __init__(
         self,
-        minimisers: Sequence[Minimiser[Any]],
+        minimiser: Minimiser[Any],
         facts: Mapping[str, Any],
         canvas: Canvas,
         limits: Limits,
         min_side: int,
     ) -> None:
-        self._minimisers = minimisers
-        self._optimiser = minimisers[0].optimiser
-        self._fingerprints = [_fingerprint(each, facts) for each in minimisers]
+        self._minimiser = minimiser
+        self._optimiser = minimiser.optimiser
+        names = [each.loss_name for each in minimiser.objectives]
+        self._fingerprints = [_fingerprint(self._optimiser.name, name, facts) for name in names]
         self._canvas = canvas
         self._limits = limits
         self._min_side = min_side
@@ -238,17 +239,16 @@ class _Chunks:
         specs = self._canvas, self.specs
         state = checked_length(state, _DIMENSIONS, dimensions, specs)
         canvas, tensors = unpack(state, _DIMENSIONS, dimensions, specs)
+        state = without_nan(state, (canvas, tensors))
         canvas = canvas._replace(content=checked_pixels(canvas.content, "the content in state"))
         run = self._optimiser.unpack((checked_pixels(tensors[0], "the image in state"), *tensors[1:]))
         steps = checked_work(later[contract.STEPS.name], canvas.content, batch, self._limits)
         layers, rate = later[contract.STYLE_LAYER_WEIGHTS.name], later[contract.LEARNING_RATE.name]
 
-        def minimised(minimiser: Minimiser[Any]) -> tuple[Any, tf.Tensor]:
-            factors = {own.name: later[own.weight.name] for own in contract.TERMS}
-            weights = TermWeights(minimiser.objective.balanced(factors), layers)
-            return minimiser.run(canvas, run, weights, steps=steps, learning_rate=rate)
-
-        run, losses = tf.switch_case(loss, [partial(minimised, each) for each in self._minimisers])
+        factors = {own.name: later[own.weight.name] for own in contract.TERMS}
+        parts = tf.switch_case(loss, [partial(each.balanced, factors) for each in self._minimiser.objectives])
+        weights = TermWeights(parts, layers)
+        run, losses = self._minimiser.run(loss, canvas, run, weights, steps=steps, learning_rate=rate)
         return self._pack(canvas, run, loss), losses[0]
 
     def _pack(self, canvas: Canvas, run: Any, loss: tf.Tensor) -> tf.Tensor:  # noqa: ANN401 - of any optimiser
@@ -268,9 +268,9 @@ class _Chunks:
         return check(state, fits, f"state is damaged: {', '.join(_DIMENSIONS[2:])}:", counts)
 
 
-def _fingerprint(minimiser: Minimiser[Any], facts: Mapping[str, Any]) -> bytes:
+def _fingerprint(optimizer: str, loss: str, facts: Mapping[str, Any]) -> bytes:
     """Bytes that only states of one model, loss and optimiser begin with."""
-    own = {"format": _STATE_FORMAT, "optimizer": minimiser.optimiser.name, "loss": minimiser.objective.loss_name}
+    own = {"format": _STATE_FORMAT, "optimizer": optimizer, "loss": loss}
     text = json.dumps({**own, **facts}, sort_keys=True)
     return hashlib.sha256(text.encode()).digest()[:FINGERPRINT_BYTES]
 

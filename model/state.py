@@ -151,6 +151,13 @@ def unpack(state: tf.Tensor, names: Sequence[str], dimensions: Dimensions, specs
     return map_specs(tensor_of, specs)
 
 
+def without_nan(state: tf.Tensor, tensors: Any) -> tf.Tensor:  # noqa: ANN401 - any tree
+    """`state`, after a check that none of its tensors holds a NaN. An infinity is the loss before any evaluation."""
+    floats = [tensor for tensor in tf.nest.flatten(tensors) if tensor.dtype.is_floating]
+    damaged = tf.reduce_any(tf.stack([tf.reduce_any(tf.math.is_nan(tensor)) for tensor in floats]))
+    return check(state, ~damaged, "state is damaged: it must hold no NaN; got one")
+
+
 def _start(names: Sequence[str]) -> int:
     return FINGERPRINT_BYTES + 4 * len(names)
 

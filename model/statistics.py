@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from .interruptible import uninlined
 
 Gradient = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-
-_LEAST_VARIANCE: Final = 1e-4
-"""Added to variances: the square root has no gradient at 0."""
 
 
 class Moments(NamedTuple):
@@ -27,10 +24,9 @@ class Moments(NamedTuple):
     gram: tf.Tensor
     mean: tf.Tensor
 
-    def deviation(self) -> tf.Tensor:
-        """Standard deviation of each channel, `[images or regions, channels]` float32."""
-        variance = tf.linalg.diag_part(self.gram) - tf.square(self.mean)
-        return tf.sqrt(tf.maximum(variance, 0.0) + _LEAST_VARIANCE)
+    def covariance(self) -> tf.Tensor:
+        """Covariance of the channels, `[images or regions, channels, channels]` float32."""
+        return self.gram - self.mean[:, :, None] * self.mean[:, None, :]
 
 
 def gram_matrix(features: tf.Tensor) -> tf.Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from .errors import is_over_limit
 from .files import picture_extensions, read_file
-from .picture import MAX_PIXELS, Picture, picture_of_file, picture_of_image
+from .picture import MAX_PIXELS, Picture, picture_of_file, picture_of_image, png_of_image
 
 __all__ = [
     "MAX_PIXELS",
@@ -18,5 +18,6 @@ __all__ = [
     "picture_extensions",
     "picture_of_file",
     "picture_of_image",
+    "png_of_image",
     "read_file",
 ]

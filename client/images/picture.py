@@ -5,10 +5,12 @@ A file that is so already is sent byte by byte; any other is sent as a PNG, loss
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -47,25 +49,34 @@ class Picture:
         image: the pixels, upright RGB.
         encoded: a file with just these pixels, in one of `contract.ENCODED_FORMATS`.
         notes: what was done to the picture and can be seen.
+        path: Path of its file; None where it came from memory.
+        file_sha256: SHA-256 of its file, in hexadecimal digits; empty where it came from pixels.
     """
 
     name: str
     image: Image.Image
     encoded: bytes
     notes: tuple[str, ...] = ()
+    path: Path | None = None
+    file_sha256: str = ""
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the picture's file, or else of the file that is sent, in hexadecimal digits."""
+        return self.file_sha256 or hashlib.sha256(self.encoded).hexdigest()
 
     def __repr__(self) -> str:
         return "<Picture {}: {} x {} pixels>".format(self.name, *self.image.size)
 
     def _repr_png_(self) -> bytes:
         """The picture, for notebooks."""
-        return _png(self.image)
+        return png_of_image(self.image)
 
     @classmethod
     def from_pixels(cls, pixels: NDArray[np.float32], *, name: str) -> Picture:
         """The picture of `[height, width, 3]` float32 RGB in [0, 1], rounded to the nearest of 256 levels."""
         image = Image.fromarray(np.rint(np.clip(pixels, 0.0, 1.0) * 255.0).astype(np.uint8))
-        return cls(name, image, _png(image))
+        return cls(name, image, png_of_image(image))
 
     def size_within(self, max_side: int) -> tuple[int, int]:
         """Width and height after resizing so that the longest side is `max_side`, as the service rounds them."""
@@ -170,11 +181,12 @@ def _prepared(decoded: Decoded, name: str) -> Picture:
         rgb = rgb.transpose(_UPRIGHT[decoded.orientation])
     rgb.info.clear()  # the old profile and transparency no longer describe these pixels
     changed = converted or decoded.alpha is not None or decoded.orientation in _UPRIGHT
-    encoded = _png(rgb) if changed or decoded.sendable is None else decoded.sendable
+    encoded = png_of_image(rgb) if changed or decoded.sendable is None else decoded.sendable
     return Picture(name, rgb, encoded, tuple(notes))
 
 
-def _png(image: Image.Image) -> bytes:
+def png_of_image(image: Image.Image) -> bytes:
+    """The image as a PNG file."""
     file = io.BytesIO()
     image.save(file, "PNG", compress_level=3)  # a third of the time of 6, for a few percent of size
     return file.getvalue()

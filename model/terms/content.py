@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from ..architecture import CONV_LAYERS
 from ..canvas import Canvas
 from ..statistics import mean_square, positive
 from .term import Term, TermWeights
@@ -43,8 +42,8 @@ class ContentTerm(Term[ContentTargets]):
 
     def target_specs(self) -> ContentTargets:
         """See `Term`."""
-        channels = {layer.name: layer.out_channels for layer in CONV_LAYERS}
-        features = tf.TensorSpec([None, None, None, channels[self._layer]], tf.float32)
+        # Of any layer, so that two losses may have two.
+        features = tf.TensorSpec([None, None, None, None], tf.float32)
         return ContentTargets(features, tf.TensorSpec([None], tf.float32))
 
     def loss(
@@ -52,4 +51,5 @@ class ContentTerm(Term[ContentTargets]):
     ) -> tf.Tensor:
         """See `Term`."""
         del image, weights
-        return mean_square(tf.cast(features[self._layer], tf.float32) - targets.features) / targets.scale
+        own = tf.cast(features[self._layer], tf.float32)
+        return mean_square(own - tf.ensure_shape(targets.features, own.shape)) / targets.scale

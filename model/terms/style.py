@@ -1,7 +1,8 @@
-"""Style loss: Gram matrices (Gatys et al. 2015, equations 3 to 5), and mean and standard deviation of each channel.
+"""Style loss: Gram matrices (Gatys et al. 2015, equations 3 to 5), or covariances and means of the channels.
 
 Gram matrices alone leave mean and contrast free to drift: equal second moments allow other first ones (Galerne et al.,
-2024, https://arxiv.org/abs/2212.13459, section 3.3).
+2024, https://arxiv.org/abs/2212.13459, section 3.3). Covariance and mean together say the same as a Gram matrix and a
+mean, but relative to their own size, in which a Gram matrix of rectified features is mostly the product of means.
 """
 
 from __future__ import annotations
@@ -37,15 +38,15 @@ class StyleTerm(Term[StyleTargets]):
     Args:
         layers: Style layers.
         relative: Whether each difference is divided by the mean square of its target.
-        moment_weight: Weight of the differences of mean and standard deviation beside that of the Gram matrix.
+        centred: Whether covariance and mean are matched in place of the Gram matrix.
     """
 
     name = "style"
 
-    def __init__(self, layers: tuple[str, ...], *, relative: bool, moment_weight: float = 0.0) -> None:
+    def __init__(self, layers: tuple[str, ...], *, relative: bool, centred: bool = False) -> None:
         self.layers = layers
         self._relative = relative
-        self._moment_weight = moment_weight
+        self._centred = centred
 
     def targets(self, canvas: Canvas, content: Mapping[str, tf.Tensor]) -> StyleTargets:
         """See `Term`."""
@@ -76,14 +77,13 @@ class StyleTerm(Term[StyleTargets]):
         self, image: tf.Tensor, features: Mapping[str, tf.Tensor], targets: StyleTargets, weights: TermWeights
     ) -> tf.Tensor:
         """See `Term`."""
-        with_mean = self._moment_weight > 0.0
         losses: list[tf.Tensor] = []
         for i, (layer, style, regions) in enumerate(zip(self.layers, targets.styles, targets.regions, strict=True)):
-            own = moments(features[layer], regions, with_mean=with_mean)
-            loss = self._difference(own.gram, style.gram)
-            if with_mean:
-                loss += self._moment_weight * self._difference(own.mean, style.mean)
-                loss += self._moment_weight * self._difference(own.deviation(), style.deviation())
+            own = moments(features[layer], regions, with_mean=self._centred)
+            if self._centred:
+                loss = self._difference(own.covariance(), style.covariance()) + self._difference(own.mean, style.mean)
+            else:
+                loss = self._difference(own.gram, style.gram)
             # One loss for each example, or, of one example, one for each region.
             loss = tf.reshape(loss * targets.region_weights, [tf.shape(image)[0], -1])
             losses.append(weights.layers[:, i] * tf.reduce_sum(loss, axis=1))

@@ -6,8 +6,10 @@ import functools
 import importlib.metadata
 import io
 import json
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -27,10 +29,10 @@ from styleserve.client import load_picture, protos
 from styleserve.client.tensors import bytes_tensor, number_tensor, to_array
 
 LAYERS = ("block1_conv1", "block2_conv1", "block2_conv2")
-DEFAULT_STEPS = 7
+DEFAULT_STEPS = 100
+DEFAULT_SIDE = 64
 VERSION = 42
 STATE = b"state of the stub"
-RESUMABLE = (contract.STYLIZE_RESUMABLE, contract.STYLIZE_LBFGS_RESUMABLE)
 
 
 @dataclass
@@ -44,25 +46,80 @@ class Refusal:
 Behaviour = Callable[[Any], Any]
 
 
-def stylize(request: protos.PredictRequest) -> protos.PredictResponse:
-    """The negative of the content, or as an array the content itself, with falling losses."""
+def value_of(request: protos.PredictRequest, name: str, default: Any) -> Any:
+    """The value of a control of one example."""
+    if name not in request.inputs:
+        return default
+    value = to_array(request.inputs[name], name).reshape(-1)[0]
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def paint(request: protos.PredictRequest) -> protos.PredictResponse | Refusal:
+    """The negative of the content, or the start, a level brighter with each step; losses that fall with each.
+
+    A state holds the picture and the number of steps.
+    """
     inputs = request.inputs
-    steps = int(to_array(inputs["steps"], "steps")[0]) if "steps" in inputs else DEFAULT_STEPS
-    total = np.geomspace(1e6, 1e4, max(steps, 1), dtype=np.float32)[:steps]
-    losses = np.stack([total, total * 0.5, total * 0.375, total * 0.125], axis=-1)[None]
-    outputs = {"losses": float_list(losses)}
-    if "content_bytes" in inputs:
-        picture = load_picture(to_array(inputs["content_bytes"], "content_bytes")[0])
-        side = int(to_array(inputs["max_side"], "max_side")[0]) if "max_side" in inputs else 64
-        file = io.BytesIO()
-        painted = picture.image.resize(picture.size_within(side))
-        if request.model_spec.signature_name not in RESUMABLE:
-            painted = ImageOps.invert(painted)
-        painted.save(file, "PNG")
-        outputs["png_bytes"] = bytes_tensor([file.getvalue()])
+    if value_of(request, "contract_version", 0) != contract.CONTRACT_VERSION:
+        return refused(f"contract_version {contract.CONTRACT_VERSION_RULE}")
+    steps = int(value_of(request, "steps", DEFAULT_STEPS))
+    if ("state" in inputs) == bool({"content_bytes", "style_bytes"} & set(inputs)):
+        return refused("give either state or pictures")
+    if "state" in inputs:
+        state = to_array(inputs["state"], "state")[0]
+        if not state.startswith(STATE):
+            return refused("the state is of another model")
+        done, png = int.from_bytes(state[len(STATE) :][:4], "big"), state[len(STATE) + 4 :]
     else:
-        outputs["stylized_image"] = float_list(to_array(inputs["content_image"], "content_image"))
-    return reply(request, outputs)
+        done, png = 0, begun(request)
+    total = (1e6 * 0.97 ** np.arange(done, done + steps)).astype(np.float32)
+    brighter = load_picture(png).image.point([min(255, level + done + steps) for level in range(256)] * 3)
+    outputs = {
+        "state": bytes_tensor([STATE + (done + steps).to_bytes(4, "big") + png]),
+        "losses": float_list(np.stack([total, total * 0.5, total * 0.375, total * 0.125, total * 0], axis=-1)[None]),
+        "image_bytes": bytes_tensor([encoded(brighter, value_of(request, "image_format", "png"))]),
+    }
+    return reply(request, {name: outputs[name] for name in request.output_filter or outputs})
+
+
+def begun(request: protos.PredictRequest) -> bytes:
+    """The picture that a run starts from, as PNG."""
+    content = load_picture(to_array(request.inputs["content_bytes"], "content_bytes")[0])
+    size = content.size_within(int(value_of(request, "max_side", DEFAULT_SIDE)))
+    start = value_of_bytes(request, "start_bytes")
+    image = load_picture(start).image if start else ImageOps.invert(content.image)
+    return encoded(image.resize(size), "png")
+
+
+def value_of_bytes(request: protos.PredictRequest, name: str) -> bytes:
+    return to_array(request.inputs[name], name).reshape(-1)[0] if name in request.inputs else b""
+
+
+def encoded(image: Image.Image, image_format: str) -> bytes:
+    """A file of the picture, in a format of `contract.IMAGE_FORMAT`."""
+    if image_format == "png16":
+        return png16(np.asarray(image, np.uint16) * 257)
+    file = io.BytesIO()
+    image.save(file, image_format)
+    return file.getvalue()
+
+
+def png16(levels: Any) -> bytes:
+    """A PNG of 16 bits a channel, which Pillow does not write."""
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in levels)
+    height, width, _ = levels.shape
+    chunks = (
+        (b"IHDR", struct.pack(">2I5B", width, height, 16, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows, 1)),
+        (b"IEND", b""),
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+
+
+def refused(text: str) -> Refusal:
+    return Refusal(grpc.StatusCode.INVALID_ARGUMENT, f"assertion failed: [{text}]")
 
 
 def describe(request: protos.PredictRequest) -> protos.PredictResponse:
@@ -89,37 +146,17 @@ def describe(request: protos.PredictRequest) -> protos.PredictResponse:
     )
 
 
-def resume(request: protos.PredictRequest) -> protos.PredictResponse | Refusal:
-    """The content, a level brighter with each step, and losses that fall with each: a state holds both."""
-    inputs = request.inputs
-    steps = int(to_array(inputs["steps"], "steps")[0])
-    pictures = {"content_bytes", "style_bytes"} & set(inputs)
-    if ("state" in inputs) == bool(pictures):
-        return Refusal(grpc.StatusCode.INVALID_ARGUMENT, "assertion failed: [give two pictures or a state]")
-    if "state" in inputs:
-        state = to_array(inputs["state"], "state")[0]
-        if not state.startswith(STATE):
-            return Refusal(grpc.StatusCode.INVALID_ARGUMENT, "assertion failed: [the state is of another model]")
-        done, png = int.from_bytes(state[len(STATE) :][:4], "big"), state[len(STATE) + 4 :]
-    else:
-        done, png = 0, to_array(stylize(request).outputs["png_bytes"], "png_bytes")[0]
-    total = (1e6 * 0.97 ** np.arange(done, done + steps)).astype(np.float32)
-    brighter = io.BytesIO()
-    load_picture(png).image.point([min(255, level + done + steps) for level in range(256)] * 3).save(brighter, "PNG")
-    outputs = {
-        "state": bytes_tensor([STATE + (done + steps).to_bytes(4, "big") + png]),
-        "losses": float_list(np.stack([total, total * 0.5, total * 0.375, total * 0.125], axis=-1)[None]),
-        "png_bytes": bytes_tensor([brighter.getvalue()]),
-    }
-    return reply(request, {name: outputs[name] for name in request.output_filter or outputs})
-
-
 def predict(request: protos.PredictRequest) -> protos.PredictResponse | Refusal:
-    """Whatever the signature says."""
-    name = request.model_spec.signature_name
-    if name in RESUMABLE:
-        return resume(request)
-    return describe(request) if name == contract.DESCRIBE else stylize(request)
+    """The reply of the signature."""
+    return describe(request) if request.model_spec.signature_name == contract.DESCRIBE else paint(request)
+
+
+def limits(request: protos.PredictRequest, **others: int) -> protos.PredictResponse:
+    """Limits of a model that paints at one size."""
+    found = {**contract.Limits(max_side=1024).numbers(), "min_side": 2, "style_layers": 5, "smallest_octave": 0}
+    values = {**found, "contract_version": contract.CONTRACT_VERSION, **others}
+    kinds = {field.name: field.dtype for field in contract.LIMIT_FIELDS}
+    return reply(request, {name: number_tensor(np.array([value], kinds[name])) for name, value in values.items()})
 
 
 def reply(request: protos.PredictRequest, outputs: dict[str, protos.TensorProto]) -> protos.PredictResponse:
@@ -140,14 +177,23 @@ def float_list(array: Any) -> protos.TensorProto:
 
 
 def metadata(request: protos.GetModelMetadataRequest) -> protos.GetModelMetadataResponse:
+    """The signatures `paint` and `limits`, in part."""
     info = protos.TensorInfo(name="steps:0", dtype=protos.DataType.DT_INT32)
     info.tensor_shape.CopyFrom(protos.TensorShapeProto(dim=[protos.TensorShapeProtoDim(size=-1)]))
+    word = protos.TensorInfo(name="loss:0", dtype=protos.DataType.DT_STRING)
+    word.tensor_shape.CopyFrom(info.tensor_shape)
+    defaults = {
+        "steps": number_tensor(np.array([DEFAULT_STEPS], np.int32)),
+        "max_side": number_tensor(np.array([DEFAULT_SIDE], np.int32)),
+        "loss": bytes_tensor([b"painter"]),
+    }
     signature = protos.SignatureDef(
-        inputs={"steps": info}, outputs={"losses": info}, defaults={"steps": number_tensor(np.array([100], np.int32))}
+        inputs={"steps": info, "max_side": info, "loss": word}, outputs={"losses": info}, defaults=defaults
     )
+    signatures = {contract.PAINT: signature, contract.LIMITS: protos.SignatureDef(outputs={"max_steps": info})}
     packed = protos.AnyMessage(
         type_url="type.googleapis.com/tensorflow.serving.SignatureDefMap",
-        value=protos.SignatureDefMap(signature_def={"serving_default": signature}).SerializeToString(),
+        value=protos.SignatureDefMap(signature_def=signatures).SerializeToString(),
     )
     spec = protos.ModelSpec(name=request.model_spec.name, version=protos.Int64Value(value=VERSION))
     return protos.GetModelMetadataResponse(model_spec=spec, metadata={"signature_def": packed})
@@ -163,14 +209,19 @@ def version_status(state: protos.ModelVersionState) -> protos.GetModelStatusResp
     )
 
 
+_limits = limits
+
+
 @dataclass
 class StubServer:
-    """Speaks the protocol; what it answers may be replaced by another function or by a `Refusal`.
+    """Speaks the protocol; each reply may be replaced by another function or by a `Refusal`.
 
-    `version` is the newest one, and answers where none is asked for; those in `gone` are not found.
+    `predict` answers all signatures but `limits`, which has a reply of its own. `version` is the newest one, and
+    answers where none is asked for; those in `gone` are not found.
     """
 
     predict: Behaviour | Refusal = predict
+    limits: Behaviour | Refusal = limits
     metadata: Behaviour | Refusal = metadata
     status: Behaviour | Refusal = status
     predict_in_context: Callable[[Any, grpc.ServicerContext], Any] | None = None
@@ -184,6 +235,15 @@ class StubServer:
     def predictions(self) -> list[Any]:
         """The requests of Predict."""
         return [request for request in self.requests if isinstance(request, protos.PredictRequest)]
+
+    @property
+    def paints(self) -> list[Any]:
+        """The requests of the signature `paint`."""
+        return [each for each in self.predictions if each.model_spec.signature_name == contract.PAINT]
+
+    def with_limits(self, **limits: int) -> None:
+        """Replaces some limits of the model."""
+        self.limits = lambda request: _limits(request, **limits)
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
         methods = {
@@ -205,12 +265,13 @@ class StubServer:
             self.requests.append(request)
             self.headers.append(dict(context.invocation_metadata()))
             asked = request.model_spec.version.value
-            if name == "predict" and self.predict_in_context is not None:
+            kind = "limits" if request.model_spec.signature_name == contract.LIMITS else name
+            if kind == "predict" and self.predict_in_context is not None:
                 return self._versioned(self.predict_in_context(request, context), asked)
             if asked in self.gone:
                 servable = f"Specific({request.model_spec.name}, {asked})"
                 context.abort(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {servable}")
-            behaviour: Behaviour | Refusal = getattr(self, name)
+            behaviour: Behaviour | Refusal = getattr(self, kind)
             answered = behaviour if isinstance(behaviour, Refusal) else behaviour(request)
             if isinstance(answered, Refusal):
                 context.abort(answered.code, answered.text)

@@ -12,18 +12,20 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from styleserve import contract
 from styleserve.client import (
+    ContractMismatch,
+    Controls,
     DeadlineExceeded,
     ImageError,
+    Loss,
     ModelNotFound,
     Optimizer,
     RequestRefused,
     StyleClient,
     StylizedResult,
-    StylizeSignature,
     default_timeout_s,
     load_picture,
 )
@@ -31,11 +33,8 @@ from styleserve.client import (
 pytest.importorskip("tensorflow", reason="the embedded server needs TensorFlow")
 
 SIDE = 64
-SIGNATURES: tuple[StylizeSignature, ...] = get_args(StylizeSignature)
-PAIRS: dict[Optimizer, tuple[StylizeSignature, StylizeSignature]] = {
-    "lbfgs": ("stylize_lbfgs_encoded", "stylize_lbfgs"),
-    "adam": ("stylize_encoded", "serving_default"),
-}
+LOSSES: tuple[Loss, ...] = get_args(Loss)
+OPTIMIZERS: tuple[Optimizer, ...] = get_args(Optimizer)
 
 
 @pytest.fixture(scope="module")
@@ -53,40 +52,74 @@ def client(address: str) -> Iterator[StyleClient]:
         yield client
 
 
-@pytest.mark.parametrize("signature", SIGNATURES)
-def test_stylize(client: StyleClient, content: Path, style: Path, signature: StylizeSignature) -> None:
-    result = client.stylize(content, style, steps=4, max_side=SIDE, signature=signature)
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_stylize(client: StyleClient, content: Path, style: Path, loss: Loss, optimizer: Optimizer) -> None:
+    controls = Controls(steps=4, max_side=SIDE, loss=loss, optimizer=optimizer)
+    result = client.stylize(content, style, controls)
     assert result.image.size == load_picture(content).size_within(SIDE)
-    assert result.losses.shape == (4, 4)
+    assert result.losses.shape == (4, 5)
     np.testing.assert_allclose(result.losses[:, 1:].sum(axis=1), result.losses[:, 0], rtol=1e-5)
     assert result.losses[-1, 0] < result.losses[0, 0]
-    if result.optimizer == "lbfgs":
+    if optimizer == "lbfgs":
         assert (result.losses[1:, 0] <= result.losses[:-1, 0] * 1.001).all()  # of the picture held
     assert result.model_version == client.status()[0].version
 
 
-@pytest.mark.parametrize("optimizer", PAIRS)
-def test_files_and_numbers_of_the_same_pixels_become_the_same(
-    client: StyleClient, picture: Image.Image, tmp_path: Path, optimizer: Optimizer
-) -> None:
-    """With PNG files of the size that is worked on, neither decoding nor resizing differs."""
-    picture.save(tmp_path / "content.png")
-    picture.rotate(180).save(tmp_path / "style.png")
-    encoded, tensors = (
-        client.stylize(
-            tmp_path / "content.png", tmp_path / "style.png", steps=3, max_side=max(picture.size), signature=signature
-        )
-        for signature in PAIRS[optimizer]
+def test_every_picture_and_control_is_taken(client: StyleClient, content: Path, style: Path, tmp_path: Path) -> None:
+    mask = Image.linear_gradient("L").resize((40, 20))
+    controls = Controls(
+        steps=3,
+        max_side=SIDE,
+        style_blend=(2, 1),
+        style_scale=(0.5, 1),
+        style_layer_weights=(1, 0.5),
+        start_noise=0.25,
+        seed=5,
+        colors="matched",
+        reference_weight=2,
+        image_format="png16",
     )
-    difference = np.asarray(encoded.image, np.int16) - np.asarray(tensors.image, np.int16)
-    assert np.abs(difference).max() <= 1
-    # The two divide by 255 with different rounding of the last bit of a float32.
-    np.testing.assert_allclose(encoded.losses[:, 0], tensors.losses[:, 0], rtol=1e-5)
+    run = client.stylize_iter(
+        content,
+        [style, content],
+        controls,
+        content_regions=[mask, ImageOps.flip(mask)],
+        style_regions=[None, mask],
+        start=style,
+        reference=content,
+        reference_mask=mask,
+        chunk_steps=2,
+    )
+    first, last = run
+    assert (first.steps_done, last.steps_done) == (2, 3)
+    assert last.result is not None
+    assert last.result.losses[-1, 4] > 0, "a loss of the reference"
+    data = last.result.save(tmp_path / "deep.png").read_bytes()
+    assert data[24:26] == bytes((16, 2))
+    assert load_picture(data).image.size == load_picture(content).size_within(SIDE)
+
+
+def test_octaves(client: StyleClient, content: Path, style: Path) -> None:
+    controls = Controls(steps=5, max_side=SIDE, octaves=2)
+    whole = client.stylize(content, style, controls)
+    assert whole.octaves == ((32, 3), (64, 2))
+    assert whole.losses.shape == (5, 5)
+    assert whole.image.size == load_picture(content).size_within(SIDE)
+    progress = list(client.stylize_iter(content, style, controls, images=True, chunk_steps=2))
+    assert [(each.octave, each.steps_done) for each in progress] == [(1, 2), (1, 3), (2, 5)]
+    assert [max(each.image.size) for each in progress if each.image] == [32, 32, 64]
+    (last,) = client.stylize_iter(content, style, resume_from=progress[1].saved)
+    assert last.result is not None
+    assert progress[-1].result is not None
+    assert last.result.image.tobytes() == progress[-1].result.image.tobytes()
 
 
 def test_no_steps_return_the_content(client: StyleClient, picture: Image.Image, tmp_path: Path) -> None:
     picture.save(tmp_path / "content.png")
-    result = client.stylize(tmp_path / "content.png", tmp_path / "content.png", steps=0, max_side=max(picture.size))
+    result = client.stylize(
+        tmp_path / "content.png", tmp_path / "content.png", Controls(steps=0, max_side=max(picture.size))
+    )
     assert result.steps == 0
     assert result.image.tobytes() == picture.tobytes()
 
@@ -121,7 +154,7 @@ def test_the_server_sees_the_pixels_that_the_client_sees(
     for name, (image, options) in files(picture).items():
         image.save(tmp_path / name, **options)
         loaded = load_picture(tmp_path / name)
-        result = client.stylize(tmp_path / name, tmp_path / name, steps=0, max_side=max(picture.size))
+        result = client.stylize(tmp_path / name, tmp_path / name, Controls(steps=0, max_side=max(picture.size)))
         assert result.image.size == loaded.image.size, name
         difference = np.abs(np.asarray(result.image, np.int16) - np.asarray(loaded.image, np.int16))
         # Of JPEG both decode with libjpeg's accurate transform, of lossy WebP each with a chroma filter of its own.
@@ -134,8 +167,8 @@ def test_sizes_that_are_not_given_suit_the_model(client: StyleClient, content: P
     expected = load_picture(content).size_within(SIDE)
     found = client.describe(content)
     assert (found.width, found.height) == expected
-    for signature in SIGNATURES:
-        assert client.stylize(content, style, steps=1, signature=signature).image.size == expected, signature
+    result = client.stylize(content, style, Controls(steps=1))
+    assert (result.image.size, result.controls.max_side) == (expected, SIDE)
 
 
 def test_describe(client: StyleClient, content: Path) -> None:
@@ -158,7 +191,9 @@ def test_metadata_is_the_contract(client: StyleClient) -> None:
     metadata = client.metadata()
     assert metadata.limits is not None
     assert list(metadata.limits) == [field.name for field in contract.LIMIT_FIELDS]
-    assert {**contract.Limits(max_side=64).numbers(), "min_side": 2} == metadata.limits
+    facts = {"contract_version": 2, "min_side": 2, "style_layers": 2, "smallest_octave": 0}
+    assert {**contract.Limits(max_side=64).numbers(), **facts} == metadata.limits
+    assert metadata.contract_version == contract.CONTRACT_VERSION
     found = {signature.name: signature for signature in metadata.signatures}
     assert set(found) >= set(contract.SIGNATURES)
     for name, signature in contract.SIGNATURES.items():
@@ -176,26 +211,33 @@ def test_waiting_for_what_is_there(client: StyleClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("controls", "message"),
+    ("controls", "asked", "message"),
     [
-        ({"steps": 10**6, "timeout_s": 60}, r"steps must be from 0 to 5000; got 1000000"),
-        ({"max_side": 65}, r"max_side must be from 16 to 64; got 65"),
+        ({"steps": 10**6, "max_side": 64}, {"timeout_s": 60}, r"steps must be from 0 to 5000; got 1000000"),
+        ({"max_side": 65}, {}, r"max_side must be from 16 to 64; got 65"),
+        (
+            {"style_layer_weights": (1, 2, 3)},
+            {},
+            "style_layer_weights must have one value, or one for each style layer",
+        ),
+        ({}, {"content_regions": Image.new("L", (9, 9))}, "must not be black everywhere; got the mean of each"),
     ],
 )
-def test_the_models_limits_are_told(client: StyleClient, content: Path, controls: dict[str, Any], message: str) -> None:
+def test_the_limits_of_the_model(
+    client: StyleClient, content: Path, controls: dict[str, Any], asked: dict[str, Any], message: str
+) -> None:
     with pytest.raises(RequestRefused, match=message):
-        client.stylize(content, content, **controls)
-    assert client.stylize(content, content, steps=1, max_side=SIDE).steps == 1
+        client.stylize(content, content, Controls(**controls), **asked)
+    assert client.stylize(content, content, Controls(steps=1, max_side=SIDE)).steps == 1
 
 
 @pytest.mark.parametrize("pin", [{"model_name": "nomodel"}, {"version": 1}, {"version_label": "stable"}], ids=str)
 def test_models_that_are_not_there(address: str, content: Path, pin: dict[str, Any]) -> None:
     with StyleClient(address, **pin) as client, pytest.raises(ModelNotFound):
-        client.stylize(content, content, steps=1, max_side=SIDE)
+        client.stylize(content, content, Controls(steps=1, max_side=SIDE))
 
 
-def test_a_model_of_an_older_version(tiny_model_base: Path, content: Path, style: Path, tmp_path: Path) -> None:
-    """It has Adam alone; nothing else is painted in the place of what was asked for."""
+def test_a_model_of_an_older_contract(tiny_model_base: Path, content: Path, style: Path, tmp_path: Path) -> None:
     from tensorflow.core.protobuf import saved_model_pb2  # noqa: PLC0415
 
     from styleserve.serving import EmbeddedServer, ServerSettings  # noqa: PLC0415
@@ -203,17 +245,21 @@ def test_a_model_of_an_older_version(tiny_model_base: Path, content: Path, style
     (newest,) = (path for path in tiny_model_base.iterdir() if path.name.isdigit())
     old = shutil.copytree(newest, tmp_path / "old" / "1", ignore=shutil.ignore_patterns("assets.extra"))
     model = saved_model_pb2.SavedModel.FromString((old / "saved_model.pb").read_bytes())
-    for signature in PAIRS["lbfgs"]:
-        del model.meta_graphs[0].signature_def[signature]
+    del model.meta_graphs[0].signature_def[contract.PAINT]
     (old / "saved_model.pb").write_bytes(model.SerializeToString())
     with (
         EmbeddedServer(old.parent, settings=ServerSettings(port=0)) as server,
         StyleClient(server.address) as client,
     ):
-        for signature in PAIRS["lbfgs"]:
-            with pytest.raises(ModelNotFound, match=rf'without L-BFGS.*"{signature}" not found.\nExport'):
-                client.stylize(content, style, steps=1, max_side=SIDE, signature=signature)
-        assert client.stylize(content, style, steps=1, max_side=SIDE, optimizer="adam").steps == 1
+        with pytest.raises(ContractMismatch, match="speaks contract 1, this client 2\nExport the model again"):
+            client.stylize(content, style, Controls(steps=1, max_side=SIDE))
+        assert client.describe(content, size=SIDE).width == SIDE
+
+
+def test_a_client_of_another_contract(client: StyleClient, content: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contract, "CONTRACT_VERSION", 3)
+    with pytest.raises(ContractMismatch, match="speaks contract 2, this client 3"):
+        client.stylize(content, content, Controls(steps=1, max_side=SIDE))
 
 
 def test_pictures_are_refused_before_they_are_sent(client: StyleClient, content: Path) -> None:
@@ -224,8 +270,8 @@ def test_pictures_are_refused_before_they_are_sent(client: StyleClient, content:
 def test_a_call_that_takes_too_long_ends(client: StyleClient, content: Path) -> None:
     """And leaves the server to others."""
     with pytest.raises(DeadlineExceeded):
-        client.stylize(content, content, steps=5000, max_side=SIDE, timeout_s=0.5)
-    result: StylizedResult = client.stylize(content, content, steps=1, max_side=SIDE)
+        client.stylize(content, content, Controls(steps=5000, max_side=SIDE), timeout_s=0.5)
+    result: StylizedResult = client.stylize(content, content, Controls(steps=1, max_side=SIDE))
     assert result.timings.call_s < default_timeout_s(SIDE * SIDE, 1)
 
 
@@ -241,7 +287,7 @@ def test_the_commands_as_a_process(address: str, content: Path, style: Path, tmp
     with Image.open(out) as saved:
         assert saved.size == (painted["width"], painted["height"])
         assert saved.info["Model version"] == str(painted["model_version"])
-        assert saved.info["Signature"] == painted["signature"] == "stylize_lbfgs_encoded"
+        assert json.loads(saved.info["Recipe"])["controls"] == painted["controls"] == {"steps": 3, "max_side": SIDE}
     assert report.exists()
     assert len(run("describe", content, "--max-side", SIDE)["layers"]) == 3
     assert run("wait")["version"] == painted["model_version"]

@@ -7,16 +7,15 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import grpc
-import numpy as np
 import pytest
 from PIL import Image
 
-from styleserve import contract
 from styleserve.client import (
     BatchProgress,
     BatchSettings,
@@ -28,17 +27,17 @@ from styleserve.client import (
     JobListError,
     JobResult,
     OutputError,
+    PictureSet,
     Record,
     RetryPolicy,
     StyleClient,
     painting,
-    protos,
     run_batch,
     runs,
 )
 from styleserve.client import batch as module
 from styleserve.client.manifest import MANIFEST_NAME, Manifest
-from styleserve.client.tensors import number_tensor, to_array
+from styleserve.client.tensors import to_array
 from tests.client.conftest import STATE
 from tests.client.proxy import Proxy
 
@@ -85,7 +84,11 @@ def jobs(tmp_path: Path) -> list[Job]:
         shifted = [(level + 6 * number) % 256 for level in range(256)]
         Image.radial_gradient("L").resize((40, 24 + number % 3)).point(shifted).save(content)
         made.append(
-            Job(content=content, style=style, output=f"{number % 4}/{number}.png", controls=Controls(max_side=32))
+            Job(
+                pictures=PictureSet(content=content, styles=(style,)),
+                output=f"{number % 4}/{number}.png",
+                controls=Controls(max_side=32, steps=7),
+            )
         )
     return made
 
@@ -166,8 +169,8 @@ def test_every_job_is_painted_and_recorded(stub: Any, jobs: list[Job], out: Path
     for result in results:
         record = result.record
         assert (result.error, result.was_there, record.tries, record.model_version) == (None, False, 1, 42)
-        assert record.parameters == {"max_side": 32}
-        assert (record.loss_first, record.loss_last) == (1e6, 1e4)
+        assert record.controls == {"max_side": 32, "steps": 7}
+        assert (record.loss_first, record.loss_last) == (1e6, pytest.approx(1e6 * 0.97**6))
         with Image.open(out / record.output) as image:
             assert max(image.size) == 32
     assert sorted(record.output for record in records(out)) == sorted(job.output for job in jobs)
@@ -182,32 +185,30 @@ def test_a_second_run_does_only_what_is_missing(stub: Any, jobs: list[Job], out:
 
     (out / jobs[0].output).unlink()
     (out / jobs[1].output).write_bytes(b"somebody's own")
-    Image.new("L", (40, 24), 7).save(jobs[2].content)
-    asked_otherwise = Job(
-        content=jobs[3].content, style=jobs[3].style, output=jobs[3].output, controls=Controls(max_side=16)
-    )
+    Image.new("L", (40, 24), 7).save(jobs[2].pictures.content)
+    asked_otherwise = Job(pictures=jobs[3].pictures, output=jobs[3].output, controls=Controls(max_side=16))
     results = run([*jobs[:3], asked_otherwise, *jobs[4:]], stub.address, out=out)
     assert {result.job.output for result in results if not result.was_there} == {job.output for job in jobs[:4]}
-    assert len(stub.predictions) == 4
+    assert len(stub.paints) == 4
 
 
 def test_wrong_jobs_fail_alone(stub: Any, jobs: list[Job], out: Path) -> None:
     good = stub.predict
 
     def predict(request: Any, context: grpc.ServicerContext) -> Any:
-        if "steps" in request.inputs:
+        if to_array(request.inputs["steps"], "steps")[0] > 100:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "assertion failed: [too many steps]")
         return good(request)
 
     stub.predict_in_context = predict
     jobs = jobs[:6]
-    jobs[0].content.unlink()
-    jobs[1].content.write_text("no picture")
-    jobs[2] = Job(content=jobs[2].content, style=jobs[2].style, output="2.png", controls=Controls(steps=9000))
+    jobs[0].pictures.content.unlink()
+    jobs[1].pictures.content.write_text("no picture")
+    jobs[2] = Job(pictures=jobs[2].pictures, output="2.png", controls=Controls(steps=9000))
     results = {result.job.output: result for result in run(jobs, stub.address, out=out)}
     kinds = [type(results[job.output].error).__name__ for job in jobs]
     assert kinds == ["ImageError", "ImageError", "RequestRefused", *["NoneType"] * 3]
-    assert len(stub.predictions) == 4  # none of them twice
+    assert len(chunks_of(stub)) == 4  # none of them twice
     failures = {record.output: record for record in records(out) if record.error is not None}
     assert failures["0/0.png"].key is None
     assert failures["2.png"].error == {
@@ -215,8 +216,8 @@ def test_wrong_jobs_fail_alone(stub: Any, jobs: list[Job], out: Path) -> None:
         "message": "the server refused the request: too many steps",
     }
     assert failures["2.png"].tries == 1
-    # Mended, they are done at the next run.
-    Image.new("L", (30, 30)).save(jobs[0].content)
+    # Fixed, they are done at the next run.
+    Image.new("L", (30, 30)).save(jobs[0].pictures.content)
     assert [r.job.output for r in run(jobs[:1], stub.address, out=out) if r.error is None] == ["0/0.png"]
 
 
@@ -226,7 +227,9 @@ def test_accidents_are_tried_again_so_many_times(stub: Any, jobs: list[Job], out
     def predict(request: Any, context: grpc.ServicerContext) -> Any:
         content = request.inputs["content_bytes"].string_val[0]
         seen[content] = seen.get(content, 0) + 1
-        if content == jobs[0].content.read_bytes() or (content == jobs[1].content.read_bytes() and seen[content] < 3):
+        if content == jobs[0].pictures.content.read_bytes() or (
+            content == jobs[1].pictures.content.read_bytes() and seen[content] < 3
+        ):
             context.abort(grpc.StatusCode.INTERNAL, "out of luck")
         return good(request)
 
@@ -402,7 +405,7 @@ def test_an_abandoned_batch_cancels_its_calls_and_is_gone_on_with(
     good, arrived, cancelled = stub.predict, threading.Event(), threading.Event()
 
     def predict(request: Any, context: grpc.ServicerContext) -> Any:
-        if len(stub.predictions) > 7:
+        if len(stub.paints) > 7:
             this_one = threading.Event()
             context.add_callback(this_one.set)
             arrived.set()
@@ -440,33 +443,24 @@ def test_a_client_that_is_closed_stops_the_batch(stub: Any, jobs: list[Job], out
 
 
 @pytest.fixture
-def in_chunks(stub: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A stub whose model has runs in chunks, of 60 evaluations where nothing is asked; a chunk takes a few of them."""
+def in_chunks(stub: Any, jobs: list[Job], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A stub with whose model a chunk takes a few evaluations, of jobs of 60."""
     monkeypatch.setattr(painting, "CHUNK_S", 0.05)
-    monkeypatch.setattr(runs, "usual_state_bytes", lambda *_: len(STATE))
-    plain, good = stub.metadata, stub.predict
+    monkeypatch.setattr(runs, "usual_state_bytes", lambda *_, **__: len(STATE))
+    jobs[:] = [replace(job, controls=Controls(max_side=32, steps=60)) for job in jobs]
+    good = stub.predict
 
     def predict(request: Any) -> Any:
         time.sleep(0.005 * int(to_array(request.inputs["steps"], "steps")[0]))
         return good(request)
 
-    def metadata(request: Any) -> Any:
-        reply = plain(request)
-        signatures = protos.SignatureDefMap.FromString(reply.metadata["signature_def"].value)
-        signature = signatures.signature_def["serving_default"]
-        signature.defaults["steps"].CopyFrom(number_tensor(np.array([60], np.int32)))
-        for name in (contract.STYLIZE_RESUMABLE, contract.STYLIZE_LBFGS_RESUMABLE):
-            signatures.signature_def[name].CopyFrom(signature)
-        reply.metadata["signature_def"].value = signatures.SerializeToString()
-        return reply
-
-    stub.metadata, stub.predict = metadata, predict
+    stub.predict = predict
     return stub
 
 
 def chunks_of(stub: Any) -> list[Any]:
     """The requests that paint; a first run also measures with a call without steps."""
-    return [request for request in stub.predictions if to_array(request.inputs["steps"], "steps")[0]]
+    return [request for request in stub.paints if to_array(request.inputs["steps"], "steps")[0]]
 
 
 def steps_done(request: Any) -> int:
@@ -499,15 +493,28 @@ def test_a_run_in_chunks_moves_the_count_before_a_picture_is_done(in_chunks: Any
         settings = BatchSettings(concurrency=1)
         results = list(run_batch(jobs[:2], [client], out, settings=settings, on_progress=seen.append))
     assert [result.error for result in results] == [None, None]
-    assert {request.model_spec.signature_name for request in chunks_of(stub)} == {contract.STYLIZE_LBFGS_RESUMABLE}
     counts = [each.evaluations for each in seen]
-    assert {each.evaluations_total for each in seen} == {200}  # of two jobs, by the client's own number
+    assert {each.evaluations_total for each in seen} == {120}  # of two jobs
     chunks = [steps_done(request) for request in chunks_of(stub)]
     assert counts == sorted(counts)
-    assert set(chunks[: chunks.index(0, 1)]) | {60, 100} <= set(counts)
-    # The model's own default, as in one call.
+    assert set(chunks[: chunks.index(0, 1)]) | {60, 120} <= set(counts)
     assert [each.record.loss_last for each in results] == [pytest.approx(1e6 * 0.97**59)] * 2
-    assert results[0].record.parameters == {"max_side": 32}
+    assert results[0].record.controls == {"max_side": 32, "steps": 60}
+
+
+def test_a_job_in_octaves(stub: Any, jobs: list[Job], out: Path) -> None:
+    controls = Controls(max_side=64, steps=10, octaves=3)
+    seen: list[BatchProgress] = []
+    with client_of(stub.address) as client:
+        made = replace(jobs[0], controls=controls)
+        (result,) = run_batch([made], [client], out, on_progress=seen.append)
+        single = client.stylize(**made.pictures.arguments(), controls=controls)
+    assert result.error is None
+    assert seen[-1].evaluations == seen[-1].evaluations_total == 10
+    with Image.open(out / made.output) as image:
+        assert image.tobytes() == single.image.tobytes()
+    assert result.record.controls == {"max_side": 64, "steps": 10, "octaves": 3}
+    assert all(each.was_there for each in run([made], stub.address, out=out))
 
 
 def test_a_refused_chunk_is_asked_for_again_from_the_last_state(in_chunks: Any, jobs: list[Job], out: Path) -> None:
@@ -521,7 +528,7 @@ def test_a_refused_chunk_is_asked_for_again_from_the_last_state(in_chunks: Any, 
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
         return good(request)
 
-    (expected,) = run(jobs[:1], stub.address, out=out / "expected")
+    (expected,) = run(jobs[:1], stub.address, out=out.with_name("alone"))
     stub.predict_in_context = predict
     stub.requests.clear()
     (result,) = run(jobs[:1], stub.address, out=out)
@@ -535,7 +542,7 @@ def test_a_refused_chunk_is_asked_for_again_from_the_last_state(in_chunks: Any, 
 def test_a_run_begins_anew_where_the_state_is_refused(in_chunks: Any, jobs: list[Job], out: Path) -> None:
     """By another version of the model."""
     stub = in_chunks
-    (expected,) = run(jobs[:1], stub.address, out=out / "expected")
+    (expected,) = run(jobs[:1], stub.address, out=out.with_name("alone"))
     text = "assertion failed: [the state is of another model]"
     refusals = refuse_the_first_state(stub, grpc.StatusCode.INVALID_ARGUMENT, text)
     (result,) = run(jobs[:1], stub.address, out=out)
@@ -549,7 +556,7 @@ def test_a_picture_that_changes_between_two_tries_is_painted_anew(in_chunks: Any
         stub,
         grpc.StatusCode.RESOURCE_EXHAUSTED,
         "Server Threadpool Exhausted",
-        meanwhile=lambda: Image.new("L", (40, 24), 7).save(jobs[0].content),
+        meanwhile=lambda: Image.new("L", (40, 24), 7).save(jobs[0].pictures.content),
     )
     (result,) = run(jobs[:1], stub.address, out=out)
     assert (result.error, len(refusals)) == (None, 1)
@@ -569,7 +576,7 @@ def test_a_full_disk_stops_the_batch(stub: Any, jobs: list[Job], out: Path, monk
 
 def test_results_that_have_no_place(stub: Any, jobs: list[Job], out: Path, tmp_path: Path) -> None:
     def job(output: str) -> Job:
-        return Job(content=jobs[0].content, style=jobs[0].style, output=output)
+        return Job(pictures=jobs[0].pictures, output=output)
 
     (out / "there").mkdir(parents=True)
     (out / "link").symlink_to("there")
@@ -590,7 +597,7 @@ def test_results_that_have_no_place(stub: Any, jobs: list[Job], out: Path, tmp_p
     for over in ("0.png", "0.PNG", "out/away/0.png"):
         with pytest.raises(JobListError, match=r"would be saved over .*0\.png, which is to be read"):
             run([job(over)], stub.address, out=tmp_path)
-    (out / "hard.png").hardlink_to(jobs[0].content)
+    (out / "hard.png").hardlink_to(jobs[0].pictures.content)
     with pytest.raises(JobListError, match=r"would be saved over .*0\.png, which is to be read"):
         run([job("hard.png")], stub.address, out=out)
     assert stub.requests == []

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from styleserve import __version__, contract
+from styleserve.client import load_picture
 from styleserve.client.command import register
 from styleserve.client.errors import exit_codes
+from styleserve.client.options import option_of
 from styleserve.client.settings import ENVIRONMENT
 from styleserve.client.tensors import number_tensor, to_array
 
@@ -73,55 +76,84 @@ def test_stylize_saves_the_picture(stub: Any, content: Path, style: Path, tmp_pa
     result = run("stylize", content, style, "-o", out, "--steps", 5, "--tv-weight", 2, server=stub)
     assert result.exit_code == 0, result.output
     assert re.fullmatch(
-        rf"{out}: 64 x 43 pixels, 5 steps of L-BFGS, loss 1e\+06 -> 1e\+04, \d+\.\d s, style_transfer version 42\n",
+        rf"{out}: 64 x 43 pixels, 5 steps of L-BFGS, loss 1e\+06 -> 8.853e\+05, \d+\.\d s, style_transfer version 42\n",
         result.stdout,
     )
     assert result.stderr == ""
-    (request,) = stub.requests
+    (request,) = stub.paints
     assert to_array(request.inputs["steps"], "") == [5]
     assert to_array(request.inputs["total_variation_weight"], "") == [2]
-    assert not {"content_weight", "style_weight", "learning_rate", "max_side"} & set(request.inputs)
+    assert not {"content_weight", "style_weight", "learning_rate", "start_bytes"} & set(request.inputs)
     with Image.open(out) as saved:
         assert saved.size == (64, 43)
-        assert saved.info["Model version"] == "42"
-        assert (saved.info["Optimizer"], saved.info["Signature"]) == ("L-BFGS", "stylize_lbfgs_encoded")
+        assert (saved.info["Model version"], saved.info["Optimizer"], saved.info["Steps"]) == ("42", "L-BFGS", "5")
         assert saved.info["Software"] == f"styleserve {__version__}"
-        assert json.loads(saved.info["Parameters"]) == {"total_variation_weight": 2.0, "steps": 5}
+        recipe = json.loads(saved.info["Recipe"])
+    assert recipe["controls"] == {"total_variation_weight": 2.0, "steps": 5, "max_side": 64}
+    assert recipe["model"] == {"name": "style_transfer", "version": 42}
+    assert recipe["pictures"] == {
+        "content": {"sha256": sha256(content.read_bytes()).hexdigest(), "path": content.name},
+        "styles": [{"sha256": sha256(style.read_bytes()).hexdigest(), "path": style.name}],
+    }
 
 
 def test_every_option_reaches_the_server(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
-    values = {
+    values: dict[str, Any] = {
         "content_weight": 3.0,
         "style_weight": 4.0,
         "total_variation_weight": 5.0,
+        "reference_weight": 2.0,
+        "style_blend": [2.0, 1.0],
+        "style_scale": [0.5, 2.0],
+        "style_layer_weights": [1.0, 1.0, 0.5, 0.0, 0.25],
+        "start_noise": 0.5,
+        "seed": 3,
+        "colors": "matched",
+        "loss": "tutorial",
+        "optimizer": "adam",
         "steps": 6,
         "learning_rate": 0.5,
         "max_side": 32,
     }
+    assert {*values, "image_format"} == {control.name for control in contract.CONTROLS}
     options = [
         part
         for name, value in values.items()
-        for part in (f"--{name.replace('total_variation', 'tv').replace('_', '-')}", value)
+        for part in (option_of(name), ",".join(map(str, value)) if isinstance(value, list) else value)
     ]
-    adam = ("--optimizer", "adam")
-    result = run(
-        "stylize",
-        content,
-        style,
-        "-o",
-        tmp_path / "o.png",
-        *options,
-        "--model-name",
-        "m",
-        "--timeout",
-        9,
-        *adam,
-        server=stub,
-    )
+    mask = tmp_path / "mask.tif"
+    Image.linear_gradient("L").save(mask)
+    files = ("--region", mask, "--region", "-", "--style-region", mask, "--start", content, "--reference", style)
+    more = ("--reference-mask", mask, "--octaves", 1, "--bits", 16, "--model-name", "m", "--timeout", 9)
+    arguments = ("stylize", content, style, content, "-o", tmp_path / "o.png", *options, *files, *more)
+    result = run(*arguments, server=stub)
     assert result.exit_code == 0, result.output
-    (request,) = stub.requests
+    (request,) = stub.paints
     assert request.model_spec.name == "m"
-    assert {name: to_array(request.inputs[name], "")[0] for name in values} == values
+    sent = {name: to_array(request.inputs[name], "").tolist()[0] for name in values}
+    assert {name: value.decode() if isinstance(value, bytes) else value for name, value in sent.items()} == values
+    assert to_array(request.inputs["image_format"], "").tolist() == [b"png16"]
+    assert [bool(mask) for mask in to_array(request.inputs["content_region_bytes"], "")[0]] == [True, False]
+    assert {field.name for field in contract.FILES} <= set(request.inputs)
+    data = (tmp_path / "o.png").read_bytes()
+    assert data[24:26] == bytes((16, 2))  # bits of a channel, RGB
+    assert load_picture(tmp_path / "o.png").image.size == (32, 21)
+
+
+def test_a_preset_and_what_is_over_it(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
+    arguments = ("stylize", content, style, "-o", tmp_path / "o.png", "--preset", "tutorial", "--json")
+    found = json.loads(run(*arguments, "--steps", 3, server=stub).stdout)
+    tutorial = {"loss": "tutorial", "optimizer": "adam", "octaves": 1}
+    assert found["controls"] == {**tutorial, "steps": 3, "max_side": 64}
+
+
+def test_octaves_of_a_model_that_begins_small(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
+    stub.with_limits(smallest_octave=128)
+    out = tmp_path / "o.png"
+    result = run("stylize", content, style, "-o", out, "--max-side", 512, "--steps", 10, server=stub)
+    assert result.exit_code == 0, result.output
+    assert f"{out}: 512 x 341 pixels, 14 steps of L-BFGS at 128, 256, 512 px, loss 1e+06 -> " in result.stdout
+    assert [int(to_array(request.inputs["max_side"], "")[0]) for request in stub.paints] == [128, 256, 512]
 
 
 def test_stylize_as_json(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
@@ -130,12 +162,13 @@ def test_stylize_as_json(stub: Any, content: Path, style: Path, tmp_path: Path) 
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert (found["output"], found["report"]) == (str(out), str(report))
-    assert (found["width"], found["height"], found["steps"], found["model_version"]) == (64, 43, 7, 42)
-    assert (found["optimizer"], found["signature"]) == ("lbfgs", "stylize_lbfgs_encoded")
-    assert np.shape(found["losses"]) == (7, len(found["loss_columns"]))
+    assert (found["width"], found["height"], found["steps"], found["model_version"]) == (64, 43, 100, 42)
+    assert found["controls"] == {"steps": 100, "max_side": 64}
+    assert found["octaves"] == [{"max_side": 64, "steps": 100}]
+    assert np.shape(found["losses"]) == (100, len(found["loss_columns"]))
     assert image_size(report)[0] == 1400
-    signatures = [request.model_spec.signature_name for request in stub.requests]
-    assert signatures == [contract.STYLIZE_LBFGS_ENCODED, contract.DESCRIBE, contract.DESCRIBE]
+    signatures = [request.model_spec.signature_name for request in stub.predictions]
+    assert signatures == [contract.LIMITS, contract.PAINT, contract.DESCRIBE, contract.DESCRIBE]
 
 
 def test_a_report_says_where_it_is(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
@@ -144,30 +177,8 @@ def test_a_report_says_where_it_is(stub: Any, content: Path, style: Path, tmp_pa
     assert result.stdout.splitlines()[1] == f"{report}: the report"
 
 
-@pytest.mark.parametrize(
-    ("options", "signature", "optimizer"),
-    [
-        (("--optimizer", "lbfgs"), contract.STYLIZE_LBFGS_ENCODED, "L-BFGS"),
-        (("--optimizer", "adam"), contract.STYLIZE_ENCODED, "Adam"),
-        (("--signature", "stylize_encoded", "--learning-rate", 0.1), contract.STYLIZE_ENCODED, "Adam"),
-        (("--signature", "serving_default"), contract.SERVING_DEFAULT, "Adam"),
-        (("--signature", "stylize_lbfgs", "--optimizer", "lbfgs"), contract.STYLIZE_LBFGS, "L-BFGS"),
-    ],
-)
-def test_optimizers_and_signatures(
-    stub: Any, content: Path, style: Path, tmp_path: Path, options: tuple[object, ...], signature: str, optimizer: str
-) -> None:
-    result = run("stylize", content, style, "-o", tmp_path / "out.tif", *options, "--max-side", 40, server=stub)
-    assert result.exit_code == 0, result.output
-    (request,) = stub.requests
-    assert request.model_spec.signature_name == signature
-    if "content_image" in request.inputs:
-        assert to_array(request.inputs["content_image"], "").shape == (1, 27, 40, 3)
-    assert f" 40 x 27 pixels, 7 steps of {optimizer}, loss " in result.stdout
-
-
 def test_describe(stub: Any, content: Path) -> None:
-    result = run("describe", content, server=stub)
+    result = run("describe", content, "--max-side", 96, server=stub)
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[0].strip() == f"{content}: 96 x 64 pixels"
@@ -220,7 +231,10 @@ def test_status_metadata_wait_and_version(stub: Any) -> None:
     assert run("status", server=stub).stdout == "style_transfer version 42: AVAILABLE\n"
     assert run("wait", server=stub).stdout == "style_transfer version 42: AVAILABLE\n"
     assert "    steps: int32 [?]  default 100\n" in run("metadata", server=stub).stdout
-    assert json.loads(run("metadata", "--json", server=stub).stdout)["limits"] is None
+    assert run("metadata", server=stub).stdout.startswith("style_transfer version 42, wire contract 2\n")
+    assert "    loss: string [?]  default painter\n" in run("metadata", server=stub).stdout
+    declared = json.loads(run("metadata", "--json", server=stub).stdout)
+    assert (declared["limits"]["max_styles"], declared["contract_version"]) == (8, 2)
     assert run("version").stdout == f"styleserve {__version__}, wire contract {contract.CONTRACT_VERSION}\n"
     for command in ("status", "metadata", "wait"):
         assert json.loads(run(command, "--json", server=stub).stdout)["model"] == "style_transfer"
@@ -239,10 +253,16 @@ def test_status_fails_where_no_version_is_available(stub: Any) -> None:
 WRONG: list[tuple[int, str, list[str]]] = [
     (2, "No such option", ["--nosuch", "1"]),
     (2, "Invalid value", ["--steps", "many"]),
-    (2, "Invalid value", ["--signature", "nosuch"]),
+    (2, "Invalid value", ["--preset", "nosuch"]),
     (2, "Invalid value", ["--optimizer", "sgd"]),
     (3, "it belongs to Adam Ask for Adam with --optimizer adam", ["--learning-rate", "0.02"]),
-    (3, "runs 'adam'", ["--optimizer", "lbfgs", "--signature", "serving_default"]),
+    (3, "style_blend is 'x'; it must be from 0 to 1000000, with ',' between several", ["--blend", "x"]),
+    (3, "style_blend has 2 values for 1 style", ["--blend", "1,2"]),
+    (3, "content_regions has 2 values for 1 style", ["--region", "a.png", "--region", "b.png"]),
+    (3, "octaves is 0", ["--octaves", "0"]),
+    (3, "reference_weight is given without a reference", ["--reference-weight", "2"]),
+    (3, "bits is 16, but out.jpg is no .png file", ["--bits", "16", "-o", "out.jpg"]),
+    (4, "there is no file mask.png", ["--region", "mask.png"]),
     (3, "steps is -1; it must be a whole number from 0", ["--steps", "-1"]),
     (3, "style_weight is nan; it must be from 0", ["--style-weight", "nan"]),
     (3, "content_weight is -2.0", ["--content-weight", "-2"]),
@@ -305,17 +325,15 @@ def test_an_error_as_json(stub: Any, content: Path, refusal: Any, tmp_path: Path
     assert not (tmp_path / "out.png").exists()
 
 
-def test_a_model_without_lbfgs(stub: Any, content: Path, refusal: Any, tmp_path: Path) -> None:
-    missing = 'Serving signature key "stylize_lbfgs_encoded" not found.'
-    stub.predict = refusal(grpc.StatusCode.FAILED_PRECONDITION, missing)
+def test_a_model_of_another_contract(stub: Any, content: Path, refusal: Any, tmp_path: Path) -> None:
+    stub.predict = refusal(grpc.StatusCode.FAILED_PRECONDITION, 'Serving signature key "paint" not found.')
     result = run("stylize", content, content, "-o", tmp_path / "out.png", server=stub)
-    assert result.exit_code == 14
+    assert result.exit_code == 23
     assert result.stderr == (
-        f"Error: the model on {stub.address} is of an older version, without L-BFGS: {missing}\n"
-        "Export the model anew, or ask for Adam with --optimizer adam (in Python, optimizer='adam').\n"
-        f"Request {stub.headers[0]['x-request-id']}.\n"
+        f"Error: the model on {stub.address} speaks contract 1, this client 2\n"
+        "Export the model again with this version of styleserve, or install the client of the model's version.\n"
+        f"Request {stub.headers[-1]['x-request-id']}.\n"
     )
-    assert len(stub.requests) == 1  # nothing else is tried in its place
 
 
 def test_a_failed_report_leaves_the_picture(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
@@ -341,7 +359,9 @@ def test_help_documents_every_exit_code() -> None:
     for code, meaning in exit_codes().items():
         assert f"{code}: {meaning}" in shown
     for control in contract.CONTROLS:
-        assert f"usually {control.tutorial:g}" in re.sub(r"[\s│]+", " ", shown)
+        if control is not contract.IMAGE_FORMAT:
+            assert option_of(control.name) in shown
+            assert control.help.split(";")[0] in re.sub(r"[\s│]+", " ", shown)
 
 
 def test_the_connection_may_stand_in_the_environment(stub: Any) -> None:

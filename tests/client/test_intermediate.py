@@ -24,13 +24,11 @@ import typer
 from PIL import Image, ImageSequence
 from typer.testing import CliRunner, Result
 
-from styleserve import contract
-from styleserve.client import ConnectionSettings, SavedRun, StyleClient
+from styleserve.client import ConnectionSettings, PictureSet, SavedRun, StyleClient
 from styleserve.client.command import register
-from styleserve.client.intermediate import resume_command
+from styleserve.client.intermediate import command_to_resume
 from styleserve.client.tensors import to_array
 
-DEFAULT_STEPS = 7
 CHUNKS = ("--chunk-steps", "2")
 
 app = typer.Typer(pretty_exceptions_enable=False)
@@ -45,15 +43,11 @@ def run(stub: Any, *arguments: object) -> Result:
 
 def paintings(stub: Any) -> list[Any]:
     """The requests that paint; a first run also asks for the state of the model, and measures without steps."""
-    return [request for request in stub.predictions if steps_of(request)]
+    return [request for request in stub.paints if steps_of(request)]
 
 
 def steps_of(request: Any) -> int:
-    return int(to_array(request.inputs["steps"], "")[0]) if "steps" in request.inputs else DEFAULT_STEPS
-
-
-def signatures(stub: Any) -> set[str]:
-    return {request.model_spec.signature_name for request in paintings(stub)}
+    return int(to_array(request.inputs["steps"], "")[0])
 
 
 def mean_level(path: Path) -> float:
@@ -68,7 +62,6 @@ def test_everything_is_kept_on_the_way(stub: Any, content: Path, style: Path, tm
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
     assert result.stdout.startswith(f"{out}: 64 x 43 pixels, 20 steps of L-BFGS, loss 1e+06 -> ")
-    assert signatures(stub) == {contract.STYLIZE_LBFGS_RESUMABLE}
     pictures = sorted(frames.iterdir())
     steps = [int(path.stem) for path in pictures]
     assert steps == [7, 14, 20]
@@ -77,7 +70,7 @@ def test_everything_is_kept_on_the_way(stub: Any, content: Path, style: Path, tm
     assert pictures[-1].read_bytes() != b""
     with Image.open(out) as painted, Image.open(pictures[-1]) as last, Image.open(gif) as animation:
         assert painted.tobytes() == last.tobytes()
-        assert (painted.info["Signature"], last.info["Steps"]) == ("stylize_lbfgs_resumable", "20 of 20")
+        assert (painted.info["Steps"], last.info["Steps"]) == ("20", "20 of 20")
         assert (animation.size, animation.info["loop"]) == (painted.size, 0)
         assert len(list(ImageSequence.Iterator(animation))) == len(steps)
     assert abs(mean_level(preview) - levels[-1]) < 1
@@ -92,7 +85,8 @@ def test_a_run_is_gone_on_with(stub: Any, content: Path, style: Path, tmp_path: 
     result = run(stub, content, style, "-o", out, "--steps", 9, "--resume", state, "--save-state", state, "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
-    assert (found["steps"], found["signature"], len(found["losses"])) == (9, "stylize_resumable", 9)
+    assert (found["steps"], len(found["losses"])) == (9, 9)
+    assert found["controls"] == {"optimizer": "adam", "learning_rate": 0.1, "steps": 9, "max_side": 64}
     assert sum(map(steps_of, paintings(stub))) == 4
     assert all("content_bytes" not in request.inputs for request in paintings(stub))
     assert SavedRun.load(state).steps_done == 9
@@ -118,40 +112,40 @@ def test_what_cannot_be_gone_on_with(stub: Any, content: Path, style: Path, tmp_
 def test_one_call_where_nobody_looks_on(stub: Any, content: Path, tmp_path: Path) -> None:
     for options in ((), ("--quiet",), ("--json",)):
         assert run(stub, content, content, "-o", tmp_path / "out.png", *options).exit_code == 0
-    assert signatures(stub) == {contract.STYLIZE_LBFGS_ENCODED}
-    assert len(stub.requests) == 3
+    assert [list(request.output_filter) for request in stub.paints] == [["losses", "image_bytes"]] * 3
 
 
-def test_a_model_without_chunks(stub: Any, content: Path, tmp_path: Path, refusal: Any) -> None:
-    good = stub.predict
-
-    def predict(request: Any) -> Any:
-        name = request.model_spec.signature_name
-        if name.endswith("_resumable"):
-            return refusal(grpc.StatusCode.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
-        return good(request)
-
-    state, out, preview = tmp_path / "run.state", tmp_path / "out.png", tmp_path / "preview.png"
-    assert run(stub, content, content, "-o", out, "--steps", 5, "--save-state", state).exit_code == 0
-    stub.predict = predict
-    result = run(stub, content, content, "-o", out, "--steps", 5, "--preview", preview, *CHUNKS)
-    assert result.exit_code == 0, result.output
-    expected = f"Note: the model on {stub.address} has no runs in chunks; this is one call."
-    assert result.stderr == f"{expected}\n"
-    assert (out.exists(), preview.exists()) == (True, False)
-    result = run(stub, content, content, "-o", out, "--steps", 9, "--resume", state)
-    assert result.exit_code == 14
-    assert "is of an older version, without runs in chunks" in result.stderr
+def test_octaves_are_one_run(stub: Any, content: Path, style: Path, tmp_path: Path, refusal: Any) -> None:
+    """Pictures of all sizes are kept; the animation has one size; a run that ends early resumes in any octave."""
+    out, frames, gif, state = (tmp_path / name for name in ("o.png", "f", "a.gif", "run.state"))
+    octaves = ("--max-side", 128, "--octaves", 2, "--steps", 10)
+    kept = ("--frames", frames, "--gif", gif, "--save-state", state, "--chunk-steps", 3)
+    assert run(stub, content, style, "-o", out, *octaves, *kept).exit_code == 0
+    sizes: dict[int, int] = {}
+    for path in sorted(frames.iterdir()):
+        with Image.open(path) as image:
+            sizes[int(path.stem)] = max(image.size)
+    assert sizes == {3: 64, 6: 64, 9: 128, 10: 128}
+    with Image.open(gif) as animation:
+        assert animation.size == (128, 85)
+        assert len(list(ImageSequence.Iterator(animation))) == 4
+    whole = out.read_bytes()
+    good, lost = stub.predict, refusal(grpc.StatusCode.INTERNAL, "lost")
+    for calls in (1, 2, 3):
+        left = iter(range(calls))
+        stub.predict = lambda request, left=left: good(request) if next(left, None) is not None else lost
+        failed = run(stub, content, style, "-o", out, *octaves, "--chunk-steps", 3)
+        assert failed.exit_code == 10, failed.output
+        (command,) = re.findall(r"^Note: Resume with: styleserve (.*)$", failed.stderr, re.MULTILINE)
+        stub.predict = good
+        resumed = CliRunner().invoke(app, shlex.split(command))
+        assert resumed.exit_code == 0, resumed.output
+        assert out.read_bytes() == whole
 
 
 @pytest.mark.parametrize(
     ("code", "message", "options"),
     [
-        (
-            3,
-            "the signature serving_default is one call, without intermediate results",
-            ("--signature", "serving_default", "--preview", "p.png"),
-        ),
         (5, "has the extension '.mp4'", ("--gif", "a.mp4")),
         (5, "has the extension '.xyz'", ("--preview", "p.xyz")),
         (5, "there is no folder missing", ("--save-state", "missing/run.state")),
@@ -201,13 +195,13 @@ def test_a_server_that_dies_leaves_picture_state_and_the_command_to_resume(
     result = run(stub, content, style, "-o", out, "--steps", 9, "--chunk-steps", 3)
     assert result.exit_code == 10
     with Image.open(out) as picture:
-        assert json.loads(picture.info["Parameters"])["steps"] == 6
+        assert picture.info["Steps"] == "6"
     assert SavedRun.load(f"{out}.state").steps_done == 6
     (command,) = re.findall(r"^Note: Resume with: styleserve (.*)$", result.stderr, re.MULTILINE)
     stub.predict = good
     assert CliRunner().invoke(app, shlex.split(command)).exit_code == 0
     with Image.open(out) as picture:
-        assert json.loads(picture.info["Parameters"])["steps"] == 9
+        assert picture.info["Steps"] == "9"
 
 
 def test_an_error_of_the_program_itself_leaves_picture_and_state(
@@ -235,9 +229,12 @@ def test_the_command_to_resume_names_the_connection_but_no_secret() -> None:
         token="s3cret",  # noqa: S106
     )
     with StyleClient(settings=settings) as client:
-        command = resume_command(client, (Path("a b.jpg"), Path("c.jpg")), Path("o.png"), Path("o.png.state"))
+        pictures = PictureSet(
+            content=Path("a b.jpg"), styles=(Path("c.jpg"), Path("d.jpg")), content_regions=(None, Path("m.png"))
+        )
+        command = command_to_resume(client, pictures, Path("o.png"), Path("o.png.state"))
     assert command == (
-        "styleserve stylize 'a b.jpg' c.jpg -o o.png --resume o.png.state "
+        "styleserve stylize 'a b.jpg' c.jpg d.jpg --region - --region m.png -o o.png --resume o.png.state "
         "--server styles.example.org:8500 --model-name painter --tls"
     )
 
@@ -340,7 +337,7 @@ def test_a_disk_that_fills_up_costs_no_picture(
 
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setattr("styleserve.client.stylize_command.largest_picture_bytes", lambda _: 1000)
+    monkeypatch.setattr("styleserve.client.stylize_command.largest_picture_bytes", lambda *_, **__: 1000)
     stub.predict = predict
     result = run(stub, content, content, "-o", full_disk / "out.png", "--steps", 4, "--max-side", 64, *chunks)
     assert result.exit_code == 5, result.output
@@ -349,7 +346,7 @@ def test_a_disk_that_fills_up_costs_no_picture(
         f"Error: cannot write {full_disk / 'out.png'}: No space left on device\nSaved as {saved.name} instead.\n"
     )
     with Image.open(saved) as picture:
-        assert json.loads(picture.info["Parameters"])["steps"] == 4
+        assert picture.info["Steps"] == "4"
 
 
 def test_a_resumed_run_shows_where_it_is_at_once(stub: Any, start: Any, content: Path, tmp_path: Path) -> None:
@@ -388,7 +385,7 @@ def test_the_picture_is_saved_whatever_becomes_of_the_rest(
     assert str(tmp_path / blocked) in result.stderr
     assert result.stderr.endswith(f"\nThe picture itself is saved: {out}\n")
     with Image.open(out) as image:
-        assert json.loads(image.info["Parameters"])["steps"] == 2
+        assert image.info["Steps"] == "2"
 
 
 def test_an_animation_that_cannot_be_written_hides_no_failure(
@@ -469,7 +466,7 @@ def test_ctrl_c_leaves_the_picture_so_far(
     assert SavedRun.load(state).steps_done == 2
     if partial:
         with Image.open(out) as image:
-            assert json.loads(image.info["Parameters"])["steps"] == 2
+            assert image.info["Steps"] == "2"
 
 
 @NEEDS_A_TERMINAL
@@ -586,11 +583,10 @@ def test_a_terminal_sees_how_far_it_is(stub: Any, start: Any, content: Path, tmp
     assert process.returncode == 0, text
     assert "100/100 steps, loss " in text
     assert stdout.startswith(f"{tmp_path / 'out.png'}: 64 x 43 pixels, 100 steps of L-BFGS")
-    assert signatures(stub) == {contract.STYLIZE_LBFGS_RESUMABLE}
     stub.requests.clear()
     process, shown = on_a_terminal(start, *command, "--quiet")
     assert (shown()[0], process.returncode) == ("", 0)
-    assert signatures(stub) == {contract.STYLIZE_LBFGS_ENCODED}
+    assert [list(request.output_filter) for request in stub.paints] == [["losses", "image_bytes"]]
 
 
 @NEEDS_A_TERMINAL

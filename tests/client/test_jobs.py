@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from styleserve import contract
 from styleserve.client import (
     ControlError,
     Controls,
@@ -15,6 +16,7 @@ from styleserve.client import (
     JobDefaults,
     JobListError,
     OutputError,
+    PictureSet,
     folder_jobs,
     read_jobs,
 )
@@ -25,6 +27,10 @@ def write(folder: Path, name: str, *lines: str) -> Path:
     path = folder / name
     path.write_text("\n".join([*lines, ""]))
     return path
+
+
+def pictures(content: Path | str, *styles: Path | str) -> PictureSet[Path]:
+    return PictureSet(content=Path(content), styles=tuple(map(Path, styles)))
 
 
 def problems(path: Path) -> list[str]:
@@ -43,13 +49,63 @@ def test_every_column_of_csv_is_read(tmp_path: Path) -> None:
         '"b,c.jpg",s.png,,,,,,,,',
     )
     first, second = read_jobs(path)
-    assert (first.content, first.style) == (tmp_path / "a.jpg", tmp_path / "in/s.png")
-    assert (first.output, first.optimizer, first.where) == ("x/a.webp", "adam", f"{path}:2")
+    assert first.pictures == pictures(tmp_path / "a.jpg", tmp_path / "in/s.png")
+    assert (first.output, first.where) == ("x/a.webp", f"{path}:2")
     assert first.controls == Controls(
-        steps=5, content_weight=1e3, style_weight=2.0, total_variation_weight=3.0, learning_rate=0.5, max_side=64
+        optimizer="adam",
+        steps=5,
+        content_weight=1e3,
+        style_weight=2.0,
+        total_variation_weight=3.0,
+        learning_rate=0.5,
+        max_side=64,
     )
-    assert second == Job(content=tmp_path / "b,c.jpg", style=tmp_path / "s.png", output="b,c--s.png")
+    assert second == Job(pictures=pictures(tmp_path / "b,c.jpg", tmp_path / "s.png"), output="b,c--s.png")
     assert second.where == f"{path}:4"
+
+
+def test_several_pictures_and_numbers(tmp_path: Path) -> None:
+    """As lists of JSON, and in cells of CSV; an empty mask is one that is white everywhere."""
+    row = {
+        "content": "a.jpg",
+        "style": ["s.png", "t.png"],
+        "region": ["m.png", None],
+        "style_region": "n.png",
+        "start": "b.png",
+        "reference": "r.png",
+        "reference_mask": "w.png",
+        "preset": "keep-colors",
+        "blend": [2, 1],
+        "style_scale": 0.5,
+        "octaves": 2,
+        "style_weight": 5,
+    }
+    listed = write(tmp_path, "jobs.jsonl", json.dumps(row))
+    cells = {**row, "style": "s.png; t.png", "region": "m.png;", "blend": "2;1"}
+    table = write(tmp_path, "jobs.csv", ",".join(cells), ",".join(map(str, cells.values())))
+    (job,) = read_jobs(listed)
+    assert (job,) == read_jobs(table)
+    assert job.pictures == PictureSet(
+        content=tmp_path / "a.jpg",
+        styles=(tmp_path / "s.png", tmp_path / "t.png"),
+        content_regions=(tmp_path / "m.png", None),
+        style_regions=(tmp_path / "n.png",),
+        start=tmp_path / "b.png",
+        reference=tmp_path / "r.png",
+        reference_mask=tmp_path / "w.png",
+    )
+    assert job.output == "a--s+t.png"
+    assert job.controls == Controls(style_blend=(2, 1), style_scale=0.5, octaves=2, style_weight=5, colors="content")
+
+
+def test_a_job_is_over_its_preset_and_that_over_the_defaults(tmp_path: Path) -> None:
+    defaults = JobDefaults(controls=Controls(style_weight=9, steps=50, colors="matched"))
+    path = write(tmp_path, "jobs.csv", "content,style,preset,style_weight", "a,s,bold,", "b,s,bold,7", "c,s,,")
+    controls = [job.controls for job in read_jobs(path, defaults)]
+    own = Controls(steps=50, colors="matched")
+    assert controls == [Controls(style_weight=weight).over(own) for weight in (3.0, 7.0, 9.0)]
+    wrong = write(tmp_path, "wrong.csv", "content,style,preset", "a,s,nosuch")
+    assert problems(wrong) == ["2: preset is 'nosuch'; it must be one of tutorial, painter, bold, subtle, keep-colors"]
 
 
 def test_json_lines_and_csv_say_the_same(tmp_path: Path) -> None:
@@ -72,18 +128,18 @@ def test_a_spreadsheets_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "jobs.CSV"
     path.write_bytes('content,style,output\r\n"über\nzwei.jpg",s.png,ü\r\nb.jpg,s.png,\r\n'.encode("utf-8-sig"))
     first, second = read_jobs(path)
-    assert (first.content.name, first.output) == ("über\nzwei.jpg", "ü.png")
+    assert (first.pictures.content.name, first.output) == ("über\nzwei.jpg", "ü.png")
     assert second.where.endswith(":4")  # a line of the file, although it is the second of the table
 
 
 def test_jobs_that_do_not_say_take_the_defaults(tmp_path: Path) -> None:
-    defaults = JobDefaults(controls=Controls(steps=9, learning_rate=0.1), optimizer="adam", extension=".webp")
+    defaults = JobDefaults(controls=Controls(steps=9, learning_rate=0.1, optimizer="adam"), extension=".webp")
     path = write(tmp_path, "jobs.csv", "content,style,output,optimizer,steps", "a,s,,,", "b,s,b,,4", "c,s,c.png,lbfgs,")
     first, second, third = read_jobs(path, defaults)
-    assert (first.output, first.controls) == ("a--s.webp", Controls(steps=9, learning_rate=0.1))
-    assert (second.output, second.controls) == ("b.webp", Controls(steps=4, learning_rate=0.1))
+    assert (first.output, first.controls) == ("a--s.webp", Controls(steps=9, learning_rate=0.1, optimizer="adam"))
+    assert (second.output, second.controls) == ("b.webp", Controls(steps=4, learning_rate=0.1, optimizer="adam"))
     # Who asks for L-BFGS does not mean Adam's learning rate.
-    assert (third.output, third.controls) == ("c.png", Controls(steps=9))
+    assert (third.output, third.controls) == ("c.png", Controls(steps=9, optimizer="lbfgs"))
 
 
 def test_every_wrong_line_is_named(tmp_path: Path) -> None:
@@ -111,7 +167,7 @@ def test_every_wrong_line_is_named(tmp_path: Path) -> None:
                 "would leave the folder",
                 "would leave the folder",
                 "has the extension '.gif'",
-                "the optimizer is 'sgd'",
+                "optimizer is 'sgd'; it must be one of lbfgs, adam",
                 "steps is -1; it must be a whole number from 0",
                 "steps is '2.5'; it must be a whole number",
                 "style_weight is nan",
@@ -208,8 +264,7 @@ def test_every_content_of_a_folder_in_every_style(folder: Path) -> None:
     jobs = folder_jobs(folder / "in", [folder / "s.gif", folder / "styles"], defaults)
     assert [job.output for job in jobs] == ["a--s.jpg", "a--t.jpg", "b--s.jpg", "b--t.jpg"]
     assert {job.controls for job in jobs} == {Controls(steps=3)}
-    assert jobs[-1].content == folder / "in/b.JPG"
-    assert jobs[-1].style == folder / "styles/t.webp"
+    assert jobs[-1].pictures == pictures(folder / "in/b.JPG", folder / "styles/t.webp")
 
 
 def test_folders_that_make_no_batch(folder: Path) -> None:
@@ -241,49 +296,67 @@ def test_folders_that_make_no_batch(folder: Path) -> None:
 )
 def test_names_that_no_result_can_have(output: str, message: str) -> None:
     with pytest.raises(OutputError, match=message):
-        Job(content=Path("a"), style=Path("s"), output=output)
+        Job(pictures=pictures("a", "s"), output=output)
 
 
 def test_a_job_is_checked_as_a_request_is() -> None:
-    wrong: list[dict[str, Any]] = [{"optimizer": "sgd"}, {"controls": Controls(learning_rate=0.1)}]
-    for values in wrong:
+    for controls in (Controls(learning_rate=0.1), Controls(style_blend=(1, 2)), Controls(reference_weight=1)):
         with pytest.raises(ControlError):
-            Job(content=Path("a"), style=Path("s"), output="a.png", **values)
+            Job(pictures=pictures("a", "s"), output="a.png", controls=controls)
     with pytest.raises(OutputError, match=r"the extension is '\.gif'"):
         JobDefaults(extension=".gif")
 
 
 def test_the_key_is_of_everything_that_makes_the_picture() -> None:
-    def key(content: str = "1", style: str = "2", model: str = "m", **values: Any) -> str:
-        job = Job(**{"content": Path("a"), "style": Path("s"), "output": "o.png", **values})
-        return job.key(content, style, model)
+    def key(digests: PictureSet[str] | None = None, version: str | int | None = None, **values: Any) -> str:
+        model = values.pop("model", "m")
+        digests = PictureSet(content="1", styles=("2",)) if digests is None else digests
+        job = Job(**{"pictures": pictures("a", "s", "t"), "output": "o.png", **values})
+        return job.key(digests, model, version)
+
+    def made_of(*styles: str, content: str = "1", **others: Any) -> PictureSet[str]:
+        return PictureSet(content=content, styles=styles, **others)
 
     keys = [
         key(),
-        key("3"),
-        key(style="3"),
-        key("2", "1"),
+        key(made_of("3")),
+        key(made_of("2", content="3")),
+        key(made_of("1", content="2")),
+        key(made_of("2", "3")),
+        key(made_of("3", "2")),
+        key(made_of("2", "3", content_regions=("4",))),
+        key(made_of("2", "3", content_regions=("4", None))),
+        key(made_of("2", "3", content_regions=(None, "4"))),
+        key(made_of("2", "3", style_regions=("4",))),
+        key(made_of("2", start="4")),
+        key(made_of("2", reference="4")),
+        key(made_of("2", reference="4", reference_mask="5")),
         key(model="n"),
         key(output="p.png"),
-        key(optimizer="adam"),
-        key(controls=Controls(steps=5)),
-        key(controls=Controls(max_side=5 + 16)),
+        key(version=42),
+        key(version="42"),
+        key(version="canary"),
+        *(key(controls=controls) for controls in CHANGED),
     ]
     assert len(set(keys)) == len(keys)
-    assert (
-        key()
-        == key(content="1", where="jobs.csv:3")
-        == Job(content=Path("elsewhere/a"), style=Path("t"), output="./o.png").key("1", "2", "m")
-        == Job(content=Path("a"), style=Path("s"), output="o.png").key("1", "2", "m", None)
-    )
-    versions = [
-        Job(content=Path("a"), style=Path("s"), output="o.png").key("1", "2", "m", version)
-        for version in (None, 42, "42", "canary")
-    ]
-    assert len(set(versions)) == 4
+    assert key() == key(where="jobs.csv:3") == key(pictures=pictures("elsewhere/a", "t"), output="./o.png")
     # A table has 5.0 where JSON may have 5.
     assert key(controls=Controls(style_weight=5)) == key(controls=Controls(style_weight=5.0))
+    assert key(controls=Controls(style_blend=(2, 1))) == key(controls=Controls(style_blend=(2.0, 1.0)))
+
+
+CHANGED = [
+    Controls(octaves=2),
+    *(
+        Controls(**{control.name: value})
+        for control in contract.CONTROLS
+        if control is not contract.LEARNING_RATE and control is not contract.REFERENCE_WEIGHT
+        for value in (control.choices or (17 if control is contract.MAX_SIDE else 1,))
+    ),
+]
 
 
 def test_columns_are_the_contracts_controls() -> None:
-    assert set(COLUMNS) == {"content", "style", "output", "optimizer", "tv_weight", *Controls.__dataclass_fields__}
+    files = {"content", "style", "region", "style_region", "start", "reference", "reference_mask"}
+    short = {"tv_weight", "blend", "layer_weights", "noise"}
+    assert set(COLUMNS) == {*files, "output", "preset", *short, *Controls.__dataclass_fields__}

@@ -14,12 +14,10 @@ from styleserve.client.manifest import MANIFEST_NAME, Manifest, file_digest, rem
 
 def record(key: str = "k", **values: Any) -> Record:
     facts: dict[str, Any] = {
-        "content": "a.jpg",
-        "style": "s.png",
+        "pictures": {"content": "a.jpg", "style": "s.png"},
         "output": f"{key}.png",
         "sha256": "0" * 64,
-        "optimizer": "lbfgs",
-        "parameters": {"steps": 3},
+        "controls": {"steps": 3},
         "model": "m",
         "model_version": 42,
         "loss_first": 2.5,
@@ -41,12 +39,10 @@ def test_a_record_is_one_line_and_comes_back() -> None:
         assert Record.from_line(each.line) == each
     assert list(json.loads(record().line)) == [
         "key",
-        "content",
-        "style",
+        "pictures",
         "output",
         "sha256",
-        "optimizer",
-        "parameters",
+        "controls",
         "model",
         "model_version",
         "loss_first",

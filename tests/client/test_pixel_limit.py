@@ -16,12 +16,21 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from styleserve import contract
-from styleserve.client import AsyncStyleClient, ImageError, Overloaded, StyleClient, load_picture, protos, questions
+from styleserve.client import (
+    AsyncStyleClient,
+    Controls,
+    ImageError,
+    Overloaded,
+    StyleClient,
+    load_picture,
+    model_facts,
+    protos,
+    questions,
+)
 from styleserve.client.command import register
 from styleserve.client.images import files
 from styleserve.client.job_files import read_jobs
 from styleserve.client.painting import paint, place
-from styleserve.client.tensors import number_tensor
 
 DEFAULT = 1000
 """In place of 64 million."""
@@ -29,28 +38,13 @@ DEFAULT = 1000
 
 @pytest.fixture
 def small_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(questions, "MAX_PIXELS", DEFAULT)
+    for module in (questions, model_facts):
+        monkeypatch.setattr(module, "MAX_PIXELS", DEFAULT)
 
 
 def accept(stub: Any, most: int) -> None:
-    """Has the stub declare and answer the signature `limits`, beside all others."""
-    signatures, predict = stub.metadata, stub.predict
-
-    def metadata(request: protos.GetModelMetadataRequest) -> Any:
-        reply = signatures(request)
-        found = protos.SignatureDefMap.FromString(reply.metadata["signature_def"].value)
-        found.signature_def[contract.LIMITS].CopyFrom(found.signature_def["serving_default"])
-        reply.metadata["signature_def"].value = found.SerializeToString()
-        return reply
-
-    def limits(request: protos.PredictRequest) -> Any:
-        if request.model_spec.signature_name != contract.LIMITS:
-            return predict(request)
-        spec = protos.ModelSpec(name="style_transfer", version=protos.Int64Value(value=42))
-        outputs = {"max_encoded_pixels": number_tensor(np.array([most], np.int32))}
-        return protos.PredictResponse(model_spec=spec, outputs=outputs)
-
-    stub.metadata, stub.predict = metadata, limits
+    """Has the model take files of so many pixels."""
+    stub.with_limits(max_encoded_pixels=most)
 
 
 def asked(stub: Any) -> list[str]:
@@ -63,12 +57,12 @@ def asked(stub: Any) -> list[str]:
 
 
 def stylize(client: StyleClient, content: Any, style: Any) -> Any:
-    return client.stylize(content, style, steps=1).image.size
+    return client.stylize(content, style, Controls(steps=1, max_side=64)).image.size
 
 
 def stylize_iter(client: StyleClient, content: Any, style: Any) -> Any:
-    *_, last = client.stylize_iter(content, style, steps=2, final_state=True)
-    *_, resumed = client.stylize_iter(content, style, resume_from=last.saved, steps=3)
+    *_, last = client.stylize_iter(content, style, Controls(steps=2, max_side=64), final_state=True)
+    *_, resumed = client.stylize_iter(content, style, Controls(steps=3, max_side=64), resume_from=last.saved)
     return resumed.result and resumed.result.image.size
 
 
@@ -78,7 +72,7 @@ def describe(client: StyleClient, content: Any, _: Any) -> Any:
 
 
 def report(client: StyleClient, content: Any, style: Any) -> Any:
-    result = client.stylize(content, style, steps=1)
+    result = client.stylize(content, style, Controls(steps=1, max_side=64))
     client.report(content, style, result)
     return result.image.size
 
@@ -86,14 +80,14 @@ def report(client: StyleClient, content: Any, style: Any) -> Any:
 def in_an_event_loop(client: StyleClient, content: Any, style: Any) -> Any:
     async def use() -> Any:
         async with AsyncStyleClient(client.server) as own:
-            return (await own.stylize(content, style, steps=1)).image.size
+            return (await own.stylize(content, style, Controls(steps=1, max_side=64))).image.size
 
     return asyncio.run(use())
 
 
 def batch(client: StyleClient, content: Path, style: Path) -> Any:
     jobs = content.parent / "jobs.csv"
-    jobs.write_text(f"content,style,output,steps\n{content},{style},out.png,1\n")
+    jobs.write_text(f"content,style,output,steps,max_side\n{content},{style},out.png,1,64\n")
     (task,) = place(read_jobs(jobs), content.parent / "out")
     paint(task, client, 30.0)
     with Image.open(task.target) as image:
@@ -110,8 +104,9 @@ def test_the_model_decides_on_a_large_picture(use: Callable[..., Any], stub: Any
     with StyleClient(stub.address) as client:
         assert use(client, content, style) == (64, 43)
         assert "limits" in asked(stub)
-        stub.requests.clear()
-        accept(stub, 96 * 64 - 1)
+    stub.requests.clear()
+    accept(stub, 96 * 64 - 1)
+    with StyleClient(stub.address) as client:
         with pytest.raises(ImageError, match="96 x 64 = 6,144 pixels; 6,143 are allowed"):
             use(client, content, style)
         assert asked(stub) == ["metadata", "limits"]
@@ -137,6 +132,11 @@ def test_no_pixel_is_decoded_before_the_model_has_answered(stub: Any, content: P
 
 @pytest.mark.usefixtures("small_default")
 def test_a_model_that_tells_no_limit_has_the_default(stub: Any, content: Path) -> None:
+    declared = stub.metadata(protos.GetModelMetadataRequest())
+    found = protos.SignatureDefMap.FromString(declared.metadata["signature_def"].value)
+    del found.signature_def[contract.LIMITS]
+    declared.metadata["signature_def"].value = found.SerializeToString()
+    stub.metadata = lambda _: declared  # pyright: ignore
     with StyleClient(stub.address) as client, pytest.raises(ImageError, match="6,144 pixels; 1,000 are allowed"):
         client.stylize(content, content)
     assert asked(stub) == ["metadata"]
@@ -145,7 +145,7 @@ def test_a_model_that_tells_no_limit_has_the_default(stub: Any, content: Path) -
 @pytest.mark.usefixtures("small_default")
 def test_a_busy_server_is_no_fault_of_the_picture(stub: Any, content: Path, refusal: Any) -> None:
     accept(stub, 10_000)
-    stub.predict = refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
+    stub.limits = refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
     with StyleClient(stub.address) as client, pytest.raises(Overloaded):
         client.stylize(content, content, timeout_s=0.5)
 

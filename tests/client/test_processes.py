@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from styleserve.client import AsyncStyleClient, ClientClosed, StyleClient, StyleServeError
+from styleserve.client import AsyncStyleClient, ClientClosed, Controls, StyleClient, StyleServeError
 
 START = """
 import asyncio, atexit, multiprocessing, os, sys, threading, time
@@ -270,7 +270,7 @@ def test_pictures_are_painted_at_exit(stub: Any, content: Path) -> None:
 
 def test_a_call_after_close(stub: Any, content: Path) -> None:
     client = StyleClient(stub.address)
-    begun, unbegun = (client.stylize_iter(content, content, steps=50, chunk_steps=8) for _ in range(2))
+    begun, unbegun = (client.stylize_iter(content, content, Controls(steps=50), chunk_steps=8) for _ in range(2))
     assert next(begun).steps_done < 50
     client.close()
     client.close()
@@ -291,7 +291,7 @@ def test_a_call_after_close(stub: Any, content: Path) -> None:
 def test_an_awaited_call_after_close(stub: Any, content: Path) -> None:
     async def use() -> None:
         client = AsyncStyleClient(stub.address)
-        chunks = client.stylize_iter(content, content, steps=50, chunk_steps=8)
+        chunks = client.stylize_iter(content, content, Controls(steps=50), chunk_steps=8)
         await anext(chunks)
         await client.close()
         await client.close()

@@ -17,6 +17,7 @@ from styleserve.client import (
     Controls,
     Job,
     Optimizer,
+    PictureSet,
     Progress,
     SavedRun,
     StyleClient,
@@ -50,7 +51,7 @@ def client(addresses: tuple[str, str]) -> Iterator[StyleClient]:
 
 
 def assert_same_run(last: Progress, optimizer: Optimizer, client: StyleClient, content: Path, style: Path) -> None:
-    whole = client.stylize(content, style, steps=STEPS, max_side=SIDE, optimizer=optimizer)
+    whole = client.stylize(content, style, Controls(steps=STEPS, max_side=SIDE, optimizer=optimizer))
     result = last.result
     assert result is not None
     assert result.losses.shape == whole.losses.shape
@@ -63,7 +64,7 @@ def assert_same_run(last: Progress, optimizer: Optimizer, client: StyleClient, c
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_chunks_are_one_run(client: StyleClient, content: Path, style: Path, optimizer: Optimizer) -> None:
-    run = client.stylize_iter(content, style, steps=STEPS, max_side=SIDE, optimizer=optimizer, chunk_steps=1)
+    run = client.stylize_iter(content, style, Controls(steps=STEPS, max_side=SIDE, optimizer=optimizer), chunk_steps=1)
     found = list(run)
     assert [each.steps_done for each in found] == list(range(1, STEPS + 1))
     assert_same_run(found[-1], optimizer, client, content, style)
@@ -73,7 +74,7 @@ def test_chunks_are_one_run(client: StyleClient, content: Path, style: Path, opt
 def test_the_same_in_an_event_loop(client: StyleClient, content: Path, style: Path, optimizer: Optimizer) -> None:
     async def last() -> Progress:
         async with AsyncStyleClient(client.server) as waiting:
-            run = waiting.stylize_iter(content, style, steps=STEPS, max_side=SIDE, optimizer=optimizer)
+            run = waiting.stylize_iter(content, style, Controls(steps=STEPS, max_side=SIDE, optimizer=optimizer))
             return [progress async for progress in run][-1]
 
     assert_same_run(asyncio.run(last()), optimizer, client, content, style)
@@ -86,7 +87,7 @@ def test_each_chunk_on_another_replica(
     """Through a file each time, as after a crash."""
     file = tmp_path / "run.styleserve"
     with StyleClient(addresses[0]) as one, StyleClient(addresses[1]) as another:
-        run = one.stylize_iter(content, style, steps=STEPS, max_side=SIDE, optimizer=optimizer, chunk_steps=1)
+        run = one.stylize_iter(content, style, Controls(steps=STEPS, max_side=SIDE, optimizer=optimizer), chunk_steps=1)
         progress = next(iter(run))
         turn = 0
         while progress.steps_done < STEPS:
@@ -115,7 +116,7 @@ def test_a_version_that_goes_away_in_the_middle(
     settings = ServerSettings(port=0, poll_s=0.05)
     with EmbeddedServer(tmp_path / "base", settings=settings) as server, StyleClient(server.address) as client:
         run = client.stylize_iter(
-            content, style, steps=STEPS, max_side=SIDE, optimizer="adam", chunk_steps=1, images=True
+            content, style, Controls(steps=STEPS, max_side=SIDE, optimizer="adam"), chunk_steps=1, images=True
         )
         chunks = iter(run)
         assert next(chunks).model_version == 1
@@ -135,7 +136,11 @@ def test_a_batch_is_what_single_calls_are(
     addresses: tuple[str, str], content: Path, style: Path, tmp_path: Path
 ) -> None:
     jobs = [
-        Job(content=a, style=b, output=f"{name}-{steps}.png", controls=Controls(steps=steps, max_side=SIDE))
+        Job(
+            pictures=PictureSet(content=a, styles=(b,)),
+            output=f"{name}-{steps}.png",
+            controls=Controls(steps=steps, max_side=SIDE),
+        )
         for name, a, b in (("one", content, style), ("other", style, content))
         for steps in (0, 2, 3)
     ]
@@ -143,6 +148,6 @@ def test_a_batch_is_what_single_calls_are(
         results = list(run_batch(jobs, [one, another], tmp_path / "out"))
         assert [result.error for result in results] == [None] * len(jobs)
         for job in jobs:
-            single = one.stylize(job.content, job.style, steps=job.controls.expected_steps, max_side=SIDE)
+            single = one.stylize(**job.pictures.arguments(), controls=job.controls)
             with Image.open(tmp_path / "out" / job.output) as painted:
                 assert painted.tobytes() == single.image.tobytes()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from styleserve.client import ImageError, StyleClient, load_picture
+from styleserve.client import Controls, ImageError, StyleClient, load_picture
 
 
 def levels(image: Image.Image) -> Any:
@@ -89,6 +89,6 @@ def test_what_is_no_picture(source: Any, message: str) -> None:
 
 def test_arrays_are_painted(stub: Any, picture: Image.Image) -> None:
     with StyleClient(stub.address) as client:
-        result = client.stylize(levels(picture), picture, steps=1, max_side=64)
+        result = client.stylize(levels(picture), picture, Controls(steps=0, max_side=64))
         assert ImageOps.invert(result.image).tobytes() == picture.tobytes()  # the stub paints the negative
         assert client.describe(levels(picture)).width == 48

@@ -56,7 +56,7 @@ def test_a_request_is_one_span_that_the_server_hears_of(stub: Any, refusal: Any,
         "styleserve.tries": 2,
     }
     ids = f"{span.context.trace_id:032x}-{span.context.span_id:016x}"
-    assert [headers["traceparent"].rpartition("-")[0] for headers in stub.headers] == [f"00-{ids}"] * 2
+    assert [headers["traceparent"].rpartition("-")[0] for headers in stub.headers[:2]] == [f"00-{ids}"] * 2
 
 
 def test_a_failure_is_in_its_span(stub: Any, refusal: Any, spans: Any) -> None:

@@ -29,8 +29,12 @@ from styleserve.client import (
     JobResult,
     LayerDescription,
     Metadata,
+    Octave,
     Picture,
+    PictureFacts,
+    PictureSet,
     Progress,
+    Recipe,
     Record,
     RequestRefused,
     RetryPolicy,
@@ -57,43 +61,42 @@ def noise(*shape: int) -> Any:
     return np.random.default_rng(0).random(shape, np.float32)
 
 
-LOSSES = noise(100, 4)
+LOSSES = noise(100, 5)
 PICTURE = Picture.from_pixels(noise(200, 300, 3), name="/home/somebody/pictures/photo.jpg")
+FACTS = PictureFacts("a" * 64, Path("/home/somebody/pictures/photo.jpg"))
+PICTURES = PictureSet(content=FACTS, styles=(FACTS,))
 CONTROLS = Controls(content_weight=1e3, style_weight=0.01, total_variation_weight=30.0, steps=1000, max_side=1024)
 RESULT = StylizedResult(
     image=PICTURE.image,
-    png_bytes=PICTURE.encoded,
+    image_bytes=PICTURE.encoded,
     losses=LOSSES,
-    model_name="style_transfer",
-    model_version=1795970000,
-    signature="stylize_lbfgs_encoded",
-    parameters=CONTROLS.sent(),
+    octaves=(Octave(1024, 100),),
+    recipe=Recipe(CONTROLS, "style_transfer", 1795970000, PICTURES),
     timings=Timings(0.1, 20.0, 0.2),
     notes=("the photo was turned upright",),
 )
 RUN = SavedRun(
-    signature="stylize_lbfgs_resumable",
     controls=CONTROLS,
+    octaves=(Octave(1024, 1000),),
     losses=LOSSES,
     state=bytes(100_000),
+    start=b"",
     model_name="style_transfer",
     model_version=1795970000,
-    content_sha256="a" * 64,
-    style_sha256="b" * 64,
+    pictures=PICTURES,
     notes=("the photo was turned upright",),
 )
 LAYER = LayerDescription("block1_conv1", 200, 300, 64, 0.0, 812.125, 30.5, noise(64, 64))
 TENSOR = TensorDescription("total_variation_weight", "float32", (None,), 30.0)
-SIGNATURE = SignatureDescription("stylize_lbfgs_encoded", (TENSOR,) * 8, (TENSOR,) * 3)
-JOB = Job(content=Path("/home/somebody/a.jpg"), style=Path("b.jpg"), output="a/b.png", controls=CONTROLS, where="j:3")
+SIGNATURE = SignatureDescription("paint", (TENSOR,) * 8, (TENSOR,) * 3)
+PATHS = PictureSet(content=Path("/home/somebody/a.jpg"), styles=(Path("b.jpg"),))
+JOB = Job(pictures=PATHS, output="a/b.png", controls=CONTROLS, where="j:3")
 RECORD = Record(
     key="c" * 64,
-    content="/home/somebody/pictures/photo.jpg",
-    style="/home/somebody/pictures/painting.jpg",
+    pictures={"content": "/home/somebody/pictures/photo.jpg", "style": "/home/somebody/pictures/painting.jpg"},
     output="photo.png",
     sha256="d" * 64,
-    optimizer="lbfgs",
-    parameters=CONTROLS.sent(),
+    controls=CONTROLS.given(),
     model="style_transfer",
     seconds=20.5,
     tries=2,
@@ -135,11 +138,15 @@ SAMPLES: list[object] = [
         300, 200, (LAYER,) * 13, 12.5, noise(200, 299, 3), noise(199, 300, 3), noise(200, 300, 3, 2), 3, ("n",)
     ),
     JOB,
-    JobDefaults(controls=CONTROLS, optimizer="adam", extension=".webp"),
+    JobDefaults(controls=CONTROLS, extension=".webp"),
     JobResult(JOB, RECORD, error(ServerUnavailable)),
     LAYER,
     Metadata("style_transfer", 1795970000, (SIGNATURE,) * 8, {"max_side": 1024.0}),
+    Octave(256, 40),
     PICTURE,
+    FACTS,
+    PATHS,
+    RESULT.recipe,
     Progress(saved=RUN, seconds=20.123, seconds_left=1.5, partial=RESULT),
     RECORD,
     RetryPolicy(tries=8, longest_pause_s=30.0),
@@ -246,10 +253,10 @@ def test_what_a_repr_says() -> None:
 
 
 def test_notebooks_show_pictures() -> None:
-    assert RESULT._repr_png_() == RESULT.png_bytes
+    assert RESULT._repr_png_() == RESULT.image_bytes
     png = PICTURE._repr_png_()
     assert png.startswith(b"\x89PNG")
     assert styleserve.client.load_picture(png).image.tobytes() == PICTURE.image.tobytes()
     progress = Progress(saved=RUN, seconds=1.0, seconds_left=1.0, partial=RESULT)
-    assert progress._repr_png_() == RESULT.png_bytes
+    assert progress._repr_png_() == RESULT.image_bytes
     assert Progress(saved=RUN, seconds=1.0, seconds_left=1.0, partial=None)._repr_png_() is None

@@ -9,6 +9,7 @@ from styleserve.model import ModelSettings, StyleTransfer, random_weights
 SETTINGS = ModelSettings(
     style_layers=("block1_conv1", "block2_conv1"),
     content_layer="block2_conv2",
+    painter_content_layer="block2_conv2",
     limits=Limits(max_side=96, max_steps=50, max_batch=4, max_encoded_pixels=10_000),
     loss_scale="relative",
 )

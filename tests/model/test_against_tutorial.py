@@ -10,8 +10,10 @@ import tensorflow as tf
 from benchmarks.tutorial import CONTENT_WEIGHT, STYLE_WEIGHT, TOTAL_VARIATION_WEIGHT, Tutorial
 from styleserve.model import ModelSettings, StyleTransfer, Weights, file_weights, random_weights
 from styleserve.model.adam import AdamState
-from styleserve.model.losses import LossWeights
-from styleserve.model.stylize import AdamRun
+from styleserve.model.canvas import plain_canvas
+from styleserve.model.minimise import Minimiser
+from styleserve.model.optimisers import Adam, AdamRun
+from styleserve.model.terms.term import TermWeights
 from styleserve.processor import cpu_flags
 
 # With AVX2 alone the two programs differ in last bits from the first step on, which grow as is said below: to between
@@ -128,13 +130,21 @@ def test_each_step_from_where_the_tutorial_is(weights: Weights, picture: Picture
     tutorial = Tutorial(
         weights, content, style, style_layers=settings.style_layers, content_layer=settings.content_layer
     )
-    stylizer = StyleTransfer(weights, settings).stylizer
-    targets = stylizer.targets(tf.constant(content), tf.constant(style))
-    factors = LossWeights(*(tf.constant([value]) for value in (STYLE_WEIGHT, CONTENT_WEIGHT, TOTAL_VARIATION_WEIGHT)))
+    objective = StyleTransfer(weights, settings).objectives["tutorial"]
+    canvas = plain_canvas(tf.constant(content), objective.style_moments(tf.constant(style)))
+    minimiser = Minimiser([objective], Adam(), tf.nest.map_structure(tf.TensorSpec.from_tensor, canvas))
+    factors = [STYLE_WEIGHT, CONTENT_WEIGHT, TOTAL_VARIATION_WEIGHT, 0.0]
+    parts = {term.name: tf.constant([float(factor)]) for term, factor in zip(objective.terms, factors, strict=True)}
 
-    @tf.function
     def step(run: AdamRun) -> tuple[AdamRun, tf.Tensor]:
-        return stylizer.adam(targets, run, factors, steps=tf.constant([1]), learning_rate=tf.constant([0.02]))
+        return minimiser.run(
+            tf.constant(0),
+            canvas,
+            run,
+            TermWeights(parts, tf.ones([1, 5])),
+            steps=tf.constant([1]),
+            learning_rate=tf.constant([0.02]),
+        )
 
     (m,), (v,) = (
         [variable for variable in tutorial.optimizer.variables if variable.name.endswith(kind)]

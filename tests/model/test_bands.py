@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from styleserve.model import StyleTransfer
 from styleserve.model.bands import by_size, rectified_convolution
+from styleserve.model.vgg19 import Border
 
 
 @pytest.mark.parametrize(("dtype", "rounding"), [("float32", 1e-6), ("bfloat16", 1e-2)])
@@ -66,10 +67,11 @@ def test_size_decides(shape: tuple[int, int, int], large: bool) -> None:
         assert not by_size(banded_or_not, [tf.TensorSpec([None] * 4, tf.float32)], max_side=512)(images)
 
 
-def test_the_network_gives_the_same_in_bands(model: StyleTransfer, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("border", ["zeros", "edge"])
+def test_the_network_gives_the_same_in_bands(model: StyleTransfer, rng: np.random.Generator, border: Border) -> None:
     image = rng.random((2, 24, 20, 3), np.float32)
-    whole = model.network(image)
-    in_bands = model.network(image, banded=True)
+    whole = model.network(image, border=border)
+    in_bands = model.network(image, border=border, banded=True)
     assert list(in_bands) == list(whole)
     for layer, features in in_bands.items():
         np.testing.assert_allclose(features, whole[layer], rtol=1e-5, atol=1e-3, err_msg=layer)

@@ -30,7 +30,9 @@ def with_frame_of(data: bytes, height: int, width: int) -> bytes:
 def decoded(data: bytes) -> np.ndarray:
     limits = Limits(max_encoded_pixels=20_000)
     name = tf.constant("content_bytes")
-    return decode(tf.constant(data), tf.constant(WIDTH), name, limits=limits, min_side=4).numpy()
+    return decode(
+        tf.constant(data), tf.constant(float(WIDTH)), tf.constant([0, 0]), name, limits=limits, min_side=4
+    ).numpy()
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import tensorflow as tf
 from scipy.optimize import Bounds, minimize
 
 from styleserve.model import StyleTransfer, lbfgs
-from styleserve.model.losses import LossWeights
+from styleserve.model.canvas import plain_canvas
 from styleserve.model.spectrum import smoothing
+from styleserve.model.terms.term import TermWeights
 
 # From points `[batch, height, width, channels]` to losses `[batch]`.
 Loss = Callable[[tf.Tensor], tf.Tensor]
@@ -174,12 +175,13 @@ def test_smoothing_falls_with_the_frequency() -> None:
 
 def test_style_transfer_gets_where_scipy_gets(model: StyleTransfer, rng: np.random.Generator) -> None:
     content, style = (tf.constant(rng.random((1, 24, 20, 3), np.float32)) for _ in range(2))
-    weights = LossWeights(style=tf.constant([1e6]), content=tf.constant([1e4]), total_variation=tf.constant([3.0]))
-    stylizer = model.stylizer
-    targets = stylizer.targets(content, style)
+    parts = {"style": 1e6, "content": 1e4, "total_variation": 3.0, "reference": 0.0}
+    weights = TermWeights({name: tf.constant([factor]) for name, factor in parts.items()}, tf.ones([1, 2]))
+    objective = model.objectives["tutorial"]
+    targets = objective.targets(plain_canvas(content, objective.style_moments(style)))
 
     def loss(x: tf.Tensor) -> tf.Tensor:
-        return stylizer.losses(x, targets, weights)[:, 0]
+        return objective.losses(x, targets, weights)[:, 0]
 
     # Without the preconditioner, which SciPy does not have.
     _, history = run(loss, content.numpy(), 60)

@@ -24,15 +24,12 @@ LIMITS = Limits(
     max_work=0.01,
 )
 OF_IMAGES = pytest.mark.parametrize("signature", [contract.SERVING_DEFAULT, contract.STYLIZE_LBFGS])
-OF_FILES = pytest.mark.parametrize(
-    "signature",
-    [contract.STYLIZE_ENCODED, contract.STYLIZE_LBFGS_ENCODED, contract.STYLIZE_RESUMABLE],
-)
 
 
 @pytest.fixture(scope="module")
 def model() -> StyleTransfer:
-    settings = ModelSettings(style_layers=("block1_conv1",), content_layer="block1_conv1", limits=LIMITS)
+    layer = "block1_conv1"
+    settings = ModelSettings(style_layers=(layer,), content_layer=layer, painter_content_layer=layer, limits=LIMITS)
     return StyleTransfer(random_weights(seed=0), settings)
 
 
@@ -82,25 +79,35 @@ def test_images_of_a_batch_have_so_many_pixels_together_and_no_more(model: Style
     assert "[style_image must have at most 1500 pixels in all" in refusal(model, signature, steps=[0], **large)
 
 
-def test_images_that_are_worked_on_one_after_another_have_no_limit_together(model: StyleTransfer) -> None:
-    begun = run(model, contract.STYLIZE_RESUMABLE, **images(25, 40, batch=2), steps=[1])
-    assert begun["losses"].shape == (2, 1, 4)
+def files(content: bytes, *styles: bytes, batch: int = 1) -> dict[str, Any]:
+    return {"content_bytes": [content] * batch, "style_bytes": [list(styles)] * batch}
 
 
-@OF_FILES
-def test_files_become_so_many_pixels_and_no_more(model: StyleTransfer, signature: str) -> None:
-    files = {"content_bytes": [png(26, 40)], "style_bytes": [png(8, 16)], "steps": [1]}
-    assert run(model, signature, max_side=[39], **files)["losses"].shape == (1, 1, 4)
-    text = refusal(model, signature, max_side=[40], **files)
-    assert "content_bytes, resized to a longest side of max_side, must have at most 1000 pixels" in text
+def test_files_that_are_worked_on_one_after_another_have_no_limit_together(model: StyleTransfer) -> None:
+    done = run(model, contract.PAINT, **files(png(25, 40), png(8, 16), batch=2), max_side=[40], steps=[1])
+    assert done["losses"].shape == (2, 1, 5)
+
+
+def test_files_become_so_many_pixels_and_no_more(model: StyleTransfer) -> None:
+    pictures = {**files(png(26, 40), png(8, 16)), "steps": [1]}
+    assert run(model, contract.PAINT, max_side=[39], **pictures)["losses"].shape == (1, 1, 5)
+    text = refusal(model, contract.PAINT, max_side=[40], **pictures)
+    assert f"content_bytes{contract.RESIZED} must have at most 1000 pixels" in text
     assert "[26 40]" in text
 
 
-@OF_FILES
-def test_files_have_so_many_bytes_and_no_more(model: StyleTransfer, signature: str) -> None:
+def test_styles_become_so_large_and_no_larger(model: StyleTransfer) -> None:
+    pictures = {**files(png(16, 16), png(8, 16)), "steps": [1], "max_side": [24]}
+    assert run(model, contract.PAINT, style_scale=[[2.0]], **pictures)["losses"].shape == (1, 1, 5)
+    text = refusal(model, contract.PAINT, style_scale=[[2.5]], **pictures)
+    assert f"style_bytes{contract.RESIZED} must have sides from 1 to 48 pixels" in text
+    assert "[30 60]" in text
+
+
+def test_files_have_so_many_bytes_and_no_more(model: StyleTransfer) -> None:
     large = png(60, 60, random=True)
     assert len(large) > 9000
-    text = refusal(model, signature, content_bytes=[png(16, 16)], style_bytes=[large], max_side=[16], steps=[1])
+    text = refusal(model, contract.PAINT, **files(png(16, 16), png(16, 16), large), max_side=[16], steps=[1])
     assert f"[style_bytes must have at most 9000 bytes; got] [{len(large)}]" in text
 
 
@@ -116,29 +123,33 @@ def test_the_work_of_a_call_is_bounded(model: StyleTransfer, signature: str) -> 
     assert "got] [0.012]" in refusal(model, signature, steps=[1, 8], **images(25, 30, batch=2))
 
 
-@OF_FILES
-def test_the_work_of_a_call_with_files_is_bounded(model: StyleTransfer, signature: str) -> None:
-    files = {"content_bytes": [png(25, 40)], "style_bytes": [png(8, 16)], "max_side": [40]}
-    assert run(model, signature, steps=[10], **files)["losses"].shape == (1, 10, 4)
-    assert "got] [0.011]" in refusal(model, signature, steps=[11], **files)
+def test_the_work_of_a_call_with_files_is_bounded(model: StyleTransfer) -> None:
+    pictures = {**files(png(25, 40), png(8, 16)), "max_side": [40]}
+    assert run(model, contract.PAINT, steps=[10], **pictures)["losses"].shape == (1, 10, 5)
+    assert "got] [0.011]" in refusal(model, contract.PAINT, steps=[11], **pictures)
     # Each of two has its half.
-    files = {name: values * 2 for name, values in files.items()}
-    assert run(model, signature, steps=[5, 1], **files)["losses"].shape == (2, 5, 4)
-    assert "got] [0.012]" in refusal(model, signature, steps=[5, 6], **files)
+    pictures = {name: values * 2 for name, values in pictures.items()}
+    assert run(model, contract.PAINT, steps=[5, 1], **pictures)["losses"].shape == (2, 5, 5)
+    assert "got] [0.012]" in refusal(model, contract.PAINT, steps=[5, 6], **pictures)
 
 
-def test_the_work_of_a_call_that_goes_on_is_bounded(model: StyleTransfer) -> None:
-    name = contract.STYLIZE_RESUMABLE
-    begun = run(model, name, **images(25, 40), steps=[10])
-    assert run(model, name, state=begun["state"], steps=[10])["losses"].shape == (1, 10, 4)
-    assert "got] [0.011]" in refusal(model, name, state=begun["state"], steps=[11])
+def test_the_work_of_a_resumed_call_is_bounded(model: StyleTransfer) -> None:
+    begun = run(model, contract.PAINT, **files(png(25, 40), png(8, 16)), max_side=[40], steps=[10])
+    assert run(model, contract.PAINT, state=begun["state"], steps=[10])["losses"].shape == (1, 10, 5)
+    assert "got] [0.011]" in refusal(model, contract.PAINT, state=begun["state"], steps=[11])
 
 
 @pytest.mark.parametrize("rows", [1, 2])
 def test_a_model_tells_its_limits(model: StyleTransfer, rows: int) -> None:
     told = {name: value.numpy() for name, value in run(model, contract.LIMITS, example=[7] * rows).items()}
     assert list(told) == [field.name for field in contract.LIMIT_FIELDS]
-    wanted = {"min_side": model.min_side, **LIMITS.numbers()}
+    wanted = {
+        "contract_version": 2,
+        "min_side": model.min_side,
+        "style_layers": 1,
+        "smallest_octave": 128,
+        **LIMITS.numbers(),
+    }
     assert {name: value.tolist() for name, value in told.items()} == {
         name: [pytest.approx(value)] * rows for name, value in wanted.items()
     }

@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from styleserve.contract import ENCODED_FORMATS, Limits
-from styleserve.model.pictures import decode, encode_png, header_size
+from styleserve.model.pictures import decode, encode, header_size
 
 HEIGHT, WIDTH = 37, 300  # more than a byte holds, so that the byte order shows
 
@@ -66,7 +66,8 @@ def test_a_size_that_is_not_told_is_refused(name: str) -> None:
 
 def decoded(data: bytes, **options: object) -> np.ndarray:
     arguments = {
-        "max_side": tf.constant(WIDTH),
+        "longest": tf.constant(float(WIDTH)),
+        "size": tf.constant([0, 0]),
         "name": tf.constant("content_bytes"),
         "limits": Limits(),
         "min_side": 4,
@@ -86,7 +87,7 @@ def test_decode_gives_the_pixels(name: str) -> None:
 
 @pytest.mark.parametrize(("side", "shape"), [(150, (18, 150)), (600, (74, 600))])
 def test_decode_resizes_to_the_longest_side(side: int, shape: tuple[int, int]) -> None:
-    image = decoded(FILES["PNG"], max_side=tf.constant(side))
+    image = decoded(FILES["PNG"], longest=tf.constant(float(side)))
     assert image.shape[1:3] == shape
 
 
@@ -94,7 +95,7 @@ def test_decode_does_not_alias() -> None:
     checkers = (np.indices((64, 64)).sum(axis=0) % 2 * 255).astype(np.uint8)
     file = io.BytesIO()
     Image.fromarray(checkers).convert("RGB").save(file, "PNG")
-    image = decoded(file.getvalue(), max_side=tf.constant(16))
+    image = decoded(file.getvalue(), longest=tf.constant(16.0))
     np.testing.assert_allclose(image[:, 2:-2, 2:-2], 0.5, atol=0.02)
 
 
@@ -113,8 +114,26 @@ def test_header_that_overflows_is_refused(side: int) -> None:
         decoded(bytes(bomb))
 
 
-def test_encode_png_rounds() -> None:
-    levels = np.arange(256, dtype=np.float32).reshape(16, 16, 1).repeat(3, axis=2)
-    pixels = tf.io.decode_png(encode_png((levels + 0.4) / 255.4)).numpy()
-    np.testing.assert_array_equal(tf.io.decode_png(encode_png(levels / 255.0)), levels)
-    assert (pixels >= levels - 1).all()
+def test_decode_stretches_to_a_size() -> None:
+    image = decoded(FILES["PNG"], size=tf.constant([20, 30]))
+    assert image.shape == (1, 20, 30, 3)
+    whole = decoded(FILES["PNG"])
+    np.testing.assert_allclose(image.mean(axis=(1, 2)), whole.mean(axis=(1, 2)), atol=1e-3)
+
+
+def encoded_levels(image: np.ndarray, image_format: str) -> np.ndarray:
+    file = encode(tf.constant(image), tf.constant(image_format))
+    return tf.io.decode_image(file, dtype=tf.uint16 if image_format == "png16" else tf.uint8).numpy()
+
+
+@pytest.mark.parametrize(("image_format", "most"), [("png", 255), ("png16", 65535)])
+def test_encode_rounds_to_the_nearest_level(image_format: str, most: int) -> None:
+    levels = np.linspace(0, most, 256).round().reshape(16, 16, 1).repeat(3, axis=2)
+    for offset in (-0.4, 0.0, 0.4):
+        image = np.clip((levels + offset) / most, 0.0, 1.0).astype(np.float32)
+        np.testing.assert_array_equal(encoded_levels(image, image_format), levels)
+
+
+def test_encode_jpeg_is_close() -> None:
+    smooth = np.linspace(0, 1, 64 * 64 * 3, dtype=np.float32).reshape(64, 64, 3)
+    np.testing.assert_allclose(encoded_levels(smooth, "jpeg"), smooth * 255, atol=4)
