@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-_STATE_BYTES_PER_PIXEL: Final = 136
-"""Bytes of a state of L-BFGS for each pixel, rounded up: content 12, run 96, reference 13, 8 regions."""
+_STATE_BYTES_PER_PIXEL: Final = 120
+"""Bytes of a state of L-BFGS for each pixel, rounded up: run 96, reference 13, a byte for each of 8 regions."""
 _STYLE_BYTES: Final = 2**22
-"""Bytes of a state for each style, rounded up: its Gram matrices and means take 2.5 MB."""
+"""Bytes of a state for each style, rounded up: its Gram matrices and means take 2.4 MB."""
 
 
 @dataclass(frozen=True)

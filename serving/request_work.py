@@ -25,7 +25,7 @@ SHORT_PIXEL_STEPS: Final = 2**20
 at the 6 µs that a step takes for each pixel in bfloat16, that is 6 s."""
 
 _STATE_BYTES_PER_PIXEL: Final = 48
-"""Bytes of a state for each pixel, at least: with more of them a run counts as longer than it is."""
+"""Bytes of a state of Adam for each pixel. L-BFGS has 36 to 96, so its runs count as up to twice as long."""
 
 _MOST_VALUES: Final = 1024
 """Values of a control, and inputs, that are read."""

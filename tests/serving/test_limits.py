@@ -325,7 +325,7 @@ def test_a_server_takes_requests_as_large_as_the_models(stand_in_base: Path, mon
     assert limit(huge) == 2**31 - 1
     assert limit(large, max_request_bytes=1000) == 1000
     one = limits_of(Limits(max_side=2048, max_batch=1))
-    assert limit(one) > 2048 * 2048 * 129, "the state of one picture, which is larger than two pictures"
+    assert limit(one) > 2048 * 2048 * 117 + 8 * 2_400_000, "the state of one picture, which is larger than two pictures"
 
 
 def test_every_limit_of_a_request_is_read() -> None:
