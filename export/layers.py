@@ -47,8 +47,8 @@ def choose_layers(weights: Weights, style: tuple[str, ...] | None, content: str 
         raise ValueError(f"{weights.source}: it has no layer of VGG-19")
     if style is None:
         style = tuple(layer for layer in contract.STYLE_LAYERS if layer in there)
-    if not style:
-        raise ValueError(f"{weights.source}: it has none of the style layers {', '.join(contract.STYLE_LAYERS)}")
+        if not style:
+            raise ValueError(f"{weights.source}: it has none of the style layers {', '.join(contract.STYLE_LAYERS)}")
 
     def usual(layer: str) -> str:
         return content or (layer if layer in there else there[-1])

@@ -34,9 +34,7 @@ class Minimiser(Generic[_State]):
         self.optimiser = optimiser
         image = tf.TensorSpec(contract.IMAGE.shape, tf.float32)
         begin = tf.function(optimiser.init, autograph=False).get_concrete_function(image)
-        state = tf.nest.map_structure(
-            lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), begin.structured_outputs
-        )
+        state = tf.nest.map_structure(_spec, begin.structured_outputs)
         weight = tf.TensorSpec([None], tf.float32)
         names = [term.name for term in objectives[0].terms]
         weights = TermWeights(dict.fromkeys(names, weight), tf.TensorSpec([None, None], tf.float32))
@@ -94,6 +92,10 @@ class Minimiser(Generic[_State]):
 
         state, losses = _loop(step, state, steps, columns=1 + len(self.objectives[0].terms))
         return state, check(losses, self.optimiser.is_finite(state, losses), self.optimiser.advice)
+
+
+def _spec(tensor: Any) -> tf.TensorSpec:  # noqa: ANN401 - a symbolic tensor
+    return tf.TensorSpec(tensor.shape, tensor.dtype)
 
 
 def _loop(step: Any, state: _State, steps: tf.Tensor, *, columns: int) -> tuple[_State, tf.Tensor]:  # noqa: ANN401

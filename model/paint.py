@@ -100,10 +100,14 @@ class Painter:
         # One at a time, which bounds memory to one example's.
         states, losses = tf.map_fn(one, tf.range(batch), fn_output_signature=spec, parallel_iterations=1)
         formats = [given[control.name] for control in (contract.COLORS, contract.IMAGE_FORMAT)]
+
+        def draw(own: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
+            return self._draw(*own)
+
         return {
             # By itself, so that it costs nothing where it is not fetched.
             contract.IMAGE_BYTES.name: tf.map_fn(
-                lambda own: self._draw(*own),
+                draw,
                 (states, *formats),
                 fn_output_signature=tf.TensorSpec([], tf.string),
                 parallel_iterations=1,

@@ -62,7 +62,10 @@ def test_card(tiny_model_base: Path) -> None:
     assert card["precision"] == "float32"
     assert card["loss_scale"] == "relative"
     assert card["limits"]["max_side"] == 64
-    assert card["defaults"]["style_weight"] == 1e6
+    assert card["contract_version"] == 2
+    assert card["trained"] is False
+    assert card["defaults"]["style_weight"] == 1.0
+    assert card["defaults"]["colors"] == "style"
 
 
 def test_warmup_asks_every_signature_for_one_step(tiny_model_base: Path) -> None:
@@ -84,7 +87,14 @@ def test_defaults_follow_the_loss_scale(
     defaults = definition[contract.SERVING_DEFAULT].defaults
     assert set(defaults) == {control.name for control in contract.ADAM_CONTROLS}
     assert tf.make_ndarray(defaults["style_weight"]).tolist() == [pytest.approx(style_weight)]
-    assert tf.make_ndarray(definition[contract.STYLIZE_ENCODED].defaults["max_side"]).tolist() == [32]
+    painted = {name: tf.make_ndarray(value).tolist() for name, value in definition[contract.PAINT].defaults.items()}
+    assert set(painted) == {field.name for field in contract.SIGNATURES[contract.PAINT].inputs}
+    assert painted["max_side"] == [32]
+    assert painted["style_weight"] == [1.0]
+    assert painted["contract_version"] == [2]
+    assert painted["style_blend"] == [[1.0]]
+    assert painted["style_bytes"] == [[b""]]
+    assert painted["colors"] == [b"style"]
 
 
 def test_reloaded_is_eager(tiny_model_base: Path) -> None:
@@ -93,7 +103,9 @@ def test_reloaded_is_eager(tiny_model_base: Path) -> None:
     settings = ModelSettings(
         style_layers=("block1_conv1", "block2_conv1"),
         content_layer="block2_conv2",
+        painter_content_layer="block2_conv2",
         loss_scale="relative",
+        trained=False,
         limits=Limits(max_side=64),
     )
     model = StyleTransfer(random_weights(0), settings)
@@ -326,7 +338,7 @@ def test_validation_notices_other_weights(saved: tuple[Path, StyleTransfer]) -> 
 def test_validation_notices_other_defaults(saved: tuple[Path, StyleTransfer]) -> None:
     version, model = saved
     other = ModelSettings(**{**vars(model.settings), "loss_scale": "tutorial"})
-    with pytest.raises(ValidationError, match="the default of content_weight is not"):
+    with pytest.raises(ValidationError, match="the default of style_weight is not"):
         validate(version, StyleTransfer(random_weights(0), other))
 
 

@@ -13,6 +13,7 @@ from styleserve import contract
 from styleserve.model import StyleTransfer
 
 LOOPS = ("While", "StatelessWhile")
+CHOICES = ("If", "StatelessIf", "Case", "StatelessCase")
 
 
 def graph_of(model: StyleTransfer, name: str) -> GraphDef:
@@ -21,13 +22,13 @@ def graph_of(model: StyleTransfer, name: str) -> GraphDef:
 
 
 def outside_of_loops(graph: GraphDef) -> Iterator[NodeDef]:
-    """The nodes that run, call by call, but for what a loop does; the loop itself is among them."""
+    """The nodes that always run, apart from those in a loop; the loop itself is among them."""
     functions = {function.signature.name: function.node_def for function in graph.library.function}
     waiting = [graph.node]
     while waiting:
         for node in waiting.pop():
             yield node
-            if node.op not in LOOPS:
+            if node.op not in (*LOOPS, *CHOICES):
                 values = node.attr.values()
                 called = [value.func.name for value in values if value.HasField("func")]
                 called += [func.name for value in values for func in value.list.func]
@@ -36,7 +37,7 @@ def outside_of_loops(graph: GraphDef) -> Iterator[NodeDef]:
 
 @pytest.mark.parametrize("name", [contract.SERVING_DEFAULT, contract.STYLIZE_LBFGS])
 def test_a_run_is_one_loop(model: StyleTransfer, name: str) -> None:
-    """Steps are not unrolled, and nothing is looped over before or after them."""
+    """Steps are not unrolled, and no other loop runs before or after them; a loop over regions needs regions."""
     loops = [node for node in outside_of_loops(graph_of(model, name)) if node.op in LOOPS]
     assert len(loops) == 1
 

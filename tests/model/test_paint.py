@@ -291,16 +291,16 @@ def test_forged_states(model: StyleTransfer, files: dict[str, Any], variant: dic
 
 def test_a_state_belongs_to_its_model_loss_and_optimizer(model: StyleTransfer, files: dict[str, Any]) -> None:
     text = "state must be one that this model returned, for the same loss and optimizer"
-    for variant in VARIANTS:
-        state = paint(model, 1, **files, **variant)["state"]
+    states = [paint(model, 1, **files, **variant)["state"] for variant in VARIANTS]
+    for variant, state in zip(VARIANTS, states, strict=True):
         for other in VARIANTS:
             if other != variant:
                 assert text in refused(model, state=state, **other)
-    assert text in refused(StyleTransfer(random_weights(seed=1), SETTINGS), state=state, **VARIANTS[-1])
+    assert text in refused(StyleTransfer(random_weights(seed=1), SETTINGS), state=states[-1], **VARIANTS[-1])
     others = dataclasses.replace(SETTINGS, content_layer="block2_conv1")
-    assert text in refused(StyleTransfer(random_weights(seed=0), others), state=state, **VARIANTS[-1])
+    assert text in refused(StyleTransfer(random_weights(seed=0), others), state=states[-1], **VARIANTS[-1])
     other_limits = dataclasses.replace(SETTINGS, precision="bfloat16", limits=contract.Limits(max_side=64))
-    assert paint(StyleTransfer(random_weights(0), other_limits), 1, state=state, **VARIANTS[-1])["state"][0]
+    assert paint(StyleTransfer(random_weights(0), other_limits), 1, state=states[-1], **VARIANTS[-1])["state"][0]
 
 
 def test_one_way_to_begin(model: StyleTransfer, files: dict[str, Any]) -> None:
