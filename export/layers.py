@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from styleserve import contract
 from styleserve.model import Weights
+
+
+_PAINTER_IN_BLOCK3: Final = "block3_conv3"
+"""Content layer of the painter's loss for weights that end at block3: the one after it leaves faces streaked."""
 
 
 class Layers(NamedTuple):
@@ -50,8 +54,9 @@ def choose_layers(weights: Weights, style: tuple[str, ...] | None, content: str 
         if not style:
             raise ValueError(f"{weights.source}: it has none of the style layers {', '.join(contract.STYLE_LAYERS)}")
 
-    def usual(layer: str) -> str:
-        return content or (layer if layer in there else there[-1])
+    def usual(*layers: str) -> str:
+        return content or next((layer for layer in layers if layer in there), there[-1])
 
     tutorial = usual(contract.CONTENT_LAYER)
-    return Layers(style, tutorial, usual(contract.PAINTER_CONTENT_LAYER) if trained else tutorial, there[-1])
+    painter = usual(contract.PAINTER_CONTENT_LAYER, _PAINTER_IN_BLOCK3) if trained else tutorial
+    return Layers(style, tutorial, painter, there[-1])

@@ -31,6 +31,10 @@ def test_weights_that_end_early_give_their_deepest_layer() -> None:
     layers = choose_layers(up_to("block3_conv3"), None, None, trained=True)
     assert layers.style == ("block1_conv1", "block2_conv1", "block3_conv1")
     assert (layers.content, layers.painter_content) == ("block3_conv3", "block3_conv3")
+    layers = choose_layers(up_to("block3_conv4"), None, None, trained=True)
+    assert (layers.content, layers.painter_content) == ("block3_conv4", "block3_conv3")
+    layers = choose_layers(up_to("block2_conv1"), None, None, trained=True)
+    assert (layers.content, layers.painter_content) == ("block2_conv1", "block2_conv1")
     layers = choose_layers(up_to("block4_conv4"), None, None, trained=True)
     assert (layers.content, layers.painter_content) == ("block4_conv4", "block4_conv2")
 
