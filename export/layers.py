@@ -7,7 +7,6 @@ from typing import Final, NamedTuple
 from styleserve import contract
 from styleserve.model import Weights
 
-
 _PAINTER_IN_BLOCK3: Final = "block3_conv3"
 """Content layer of the painter's loss for weights that end at block3: the one after it leaves faces streaked."""
 
