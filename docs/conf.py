@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -31,7 +32,7 @@ default_role = "code"  # of docstrings, whose one backtick is Markdown
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_type_aliases = {"PictureSource": "PictureSource"}
+autodoc_type_aliases = {name: name for name in ("PictureSource", "StyleSources", "Regions")}
 napoleon_use_ivar = True  # of a dataclass, each attribute once
 python_maximum_signature_line_length = 100
 
@@ -45,9 +46,19 @@ def _insert(_app: Sphinx, _page: str, source: list[str]) -> None:
     source[0] = generated.filled(source[0])
 
 
+def _named(*described: str | object) -> tuple[str | None, str | None]:
+    """Signature and result with the plain names of type aliases, which Sphinx writes out in a union."""
+    signature, returned = (
+        re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", text) if isinstance(text, str) else None
+        for text in described[-2:]
+    )
+    return signature, returned
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Lets pages hold tables that are made from the code: `{{ errors }}` is what `generated.errors` returns."""
     app.connect("source-read", _insert)
-    for language in ("csv", "textproto"):  # Pygments has none for them, but the tests go by the name
+    app.connect("autodoc-process-signature", _named)
+    for language in ("csv", "jsonl", "textproto"):  # Pygments has none for them, but the tests go by the name
         lexer_classes[language] = lexer_classes["none"]
     return {"parallel_read_safe": True}

@@ -15,9 +15,10 @@ from unimported import server_reference
 
 from styleserve import contract
 from styleserve.__main__ import app
-from styleserve.client import ConnectionSettings, StyleServeError
-from styleserve.client.controls import allowed_range
+from styleserve.client import PRESETS, ConnectionSettings, StyleServeError
+from styleserve.client.control_values import allowed_values
 from styleserve.client.errors import exit_codes
+from styleserve.client.options import option_of
 from styleserve.client.settings import ENVIRONMENT
 from styleserve.serving.deployment import Deployment, Target
 
@@ -42,7 +43,7 @@ def signatures() -> str:
             (
                 f"`{field.name}`",
                 way,
-                f"{field.dtype} `{_shape(field)}`",
+                f"{field.dtype} `{_shape(field.shape)}`",
                 _need(field) if way == "in" else "",
                 field.help,
             )
@@ -60,26 +61,50 @@ def signature_list() -> str:
 
 
 def controls() -> str:
-    """Every control, with its range and its two defaults."""
+    """Every control of `paint`, with its range and default."""
     rows = [
         (
             f"`{control.name}`",
-            control.dtype,
-            allowed_range(control).removeprefix("a whole number "),
-            f"{control.tutorial:g}",
-            f"{control.relative:g}",
-            control.unit,
+            f"{control.dtype} `{_shape(control.shape)}`",
+            allowed_values(control).removeprefix("a whole number "),
+            f"one for all, or for each {control.per}" if control.per else "",
+            _value(control.relative),
+            "" if control.choices else control.unit,
             control.help,
         )
         for control in contract.CONTROLS
     ]
-    return _table(("control", "type", "allowed", "tutorial", "relative", "unit", "what"), rows)
+    return _table(("control", "type", "allowed", "values", "default", "unit", "what"), rows)
 
 
-def defaults() -> str:
-    """Every control, with its two defaults."""
-    rows = [(f"`{each.name}`", f"{each.tutorial:g}", f"{each.relative:g}", each.help) for each in contract.CONTROLS]
-    return _table(("control", "tutorial", "relative", "what"), rows)
+def absolute_weights() -> str:
+    """Weights of the signatures with the tutorial's loss, with their two defaults."""
+    weights = [term.absolute_weight for term in contract.TERMS if term.absolute_weight is not None]
+    rows = [(f"`{each.name}`", _value(each.tutorial), _value(each.relative), each.help) for each in weights]
+    return _table(("weight", "tutorial", "relative", "what"), rows)
+
+
+def options_of_controls() -> str:
+    """Every control that has an option of its name, with its field of `Controls` and its default."""
+    rows = [
+        (f"`{option_of(each.name)}`", f"`{each.name}`", _value(each.relative), each.help)
+        for each in contract.CONTROLS
+        if each.name != contract.IMAGE_FORMAT.name
+    ]
+    return _table(("option", "`Controls`", "default", "what"), rows)
+
+
+def presets() -> str:
+    """Every preset, with the options that it stands for."""
+    rows = [
+        (
+            f"`{name}`",
+            " ".join(f"`{option_of(control)} {_value(value)}`" for control, value in controls.given().items())
+            or "the defaults",
+        )
+        for name, controls in PRESETS.items()
+    ]
+    return _table(("preset", "stands for"), rows)
 
 
 def limits() -> str:
@@ -126,7 +151,9 @@ def commands() -> str:
         arguments = [each for each in found if isinstance(each.info, ArgumentInfo)]
         options = [each for each in found if isinstance(each.info, OptionInfo)]
         name = command.name or command.callback.__name__
-        usage = " ".join(["styleserve", name, *(each.name.upper() for each in arguments), "[OPTIONS]"])
+        usage = " ".join(
+            ["styleserve", name, *(each.info.metavar or each.name.upper() for each in arguments), "[OPTIONS]"]
+        )
         parts += [f"## {name}", inspect.getdoc(command.callback) or "", f"```text\n{usage}\n```"]
         if arguments:
             rows = [(f"`{each.name.upper()}`", _prose(each.info.help or "")) for each in arguments]
@@ -162,16 +189,18 @@ def security_policy() -> str:
 TABLES: Final[dict[str, Callable[[], str]]] = {
     each.__name__: each
     for each in (
+        absolute_weights,
         changelog,
         commands,
         controls,
-        defaults,
         environment,
         errors,
         exit_code_list,
         limits,
-        security_policy,
         memory,
+        options_of_controls,
+        presets,
+        security_policy,
         server_reference,
         signature_list,
         signatures,
@@ -186,14 +215,20 @@ def _errors(root: type[StyleServeError], depth: int = 0) -> Iterator[tuple[int, 
         yield from _errors(child, depth + 1)
 
 
-def _shape(field: contract.Field) -> str:
-    return f"[{', '.join('?' if size is None else str(size) for size in field.shape)}]"
+def _shape(shape: tuple[int | None, ...]) -> str:
+    return f"[{', '.join('?' if size is None else str(size) for size in shape)}]"
+
+
+def _value(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _need(field: contract.Field) -> str:
     if field.control is not None:
         return "control"
-    return "required" if field.required else "may be left out"
+    if field.required:
+        return "required"
+    return f"default {field.default}" if field.default else "may be left out"
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
 """A web service that paints: uvicorn examples.fastapi_app:app.
 
-It needs `pip install fastapi uvicorn python-multipart` beside styleserve. The server that does
-the work is the one that the environment names (STYLESERVE_SERVER and so on), or else one on
-this machine.
+It needs `pip install fastapi uvicorn python-multipart` beside styleserve. The environment names the
+server that paints (STYLESERVE_SERVER and so on); by default it is one on this machine.
 
     curl -F content=@photo.jpg -F style=@painting.jpg localhost:8000/paint -o result.png
 """
@@ -52,7 +51,7 @@ STATUSES: Final[dict[type[BaseException], int]] = {
     ServerUnavailable: 503,
     ModelNotReady: 503,
     DeadlineExceeded: 504,
-    ServiceError: 502,  # of all others that the server behind this one has to do with
+    ServiceError: 502,  # all others from the server that paints
 }
 
 _T = TypeVar("_T")
@@ -60,14 +59,14 @@ log = logging.getLogger("styleserve.example")
 
 
 class BodyLimit:
-    """Refuses a body as soon as it has more bytes than allowed, before it lies on the disk."""
+    """Refuses a body as soon as it has more bytes than allowed, before it is on the disk."""
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self.app = app
         self.max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request on, and counts."""
+        """Passes the request on, and counts its bytes."""
         received = 0
 
         async def counted() -> Message:
@@ -83,7 +82,7 @@ class BodyLimit:
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-    """One client for all requests: it is made for that, and its connection is kept."""
+    """Opens one client for all requests, which keeps its connection."""
     async with AsyncStyleClient(settings=ConnectionSettings.from_environment()) as client:
         app.state.client = client
         yield
@@ -147,10 +146,10 @@ def event(name: str, **data: object) -> str:
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, _T]) -> _T:
-    """What comes of the work, which is cancelled, here and on the server, as soon as nobody waits for it any more.
+    """Result of the work, which is cancelled, here and on the server, as soon as the HTTP client has gone.
 
     Raises:
-        ClientDisconnect: nobody waits.
+        ClientDisconnect: The HTTP client has gone.
     """
 
     async def gone() -> None:
@@ -172,25 +171,25 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, _T]) -> _T:
 def status_of(error: StyleServeError) -> int:
     """The HTTP status for an error."""
     if isinstance(error, ServiceError) and error.status in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
-        return 502  # it is this service that was not let in, not its caller
+        return 502  # this service has no permission, its caller may
     return next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), 500)
 
 
 def facts(error: StyleServeError) -> dict[str, str]:
-    """What a caller is told: of its own mistakes all, of what is wrong behind this service its kind alone."""
+    """Facts for the caller: all about its own mistakes, only the kind of errors behind this service."""
     log.warning("%s: %s", type(error).__name__, error)
-    told = {"kind": type(error).__name__}
-    return {**told, "message": error.message} if status_of(error) < 500 else told
+    kind = {"kind": type(error).__name__}
+    return {**kind, "message": error.message} if status_of(error) < 500 else kind
 
 
 @app.exception_handler(StyleServeError)
 async def failed(_request: Request, error: StyleServeError) -> JSONResponse:
-    """The answer where something went wrong."""
+    """The response for an error."""
     status = status_of(error)
     return JSONResponse(facts(error), status_code=status, headers={"Retry-After": "5"} if status == 503 else None)
 
 
 @app.exception_handler(ClientDisconnect)
 async def left(_request: Request, _error: ClientDisconnect) -> Response:
-    """Nobody reads this."""
+    """A response that has no reader any more."""
     return Response(status_code=499)

@@ -1,6 +1,6 @@
-"""Paints a picture and tells how far it is: python examples/script.py photo.jpg painting.jpg result.png.
+"""Paints a picture and prints its progress: python examples/script.py photo.jpg painting.jpg result.png.
 
-The server is the one that the environment names (STYLESERVE_SERVER and so on), or else one on this machine.
+The environment names the server (STYLESERVE_SERVER and so on); by default it is one on this machine.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def paint(content: str, style: str, output: str, *, steps: int = 100) -> None:
         for progress in client.stylize_iter(content, style, Controls(steps=steps)):
             loss = f"loss {progress.losses[-1, 0]:.4g}" if progress.steps_done else "no step yet"
             print(f"{progress.steps_done}/{progress.steps_total}: {loss}, {progress.seconds_left:.0f} s left")
-            if progress.result is not None:  # the last one has it
+            if progress.result is not None:  # the last chunk has it
                 print(f"saved as {progress.result.save(output)}")
 
 

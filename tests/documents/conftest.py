@@ -16,7 +16,9 @@ __all__ = ["content", "desk", "refusal", "serve", "stub", "style"]
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stub: Any) -> Path:
     """A folder to work in, with pictures, a list of jobs, and a server in the environment."""
-    for number, name in enumerate(("photo.jpg", "painting.jpg", "photos/a.png", "photos/b.png", "styles/c.png")):
+    pictures = ("photo.jpg", "painting.jpg", "drawing.jpg", "start.jpg", "before.png", "photos/a.png", "photos/b.png")
+    masks = ("sky.png", "ground.png", "strokes.png", "faces.png")
+    for number, name in enumerate((*pictures, *masks, "styles/c.png")):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         draw(40 + 4 * number, 32).save(path)

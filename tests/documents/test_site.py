@@ -16,6 +16,7 @@ import pytest
 from styleserve import contract
 from styleserve.client import errors, settings
 from styleserve.client.errors import exit_codes
+from styleserve.client.job_files import COLUMNS
 
 from .blocks import ROOT
 
@@ -75,7 +76,14 @@ def test_the_contract_is_complete(site: Path) -> None:
         "max_encoded_pixels",
     ]
     assert [name for name in names if name not in text] == []
-    assert "total | style | content | total variation]: by Adam before each step" in text  # a bar ends a cell
+    for columns in ("total variation", "total variation | reference"):  # a bar ends a cell
+        assert f"total | style | content | {columns}]: by Adam before each step" in text
+
+
+def test_every_column_of_a_list_of_jobs_is_described(site: Path) -> None:
+    text = text_of(site / "batch.html") + text_of(site / "controls.html")
+    named = [(column, f"--{column.replace('_', '-')}") for column in COLUMNS]
+    assert [column for column, option in named if column not in text and option not in text] == []
 
 
 def test_errors_exit_codes_and_variables_are_complete(site: Path) -> None:

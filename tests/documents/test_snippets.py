@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf import json_format
+from PIL import Image
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -22,17 +23,30 @@ from styleserve.__main__ import app
 from styleserve.client import StyleServeError, protos
 from styleserve.client import errors as client_errors
 from styleserve.client.causes import service_error
-from styleserve.client.job_files import read_jobs
+from styleserve.serving import EmbeddedServer, ServerSettings
 from styleserve.serving.deployment import SERVING_VERSION, Device, Target
 from styleserve.serving.deployment_note import noted
 
 from .blocks import PAGES, README, ROOT, Block, Call, blocks, calls
 
-TRIED = {"sh", "python", "json", "csv", "textproto", "nginx", "text"}
+TRIED = {"sh", "python", "json", "jsonl", "csv", "textproto", "nginx", "text"}
 SHOWN = {"{toctree}", "{image}", "{eval-rst}", "{literalinclude}"}
 """What the site's own build checks."""
 
-COMMANDS_OF_THE_CLIENT = {"stylize", "batch", "describe", "status", "metadata", "wait", "version"}
+COMMANDS_OF_THE_CLIENT = {
+    "stylize",
+    "again",
+    "contact-sheet",
+    "batch",
+    "describe",
+    "status",
+    "metadata",
+    "wait",
+    "version",
+}
+FIRST = ["stylize", "photo.jpg", "painting.jpg", "-o", "result.png", "--steps", "2"]
+"""Makes the result that `again` repeats."""
+
 ELSEWHERE = {"--server", "--tls", "--ca", "--cert"}
 """Options of commands that go to servers which are not there."""
 
@@ -62,6 +76,8 @@ def test_commands_are_accepted(call: Call) -> None:
 )
 @pytest.mark.usefixtures("desk")
 def test_commands_work(call: Call) -> None:
+    if call.words[1] == "again":
+        assert CliRunner().invoke(app, FIRST).exit_code == 0
     done = CliRunner().invoke(app, list(call.words[1:]))
     assert done.exit_code == 0, done.output
     if "-o" in call.words:
@@ -79,7 +95,7 @@ def test_commands_that_stop_and_go_on_work() -> None:
 
 
 def test_what_is_installed_to_export_is_no_newer_than_what_serves() -> None:
-    """A server may not load what a newer TensorFlow wrote: whoever installs one to export gets that of the lock."""
+    """A server may not load what a newer TensorFlow wrote: an installation to export gets that of the lock."""
     commands = [ROOT / room / "command.py" for room in ("export", "serving")]
     text = "".join(page.read_text() for page in (*PAGES, *commands))
     installed = re.findall(r"pip install [^`\n]*\[tensorflow\]", text)
@@ -142,7 +158,10 @@ def test_files_that_commands_name_exist(desk: Path) -> None:
     assert [name for name in folders if not (desk / name / "kustomization.yaml").is_file()] == []
 
 
-@pytest.mark.parametrize("block", blocks("python"), ids=str)
+WIRE = ROOT / "docs" / "call" / "wire.md"
+
+
+@pytest.mark.parametrize("block", [block for block in blocks("python") if block.page != WIRE], ids=str)
 def test_python_runs(block: Block, desk: Path, stub: Any, request: pytest.FixtureRequest) -> None:
     text = block.text
     if block.needs_tensorflow:
@@ -155,38 +174,73 @@ def test_python_runs(block: Block, desk: Path, stub: Any, request: pytest.Fixtur
     exec(compile(text.replace("127.0.0.1:8500", stub.address), str(block), "exec"), {})  # noqa: S102 - our own
 
 
+def test_plain_grpc_paints_on_a_real_server(
+    desk: Path, tiny_model_base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The blocks of the page one after another, as they use each other's names; sizes and steps are smaller."""
+    smaller = {"(128, 60, ": "(16, 3, ", "(256, 40, ": "(32, 3, ", "(512, 40, ": "(64, 3, ", "[25]": "[2]"}
+    names: dict[str, Any] = {}
+    with EmbeddedServer(tiny_model_base, settings=ServerSettings(port=0)) as server:
+        for block in blocks("python"):
+            if block.page == WIRE:
+                text = block.text.replace("127.0.0.1:8500", server.address)
+                for written, small in smaller.items():
+                    text = text.replace(written, small)
+                exec(compile(text, str(block), "exec"), names)  # noqa: S102 - our own
+        names["channel"].close()
+    assert capsys.readouterr().out == "(1, 10, 5)\n"
+    pictures = {name: Image.open(desk / f"{name}.png") for name in ("result", "large", "preview")}
+    assert {picture.size for picture in pictures.values()} == {(64, 51)}
+    assert len({picture.tobytes() for picture in pictures.values()}) == 3
+    assert names["image_format"] == "png"
+    assert names["outputs"]["losses"].tensor_shape.dim[1].size == 2
+
+
 @pytest.mark.usefixtures("desk")
 def test_a_version_that_is_asked_for_is_sent(stub: Any) -> None:
     (block,) = [each for each in blocks("python") if "version_label" in each.text]
     exec(compile(block.text.replace("127.0.0.1:8500", stub.address), str(block), "exec"), {})  # noqa: S102
-    one, other = stub.requests
+    one, other = stub.paints
     assert one.model_spec.version_label == "canary"
     assert other.model_spec.version.value == 1700000000
 
 
-@pytest.mark.parametrize("block", blocks("csv"), ids=str)
-def test_lists_of_jobs_are_read(block: Block, desk: Path) -> None:
-    path = desk / "list.csv"
+@pytest.mark.parametrize("block", [*blocks("csv"), *blocks("jsonl")], ids=str)
+@pytest.mark.usefixtures("desk")
+def test_batches_of_lists_work(block: Block, desk: Path) -> None:
+    path = desk / f"list.{block.language}"
     path.write_text(block.text)
-    assert read_jobs(path)
+    done = CliRunner().invoke(app, ["batch", str(path), "-o", "results"])
+    assert done.exit_code == 0, done.output
 
 
 @pytest.mark.parametrize("block", blocks("json"), ids=str)
 def test_requests_of_other_stacks_are_those_of_the_contract(block: Block, desk: Path, stub: Any) -> None:
     found = json.loads(block.text)
     signature = contract.SIGNATURES[found.get("signature_name") or found["modelSpec"]["signatureName"]]
-    names = {field.name for field in signature.inputs}
-    assert {field.name for field in signature.inputs if field.required} <= set(found["inputs"]) <= names
+    ranks = {field.name: len(field.shape) for field in signature.inputs}
+    assert {"content_bytes", "style_bytes", "contract_version"} <= set(found["inputs"]) <= set(ranks)
     if "modelSpec" not in found:  # REST
-        assert all(isinstance(value, list) for value in found["inputs"].values())
+        assert {name: rank(value) for name, value in found["inputs"].items()} == {
+            name: ranks[name] for name in found["inputs"]
+        }
         return
+    assert {name: len(value["tensorShape"]["dim"]) for name, value in found["inputs"].items()} == {
+        name: ranks[name] for name in found["inputs"]
+    }
     encoded = base64.b64encode((desk / "photo.jpg").read_bytes()).decode()
     message = json_format.Parse(re.sub(r"\w+_BASE64", encoded, block.text), protos.PredictRequest())
     with grpc.insecure_channel(stub.address) as channel:
         call: Any = channel.unary_unary(protos.PREDICT)
         reply = protos.PredictResponse.FromString(call(message.SerializeToString(), timeout=10))
-    assert reply.outputs["png_bytes"].string_val[0].startswith(b"\x89PNG")
+    assert set(reply.outputs) == {"image_bytes", "losses"}
+    assert reply.outputs["image_bytes"].string_val[0].startswith(b"\x89PNG")
     assert reply.outputs["losses"].tensor_shape.dim[1].size == 100
+
+
+def rank(value: object) -> int:
+    """Dimensions of nested lists."""
+    return 1 + rank(value[0]) if isinstance(value, list) else 0
 
 
 def test_a_request_is_one_for_the_official_messages_with_a_version_as_well() -> None:
