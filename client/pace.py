@@ -36,10 +36,10 @@ _NOISE: Final = 0.25
 _NOISE_WITHOUT_STEPS: Final = 0.5
 _KEPT: Final = 8
 
-# Of a state: Gram matrices of each region; content features (12), then image, gradient and direction (36) and ten pairs
-# (60), or image and moments (36); a reference picture (12) and its mask (1).
+# Of a state: Gram matrices of each region; content, image and gradient (36) and ten pairs (60), or content, image and
+# moments (48); a reference picture (12) and its mask (1).
 _TARGETS_BYTES: Final = 2_500_000
-_STATE_BYTES_PER_PIXEL: Final[dict[str, int]] = {"lbfgs": 108, "adam": 48}
+_STATE_BYTES_PER_PIXEL: Final[dict[str, int]] = {"lbfgs": 96, "adam": 48}
 _REFERENCE_BYTES_PER_PIXEL: Final = 13
 
 
@@ -126,7 +126,7 @@ def usual_state_bytes(pixels: int, optimizer: str, *, regions: int = 1, has_refe
     """Size of a state of the default layers, before one was seen.
 
     >>> usual_state_bytes(256 * 256, "lbfgs"), usual_state_bytes(256 * 256, "lbfgs", regions=2)
-    (9577888, 12208960)
+    (8791456, 11422528)
 
     Args:
         pixels: Pixels of the picture.
