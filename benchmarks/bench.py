@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import time
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +33,8 @@ class Bench:
         self._quiet: Final = quiet
         self._folder: Final = tempfile.TemporaryDirectory(prefix="styleserve-benchmarks-")
         self._models: Final[dict[tuple[int, bool], Path]] = {}
+        self.export_s: Final[dict[Path, float]] = {}
+        """Seconds of each export, by base path."""
 
     def __enter__(self) -> Bench:
         return self
@@ -72,6 +75,7 @@ class Bench:
         if key not in self._models:
             self.say(f"exporting a model of {max_side} px")
             output = Path(self._folder.name) / f"{max_side}-{'tiny' if tiny else 'whole'}"
+            start = time.perf_counter()
             export_model(
                 ExportSettings(
                     output=output,
@@ -82,5 +86,6 @@ class Bench:
                     limits=Limits(max_side=max_side),
                 )
             )
+            self.export_s[output] = time.perf_counter() - start
             self._models[key] = output
         return self._models[key]

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
-from styleserve.client import StyleClient, load_picture
+from styleserve.client import Controls, StyleClient, load_picture
 
 from .bench import Bench
 from .results import Row, Table
@@ -35,16 +35,14 @@ def measure(settings: LinkSettings, bench: Bench) -> list[Table]:
 
                     def call(steps: int = settings.steps, side: int = side, address: str = address) -> None:
                         with StyleClient(address) as client:
-                            client.stylize(
-                                content.encoded, style.encoded, steps=steps, max_side=side, timeout_s=CALL_TIMEOUT_S
-                            )
+                            controls = Controls(steps=steps, max_side=side, octaves=1)
+                            client.stylize(content.encoded, style.encoded, controls, timeout_s=CALL_TIMEOUT_S)
 
                     def run(side: int = side, address: str = address, chunks: list[int] = chunks) -> None:
                         """As the command line does: with a client that has measured nothing yet, and every picture."""
                         with StyleClient(address) as client:
-                            progress = client.stylize_iter(
-                                content.encoded, style.encoded, steps=settings.steps, max_side=side, images=True
-                            )
+                            controls = Controls(steps=settings.steps, max_side=side, octaves=1)
+                            progress = client.stylize_iter(content.encoded, style.encoded, controls, images=True)
                             chunks.append(len(list(progress)))
 
                     call(steps=1)

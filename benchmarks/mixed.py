@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from styleserve import contract
-from styleserve.client import StyleClient
+from styleserve.client import Controls, StyleClient
 from styleserve.sizing import MIB, inter_op_threads, server_mib
 
 from .bench import Bench
@@ -33,7 +33,7 @@ def measure(settings: MixedSettings, bench: Bench) -> list[Table]:
     """One table, a row after each tenth of the requests."""
     base_path = bench.model(settings.side)
     bench.say(f"mixed: {settings.requests} requests, {settings.concurrent} at a time")
-    chosen, signature = random.Random(0), contract.STYLIZE_LBFGS_ENCODED  # noqa: S311 - sizes, no secrets
+    chosen = random.Random(0)  # noqa: S311 - sizes, no secrets
     rows: list[Row] = []
     with (
         served(base_path, "--max-calls", str(settings.concurrent)) as server,
@@ -45,7 +45,7 @@ def measure(settings: MixedSettings, bench: Bench) -> list[Table]:
             sizes = random.Random(seed)  # noqa: S311
             longest = sizes.randint(SHORTEST, settings.side)
             content, style = (_picture(longest, sizes) for _ in range(2))
-            client.stylize(content, style, steps=settings.steps, max_side=longest, signature=signature)
+            client.stylize(content, style, Controls(steps=settings.steps, max_side=longest, octaves=1))
 
         def requests(count: int) -> None:
             for _ in threads.map(paint, [chosen.getrandbits(32) for _ in range(count)]):
@@ -68,7 +68,7 @@ def measure(settings: MixedSettings, bench: Bench) -> list[Table]:
     sizes = {"calls": settings.concurrent, "images": settings.concurrent, "pixels": settings.side**2}
     limit_mb = server_mib(**sizes, encoded_pixels=contract.Limits().max_encoded_pixels) * MIB / 1e6
     notes = [
-        f"{signature}, {settings.steps} step, sides {SHORTEST} to {settings.side} px, {settings.concurrent} at a time",
+        f"paint, {settings.steps} step, sides {SHORTEST} to {settings.side} px, {settings.concurrent} at a time",
         f"{inter_op_threads(settings.concurrent)} inter-op threads; a deployment of so many has {limit_mb:.0f} MB",
     ]
     return [Table(f"A server's memory over {settings.requests} requests of random sizes", rows, notes)]

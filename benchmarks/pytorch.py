@@ -81,7 +81,7 @@ class PyTorch:
         self._steps = 0
 
     def step(self) -> Any:  # noqa: ANN401 - PyTorch may be absent, and with it its types
-        """One step; the losses before it, `[4]` float32, columns as in `contract.LOSS_COLUMNS`, without waiting."""
+        """One step; the losses before it, `contract.TUTORIAL_LOSS_COLUMNS`, `[4]` float32, without waiting."""
         torch = self._torch
         self._steps += 1
         self._optimizer.zero_grad()

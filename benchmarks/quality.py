@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from styleserve import contract
 from styleserve.client import Picture, load_picture
 from styleserve.model import ModelSettings, Precision, StyleTransfer, Weights, file_weights, random_weights
-from styleserve.model.losses import LossWeights
+from styleserve.model.canvas import plain_canvas
+from styleserve.model.terms.term import TermWeights
 
 from .bench import Bench
 from .curves import draw_curves
@@ -54,6 +55,7 @@ class Task(NamedTuple):
             ModelSettings(
                 style_layers=self.settings.style_layers,
                 content_layer=self.settings.content_layer,
+                painter_content_layer=self.settings.content_layer,
                 loss_scale="tutorial",
                 precision=precision,
                 limits=contract.Limits(max_side=4096, max_steps=100_000),
@@ -136,18 +138,22 @@ def _side(task: Task, side: int, precision: Precision, bench: Bench) -> dict[str
 
 def _judge(task: Task) -> Callable[[Image], float]:
     """What gives the total loss of an image in float32."""
-    stylizer = task.model("float32").stylizer
-    targets = stylizer.targets(tf.constant(task.content), tf.constant(task.style))
-    weights = LossWeights(*(tf.constant([weight]) for weight in _weights(task.settings).values()))
+    objective = task.model("float32").objectives["tutorial"]
+    targets = objective.targets(
+        plain_canvas(tf.constant(task.content), objective.style_moments(tf.constant(task.style)))
+    )
+    factors = _weights(task.settings)
+    parts = {term.name: tf.constant([factors.get(term.weight.name, 0.0)]) for term in contract.TERMS}
+    weights = TermWeights(parts, tf.ones([1, len(task.settings.style_layers)]))
 
     def loss(image: Image) -> float:
-        return float(stylizer.losses(tf.constant(image), targets, weights)[0, 0])
+        return float(objective.losses(tf.constant(image), targets, weights)[0, 0])
 
     return loss
 
 
 def _weights(settings: QualitySettings) -> dict[str, float]:
-    """The tutorial's factors, in the order of `LossWeights` and by the names of the contract."""
+    """The tutorial's factors, by the names of the contract."""
     return {
         contract.STYLE_WEIGHT.name: STYLE_WEIGHT,
         contract.CONTENT_WEIGHT.name: settings.content_weight,

@@ -41,14 +41,14 @@ def _job(settings: ScaleSettings, precision: Precision, *, side: int, batch: int
 
 
 def _by_side(jobs: Sequence[Job], bench: Bench) -> list[Row]:
-    found = [_measured(job, bench) for job in jobs]
+    found = [measured(job, bench, f"scale: {job.batch} x {job.side} px") for job in jobs]
     costs = [_pixel_us(job, own) for job, own in zip(jobs, found, strict=True)]
     reference = next((cost for job, cost in zip(jobs, costs, strict=True) if job.side == REFERENCE_SIDE and cost), None)
     reference = reference or next((cost for cost in costs if cost), None)
     return [
         {
             "side px": job.side,
-            **_columns(own),
+            **columns(own),
             "us a pixel and step": cost,
             "ratio to the baseline": cost / reference if cost and reference else None,
         }
@@ -57,13 +57,13 @@ def _by_side(jobs: Sequence[Job], bench: Bench) -> list[Row]:
 
 
 def _by_batch(jobs: Sequence[Job], bench: Bench) -> list[Row]:
-    found = [_measured(job, bench) for job in jobs]
+    found = [measured(job, bench, f"scale: {job.batch} x {job.side} px") for job in jobs]
     costs = [_pixel_us(job, own) for job, own in zip(jobs, found, strict=True)]
     return [
         {
             "side px": job.side,
             "batch": job.batch,
-            **_columns(own),
+            **columns(own),
             "s a step and image": own.step_s / job.batch if own else None,
             "ratio to the baseline": cost / costs[0] if cost and costs[0] else None,
         }
@@ -71,7 +71,8 @@ def _by_batch(jobs: Sequence[Job], bench: Bench) -> list[Row]:
     ]
 
 
-def _columns(found: Found | None) -> Row:
+def columns(found: Found | None) -> Row:
+    """Columns of a measurement."""
     if found is None:
         return dict.fromkeys(("s a step", "peak MB", "of it TensorFlow alone MB", "GPU peak MB"))
     return {
@@ -86,13 +87,19 @@ def _pixel_us(job: Job, found: Found | None) -> float | None:
     return 1e6 * found.step_s / (job.batch * job.side**2) if found else None
 
 
-def _measured(job: Job, bench: Bench) -> Found | None:
-    """What a process of its own found; None if it came to grief, as one does that runs out of memory."""
-    bench.say(f"scale: {job.batch} x {job.side} px")
+def measured(job: Job, bench: Bench, name: str) -> Found | None:
+    """What a process of its own found; None if it failed, as one does that runs out of memory.
+
+    Args:
+        job: To measure.
+        bench: The run.
+        name: Name of the measurement, for people.
+    """
+    bench.say(name)
     command = [sys.executable, "-m", "benchmarks.worker", json.dumps(dataclasses.asdict(job))]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
-        bench.say(f"scale: {job.batch} x {job.side} px ended with {done.returncode}: {last}")
+        bench.say(f"{name} ended with {done.returncode}: {last}")
         return None
     return Found(**json.loads(done.stdout))

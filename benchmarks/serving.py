@@ -14,7 +14,7 @@ from typing import Final
 import tensorflow as tf
 
 from styleserve import contract
-from styleserve.client import Picture, StyleClient, load_picture
+from styleserve.client import Controls, Picture, StyleClient, load_picture
 
 from .bench import Bench
 from .results import Row, Table
@@ -39,23 +39,16 @@ WANTED_STATUS_MS: Final = "< 50 ms"
 def measure(settings: ServingSettings, bench: Bench) -> list[Table]:
     """One table, a row for each question."""
     content, style = load_picture(DEMO / "content.jpg"), load_picture(DEMO / "style.jpg")
-    signature, images_signature = contract.STYLIZE_LBFGS_ENCODED, contract.STYLIZE_LBFGS
     model_side = max(settings.side, MODEL_SIDE)
     base_path = bench.model(model_side)
-    in_process = _loop_in_process(base_path, images_signature, (content, style), settings.side)
+    in_process = _loop_in_process(base_path, contract.STYLIZE_LBFGS, (content, style), settings.side)
     bench.say("serving: starting the server")
     with served(base_path) as server, StyleClient(server.address) as client:
 
         def call(steps: int, client: StyleClient = client) -> None:
             # The bytes of the files, so that the whole of a user's call is in its time.
-            client.stylize(
-                content.encoded,
-                style.encoded,
-                steps=steps,
-                max_side=settings.side,
-                signature=signature,
-                timeout_s=CALL_TIMEOUT_S,
-            )
+            controls = Controls(loss="tutorial", steps=steps, max_side=settings.side, octaves=1)
+            client.stylize(content.encoded, style.encoded, controls, timeout_s=CALL_TIMEOUT_S)
 
         contestants: dict[str, Loop] = {"call": call, "loop": in_process}
         for contestant in contestants.values():
@@ -95,7 +88,7 @@ def measure(settings: ServingSettings, bench: Bench) -> list[Table]:
         _row("worst status call meanwhile / without work", "ms", [max(busy_ms)], [idle_ms], WANTED_STATUS_MS),
     ]
     width, height = content.size_within(settings.side)
-    title = f"Serving {width} x {height} px, {settings.steps} steps, {signature}, by a model of {model_side} px"
+    title = f"Serving {width} x {height} px, {settings.steps} steps, {contract.PAINT}, by a model of {model_side} px"
     return [Table(title, rows)]
 
 

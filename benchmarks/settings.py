@@ -98,6 +98,18 @@ class ScaleSettings:
 
 
 @dataclass(frozen=True)
+class StylesSettings:
+    """Seconds a step and memory of several styles and regions, beside one style."""
+
+    side: int = field(default=256, metadata=_help("side of the square pictures, in pixels"))
+    styles: tuple[int, ...] = field(default=(1, 2, 4), metadata=_help("numbers of styles"))
+    regions: int = field(default=3, metadata=_help("styles that have a region each"))
+    steps: int = field(default=2, metadata=_help("steps of a round"))
+    rounds: int = field(default=3, metadata=_help("rounds; the median is taken"))
+    precision: Precision = field(default="auto", metadata=_help("float32, bfloat16, or auto for what is fastest here"))
+
+
+@dataclass(frozen=True)
 class SoakSettings:
     """Memory of a server over many requests to a small model."""
 
@@ -131,6 +143,7 @@ Settings = (
     | ServingSettings
     | LinkSettings
     | ScaleSettings
+    | StylesSettings
     | SoakSettings
     | MixedSettings
     | StartupSettings
@@ -142,6 +155,7 @@ SHORT: Final[dict[str, Settings]] = {
     "serving": ServingSettings(),
     "link": LinkSettings(),
     "scale": ScaleSettings(),
+    "styles": StylesSettings(),
     "soak": SoakSettings(),
     "mixed": MixedSettings(),
     "startup": StartupSettings(),
@@ -154,6 +168,7 @@ FULL: Final[dict[str, Settings]] = {
     "serving": ServingSettings(side=512, steps=100, rounds=3),
     "link": LinkSettings(sides=(256, 512), steps=40, rounds=3),
     "scale": ScaleSettings(sides=(256, 512, 1024, 2048), batches=(1, 2, 4, 8), batch_side=256, steps=2, rounds=3),
+    "styles": StylesSettings(side=512, steps=4, rounds=5),
     "soak": SoakSettings(requests=500),
     "mixed": MixedSettings(requests=2000),
     "startup": StartupSettings(repeats=15, steps=2),

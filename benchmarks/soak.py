@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from styleserve import contract
-from styleserve.client import StyleClient, load_picture
+from styleserve.client import Controls, StyleClient, load_picture
 
 from .bench import Bench
 from .memory import resident_mb
@@ -18,7 +18,7 @@ LOOKS = 10
 def measure(settings: SoakSettings, bench: Bench) -> list[Table]:
     """One table, a row after each tenth of the requests."""
     content, style = load_picture(DEMO / "content.jpg"), load_picture(DEMO / "style.jpg")
-    signature = contract.STYLIZE_LBFGS_ENCODED
+    controls = Controls(steps=settings.steps, max_side=settings.side, octaves=1)
     base_path = bench.model(settings.side, tiny=True)
     bench.say(f"soak: {settings.requests} requests")
     rows: list[Row] = []
@@ -26,7 +26,7 @@ def measure(settings: SoakSettings, bench: Bench) -> list[Table]:
 
         def requests(count: int) -> None:
             for _ in range(count):
-                client.stylize(content, style, steps=settings.steps, max_side=settings.side, signature=signature)
+                client.stylize(content, style, controls)
 
         first_mb, done = None, 0
         for look in range(1, LOOKS + 1):
@@ -45,4 +45,6 @@ def measure(settings: SoakSettings, bench: Bench) -> list[Table]:
                 }
             )
             done = upto
-    return [Table(f"A server's memory over {settings.requests} requests", rows, [f"{signature}, {settings.side} px"])]
+    return [
+        Table(f"A server's memory over {settings.requests} requests", rows, [f"{contract.PAINT}, {settings.side} px"])
+    ]

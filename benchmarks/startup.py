@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from styleserve import contract
-from styleserve.client import StyleClient, load_picture
+from styleserve.client import Controls, Picture, StyleClient, load_picture
 
 from .bench import Bench
 from .machine import ROOT
@@ -47,19 +49,38 @@ def measure(settings: StartupSettings, bench: Bench) -> list[Table]:
 def _server_rows(settings: StartupSettings, bench: Bench) -> list[Row]:
     base_path = bench.model(settings.side)
     content, style = load_picture(DEMO / "content.jpg"), load_picture(DEMO / "style.jpg")
-    signature = contract.STYLIZE_LBFGS_ENCODED
+    controls = Controls(steps=settings.steps, max_side=settings.side, octaves=1)
     bench.say("startup: a server and its first requests")
     tensorflow_s = _process([sys.executable, "-c", "import tensorflow"])()
     with served(base_path) as server, StyleClient(server.address) as client:
-        call = partial(
-            client.stylize, content, style, steps=settings.steps, max_side=settings.side, signature=signature
-        )
+        call = partial(client.stylize, content, style, controls)
         first_s, second_s = seconds(call), seconds(call)
-    request = f"request of {settings.steps} steps, {signature}"
+        # A run in chunks asks for other outputs, for which a server prepares its graph again.
+        chunk = partial(_first_chunk, client, content, style, settings)
+        first_chunk_s, second_chunk_s = seconds(chunk), seconds(chunk)
+    cold_s = _ready_s_without_warmup(base_path)
+    request = f"request of {settings.steps} steps, {contract.PAINT}"
+    export_s = bench.export_s.get(base_path)
     return [
+        *([] if export_s is None else [_row("export", export_s, TENSORFLOW, tensorflow_s)]),
         _row("until it serves", server.ready_s, TENSORFLOW, tensorflow_s, "< 10 s"),
+        _row("until it serves, without warm-up requests", cold_s, TENSORFLOW, tensorflow_s),
         _row(f"first {request}", first_s, "the second", second_s, WANTED_FIRST),
+        _row("first chunk of a run", first_chunk_s, "that of the second run", second_chunk_s, WANTED_FIRST),
     ]
+
+
+def _first_chunk(client: StyleClient, content: Picture, style: Picture, settings: StartupSettings) -> None:
+    controls = Controls(steps=settings.steps + 1, max_side=settings.side, octaves=1)
+    next(client.stylize_iter(content, style, controls, chunk_steps=settings.steps))
+
+
+def _ready_s_without_warmup(base_path: Path) -> float:
+    with tempfile.TemporaryDirectory(prefix="styleserve-cold-") as folder:
+        cold = Path(folder) / base_path.name
+        shutil.copytree(base_path, cold, ignore=shutil.ignore_patterns("tf_serving_warmup_requests"))
+        with served(cold) as server:
+            return server.ready_s
 
 
 def _row(what: str, own_s: float, baseline: str, baseline_s: float, wanted: str | None = None) -> Row:

@@ -106,6 +106,7 @@ def _model(weights: Weights, settings: StepSettings, precision: Precision) -> St
         ModelSettings(
             style_layers=settings.style_layers,
             content_layer=settings.content_layer,
+            painter_content_layer=settings.content_layer,
             precision=precision,
             limits=contract.Limits(max_side=8192),
         ),

@@ -1,10 +1,11 @@
-"""One size of `scale`, in a process of its own: `python -m benchmarks.worker '{"side": 64, ...}'` prints JSON."""
+"""One measurement in a process of its own: `python -m benchmarks.worker '{"side": 64, ...}'` prints JSON."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,19 @@ from .timing import median_in_turn, seconds_a_step
 
 @dataclass(frozen=True)
 class Job:
-    """What to measure: a batch of square images, `side` in pixels."""
+    """A run of square pictures.
+
+    Attributes:
+        side: Side of the pictures, in pixels.
+        batch: Pictures that are painted together; of `paint` 1.
+        steps: Steps of a round.
+        rounds: Rounds; the median counts.
+        signature: Signature that is called.
+        precision: Precision of the convolutions.
+        give_back: Whether freed memory is handed to the system at once.
+        styles: Styles of `paint`.
+        regions: Whether each style has a region of its own, a stripe of the content.
+    """
 
     side: int
     batch: int
@@ -30,6 +43,8 @@ class Job:
     signature: str
     precision: Precision
     give_back: bool
+    styles: int = 1
+    regions: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,16 +63,51 @@ def work(job: Job) -> Found:
     settings = ModelSettings(
         precision=job.precision, limits=Limits(max_side=max(job.side, 16), max_batch=max(job.batch, 1))
     )
-    function = StyleTransfer(random_weights(0), settings).functions[job.signature]
+    call = loop(StyleTransfer(random_weights(0), settings), job)
+    call(job.steps)  # traces, and prepares what is prepared once
+    found = median_in_turn({"step": lambda: seconds_a_step(call, job.steps)}, job.rounds)
+    return Found(found["step"], base_mb, own_peak_mb(), _gpu_peak_mb())
+
+
+def loop(model: StyleTransfer, job: Job) -> Callable[[int], None]:
+    """A function that runs so many steps."""
+    function = model.functions[job.signature]
+    if job.signature == contract.PAINT:
+        inputs = _files(job)
+
+        def paint(steps: int) -> None:
+            function(**inputs, steps=tf.constant([steps]))[contract.LOSSES.name].numpy()
+
+        return paint
     shape = [job.batch, job.side, job.side, 3]
     content, style = (tf.random.stateless_uniform(shape, seed=[0, seed]) for seed in (1, 2))
 
     def call(steps: int) -> None:
         function(content, style, steps=[steps])[contract.STYLIZED_IMAGE.name].numpy()
 
-    call(job.steps)  # traces, and prepares what is prepared once
-    found = median_in_turn({"step": lambda: seconds_a_step(call, job.steps)}, job.rounds)
-    return Found(found["step"], base_mb, own_peak_mb(), _gpu_peak_mb())
+    return call
+
+
+def _files(job: Job) -> dict[str, tf.Tensor]:
+    """Inputs of `paint`: noise for pictures, and stripes of the content for regions."""
+
+    def png(pixels: tf.Tensor) -> tf.Tensor:
+        return tf.io.encode_png(tf.cast(pixels * 255.0, tf.uint8))
+
+    def noise(seed: int) -> tf.Tensor:
+        return png(tf.random.stateless_uniform([job.side, job.side, 3], seed=[0, seed]))
+
+    inputs = {
+        contract.CONTENT_BYTES.name: noise(0)[None],
+        contract.STYLE_BYTES.name: tf.stack([noise(1 + s) for s in range(job.styles)])[None],
+        contract.MAX_SIDE.name: tf.constant([job.side]),
+    }
+    if job.regions:
+        stripe = tf.range(job.side) * job.styles // job.side
+        masks = tf.cast(stripe[None, None, :, None] == tf.range(job.styles)[:, None, None, None], tf.float32)
+        masks = tf.broadcast_to(masks, [job.styles, job.side, job.side, 1])
+        inputs[contract.CONTENT_REGION_BYTES.name] = tf.stack([png(mask) for mask in tf.unstack(masks)])[None]
+    return inputs
 
 
 def _gpu_peak_mb() -> float | None:

@@ -109,7 +109,7 @@ def known_again(facts: PictureSet[PictureFacts], named: Mapping[str, Path | Sequ
         if digest is None:
             raise RecipeError(f"the {role} of the run is missing: {fact.path}", hint=hint)
         if digest != fact.sha256:
-            raise RecipeError(f"the {role} of the run differs from {fact.path} as it is now", hint=hint)
+            raise RecipeError(f"the {role} of the run has changed since: {fact.path}", hint=hint)
         return fact.path
 
     values: dict[str, object] = {}

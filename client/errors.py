@@ -11,14 +11,14 @@
     ├── JobsFailed                   9   some jobs of a batch failed, the others are done
     ├── ClientClosed                22   a call after `close`, or one that `close` ended
     └── ServiceError                10   the server failed in a way that has no class of its own
-        ├── ServerUnavailable       11   nobody answers at the address
+        ├── ServerUnavailable       11   no server answers at the address
         ├── DeadlineExceeded        12   no answer in time
         ├── Overloaded              13   the server is busy
         ├── ModelNotFound           14   the server has no such model, version or signature
         ├── ModelNotReady           15   the server has the model, but not available (yet)
         ├── ContractMismatch        23   the model speaks another version of the wire contract
         ├── RequestRefused          16   the server does not accept the request
-        │   └── StateRefused        21   ... because it cannot go on from that state
+        │   └── StateRefused        21   ... because it does not accept the state of the run
         ├── TooLarge                17   over the limit of a message or of the server's memory
         ├── WrongServer             18   something answers that is not TensorFlow Serving
         └── BadReply                19   an answer that makes no sense
@@ -35,7 +35,7 @@ from typing import Any, ClassVar, Final
 
 
 class StyleServeError(Exception):
-    """Something failed that was not foreseen.
+    """Unexpected failure.
 
     Attributes:
         exit_code: of the command line.
@@ -117,9 +117,9 @@ class ServiceError(StyleServeError):
 
     Attributes:
         status: name of the gRPC status, as in "INTERNAL"; empty where the call itself succeeded.
-        server_text: what the server said.
-        request_id: that went with the request, to be looked for in logs; empty where nothing was sent.
-        tries: calls that were made for the request.
+        server_text: Text of the server.
+        request_id: Id of the request, to be looked for in logs; empty where nothing was sent.
+        tries: Number of calls for the request.
     """
 
     exit_code = 10
@@ -146,14 +146,14 @@ class ServiceError(StyleServeError):
 
     @property
     def trace(self) -> str:
-        """What tells the request from others, in a line; empty where nothing was sent."""
+        """Identity of the request, in a line; empty where nothing was sent."""
         if not self.request_id:
             return ""
         return f"Request {self.request_id}" + (f", after {self.tries} tries." if self.tries > 1 else ".")
 
 
 class ServerUnavailable(ServiceError):
-    """Nobody answers at the server's address."""
+    """No server answers at the address."""
 
     exit_code = 11
 
@@ -195,7 +195,7 @@ class RequestRefused(ServiceError):
 
 
 class StateRefused(RequestRefused):
-    """The model cannot go on from the state of a run: it is of another model.
+    """The model does not accept the state of a run: it is of another model.
 
     Attributes:
         saved: The `SavedRun`, as it was before. Its type is not named, because `saved` imports this module.
@@ -250,7 +250,7 @@ def _tree(root: type[StyleServeError]) -> Iterator[type[StyleServeError]]:
 
 
 def exit_codes() -> dict[int, str]:
-    """What each exit code of the command line means, in order."""
+    """Meaning of each exit code of the command line, in order."""
     codes = {0: "Success.", 2: "Wrong usage.", 130: "Stopped with Ctrl-C."}
     for error in _tree(StyleServeError):
         codes.setdefault(error.exit_code, (error.__doc__ or "").partition("\n")[0])

@@ -20,8 +20,10 @@ MOST_AUTOMATIC: Final = 4
 """Most octaves of a run that names no number."""
 FIRST_SHARE: Final = 0.6
 """Evaluations of the first octave, as a share of `steps`."""
-LATER_SHARE: Final = 0.4
-"""Evaluations of each later octave, likewise."""
+MIDDLE_SHARE: Final = 0.4
+"""Evaluations of each octave between the first and the last, likewise."""
+LAST_SHARE: Final = 0.25
+"""Evaluations of the last octave, likewise."""
 
 _SMALLEST_PX: Final = int(contract.MAX_SIDE.minimum)
 
@@ -37,14 +39,13 @@ def plan(max_side: int, steps: int, octaves: int | Unset, smallest_octave: int) 
     """Octaves of a run, smallest first.
 
     >>> plan(512, 100, Unset.UNSET, smallest_octave=128)
-    (Octave(max_side=128, steps=60), Octave(max_side=256, steps=40), Octave(max_side=512, steps=40))
+    (Octave(max_side=128, steps=60), Octave(max_side=256, steps=40), Octave(max_side=512, steps=25))
     >>> plan(512, 100, 1, smallest_octave=128), plan(512, 100, Unset.UNSET, smallest_octave=0)
     ((Octave(max_side=512, steps=100),), (Octave(max_side=512, steps=100),))
 
     Args:
         max_side: Longest side of the result, in pixels.
-        steps: Evaluations of a run of one size. With several, the first has `FIRST_SHARE` of them, each other
-            `LATER_SHARE`; without steps there is one size.
+        steps: Evaluations of a run of one size, of which each of several has a share. Without steps there is one size.
         octaves: Number of sizes; unset, as many as keep `smallest_octave`, at most `MOST_AUTOMATIC`, from
             `FIRST_AUTOMATIC_PX` on.
         smallest_octave: Shortest `max_side` at which a run without a number may begin; 0 for one size only.
@@ -62,7 +63,7 @@ def plan(max_side: int, steps: int, octaves: int | Unset, smallest_octave: int) 
             f"{_SMALLEST_PX}",
             hint=f"Ask for {most} or fewer octaves, or for a larger picture (--max-side).",
         )
-    shares = [FIRST_SHARE, *[LATER_SHARE] * (number - 1)]
+    shares = [FIRST_SHARE, *[MIDDLE_SHARE] * (number - 2), LAST_SHARE]
     return tuple(
         Octave(round(max_side / 2 ** (number - 1 - index)), max(1, round(steps * share)))
         for index, share in enumerate(shares)
@@ -89,8 +90,8 @@ def octave_of(octaves: Sequence[Octave], steps_done: int) -> int:
     """Index of the octave that continues a run after so many steps.
 
     >>> sizes = plan(256, 10, 2, smallest_octave=128)
-    >>> [(octave.max_side, octave.steps) for octave in sizes], [octave_of(sizes, done) for done in (0, 5, 6, 10)]
-    ([(128, 6), (256, 4)], [0, 0, 1, 1])
+    >>> [(octave.max_side, octave.steps) for octave in sizes], [octave_of(sizes, done) for done in (0, 5, 6, 8)]
+    ([(128, 6), (256, 2)], [0, 0, 1, 1])
     """
     end = 0
     for index, octave in enumerate(octaves[:-1]):

@@ -11,7 +11,7 @@ from .errors import ControlError
 PRESETS: Final[Mapping[str, Controls]] = {
     "tutorial": Controls(loss="tutorial", optimizer="adam", steps=1000, octaves=1),
     "painter": Controls(),
-    "bold": Controls(style_weight=3.0),
+    "bold": Controls(style_weight=4.0),
     "subtle": Controls(style_weight=0.3),
     "keep-colors": Controls(colors="content"),
 }
@@ -22,7 +22,7 @@ def preset(name: str) -> Controls:
     """Controls of the preset of this name.
 
     >>> Controls(steps=50).over(preset("bold"))
-    Controls(style_weight=3.0, steps=50)
+    Controls(style_weight=4.0, steps=50)
 
     Raises:
         ControlError: There is none of this name.

@@ -71,9 +71,11 @@ def _summary(result: StylizedResult) -> str:
 
 
 def _labelled(styles: Sequence[Picture], result: StylizedResult) -> list[tuple[str, Image.Image]]:
-    """Styles with their labels: number and share, where there are several."""
+    """Styles with their labels: number and share or region, where there are several."""
     if len(styles) == 1:
         return [("style", styles[0].image)]
+    if result.recipe.pictures.content_regions:
+        return [(f"style {number}, in its region", style.image) for number, style in enumerate(styles, start=1)]
     blend = result.controls.style_blend
     shares = list(blend) if isinstance(blend, tuple) and len(blend) == len(styles) else [1.0] * len(styles)
     return [

@@ -58,8 +58,8 @@ class ConnectionSettings:
         key: file with its private key, PEM.
         token: sent as a bearer token; only with TLS, or to this very machine.
         metadata: more keys and values to send with each call.
-        compression: of requests, "none" or "gzip". Pictures are compressed already; what gains is a signature that
-            takes numbers, over a slow line.
+        compression: Compression of requests, "none" or "gzip". Pictures are compressed already; the state of a run in
+            chunks gains a little, over a slow link.
         keepalive_s: seconds without a byte after which a call under way asks whether the server is still there; None
             is never.
         retry: when a call is made again.

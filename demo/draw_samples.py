@@ -1,8 +1,9 @@
-"""Draws the demo's two sample pictures, so that no picture in this repository is anyone else's work.
+"""Draws the demo's three sample pictures, so that no picture in this repository is anyone else's work.
 
 The landscape is a small renderer: a fractal height field is marched once from above the water and once from below it,
 which gives the mountains and their true reflection. The painting is one scalar field: its level lines steer the brush,
-its value chooses the colour, and the height of the wet paint is lit from the upper left.
+its value chooses the colour, and the height of the wet paint is lit from the upper left. The mosaic is made of Voronoi
+cells.
 
     python demo/draw_samples.py
 """
@@ -38,6 +39,13 @@ VORTICES = (
 # Strokes, their width and length: broad paint first, then ever finer paint that leaves most of it uncovered.
 LAYERS = ((1100, 0.050, 0.26), (1700, 0.032, 0.18), (1400, 0.019, 0.12), (900, 0.010, 0.08))
 STROKE_STEPS = 18
+
+MOSAIC_SEED = 3
+TILE = 0.045  # side of a tile, in picture heights
+# Deep sea, teal, turquoise, ivory, sand, gold.
+TESSERAE = np.frombuffer(bytes.fromhex("0b2f4f 11656f 3fa7a3 efe6cf d9b779 c8871f"), np.uint8).reshape(
+    -1, 3
+) / np.float32(255)
 
 
 def _f32(value: ArrayLike) -> Picture:
@@ -314,9 +322,42 @@ def draw_painting(width: int = WIDTH, height: int = HEIGHT, seed: int = PAINTING
     return _reduce(np.clip(shaded, 0, 1))
 
 
+def draw_mosaic(width: int = WIDTH, height: int = HEIGHT, seed: int = MOSAIC_SEED) -> Picture:
+    """A mosaic: each pixel belongs to the nearest of many scattered points, and the joints between them are dark.
+
+    Args:
+        width: Pixels.
+        height: Pixels.
+        seed: Seed of points and colours.
+    """
+    rng = np.random.default_rng(seed)
+    side = TILE * height * SUPERSAMPLING
+    rows, columns = (int(length * SUPERSAMPLING / side) + 4 for length in (height, width))
+    points = _f32(np.moveaxis(np.indices((rows, columns)), 0, -1)) + _f32(rng.uniform(0.1, 0.9, (rows, columns, 2))) - 2
+    y, x = _f32(np.indices((height * SUPERSAMPLING, width * SUPERSAMPLING))) / np.float32(side)
+    row, column = np.floor(y).astype(int) + 2, np.floor(x).astype(int) + 2
+    reach = [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3) if abs(dy) + abs(dx) < 4]
+    near = [(np.clip(row + dy, 0, rows - 1), np.clip(column + dx, 0, columns - 1)) for dy, dx in reach]
+    distances = _f32([np.hypot(points[at][..., 0] - y, points[at][..., 1] - x) for at in near])
+    nearest = distances.argmin(axis=0)
+    tile = [np.take_along_axis(np.stack([at[axis] for at in near]), nearest[None], 0)[0] for axis in (0, 1)]
+    waves = np.sin(0.35 * tile[0] + 1.7 * np.sin(0.22 * tile[1])) * 0.5 + 0.5
+    hue = _f32(waves * (len(TESSERAE) - 1) + rng.normal(0, 0.8, (rows, columns))[tuple(tile)])
+    colour = (
+        TESSERAE[np.clip(np.round(hue), 0, len(TESSERAE) - 1).astype(int)]
+        * rng.normal(1, 0.1, (rows, columns, 1))[tuple(tile)]
+    )
+    first, second = np.partition(distances, 1, axis=0)[:2]
+    joint = _smoothstep(0.06, 0.16, second - first)  # 0 in the joint
+    bulge = 1.08 - 0.35 * first**2
+    return _reduce(np.clip(_mix(np.full(3, 0.13), colour * bulge[..., None], joint), 0, 1))
+
+
 def main() -> None:
-    """Writes content.jpg and style.jpg beside this file."""
-    for name, drawn in (("content.jpg", draw_landscape()), ("style.jpg", draw_painting())):
+    """Writes content.jpg, style.jpg and mosaic.jpg beside this file."""
+    drawings = {"content.jpg": draw_landscape, "style.jpg": draw_painting, "mosaic.jpg": draw_mosaic}
+    for name, draw in drawings.items():
+        drawn = draw()
         path = Path(__file__).with_name(name)
         partial = path.with_suffix(".partial")
         picture = Image.fromarray(np.round(drawn * 255).astype(np.uint8))

@@ -1,4 +1,4 @@
-"""The whole path once, as a user would go it: export a model, serve it, send it two pictures, save what comes back.
+"""The whole path once, as a user would go it: export a model, serve it, send it pictures, save what comes back.
 
 This process is the client and never imports TensorFlow; exporting and serving are commands of their own.
 """
@@ -12,11 +12,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from PIL import Image, ImageOps
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -26,14 +27,17 @@ from styleserve.client.outputs import save_image
 
 DEMO: Final = Path(__file__).resolve().parent
 CONTENT: Final = DEMO / "content.jpg"
-STYLE: Final = DEMO / "style.jpg"
+STYLES: Final = (DEMO / "style.jpg", DEMO / "mosaic.jpg")
 STYLIZED: Final = DEMO / "stylized.png"
 REPORT: Final = DEMO / "report.png"
 
 SIDE_PX: Final = 256
 STEPS: Final = 25
 """After so many L-BFGS has done nearly all that it will: ten more lower the loss by a few percent."""
-CALIBRATION_STEPS: Final = 2
+WATER_LINE: Final = 0.615
+"""Where the lake of the sample picture begins, as a share of its height."""
+SOFT_EDGE: Final = 0.06
+"""Height of the soft edge of the mask there, likewise."""
 FETCH_TIMEOUT_S: Final = 15.0
 """Python and Keras take a few seconds to start; what remains is for the download of the weights (80 MB)."""
 CACHED_TIMEOUT_S: Final = 60.0
@@ -60,10 +64,10 @@ def main() -> int:
             weights = choose_weights()
             export(weights, base_path)
             with served(base_path) as address, StyleClient(address) as client:
-                content, style = load_picture(CONTENT), load_picture(STYLE)
-                result = stylize(client, content, style)
+                content, styles = load_picture(CONTENT), [load_picture(style) for style in STYLES]
+                result = stylize(client, content, styles)
                 step("Picture", shown(result.save(STYLIZED)))
-                step("Report", shown(report(client, content, style, result)))
+                step("Report", shown(report(client, content, styles, result)))
     except (DemoError, StyleServeError) as error:
         console.print(f"[red]The demo failed:[/] {escape(str(error))}")
         return 1
@@ -153,55 +157,44 @@ def read_address(output: Iterable[str]) -> str:
     raise DemoError(f"styleserve serve ended: {''.join(printed)}")
 
 
-def stylize(client: StyleClient, content: Picture, style: Picture) -> StylizedResult:
-    """The stylised picture, with a bar while it is made.
-
-    A single call reports nothing until it ends, so the bar goes by the time that a few steps took.
-    """
-
-    def call(steps: int) -> StylizedResult:
-        return client.stylize(content, style, Controls(max_side=SIDE_PX, steps=steps))
-
-    expected_s = call(CALIBRATION_STEPS).timings.call_s * STEPS / (CALIBRATION_STEPS + 1)  # targets cost about a step
-    result: list[StylizedResult | StyleServeError] = []
-
-    def work() -> None:
-        try:
-            result.append(call(STEPS))
-        except StyleServeError as error:
-            result.append(error)
-
-    columns = (
-        TextColumn("[bold]Stylize   [/]"),
-        BarColumn(),
-        TextColumn("about step {task.completed:.0f} of {task.total:.0f}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("", total=STEPS)
-        worker = threading.Thread(target=work, daemon=True)
-        started = time.monotonic()
-        worker.start()
-        while worker.is_alive():
-            worker.join(0.2)
-            progress.update(task, completed=STEPS * min(1.0, (time.monotonic() - started) / max(expected_s, 0.1)))
-    (outcome,) = result
-    if isinstance(outcome, StyleServeError):
-        raise outcome
-    width, height = outcome.image.size
-    losses = outcome.losses[:, 0]
+def stylize(client: StyleClient, content: Picture, styles: Sequence[Picture]) -> StylizedResult:
+    """The stylised picture, with a bar while it is made: land and sky in the first style, the lake in the second."""
+    land = horizon(content.image.size)
+    controls = Controls(steps=STEPS, max_side=SIDE_PX)
+    columns = (TextColumn("[bold]Stylize   [/]"), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    result: StylizedResult | None = None
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=1.0)
+        regions = [land, ImageOps.invert(land)]
+        for progress in client.stylize_iter(content, styles, controls, content_regions=regions):
+            text = f"step {progress.steps_done} of {progress.steps_total}"
+            bar.update(task, completed=progress.fraction, description=text)
+            result = progress.result
+    assert result is not None  # noqa: S101 - the last chunk brings it
+    width, height = result.image.size
+    losses = result.losses[:, 0]
+    sizes = ", ".join(str(octave.max_side) for octave in result.octaves)
     step(
         "Stylize",
-        f"{width}x{height} pixels, {STEPS} steps of L-BFGS over gRPC in {outcome.timings.call_s:.1f} s; "
-        f"loss {losses[0]:.3g} -> {losses[-1]:.3g}",
+        f"{width}x{height} pixels, two styles, {result.steps} steps of L-BFGS at {sizes} px over gRPC in "
+        f"{result.timings.call_s:.1f} s; loss {losses[0]:.3g} -> {losses[-1]:.3g}",
     )
-    return outcome
+    return result
 
 
-def report(client: StyleClient, content: Picture, style: Picture, result: StylizedResult) -> Path:
+def horizon(size: tuple[int, int]) -> Image.Image:
+    """Mask of all that is above the lake: white, with a soft edge."""
+    height = size[1]
+    rows = [min(max((WATER_LINE - (y + 0.5) / height) / SOFT_EDGE + 0.5, 0.0), 1.0) for y in range(height)]
+    mask = Image.new("L", (1, height))
+    mask.putdata([round(255 * row) for row in rows])
+    return mask.resize(size)
+
+
+def report(client: StyleClient, content: Picture, styles: Sequence[Picture], result: StylizedResult) -> Path:
     """Draws the report: pictures, loss curves, high frequencies and edges."""
     with console.status("Drawing the report"):
-        return save_image(client.report(content, style, result), REPORT, text=result.facts())
+        return save_image(client.report(content, styles, result), REPORT, text=result.facts())
 
 
 def shown(path: Path) -> str:

@@ -158,15 +158,12 @@ def exporter_of(version_dir: Path) -> str | None:
 
 
 def limits_of(version_dir: Path) -> CallLimits | None:
-    """Limits of a call, by the card of a version; None where it does not say so."""
+    """Limits of a call, by the card of a version; None where the card does not have them."""
     names = ("max_batch", "max_pixels", "max_batch_pixels", "max_encoded_pixels")
-    batch, pixels, together, encoded = (_of_card(version_dir, "limits", name) for name in names)
-    if not (isinstance(batch, int) and isinstance(pixels, int) and isinstance(encoded, int)):
+    numbers = [_of_card(version_dir, "limits", name) for name in names]
+    if not all(isinstance(number, int) and number >= 1 for number in numbers):
         return None
-    if min(batch, pixels, encoded) < 1:
-        return None
-    # Older exports have no limit for a batch beside that of each image.
-    return CallLimits(batch, pixels, together if isinstance(together, int) else batch * pixels, encoded)
+    return CallLimits(*numbers)
 
 
 def _in_bfloat16(version_dir: Path) -> bool:

@@ -1,8 +1,8 @@
-"""What a step fetches so that its client gets the outputs that it asks for, without an end to what is kept for that.
+"""Sets of outputs that a session fetches: a few, so that what it keeps for them is bounded.
 
 A session keeps a graph of its own for each set of tensors that was ever fetched together, and a key for each order,
-until it is closed: 1.8 MB of a small model. A client may ask for any of the 511 sets of nine outputs. So the first few
-sets are fetched as they are asked for, which spares what is not wanted; with any other one all outputs are.
+until it is closed: 1.8 MB of a small model. A client may ask for any of the 511 sets of nine outputs of `describe`. So
+the first few sets are fetched as requested, which saves the other outputs; for any further one all outputs are fetched.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 MOST_SETS: Final = 4
-"""For each signature: one of all outputs, and three others. The client asks for two."""
+"""For each signature: one of all outputs, and three others. The client asks `paint` for three, all outputs included."""
 
 
 class OutputSets:

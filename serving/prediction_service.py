@@ -15,9 +15,9 @@ from .answering import Answering
 from .batching import Batcher
 from .call import Call, OpenCalls
 from .call_record import CallRecord
-from .effort import SHORT_PIXEL_STEPS
 from .errors import CancelledError, QueueFullError, RequestError, UnimplementedError
 from .manager import ModelManager
+from .request_work import SHORT_PIXEL_STEPS
 from .servable import Servable
 from .turns import Turns
 

@@ -22,11 +22,21 @@ from styleserve.sizing import inter_op_threads
 
 from .call import Call
 from .call_record import MAX_NAME_CHARS, clean
-from .effort import pixel_steps, steps_done
-from .errors import CancelledError, DeadlineError, GraphError, LoadError, OutOfRangeError, PreconditionError
+from .errors import (
+    CancelledError,
+    DeadlineError,
+    GraphError,
+    LoadError,
+    OutOfRangeError,
+    PreconditionError,
+    RequestError,
+    graph_message,
+)
 from .limits import ModelLimits
 from .output_sets import OutputSets
+from .request_checks import check_request
 from .request_files import RequestFiles
+from .request_work import pixel_steps, steps_done
 from .signature import Array, Signature
 from .stop_switch import DEVICE_COUNT, StopSwitch
 from .tensors import fill_proto
@@ -171,7 +181,7 @@ class Servable:
             raise OutOfRangeError(self._no_output[signature.name])
         files = RequestFiles(request.inputs)
         if self.limits is not None:
-            self.limits.check(signature.name, request.inputs, signature.defaults, files)
+            check_request(self.limits, signature.name, request.inputs, signature.defaults, files)
         signature.check_lengths(request.inputs)
         return pixel_steps(request.inputs, signature.defaults, files)
 
@@ -270,6 +280,8 @@ class Servable:
             return self._session.run(fetches, feeds, options=options)
         except tf.errors.DeadlineExceededError as error:
             raise DeadlineError("Timed out waiting for notification") from error
+        except UnicodeDecodeError as error:  # a refusal that shows bytes of the request
+            raise RequestError(graph_message(error.object.decode(errors="replace"))) from None
 
     def close(self) -> None:
         """Frees the session. Nobody may be inside."""

@@ -56,7 +56,9 @@ def test_help_names_every_part(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         command.main(["--help"])
     shown = capsys.readouterr().out
-    assert all(f"  {part} " in shown for part in ("step", "quality", "serving", "scale", "soak", "mixed", "startup"))
+    assert all(
+        f"  {part} " in shown for part in ("step", "quality", "serving", "scale", "styles", "soak", "mixed", "startup")
+    )
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:

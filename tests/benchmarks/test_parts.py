@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import link, mixed, quality, scale, serving, soak, startup, step
+from benchmarks import link, mixed, quality, scale, serving, soak, startup, step, styles
 from benchmarks.bench import TINY_CONTENT_LAYER, TINY_STYLE_LAYERS, Bench
 from benchmarks.results import Table
 from benchmarks.server import Server, served
@@ -28,6 +28,7 @@ from benchmarks.settings import (
     SoakSettings,
     StartupSettings,
     StepSettings,
+    StylesSettings,
 )
 from benchmarks.throttle import ThrottledLink
 from styleserve.export.precision import PrecisionChoice
@@ -194,6 +195,18 @@ def test_scale(bench: Bench, give_back: bool, said: str) -> None:
     assert said in by_side.text()
     assert_finite(by_side, "s a step", "peak MB", "us a pixel and step", "ratio to the baseline")
     assert not by_batch.rows
+
+
+def test_styles(bench: Bench) -> None:
+    (table,) = styles.measure(StylesSettings(side=16, styles=(1, 2), steps=1, rounds=1, precision="float32"), bench)
+    assert [row["run"] for row in table.rows] == [
+        "stylize_lbfgs, the tutorial's loss",
+        "paint, 1 style",
+        "paint, 2 styles",
+        "paint, 3 styles in 3 regions",
+    ]
+    assert_finite(table, "s a step", "ratio to one style", "s before the first step", "peak MB")
+    assert table.rows[1]["ratio to one style"] == 1.0
 
 
 def test_startup(bench: Bench) -> None:

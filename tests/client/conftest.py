@@ -151,7 +151,7 @@ def predict(request: protos.PredictRequest) -> protos.PredictResponse | Refusal:
     return describe(request) if request.model_spec.signature_name == contract.DESCRIBE else paint(request)
 
 
-def limits(request: protos.PredictRequest, **others: int) -> protos.PredictResponse:
+def limits_reply(request: protos.PredictRequest, **others: int) -> protos.PredictResponse:
     """Limits of a model that paints at one size."""
     found = {**contract.Limits(max_side=1024).numbers(), "min_side": 2, "style_layers": 5, "smallest_octave": 0}
     values = {**found, "contract_version": contract.CONTRACT_VERSION, **others}
@@ -209,9 +209,6 @@ def version_status(state: protos.ModelVersionState) -> protos.GetModelStatusResp
     )
 
 
-_limits = limits
-
-
 @dataclass
 class StubServer:
     """Speaks the protocol; each reply may be replaced by another function or by a `Refusal`.
@@ -221,7 +218,7 @@ class StubServer:
     """
 
     predict: Behaviour | Refusal = predict
-    limits: Behaviour | Refusal = limits
+    limits: Behaviour | Refusal = limits_reply
     metadata: Behaviour | Refusal = metadata
     status: Behaviour | Refusal = status
     predict_in_context: Callable[[Any, grpc.ServicerContext], Any] | None = None
@@ -243,7 +240,7 @@ class StubServer:
 
     def with_limits(self, **limits: int) -> None:
         """Replaces some limits of the model."""
-        self.limits = lambda request: _limits(request, **limits)
+        self.limits = functools.partial(limits_reply, **limits)
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
         methods = {

@@ -78,7 +78,7 @@ def test_files_without_a_recipe(stub: Any, content: Path, style: Path, tmp_path:
 def test_the_same_run_again(stub: Any, result: Path) -> None:
     again = run(stub, "again", result)
     assert again.exit_code == 0, again.output
-    assert again.stdout.startswith(f"{result.with_name('r-again.png')}: 64 x 43 pixels, 5 steps of L-BFGS at 32, 64 px")
+    assert again.stdout.startswith(f"{result.with_name('r-again.png')}: 64 x 43 pixels, 4 steps of L-BFGS at 32, 64 px")
     assert result.with_name("r-again.png").read_bytes() == result.read_bytes()
     first, second = stub.paints
     assert to_array(first.inputs["style_blend"], "").tolist() == [[2.0, 1.0]]
@@ -129,7 +129,7 @@ def test_pictures_that_are_missing_or_differ(
     Image.new("RGB", (9, 9)).save(path, "PNG")
     differs = run(stub, "again", result)
     assert differs.exit_code == 24
-    assert f"the {role} of the run differs from " in differs.stderr
+    assert f"the {role} of the run has changed since: " in differs.stderr
     assert stub.requests == []
 
 

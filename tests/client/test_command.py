@@ -152,7 +152,7 @@ def test_octaves_of_a_model_that_begins_small(stub: Any, content: Path, style: P
     out = tmp_path / "o.png"
     result = run("stylize", content, style, "-o", out, "--max-side", 512, "--steps", 10, server=stub)
     assert result.exit_code == 0, result.output
-    assert f"{out}: 512 x 341 pixels, 14 steps of L-BFGS at 128, 256, 512 px, loss 1e+06 -> " in result.stdout
+    assert f"{out}: 512 x 341 pixels, 12 steps of L-BFGS at 128, 256, 512 px, loss 1e+06 -> " in result.stdout
     assert [int(to_array(request.inputs["max_side"], "")[0]) for request in stub.paints] == [128, 256, 512]
 
 

@@ -118,23 +118,23 @@ def test_one_call_where_nobody_looks_on(stub: Any, content: Path, tmp_path: Path
 def test_octaves_are_one_run(stub: Any, content: Path, style: Path, tmp_path: Path, refusal: Any) -> None:
     """Pictures of all sizes are kept; the animation has one size; a run that ends early resumes in any octave."""
     out, frames, gif, state = (tmp_path / name for name in ("o.png", "f", "a.gif", "run.state"))
-    octaves = ("--max-side", 128, "--octaves", 2, "--steps", 10)
-    kept = ("--frames", frames, "--gif", gif, "--save-state", state, "--chunk-steps", 3)
+    octaves = ("--max-side", 128, "--octaves", 2, "--steps", 20)
+    kept = ("--frames", frames, "--gif", gif, "--save-state", state, "--chunk-steps", 4)
     assert run(stub, content, style, "-o", out, *octaves, *kept).exit_code == 0
     sizes: dict[int, int] = {}
     for path in sorted(frames.iterdir()):
         with Image.open(path) as image:
             sizes[int(path.stem)] = max(image.size)
-    assert sizes == {3: 64, 6: 64, 9: 128, 10: 128}
+    assert sizes == {4: 64, 8: 64, 12: 64, 16: 128, 17: 128}
     with Image.open(gif) as animation:
         assert animation.size == (128, 85)
-        assert len(list(ImageSequence.Iterator(animation))) == 4
+        assert len(list(ImageSequence.Iterator(animation))) == 5
     whole = out.read_bytes()
     good, lost = stub.predict, refusal(grpc.StatusCode.INTERNAL, "lost")
-    for calls in (1, 2, 3):
+    for calls in (1, 3, 4):
         left = iter(range(calls))
         stub.predict = lambda request, left=left: good(request) if next(left, None) is not None else lost
-        failed = run(stub, content, style, "-o", out, *octaves, "--chunk-steps", 3)
+        failed = run(stub, content, style, "-o", out, *octaves, "--chunk-steps", 4)
         assert failed.exit_code == 10, failed.output
         (command,) = re.findall(r"^Note: Resume with: styleserve (.*)$", failed.stderr, re.MULTILINE)
         stub.predict = good
@@ -267,6 +267,28 @@ def test_no_output_replaces_an_input(
     name = "result" if option == "-o" else option.removeprefix("--") if option == "--report" else option
     assert result.stderr == f"Error: {path} is the {role}; the {name} would replace it\nGive another name.\n"
     assert source.read_bytes() == before
+    assert stub.requests == []
+
+
+@pytest.mark.parametrize(
+    ("option", "role"),
+    [
+        ("--region", "content region"),
+        ("--style-region", "style region"),
+        ("--start", "start"),
+        ("--reference", "reference"),
+        ("--reference-mask", "reference mask"),
+    ],
+)
+def test_no_output_replaces_a_mask_or_another_picture(
+    stub: Any, content: Path, style: Path, tmp_path: Path, option: str, role: str
+) -> None:
+    source = tmp_path / "mask.png"
+    Image.linear_gradient("L").save(source)
+    reference = ("--reference", content) if option == "--reference-mask" else ()
+    result = run(stub, content, style, option, source, *reference, "-o", source)
+    assert result.exit_code == 5, result.output
+    assert f"Error: {source} is the {role}; the result would replace it\n" in result.stderr
     assert stub.requests == []
 
 

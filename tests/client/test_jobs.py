@@ -103,7 +103,7 @@ def test_a_job_is_over_its_preset_and_that_over_the_defaults(tmp_path: Path) -> 
     path = write(tmp_path, "jobs.csv", "content,style,preset,style_weight", "a,s,bold,", "b,s,bold,7", "c,s,,")
     controls = [job.controls for job in read_jobs(path, defaults)]
     own = Controls(steps=50, colors="matched")
-    assert controls == [Controls(style_weight=weight).over(own) for weight in (3.0, 7.0, 9.0)]
+    assert controls == [Controls(style_weight=weight).over(own) for weight in (4.0, 7.0, 9.0)]
     wrong = write(tmp_path, "wrong.csv", "content,style,preset", "a,s,nosuch")
     assert problems(wrong) == ["2: preset is 'nosuch'; it must be one of tutorial, painter, bold, subtle, keep-colors"]
 

@@ -21,11 +21,11 @@ from styleserve.client import (
     StyleClient,
     load_picture,
 )
-from styleserve.client.octaves import FIRST_SHARE, LATER_SHARE, Octave, plan
+from styleserve.client.octaves import FIRST_SHARE, LAST_SHARE, MIDDLE_SHARE, Octave, plan
 from styleserve.client.tensors import to_array
 
-CONTROLS = Controls(max_side=128, steps=10, octaves=3)
-PLAN = ((32, 6), (64, 4), (128, 4))
+CONTROLS = Controls(max_side=128, steps=16, octaves=3)
+PLAN = ((32, 10), (64, 6), (128, 4))
 
 
 @pytest.fixture
@@ -39,11 +39,11 @@ def value(request: Any, name: str) -> Any:
 
 
 def test_the_plan_has_the_shares_of_steps() -> None:
-    assert (FIRST_SHARE, LATER_SHARE) == (0.6, 0.4)
-    assert plan(1000, 50, 3, 0) == ((250, 30), (500, 20), (1000, 20))
+    assert (FIRST_SHARE, MIDDLE_SHARE, LAST_SHARE) == (0.6, 0.4, 0.25)
+    assert plan(1000, 50, 3, 0) == ((250, 30), (500, 20), (1000, 12))
     assert plan(512, 1, 3, 0) == ((128, 1), (256, 1), (512, 1))
     assert plan(512, 0, 3, 0) == ((512, 0),)
-    assert plan(300, 10, UNSET, 128) == ((150, 6), (300, 4))
+    assert plan(300, 10, UNSET, 128) == ((150, 6), (300, 2))
     assert len(plan(4096, 10, UNSET, 128)) == 4
     assert plan(128, 9, 4, 128) == plan(128, 9, 4, 0)
     assert plan(64, 9, 3, 128)[0] == Octave(16, 5)
@@ -70,7 +70,7 @@ def test_each_octave_starts_from_the_one_before(stub: Any, client: StyleClient, 
         assert value(request, "start_bytes")[24:26] == bytes((16, 2))
     sizes = [load_picture(value(each, "start_bytes")).image.size for each in later]
     assert sizes == [(32, 21), (64, 43)]
-    assert (result.image.size, result.steps) == ((128, 85), 14)
+    assert (result.image.size, result.steps) == ((128, 85), 20)
 
 
 def test_losses_of_all_octaves_follow_one_another(client: StyleClient, content: Path, style: Path) -> None:
@@ -91,15 +91,15 @@ def test_the_model_decides_on_octaves(stub: Any, client: StyleClient, content: P
 
 def test_progress_is_over_all_octaves(client: StyleClient, content: Path, style: Path) -> None:
     progress = list(client.stylize_iter(content, style, CONTROLS, images=True, chunk_steps=3))
-    assert [each.steps_done for each in progress] == [3, 6, 9, 10, 13, 14]
-    assert [(each.octave, each.octaves) for each in progress] == [(1, 3), (1, 3), (2, 3), (2, 3), (3, 3), (3, 3)]
-    assert {each.steps_total for each in progress} == {14}
-    work = np.cumsum([1] * 6 + [4] * 4 + [16] * 4)
+    assert [each.steps_done for each in progress] == [3, 6, 9, 10, 13, 16, 19, 20]
+    assert [(each.octave, each.octaves) for each in progress] == [(number, 3) for number in (1, 1, 1, 1, 2, 2, 3, 3)]
+    assert {each.steps_total for each in progress} == {20}
+    work = np.cumsum([1] * 10 + [4] * 6 + [16] * 4)
     assert [each.fraction for each in progress] == pytest.approx(
         [work[each.steps_done - 1] / work[-1] for each in progress]
     )
-    assert [max(each.image.size) for each in progress if each.image] == [32, 32, 64, 64, 128, 128]
-    assert [each.result is not None for each in progress] == [False] * 5 + [True]
+    assert [max(each.image.size) for each in progress if each.image] == [32] * 4 + [64] * 2 + [128] * 2
+    assert [each.result is not None for each in progress] == [False] * 7 + [True]
     left = [each.seconds_left for each in progress]
     assert left == sorted(left, reverse=True) or max(left) < 1  # measurements of a stub scatter
     assert left[-1] == 0
@@ -108,6 +108,8 @@ def test_progress_is_over_all_octaves(client: StyleClient, content: Path, style:
 def test_no_picture_is_asked_for_but_those_that_an_octave_needs(stub: Any, client: StyleClient, content: Path) -> None:
     list(client.stylize_iter(content, content, CONTROLS, chunk_steps=3))
     assert [set(request.output_filter) - {"losses"} for request in stub.paints] == [
+        {"state"},
+        {"state"},
         {"state"},
         {"image_bytes"},
         {"state"},
@@ -121,22 +123,22 @@ def progress_of(client: StyleClient, content: Path, style: Path) -> list[Progres
     return list(client.stylize_iter(content, style, CONTROLS, chunk_steps=3))
 
 
-@pytest.mark.parametrize("at", range(6))
+@pytest.mark.parametrize("at", range(8))
 def test_a_run_resumes_at_any_point(client: StyleClient, content: Path, style: Path, tmp_path: Path, at: int) -> None:
     whole = progress_of(client, content, style)
     saved = SavedRun.load(whole[at].saved.save(tmp_path / "run.state"))
-    assert (saved.octave, saved.octaves, bool(saved.state)) == ([0, 1, 1, 2, 2, 2][at], PLAN, at not in (1, 3))
+    assert (saved.octave, saved.octaves, bool(saved.state)) == ([0, 0, 0, 1, 1, 2, 2, 2][at], PLAN, at not in (3, 5))
     *_, last = client.stylize_iter(content, style, resume_from=saved, chunk_steps=3)
     assert last.result is not None
     assert whole[-1].result is not None
     assert last.result.image_bytes == whole[-1].result.image_bytes
     np.testing.assert_array_equal(last.losses, whole[-1].losses)
-    if at >= 4:
+    if at >= 6:
         *_, without = client.stylize_iter(resume_from=saved, chunk_steps=3)
         assert without.result is not None
         assert without.result.image_bytes == last.result.image_bytes
     else:
-        left = {0: "32, 64, 128", 1: "64, 128", 2: "64, 128", 3: "128"}[at]
+        left = {3: "64, 128", 4: "64, 128", 5: "128"}.get(at, "32, 64, 128")
         with pytest.raises(
             SavedRunError, match=f"sizes left that begin from the pictures: {left} pixels\nGive the pict"
         ):
@@ -146,11 +148,11 @@ def test_a_run_resumes_at_any_point(client: StyleClient, content: Path, style: P
 @pytest.mark.parametrize(
     ("at", "steps", "octaves"),
     [
-        (0, 20, [12, 8, 8]),
-        (0, 5, [4, 2, 2]),  # a step more than it has done: it brings the picture that the next octave starts from
-        (2, 20, [6, 8, 8]),
-        (5, 20, [6, 4, 8]),
-        (5, 10, [6, 4, 4]),
+        (0, 32, [19, 13, 8]),
+        (0, 4, [4, 2, 1]),  # a step more than it has done: it brings the picture that the next octave starts from
+        (4, 32, [10, 13, 8]),
+        (7, 32, [10, 6, 8]),
+        (7, 16, [10, 6, 4]),
     ],
 )
 def test_a_run_resumes_to_other_steps(
@@ -166,13 +168,13 @@ def test_a_run_resumes_to_other_steps(
 def test_fewer_steps_than_were_done_are_refused(client: StyleClient, content: Path, style: Path) -> None:
     saved = progress_of(client, content, style)[-1].saved
     with pytest.raises(
-        ControlError, match=r"steps is 5, but the saved run has done 14 already \(4 of them at the last"
+        ControlError, match=r"steps is 5, but the saved run has done 20 already \(4 of them at the last"
     ):
         client.stylize_iter(content, style, Controls(steps=5), resume_from=saved)
 
 
 def test_other_pictures_are_refused_in_any_octave(client: StyleClient, content: Path, style: Path) -> None:
-    saved = progress_of(client, content, style)[1].saved
+    saved = progress_of(client, content, style)[3].saved
     for pictures, message in (
         ((content, [style, style]), "the style is missing that the saved run"),
         ((content, content), f"{content} is not the style that the saved run"),
@@ -189,7 +191,7 @@ def test_sixteen_bits_reach_the_file(client: StyleClient, content: Path, tmp_pat
     data = result.save(tmp_path / "deep.png").read_bytes()
     assert data[24:26] == bytes((16, 2))
     with Image.open(io.BytesIO(data)) as image:
-        assert image.info["Steps"] == "14"
+        assert image.info["Steps"] == "20"
     assert load_picture(data).image.tobytes() == result.image.tobytes()
     with Image.open(result.save(tmp_path / "flat.webp")) as flat:
         assert flat.convert("RGB").tobytes() == result.image.tobytes()

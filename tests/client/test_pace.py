@@ -153,7 +153,7 @@ def test_a_local_server_shows_progress_every_two_seconds() -> None:
     _, world = seconds(lambda: World(*LINKS["loopback"], 0.5, 256), 40)
     assert world.steps[0] == 0, "a look without a state"
     assert max(world.call_s) <= 4.0, world.call_s
-    assert len(world.steps) >= 8
+    assert len(world.steps) >= 7
 
 
 @pytest.mark.parametrize("drift", [0.2, 0.4])
@@ -229,3 +229,12 @@ def test_a_call_that_took_no_time_is_no_measurement() -> None:
     pace.add(CallCost(10, 10.0, 0.0))
     assert not pace.measured
     assert math.isfinite(pace.seconds(1, 1))
+
+
+def test_octaves_share_the_measurements() -> None:
+    """The first octave is one call, or is measured first; the chunks of the others follow from that."""
+    world = World(*LINKS["loopback"], 0.5, 256)
+    world.painted(40, octaves=3)
+    assert world.steps.count(0) <= 1
+    assert sum(world.steps) == 24 + 16 + 10
+    assert len(world.steps) >= 5

@@ -134,7 +134,7 @@ def test_no_pixel_is_decoded_before_the_model_has_answered(stub: Any, content: P
 def test_a_model_that_tells_no_limit_has_the_default(stub: Any, content: Path) -> None:
     declared = stub.metadata(protos.GetModelMetadataRequest())
     found = protos.SignatureDefMap.FromString(declared.metadata["signature_def"].value)
-    del found.signature_def[contract.LIMITS]
+    del found.signature_def[contract.LIMITS]  # pyright: ignore[reportIndexIssue]
     declared.metadata["signature_def"].value = found.SerializeToString()
     stub.metadata = lambda _: declared  # pyright: ignore
     with StyleClient(stub.address) as client, pytest.raises(ImageError, match="6,144 pixels; 1,000 are allowed"):

@@ -21,7 +21,7 @@ from styleserve.client import AsyncStyleClient, ClientClosed, Controls, StyleCli
 
 START = """
 import asyncio, atexit, multiprocessing, os, sys, threading, time
-from styleserve.client import AsyncStyleClient, StyleClient, StyleServeError
+from styleserve.client import AsyncStyleClient, Controls, StyleClient, StyleServeError
 
 server = sys.argv[1]
 client, aclient = StyleClient(server), AsyncStyleClient(server)
@@ -191,7 +191,8 @@ def test_a_pool_of_forked_workers(stub: Any) -> None:
 @forks
 def test_an_iteration_continues_in_a_child(stub: Any, content: Path) -> None:
     text = f"""
-    chunks = client.stylize_iter({str(content)!r}, {str(content)!r}, steps=8, chunk_steps=3)
+    path, controls = {str(content)!r}, Controls(steps=8, max_side=64)
+    chunks = client.stylize_iter(path, path, controls, chunk_steps=3)
     print(next(chunks).steps_done, flush=True)
     forked(lambda: print("child", [each.steps_done for each in chunks][-1], flush=True))
     print("parent", [each.steps_done for each in chunks][-1], flush=True)
@@ -241,7 +242,7 @@ def test_painting_at_teardown_ends_with_a_picture_or_a_typed_error(stub: Any, co
     class Last:
         def __init__(self, client): self.client = client
         def __del__(self, show=show, path=path):
-            show("teardown", lambda: self.client.stylize(path, path, steps=3).steps)
+            show("teardown", lambda: self.client.stylize(path, path, Controls(steps=3)).steps)
     last = Last(client)
     """
     (line,) = output(text, stub.address)
@@ -263,7 +264,7 @@ def test_pictures_are_painted_at_exit(stub: Any, content: Path) -> None:
     """The event loop's worker threads, which read pictures, have ended by then."""
     text = f"""
     path = {str(content)!r}
-    atexit.register(lambda: print(asyncio.run(aclient.stylize(path, path, steps=3)).steps))
+    atexit.register(lambda: print(asyncio.run(aclient.stylize(path, path, Controls(steps=3))).steps))
     """
     assert output(text, stub.address) == ["3"]
 

@@ -159,6 +159,22 @@ def test_the_graph_and_what_stands_before_it_say_the_same(
     assert graph.value.message == before.value.message
 
 
+def test_bytes_that_are_no_text_are_refused_alike(
+    server: Target, servable: Servable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The graph shows them, and TensorFlow's Python cannot read its text then."""
+    request = server.paint(colors=[b"\xff\xfe"])
+    with pytest.raises(RequestError) as before:
+        servable.prepare(request)
+    monkeypatch.setattr(servable, "limits", None)
+    with pytest.raises(RequestError) as graph:
+        servable.predict(request, Call(60.0), 0)
+    assert graph.value.message == before.value.message
+    with pytest.raises(grpc.RpcError) as served:
+        server.predict(request)
+    assert served.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
 def test_what_cannot_be_is_refused_while_there_is_no_place_to_wait(single: Target) -> None:
     running = single.start()
     image = np.zeros((1, 8, 8, 3), np.float32)

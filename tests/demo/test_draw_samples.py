@@ -24,7 +24,8 @@ class Draw(Protocol):
 _SCRIPT = runpy.run_path(str(DEMO / "draw_samples.py"))
 LANDSCAPE: Draw = _SCRIPT["draw_landscape"]
 PAINTING: Draw = _SCRIPT["draw_painting"]
-BOTH = pytest.mark.parametrize("draw", [LANDSCAPE, PAINTING], ids=["landscape", "painting"])
+MOSAIC: Draw = _SCRIPT["draw_mosaic"]
+ALL = pytest.mark.parametrize("draw", [LANDSCAPE, PAINTING, MOSAIC], ids=["landscape", "painting", "mosaic"])
 
 
 @cache
@@ -48,7 +49,7 @@ def colour_shares(picture: Picture) -> NDArray[np.int64]:
     return np.bincount(cells.ravel(), minlength=64)
 
 
-@BOTH
+@ALL
 def test_a_picture_has_the_promised_form(draw: Draw) -> None:
     picture = drawn(draw)
     assert picture.shape == (384, 512, 3)
@@ -58,7 +59,7 @@ def test_a_picture_has_the_promised_form(draw: Draw) -> None:
     assert picture.max() <= 1
 
 
-@BOTH
+@ALL
 def test_a_seed_gives_one_picture_at_any_size(draw: Draw) -> None:
     first, again, other = draw(75, 50, seed=1), draw(75, 50, seed=1), draw(75, 50, seed=2)
     assert first.shape == (50, 75, 3)
@@ -66,14 +67,16 @@ def test_a_seed_gives_one_picture_at_any_size(draw: Draw) -> None:
     assert np.abs(first - other).mean() > 0.02
 
 
-@pytest.mark.parametrize(("name", "draw"), [("content.jpg", LANDSCAPE), ("style.jpg", PAINTING)])
+@pytest.mark.parametrize(
+    ("name", "draw"), [("content.jpg", LANDSCAPE), ("style.jpg", PAINTING), ("mosaic.jpg", MOSAIC)]
+)
 def test_the_committed_file_is_what_the_code_draws(name: str, draw: Draw) -> None:
     # JPEG at quality 90 is off by 0.01 on the landscape and 0.02 on the strokes. Another machine's
     # FFT may move a few brush hairs by a pixel; another seed is off by 0.09 or more.
     assert np.abs(committed(name) - drawn(draw)).mean() < 0.03
 
 
-@pytest.mark.parametrize("name", ["content.jpg", "style.jpg"])
+@pytest.mark.parametrize("name", ["content.jpg", "style.jpg", "mosaic.jpg"])
 def test_the_committed_file_is_small_and_bare(name: str) -> None:
     data = (DEMO / name).read_bytes()
     assert len(data) < 250_000

@@ -24,7 +24,6 @@ from styleserve.contract import PAINT, SERVING_DEFAULT, Limits
 from styleserve.serving.batching import Batcher
 from styleserve.serving.batching_settings import BatchingSettings
 from styleserve.serving.call import Call
-from styleserve.serving.effort import SHORT_PIXEL_STEPS
 from styleserve.serving.errors import (
     CancelledError,
     DeadlineError,
@@ -36,6 +35,7 @@ from styleserve.serving.errors import (
 )
 from styleserve.serving.joining import joined
 from styleserve.serving.limits import ModelLimits
+from styleserve.serving.request_work import SHORT_PIXEL_STEPS
 from styleserve.serving.servable import Servable, SessionSettings
 
 CALLS = 6
@@ -244,7 +244,7 @@ def test_padding_is_the_first_row_of_the_last_request() -> None:
 def test_a_batch_is_no_larger_than_the_model_takes(
     desk: Callable[..., Any], servable: Servable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limits = ModelLimits(min_side=1, **Limits(max_batch=2).numbers())
+    limits = ModelLimits(contract_version=2, min_side=1, style_layers=5, **Limits(max_batch=2).numbers())
     monkeypatch.setattr(servable, "limits", limits)
     with desk(max_batch_size=4, allowed_batch_sizes=(1, 4)) as open_desk:
         sent = [open_desk.paint() for _ in range(4)]

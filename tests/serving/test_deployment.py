@@ -578,12 +578,6 @@ def test_a_model_that_takes_more_than_there_is_memory_for(
     assert int(given) >= needed
 
 
-def test_a_model_of_an_older_export_takes_full_batches(here: Path) -> None:
-    older = {name: value for name, value in Limits().numbers().items() if name != "max_batch_pixels"}
-    with_limits(here / "models" / DEFAULT_MODEL_NAME, 7, older)
-    assert f"for which a server needs {BASE + 4 * 24000} MiB" in run("compose").stderr
-
-
 @pytest.mark.parametrize(
     ("limits", "refused"),
     [

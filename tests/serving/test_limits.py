@@ -18,10 +18,11 @@ from tensorflow.core.protobuf import meta_graph_pb2
 
 from styleserve import contract
 from styleserve.contract import Limits
-from styleserve.serving.effort import pixel_steps
 from styleserve.serving.errors import RequestError
 from styleserve.serving.limits import ModelLimits
+from styleserve.serving.request_checks import check_request
 from styleserve.serving.request_files import RequestFiles
+from styleserve.serving.request_work import pixel_steps
 from styleserve.serving.server import MAX_REQUEST_BYTES, EmbeddedServer, ServerSettings
 from styleserve.serving.signature import Signature
 from styleserve.serving.tensors import TensorError, _varint, to_array
@@ -59,7 +60,7 @@ def check(signature: str, limits: ModelLimits = LIMITS, **inputs: Any) -> None:
         name: value if isinstance(value, tensor_pb2.TensorProto) else tf.make_tensor_proto(value)
         for name, value in inputs.items()
     }
-    limits.check(signature, protos, DEFAULTS.get(signature, {}), RequestFiles(protos))
+    check_request(limits, signature, protos, DEFAULTS.get(signature, {}), RequestFiles(protos))
 
 
 def grey(height: int, width: int, batch: int = 1) -> Any:
@@ -276,7 +277,7 @@ def test_only_a_few_of_millions_are_read(name: str, what: str) -> None:
     strings, dims = Millions(b""), Millions(one)
     proto = proto_of(dims=[one], strings=strings) if what == "strings" else proto_of(dims=dims, strings=[b""])
     if what == "dimensions" or name not in (contract.COLORS.name, "loss", "optimizer", "image_format"):
-        LIMITS.check(PAINT, {name: proto}, DEFAULTS[PAINT], RequestFiles({name: proto}))
+        check_request(LIMITS, PAINT, {name: proto}, DEFAULTS[PAINT], RequestFiles({name: proto}))
     pixel_steps({name: proto}, DEFAULTS[PAINT], RequestFiles({name: proto}))
     if what == "strings":
         assert to_array(proto).tolist() == [b""]
@@ -324,7 +325,7 @@ def test_a_server_takes_requests_as_large_as_the_models(stand_in_base: Path, mon
     assert limit(huge) == 2**31 - 1
     assert limit(large, max_request_bytes=1000) == 1000
     one = limits_of(Limits(max_side=2048, max_batch=1))
-    assert limit(one) > 2048 * 2048 * 129, "the state of one picture, which is larger than two pictures"
+    assert limit(one) > 2048 * 2048 * 117 + 8 * 2_400_000, "the state of one picture, which is larger than two pictures"
 
 
 def test_every_limit_of_a_request_is_read() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from styleserve.contract import DEFAULT_MODEL_NAME
@@ -179,7 +180,9 @@ def test_losses_tell_the_steps(server: EmbeddedServer, request_of: Make) -> None
     request = request_of(steps=9)
     response = servable.predict(request, Call(), 0)
     assert servable.steps(request, response) == 9
-    response.outputs["losses"].float_val.extend([1.0] * 8)
+    response.outputs["losses"].CopyFrom(tensor_pb2.TensorProto(dtype=1, float_val=[1.0] * 10))
+    for size in (1, 2, 5):
+        response.outputs["losses"].tensor_shape.dim.add(size=size)
     assert servable.steps(request, response) == 2
 
 
