@@ -95,7 +95,7 @@ def test_the_largest_side_reaches_a_run_in_chunks(service: str, stub: Any, max_s
     data = {"steps": "2", **({} if max_side is None else {"max_side": max_side})}
     answer = httpx.post(f"{service}/paint/events", files=uploads(), data=data)
     assert answer.status_code == status
-    sent = [int.from_bytes(request.inputs["max_side"].tensor_content, "little") for request in stub.predictions[:1]]
+    sent = [int.from_bytes(request.inputs["max_side"].tensor_content, "little") for request in stub.paints[:1]]
     assert sent == ([int(max_side or 512)] if status == 200 else [])
 
 

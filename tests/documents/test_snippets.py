@@ -298,6 +298,37 @@ def test_texts_of_the_server_become_the_kinds_that_are_named(row: list[str]) -> 
     assert type(service_error(Failed(status, text), "host:1", 1.0)).__name__ == kind
 
 
+RULES = (
+    contract.range_rule(0, 5000),
+    contract.work_rule(100),
+    contract.sides_rule(16, 1024),
+    contract.bytes_rule(1_000_000),
+    contract.styles_rule(8),
+    contract.per_rule("style"),
+    contract.choice_rule(contract.COLORS.choices),
+    contract.FILE_RULE,
+    contract.BLEND_RULE,
+    contract.MASK_RULE,
+    contract.CONTRACT_VERSION_RULE,
+)
+ASSERTED = [row[1] for row in rows(TROUBLESHOOTING, "What the server says") if "assertion failed" in row[1]]
+
+
+@pytest.mark.parametrize("text", ASSERTED)
+def test_refusals_of_the_graph_are_those_of_the_contract(text: str) -> None:
+    said = text.strip("`").removeprefix("assertion failed: [").partition("]")[0]
+    name, _, rule = said.partition(" ")
+    if rule.endswith(RULES):
+        inputs = {field.name for each in contract.SIGNATURES.values() for field in each.inputs}
+        assert name.rstrip(",") in inputs
+    else:  # a text of the model alone
+        code = "".join(path.read_text() for path in (ROOT / "model").rglob("*.py"))
+        code = code.replace('"\n        "', "").replace(
+            "{contract.REFERENCE_BYTES.name}", contract.REFERENCE_BYTES.name
+        )
+        assert rule in code
+
+
 COMPARED = ROOT / "docs" / "deploy" / "compared.md"
 ANSWERED = [line for line in COMPARED.read_text().splitlines() if re.search(r"`[A-Z_]{5,}`, `", line)]
 
