@@ -258,13 +258,15 @@ class Run:
         timeout_s = self._left_s()
         timeout_s = default_timeout_s(pixels, steps) if timeout_s is None else timeout_s
 
+        return_state = contract.STATE in outputs
+
         def prepare() -> PredictRequest:
             target = self._target if self._version is None else self._target.pinned(self._version)
             if saved.state:
-                request = resume_request(target, saved.state, controls)
+                request = resume_request(target, saved.state, controls, return_state=return_state)
             else:
                 assert self._pictures is not None  # noqa: S101 - else `continued` has refused
-                request = paint_request(target, self._pictures, controls, start=saved.start)
+                request = paint_request(target, self._pictures, controls, start=saved.start, return_state=return_state)
             request.output_filter.extend(field.name for field in outputs)
             return request
 
@@ -284,7 +286,7 @@ class Run:
             )
             return _Chunk(
                 losses=replies.losses(reply, steps, optimizer, before=saved.steps_done),
-                state=replies.state(reply) if contract.STATE in outputs else b"",
+                state=replies.state(reply) if return_state else b"",
                 file=file,
                 image=image,
                 version=reply.model_spec.version.value,
