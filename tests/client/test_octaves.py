@@ -61,7 +61,7 @@ def test_each_octave_starts_from_the_one_before(stub: Any, client: StyleClient, 
     first, *later = stub.paints
     assert result.octaves == PLAN
     assert [(int(value(each, "max_side")), int(value(each, "steps"))) for each in stub.paints] == list(PLAN)
-    assert [value(each, "image_format") for each in stub.paints] == [b"png16", b"png16", b"png"]
+    assert [value(each, "image_format") for each in stub.paints] == [b"png", b"png", b"png"]
     assert value(first, "start_bytes") == style.read_bytes()
     assert (value(first, "start_noise"), value(first, "seed")) == (0.5, 3)
     for request in later:
