@@ -51,7 +51,7 @@ def layers_up_to(layers: Sequence[str]) -> tuple[ConvLayer, ...]:
     ['block1_conv1', 'block1_conv2', 'block2_conv1']
     """
     known = [layer.name for layer in CONV_LAYERS]
-    unknown = [name for name in layers if name not in known]
+    unknown = [name for name in dict.fromkeys(layers) if name not in known]
     if unknown or not layers:
         raise ValueError(f"no such layer of VGG-19: {', '.join(unknown) or '(none named)'}; it has {', '.join(known)}")
     return CONV_LAYERS[: max(known.index(name) for name in layers) + 1]

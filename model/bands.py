@@ -7,11 +7,24 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import tensorflow as tf
 
+from .edges import with_added
 from .interruptible import uninlined
+
+Border = Literal["zeros", "edge"]
+
+_ALL = slice(None)
+_EDGES: Final = (
+    ((_ALL, slice(1)), [2, 0], [2, 2]),
+    ((_ALL, slice(-1, None)), [0, 2], [2, 2]),
+    ((_ALL, _ALL, slice(1)), [1, 1], [2, 0]),
+    ((_ALL, _ALL, slice(-1, None)), [1, 1], [0, 2]),
+)
+"""First and last row, with the corners, and first and last column: part of the image, zeros around rows and columns
+whose convolution is the gradient beside the image there."""
 
 LARGE: Final = 512 * 512
 """Positions of a batch from which on it is worked on in bands. Below, a step is that much faster without."""
@@ -46,19 +59,22 @@ def by_size(function: Callable[..., Any], input_signature: list[Any], *, max_sid
     return call if max_side**2 > LARGE else call_whole
 
 
-def rectified_convolution(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, *, band: int = BAND) -> tf.Tensor:
-    """`relu(x * kernel + bias)`, with zeros around the image; `kernel` and `bias` are taken for constants.
+def rectified_convolution(
+    x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, *, border: Border = "zeros", band: int = BAND
+) -> tf.Tensor:
+    """`relu(x * kernel + bias)`; `kernel` and `bias` are taken for constants.
 
     Args:
         x: `[batch, height, width, in_channels]`, float32 or bfloat16.
         kernel: `[3, 3, in_channels, out_channels]`, of the same dtype.
         bias: `[out_channels]`, of the same dtype.
+        border: values beside the image: zeros, or the pixels of the edge again.
         band: most multiplications of a band, if it has more than one row.
 
     Returns:
         `[batch, height, width, out_channels]`, of the same dtype.
     """
-    forward, backward = _calls(x.dtype.name, band)
+    forward, backward = _calls(x.dtype.name, border, band)
 
     @tf.custom_gradient
     def call(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
@@ -73,14 +89,14 @@ def rectified_convolution(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, *, b
 
 
 @functools.cache
-def _calls(dtype: str, band: int) -> tuple[Callable[..., tf.Tensor], Callable[..., tf.Tensor]]:
+def _calls(dtype: str, border: Border, band: int) -> tuple[Callable[..., tf.Tensor], Callable[..., tf.Tensor]]:
     """The operation and its gradient, for any shape: one function each keeps the graph small."""
 
     def forward(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
         def rectified(sums: tf.Tensor) -> tf.Tensor:
             return tf.nn.relu(tf.nn.bias_add(sums, bias))
 
-        return _in_bands([x], tf.identity, kernel, rectified, band)
+        return _in_bands([x], tf.identity, kernel, rectified, border, band)
 
     def backward(upstream: tf.Tensor, y: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         def through_rectifier(upstream: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
@@ -88,7 +104,21 @@ def _calls(dtype: str, band: int) -> tuple[Callable[..., tf.Tensor], Callable[..
 
         # Convolved with the kernel upside down, channels in and out exchanged, the sums are those of the gradient.
         turned = tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
-        return _in_bands([upstream, y], through_rectifier, turned, tf.identity, band)
+        gradient = _in_bands([upstream, y], through_rectifier, turned, tf.identity, "zeros", band)
+        if border == "zeros":
+            return gradient
+        # A pixel of the edge also stands beside the image, where it has the gradient of that place.
+        ring = [
+            tf.nn.conv2d(
+                tf.pad(through_rectifier(upstream[part], y[part]), [[0, 0], rows, columns, [0, 0]]),
+                turned,
+                strides=1,
+                padding="VALID",
+            )
+            for part, rows, columns in _EDGES
+        ]
+        first, last = (with_added(row[:, :, 1:-1], row[:, :, :1], row[:, :, -1:], axis=2) for row in ring[:2])
+        return with_added(with_added(gradient, first, last, axis=1), *ring[2:], axis=2)
 
     images, numbers = tf.TensorSpec([None] * 4, dtype), tf.TensorSpec([None], dtype)
     return uninlined(forward, [images, images, numbers]), uninlined(backward, [images, images, images])
@@ -99,6 +129,7 @@ def _in_bands(
     before: Callable[..., tf.Tensor],
     kernel: tf.Tensor,
     after: Callable[[tf.Tensor], tf.Tensor],
+    border: Border,
     band: int,
 ) -> tf.Tensor:
     """`after(before(*images) * kernel)`; `before` and `after` look at each position alone."""
@@ -118,7 +149,7 @@ def _in_bands(
         above, below = tf.minimum(first, 1), tf.minimum(height - last, 1)  # rows beside the band, inside the image
         start = number // bands * height
         cut = before(*(image[start + first - above : start + last + below] for image in flat))
-        cut = tf.pad(cut, [[1 - above, 1 - below], [1, 1], [0, 0]])
+        cut = tf.pad(cut, [[1 - above, 1 - below], [1, 1], [0, 0]], "CONSTANT" if border == "zeros" else "SYMMETRIC")
         sums = tf.nn.conv2d(cut[None], kernel, strides=1, padding="VALID")
         return number + 1, done.write(number, after(sums)[0])
 

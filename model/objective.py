@@ -11,12 +11,12 @@ import tensorflow as tf
 from styleserve import contract
 
 from .architecture import CONV_LAYERS
-from .bands import by_size
+from .bands import Border, by_size
 from .canvas import Canvas, flat_moments
 from .statistics import moments
 from .terms import ContentTerm, ReferenceTerm, SquaredVariationTerm, StyleTerm, TotalVariationTerm
 from .terms.term import Term, TermWeights
-from .vgg19 import Border, Vgg19
+from .vgg19 import Vgg19
 
 
 @dataclass(frozen=True)

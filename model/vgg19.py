@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import tensorflow as tf
 
 from .architecture import IMAGENET_BGR_MEANS, layers_up_to
-from .bands import rectified_convolution
-from .interruptible import interruptible, uninlined
+from .bands import Border, rectified_convolution
+from .edges import with_edges
+from .interruptible import interruptible
 from .weights import Weights
 
 Precision = Literal["float32", "bfloat16"]
-Border = Literal["zeros", "edge"]
 
 
 class Vgg19(tf.Module):
@@ -71,7 +71,7 @@ class Vgg19(tf.Module):
                 x = tf.nn.max_pool2d(x, ksize=2, strides=2, padding="VALID")
             kernel, bias = (tf.convert_to_tensor(own[layer.name]) for own in (self._kernels, self._biases))
             if banded:
-                x = _banded(x, kernel, bias, border)
+                x = rectified_convolution(x, kernel, bias, border=border)
             else:
                 x = with_edges(x) if border == "edge" else x
                 x = tf.nn.conv2d(x, kernel, strides=1, padding="VALID" if border == "edge" else "SAME")
@@ -79,55 +79,3 @@ class Vgg19(tf.Module):
             if layer.name in layers:
                 features[layer.name] = x
         return features
-
-
-def with_edges(x: tf.Tensor) -> tf.Tensor:
-    """`x` with its first and last rows and columns repeated: `[batch, height + 2, width + 2, channels]`."""
-    forward, backward = _EDGES[x.dtype.name]
-
-    @tf.custom_gradient
-    def call(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-        channels = x.shape[-1]
-
-        def gradient(upstream: tf.Tensor) -> tf.Tensor:
-            return tf.ensure_shape(backward(upstream), x.shape)
-
-        return tf.ensure_shape(forward(x), [None, None, None, channels]), gradient
-
-    return call(x)
-
-
-def _repeated(x: tf.Tensor) -> tf.Tensor:
-    x = tf.concat([x[:, :, :1], x, x[:, :, -1:]], axis=2)
-    return tf.concat([x[:, :1], x, x[:, -1:]], axis=1)
-
-
-def _repeated_gradient(upstream: tf.Tensor) -> tf.Tensor:
-    x = _with_added(upstream[:, 1:-1], upstream[:, :1], upstream[:, -1:], axis=1)
-    return _with_added(x[:, :, 1:-1], x[:, :, :1], x[:, :, -1:], axis=2)
-
-
-def _with_added(x: tf.Tensor, first: tf.Tensor, last: tf.Tensor, *, axis: int) -> tf.Tensor:
-    """`x` with something added to its first and to its last slice along an axis, which may be the same one."""
-    size = tf.shape(x)[axis]
-
-    def padded(part: tf.Tensor, before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
-        return tf.pad(part, [[before, after] if i == axis else [0, 0] for i in range(4)])
-
-    return x + padded(first, tf.constant(0), size - 1) + padded(last, size - 1, tf.constant(0))
-
-
-def _edge_functions(dtype: str) -> tuple[Callable[[tf.Tensor], tf.Tensor], Callable[[tf.Tensor], tf.Tensor]]:
-    images = [tf.TensorSpec([None] * 4, dtype)]
-    return uninlined(_repeated, images), uninlined(_repeated_gradient, images)
-
-
-_EDGES = {dtype: _edge_functions(dtype) for dtype in ("float32", "bfloat16")}
-"""For any shape: one function a dtype keeps the graph small."""
-
-
-def _banded(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, border: Border) -> tf.Tensor:
-    if border == "zeros":
-        return rectified_convolution(x, kernel, bias)
-    # Bands have zeros beside the image, which reach only the outermost features of the padded one.
-    return rectified_convolution(with_edges(x), kernel, bias)[:, 1:-1, 1:-1]

@@ -9,14 +9,15 @@ import pytest
 import tensorflow as tf
 
 from styleserve.model import StyleTransfer
-from styleserve.model.bands import by_size, rectified_convolution
-from styleserve.model.vgg19 import Border
+from styleserve.model.bands import Border, by_size, rectified_convolution
+from styleserve.model.edges import with_edges
 
 
 @pytest.mark.parametrize(("dtype", "rounding"), [("float32", 1e-6), ("bfloat16", 1e-2)])
 @pytest.mark.parametrize("shape", [(1, 16, 16), (2, 23, 17), (3, 1, 40), (1, 40, 1)], ids=str)
+@pytest.mark.parametrize("border", ["zeros", "edge"])
 def test_bands_give_what_the_whole_gives(
-    dtype: str, rounding: float, shape: tuple[int, int, int], rng: np.random.Generator
+    dtype: str, rounding: float, shape: tuple[int, int, int], border: Border, rng: np.random.Generator
 ) -> None:
     """The operation and its gradient, as TensorFlow's own do them in one."""
     image = tf.cast(rng.standard_normal([*shape, 16]), dtype)
@@ -31,11 +32,15 @@ def test_bands_give_what_the_whole_gives(
             result = convolve()
         return [tf.cast(x, tf.float32).numpy() for x in (result, tape.gradient(result, image, upstream))]
 
-    expected = both(lambda: tf.nn.relu(tf.nn.conv2d(image, kernel, strides=1, padding="SAME") + bias))
+    def whole() -> tf.Tensor:
+        padded = tf.pad(image, [[0, 0], [1, 1], [1, 1], [0, 0]]) if border == "zeros" else with_edges(image)
+        return tf.nn.relu(tf.nn.conv2d(padded, kernel, strides=1, padding="VALID") + bias)
+
+    expected = both(whole)
     # An example each; bands that divide the image, that do not, and of a row.
     for band in (10**10, 8 * a_row, 5 * a_row, 1):
         for seen, right in zip(
-            both(partial(rectified_convolution, image, kernel, bias, band=band)), expected, strict=True
+            both(partial(rectified_convolution, image, kernel, bias, border=border, band=band)), expected, strict=True
         ):
             np.testing.assert_allclose(seen, right, rtol=0, atol=rounding * np.abs(right).max(), err_msg=str(band))
 
@@ -75,3 +80,14 @@ def test_the_network_gives_the_same_in_bands(model: StyleTransfer, rng: np.rando
     assert list(in_bands) == list(whole)
     for layer, features in in_bands.items():
         np.testing.assert_allclose(features, whole[layer], rtol=1e-5, atol=1e-3, err_msg=layer)
+
+
+def test_edges_are_repeated(rng: np.random.Generator) -> None:
+    image = tf.constant(rng.random((2, 3, 4, 5), np.float32))
+    upstream = tf.constant(rng.random((2, 5, 6, 5), np.float32))
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(image)
+        ours = with_edges(image)
+        theirs = tf.pad(image, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
+    np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_allclose(tape.gradient(ours, image, upstream), tape.gradient(theirs, image, upstream), rtol=1e-6)
