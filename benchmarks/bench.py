@@ -1,4 +1,4 @@
-"""What the parts share in one run: a folder for exported models, and a place to say what goes on."""
+"""State that the parts share in one run: a folder for exported models, and progress messages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Bench:
     """A run of benchmarks; a context manager, because it has a folder that has to go away.
 
     Args:
-        quiet: say nothing of what goes on.
+        quiet: Print no progress.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:

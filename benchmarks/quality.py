@@ -35,7 +35,7 @@ FIRST_STEPS: Final = 50
 CURVE_POINTS: Final = 200
 
 _NOTES: Final = (
-    "loss: of the resulting image, in float32; tracing is in nobody's seconds",
+    "loss: of the resulting image, in float32; seconds leave tracing out",
     "steps: evaluations of the network; ours is the smallest number whose image is as good as the tutorial's last",
 )
 

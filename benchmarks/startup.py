@@ -99,6 +99,6 @@ def _process(command: Sequence[str]) -> Callable[[], float]:
 
 
 def _styleserve() -> list[str]:
-    """The command as it is installed beside this Python, or else as a module."""
+    """The command installed beside this Python, or else the module."""
     script = Path(sys.executable).with_name("styleserve")
     return [str(script)] if script.is_file() else [sys.executable, "-m", "styleserve"]

@@ -71,7 +71,12 @@ class Target:
 
 
 def paint_request(
-    target: Target, pictures: PictureSet[Picture], controls: Controls, *, start: bytes | None = None
+    target: Target,
+    pictures: PictureSet[Picture],
+    controls: Controls,
+    *,
+    start: bytes | None = None,
+    return_state: bool = False,
 ) -> PredictRequest:
     """A request that begins a run.
 
@@ -80,6 +85,7 @@ def paint_request(
         pictures: Pictures of the run.
         controls: Controls of the call.
         start: File to start from, in place of the start among the pictures.
+        return_state: Whether the reply has the state of the run.
     """
     files: dict[contract.Field, tuple[Picture | None, ...]] = {
         contract.CONTENT_BYTES: (pictures.content,),
@@ -97,20 +103,25 @@ def paint_request(
             inputs[field.name] = bytes_tensor(encoded, [1, len(encoded)] if len(field.shape) == 2 else None)
     if start:
         inputs[contract.START_BYTES.name] = bytes_tensor([start])
-    return _paint(target, inputs, controls.sent())
+    return _paint(target, inputs, controls.sent(), return_state=return_state)
 
 
-def resume_request(target: Target, state: bytes, controls: Controls) -> PredictRequest:
+def resume_request(target: Target, state: bytes, controls: Controls, *, return_state: bool = False) -> PredictRequest:
     """A request that resumes a run from its state; pictures, and controls of the beginning, are not sent again."""
     values = {name: value for name, value in controls.sent().items() if name not in _OF_THE_BEGINNING}
-    return _paint(target, {contract.STATE.name: bytes_tensor([state])}, values)
+    return _paint(target, {contract.STATE.name: bytes_tensor([state])}, values, return_state=return_state)
 
 
-def _paint(target: Target, inputs: dict[str, TensorProto], values: Mapping[str, Value]) -> PredictRequest:
+def _paint(
+    target: Target, inputs: dict[str, TensorProto], values: Mapping[str, Value], *, return_state: bool
+) -> PredictRequest:
     """A request with these inputs; loss and optimiser, which must be those of the state, are always sent."""
     fixed = {control.name: control.relative for control in (contract.LOSS, contract.OPTIMIZER)}
-    version = {contract.CONTRACT_VERSION_INPUT.name: number_tensor(np.array([contract.CONTRACT_VERSION], np.int32))}
-    sent = {**inputs, **version, **control_tensors({**fixed, **values})}
+    numbers = {contract.CONTRACT_VERSION_INPUT: contract.CONTRACT_VERSION}
+    if return_state:
+        numbers[contract.RETURN_STATE] = 1
+    own = {field.name: number_tensor(np.array([number], np.int32)) for field, number in numbers.items()}
+    sent = {**inputs, **own, **control_tensors({**fixed, **values})}
     return PredictRequest(model_spec=target.spec(contract.PAINT), inputs=sent)
 
 

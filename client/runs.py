@@ -132,7 +132,7 @@ class Run:
         outputs += [contract.IMAGE_BYTES] if self._options.images or ends_octave else []
         shows = self._options.images or (ends_octave and is_last)
         try:
-            chunk = yield from self._call(saved, steps, outputs, shows=shows, deep=ends_octave and not is_last)
+            chunk = yield from self._call(saved, steps, outputs, shows=shows, lossless=ends_octave and not is_last)
         except ModelNotFound as error:
             if not self._may_leave_version(error):
                 raise
@@ -237,7 +237,7 @@ class Run:
         )
 
     def _call(
-        self, saved: SavedRun, steps: int, outputs: Sequence[contract.Field], *, shows: bool, deep: bool = False
+        self, saved: SavedRun, steps: int, outputs: Sequence[contract.Field], *, shows: bool, lossless: bool = False
     ) -> Flow[_Chunk]:
         """One call of the current octave.
 
@@ -246,25 +246,27 @@ class Run:
             steps: Evaluations of the call.
             outputs: Outputs to ask for.
             shows: Whether the picture is decoded.
-            deep: Whether the picture is for the next octave, with 16 bits.
+            lossless: Whether the picture is for the next octave, which wants a lossless file.
         """
         octave = saved.octaves[saved.octave]
         controls = replace(saved.controls, steps=steps, max_side=octave.max_side)
-        if deep:
-            controls = replace(controls, image_format="png16")
+        if lossless:
+            controls = replace(controls, image_format="png")
         if saved.octave:
             controls = replace(controls, start_noise=UNSET, seed=UNSET)
         pixels, optimizer = self._pixels(octave), controls.expected_optimizer
         timeout_s = self._left_s()
         timeout_s = default_timeout_s(pixels, steps) if timeout_s is None else timeout_s
 
+        return_state = contract.STATE in outputs
+
         def prepare() -> PredictRequest:
             target = self._target if self._version is None else self._target.pinned(self._version)
             if saved.state:
-                request = resume_request(target, saved.state, controls)
+                request = resume_request(target, saved.state, controls, return_state=return_state)
             else:
                 assert self._pictures is not None  # noqa: S101 - else `continued` has refused
-                request = paint_request(target, self._pictures, controls, start=saved.start)
+                request = paint_request(target, self._pictures, controls, start=saved.start, return_state=return_state)
             request.output_filter.extend(field.name for field in outputs)
             return request
 
@@ -284,7 +286,7 @@ class Run:
             )
             return _Chunk(
                 losses=replies.losses(reply, steps, optimizer, before=saved.steps_done),
-                state=replies.state(reply) if contract.STATE in outputs else b"",
+                state=replies.state(reply) if return_state else b"",
                 file=file,
                 image=image,
                 version=reply.model_spec.version.value,

@@ -113,12 +113,13 @@ class Painter:
                 parallel_iterations=1,
             ),
             contract.LOSSES.name: losses,
-            contract.STATE.name: states,
+            # Megabytes that most callers do not want, and that REST cannot leave out or encode.
+            contract.STATE.name: tf.where(given[contract.RETURN_STATE.name] == 1, states, ""),
         }
 
     def _checked(self, inputs: Mapping[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         """All inputs as `[batch]`, `[batch, styles]` or `[batch, layers]`, after every check but those of files."""
-        fields = (*contract.FILES, contract.STATE, contract.CONTRACT_VERSION_INPUT)
+        fields = (*contract.FILES, contract.STATE, contract.RETURN_STATE, contract.CONTRACT_VERSION_INPUT)
         own = {field.name: checked_batch(inputs[field.name], field, self._limits) for field in fields}
         sizes = tf.stack([tf.shape(tensor)[0] for tensor in own.values()])
         batch = tf.reduce_max(sizes)
@@ -133,6 +134,9 @@ class Painter:
         right = tf.reduce_all(version == contract.CONTRACT_VERSION)
         rule = f"{contract.CONTRACT_VERSION_INPUT.name} {contract.CONTRACT_VERSION_RULE}"
         own[state] = check(own[state], right, rule, version)
+        wanted = own[contract.RETURN_STATE.name]
+        rule = f"{contract.RETURN_STATE.name} {contract.RETURN_STATE_RULE}"
+        own[contract.RETURN_STATE.name] = check(wanted, tf.reduce_all((wanted == 0) | (wanted == 1)), rule, wanted)
         for control in contract.CONTROLS:
             field = next(each for each in contract.SIGNATURES[contract.PAINT].inputs if each.control is control)
             own[control.name] = checked_control(inputs[control.name], field, control, self._limits, batch)
@@ -168,7 +172,11 @@ class Painter:
         )
 
         # Asked of the checked state: nothing begins before the check was made.
-        return tf.cond(tf.strings.length(state) > 0, lambda: tf.identity(state), lambda: self._begin(dict(own)))
+        return tf.cond(
+            tf.strings.length(state) > 0,
+            lambda: tf.identity(state),
+            lambda: self._begin({name: own[name] for name in self._own_specs()}),
+        )
 
     def _begun(self, own: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """The state of a run before its first step."""
@@ -182,7 +190,7 @@ class Painter:
         return {
             field.name: tf.TensorSpec(field.shape[1:], field.dtype)
             for field in contract.SIGNATURES[contract.PAINT].inputs
-            if field is not contract.CONTRACT_VERSION_INPUT
+            if field not in (contract.RETURN_STATE, contract.CONTRACT_VERSION_INPUT)
         }
 
     def _file(self, state: tf.Tensor, colors: tf.Tensor, image_format: tf.Tensor) -> tf.Tensor:

@@ -25,7 +25,7 @@ Array = NDArray[Any]
 Defaults = Mapping[str, Array]
 
 _RANK_OF_IMAGES: Final = 4
-_BATCHES: Final = (contract.STATE, contract.CONTRACT_VERSION_INPUT, contract.EXAMPLE)
+_BATCHES: Final = (contract.STATE, contract.RETURN_STATE, contract.CONTRACT_VERSION_INPUT, contract.EXAMPLE)
 """Inputs beside images and files whose first size is that of the batch."""
 _PER: Final = {"style": "style", "layer": "style layer"}
 """Words of the graph for what an input has a value for."""
@@ -102,10 +102,13 @@ class _Check:
             self._batch = max(self._batch, size)
 
     def _check_version(self) -> None:
-        name = contract.CONTRACT_VERSION_INPUT.name
-        version = self._values(name, np.int32, 1) if name in self._inputs else None
-        if version is not None and np.any(version != self._limits.contract_version):
-            raise refusal(name, contract.CONTRACT_VERSION_RULE, np.broadcast_to(version, [self._batch]))
+        for field, allowed, rule in (
+            (contract.CONTRACT_VERSION_INPUT, [self._limits.contract_version], contract.CONTRACT_VERSION_RULE),
+            (contract.RETURN_STATE, [0, 1], contract.RETURN_STATE_RULE),
+        ):
+            values = self._values(field.name, np.int32, 1) if field.name in self._inputs else None
+            if values is not None and not np.all(np.isin(values, allowed)):
+                raise refusal(field.name, rule, np.broadcast_to(values, [self._batch]))
 
     def _check_styles(self) -> None:
         for _, (_, styles) in self._sent([contract.STYLE_BYTES]):

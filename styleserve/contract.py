@@ -411,9 +411,19 @@ STATE: Final = Field(
     "state",
     "string",
     (None,),
-    "State of a run: opaque bytes, returned by one call and sent with the next, to the same model.",
+    "State of a run: opaque bytes, returned by a call with `return_state` 1 and sent with the next one, to the same "
+    "model.",
     default="",
 )
+RETURN_STATE: Final = Field(
+    "return_state",
+    "int32",
+    (None,),
+    "1 returns the state of the run, to resume it; with 0 `state` is empty, and the reply small.",
+    default=0,
+)
+RETURN_STATE_RULE: Final = "must be 0 or 1; got"
+"""For `return_state`."""
 CONTRACT_VERSION_INPUT: Final = Field(
     "contract_version",
     "int32",
@@ -454,7 +464,7 @@ SIGNATURES: Final = {
         ),
         Signature(
             PAINT,
-            (*FILES, STATE, CONTRACT_VERSION_INPUT, *_control_fields(*CONTROLS)),
+            (*FILES, STATE, RETURN_STATE, CONTRACT_VERSION_INPUT, *_control_fields(*CONTROLS)),
             (IMAGE_BYTES, LOSSES, STATE),
             "Style transfer with every control, files in and out: a whole run, or some steps of a run that a state "
             "resumes. The pictures are sent with the first call, the state in place of them with all others.",

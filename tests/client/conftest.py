@@ -75,7 +75,9 @@ def paint(request: protos.PredictRequest) -> protos.PredictResponse | Refusal:
     total = (1e6 * 0.97 ** np.arange(done, done + steps)).astype(np.float32)
     brighter = load_picture(png).image.point([min(255, level + done + steps) for level in range(256)] * 3)
     outputs = {
-        "state": bytes_tensor([STATE + (done + steps).to_bytes(4, "big") + png]),
+        "state": bytes_tensor(
+            [STATE + (done + steps).to_bytes(4, "big") + png if value_of(request, "return_state", 0) else b""]
+        ),
         "losses": float_list(np.stack([total, total * 0.5, total * 0.375, total * 0.125, total * 0], axis=-1)[None]),
         "image_bytes": bytes_tensor([encoded(brighter, value_of(request, "image_format", "png"))]),
     }

@@ -70,7 +70,7 @@ def test_a_run_in_chunks(
     assert [steps_of(request) for request in stub.requests] == [20, 20, 10]
     assert [each.steps_done for each in progress] == [20, 40, 50]
     first, *later = stub.requests
-    always = {"steps", "style_weight", "loss", "optimizer", "contract_version"}
+    always = {"steps", "style_weight", "loss", "optimizer", "contract_version", "return_state"}
     assert set(first.inputs) == {"content_bytes", "style_bytes", "max_side", "style_scale"} | always
     for request, before in zip(later, progress, strict=False):
         assert set(request.inputs) == {"state"} | always
@@ -324,7 +324,15 @@ def test_a_saved_run_is_gone_on_with(
     *_, last = client.stylize_iter(resume_from=loaded, chunk_steps=15)
     assert [steps_of(request) for request in stub.paints] == [15, 15, 10]
     for request in stub.paints:
-        assert set(request.inputs) == {"state", "steps", "style_weight", "loss", "optimizer", "contract_version"}
+        assert set(request.inputs) == {
+            "state",
+            "return_state",
+            "steps",
+            "style_weight",
+            "loss",
+            "optimizer",
+            "contract_version",
+        }
         assert request.model_spec.version.value == 42
     np.testing.assert_array_equal(last.losses[:, 0], expected_losses(50))
     for steps in (10, 60):

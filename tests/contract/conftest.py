@@ -83,12 +83,14 @@ class Target:
             "steps": np.array([steps], np.int32),
             "max_side": np.array([32], np.int32),
             "contract_version": np.array([CONTRACT_VERSION], np.int32),
+            "return_state": np.array([1], np.int32),
         }
         return self.request(PAINT, **{**good, **inputs})
 
     def resume(self, state: bytes, *, steps: int = 1, **inputs: Any) -> predict_pb2.PredictRequest:
         """A request for more steps of a run."""
-        return self.request(PAINT, state=[state], steps=np.array([steps], np.int32), **inputs)
+        own = {"steps": np.array([steps], np.int32), "return_state": np.array([1], np.int32)}
+        return self.request(PAINT, state=[state], **{**own, **inputs})
 
     def predict(self, request: predict_pb2.PredictRequest, timeout_s: float = 60.0) -> predict_pb2.PredictResponse:
         """The answer to a request."""

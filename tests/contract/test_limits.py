@@ -205,7 +205,7 @@ def test_what_cannot_be_is_refused_while_there_is_no_place_to_wait(single: Targe
 def test_what_one_value_claims_takes_no_memory_before_it_is_refused(
     server: Target, servable: Servable, monkeypatch: pytest.MonkeyPatch, name: str, limited: bool
 ) -> None:
-    """Of a model that tells no limits a control of any length goes on to its graph; a wrong rank does not."""
+    """A model without limits gets a control of any length; a wrong rank is refused before."""
     request = server.images()
     shape = [50_000_000] if limited or name == "content_image" else [1, 50_000_000]
     _claim(request, name, tf.int32 if name == "steps" else tf.float32, shape)

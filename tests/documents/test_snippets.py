@@ -178,7 +178,7 @@ def test_plain_grpc_paints_on_a_real_server(
     desk: Path, tiny_model_base: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The blocks of the page one after another, as they use each other's names; sizes and steps are smaller."""
-    smaller = {"(128, 60, ": "(16, 3, ", "(256, 40, ": "(32, 3, ", "(512, 40, ": "(64, 3, ", "[25]": "[2]"}
+    smaller = {"(128, 60, ": "(16, 3, ", "(256, 40, ": "(32, 3, ", "(512, 25, ": "(64, 3, ", "[25]": "[2]"}
     names: dict[str, Any] = {}
     with EmbeddedServer(tiny_model_base, settings=ServerSettings(port=0)) as server:
         for block in blocks("python"):

@@ -84,6 +84,7 @@ OPTIONAL: Final[dict[str, tuple[tensor_pb2.TensorProto, ...]]] = {
     contract.START_NOISE.name: (_floats(0.5), _floats(1)),
     contract.SEED.name: (_ints(7), _ints(2**31 - 1)),
     contract.CONTRACT_VERSION_INPUT.name: (_ints(contract.CONTRACT_VERSION),),
+    contract.RETURN_STATE.name: (_ints(0), _ints(1)),
     **{
         control.name: tuple(strings([choice.encode()]) for choice in control.choices)
         for control in contract.CONTROLS
@@ -108,6 +109,7 @@ def paint_request(
     request = _request(contract.PAINT, steps)
     for control, value in ((contract.LOSS, loss), (contract.OPTIMIZER, optimizer)):
         request.inputs[control.name].CopyFrom(strings([value.encode()]))
+    request.inputs[contract.RETURN_STATE.name].CopyFrom(_ints(1))
     if state:
         request.inputs[contract.STATE.name].CopyFrom(strings([state]))
         return request

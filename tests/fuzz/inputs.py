@@ -28,6 +28,7 @@ _FLOATS = st.one_of(
 _NUMBERS: dict[str, st.SearchStrategy[Any]] = {
     contract.STEPS.name: st.one_of(st.integers(0, 3), _INT32),
     contract.MAX_SIDE.name: st.one_of(st.integers(16, 64), _INT32),
+    contract.RETURN_STATE.name: st.one_of(st.integers(-1, 2), _INT32),
     contract.CONTRACT_VERSION_INPUT.name: st.one_of(st.just(contract.CONTRACT_VERSION), st.integers(-1, 4), _INT32),
 }
 """Values of an input of numbers, where it has its own."""

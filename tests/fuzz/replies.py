@@ -1,4 +1,4 @@
-"""What an answer that says OK must hold: a picture of NaN is no answer, whatever its status says."""
+"""Checks of answers with status OK: a picture of NaN is no answer."""
 
 from __future__ import annotations
 

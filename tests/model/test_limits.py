@@ -134,7 +134,7 @@ def test_the_work_of_a_call_with_files_is_bounded(model: StyleTransfer) -> None:
 
 
 def test_the_work_of_a_resumed_call_is_bounded(model: StyleTransfer) -> None:
-    begun = run(model, contract.PAINT, **files(png(25, 40), png(8, 16)), max_side=[40], steps=[10])
+    begun = run(model, contract.PAINT, **files(png(25, 40), png(8, 16)), max_side=[40], steps=[10], return_state=[1])
     assert run(model, contract.PAINT, state=begun["state"], steps=[10])["losses"].shape == (1, 10, 5)
     assert "got] [0.011]" in refusal(model, contract.PAINT, state=begun["state"], steps=[11])
 

@@ -29,7 +29,7 @@ OF_VARIANTS = pytest.mark.parametrize("variant", VARIANTS, ids=str)
 
 
 def paint(model: StyleTransfer, steps: int | list[int], **inputs: Any) -> Outputs:
-    outputs = model.functions[contract.PAINT](**inputs, steps=np.atleast_1d(np.int32(steps)))
+    outputs = model.functions[contract.PAINT](**inputs, steps=np.atleast_1d(np.int32(steps)), return_state=[1])
     return {name: value.numpy() for name, value in outputs.items()}
 
 
@@ -301,6 +301,14 @@ def test_a_state_belongs_to_its_model_loss_and_optimizer(model: StyleTransfer, f
     assert text in refused(StyleTransfer(random_weights(seed=0), others), state=states[-1], **VARIANTS[-1])
     other_limits = dataclasses.replace(SETTINGS, precision="bfloat16", limits=contract.Limits(max_side=64))
     assert paint(StyleTransfer(random_weights(0), other_limits), 1, state=states[-1], **VARIANTS[-1])["state"][0]
+
+
+def test_the_state_comes_where_it_is_asked_for(model: StyleTransfer, files: dict[str, Any]) -> None:
+    plain = model.functions[contract.PAINT](**files, steps=[1])
+    assert plain["state"].numpy().tolist() == [b""]
+    assert plain["image_bytes"].numpy()[0] == paint(model, 1, **files)["image_bytes"][0]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="return_state must be 0 or 1; got"):
+        model.functions[contract.PAINT](**files, steps=[1], return_state=[2])
 
 
 def test_one_way_to_begin(model: StyleTransfer, files: dict[str, Any]) -> None:

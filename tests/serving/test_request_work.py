@@ -23,7 +23,7 @@ STATE = bytes(48 * 1000)
 
 
 def image(*sizes: int) -> tensor_pb2.TensorProto:
-    """Claims a shape; nobody reads its values."""
+    """A shape without values."""
     proto = tensor_pb2.TensorProto(dtype=1)
     for size in sizes:
         proto.tensor_shape.dim.add(size=size)

@@ -67,7 +67,7 @@ class Seen:
     Attributes:
         calls: by kind and status.
         swaps: of versions.
-        held: by the server, while nobody called it: after the warm-up, and later.
+        held: by the server, between calls: after the warm-up, and later.
         faults: what was wrong, in words.
     """
 
@@ -127,7 +127,7 @@ class Load:
                 self._pictures[kind, version % 2] = picture(reply)
         for kind in requests:
             difference = np.abs(self._pictures[kind, 0] - self._pictures[kind, 1]).max()
-            assert difference > 0.02, f"{kind}: versions cannot be told apart, difference {difference}"
+            assert difference > 0.02, f"{kind}: versions look the same, difference {difference}"
 
     def run(self, seconds: float, *, swap_every_s: float, workers: int, seed: int) -> None:
         """Calls from several threads and swaps versions, then looks at what the server holds when all is quiet."""
