@@ -312,7 +312,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StyleTrans
     model_settings = ModelSettings(
         style_layers=settings.style_layers,
         content_layer=settings.content_layer,
+        painter_content_layer=settings.content_layer,
         loss_scale="relative",
+        trained=False,
         limits=settings.limits,
     )
     return version, StyleTransfer(settings.load_weights(), model_settings)
