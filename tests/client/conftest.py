@@ -408,7 +408,8 @@ def _packages(installed: importlib.metadata.Distribution) -> frozenset[str]:
 def started(*arguments: object, **options: Any) -> subprocess.Popen[str]:
     """`styleserve` in a Python that has no TensorFlow, and nothing else that the client does not ask for."""
     command = [sys.executable, "-W", "error", "-c", ALONE, json.dumps(sorted(foreign_packages())), *map(str, arguments)]
-    return subprocess.Popen(command, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options})
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, text=True, **(pipes | options))  # pyright: ignore[reportCallIssue]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from styleserve.client import ConnectionSettings, RequestRefused, RetryPolicy, StyleClient
+from styleserve.client import ConnectionSettings, Controls, RequestRefused, RetryPolicy, StyleClient
 
 from .blocks import blocks
 
@@ -60,7 +60,7 @@ def test_the_proxy_lets_in_who_has_the_token(proxy: str, stub: Any, tmp_path: Pa
     with Image.open(content) as image:
         image.resize((1500, 1000)).save(large)  # 4.5 MB: nginx would refuse it as it comes
     with StyleClient(settings=settings(proxy, tmp_path, TOKEN)) as client:
-        assert client.stylize(large, style, steps=3).steps == 3
+        assert client.stylize(large, style, controls=Controls(steps=3)).steps == 3
     assert stub.headers[0]["authorization"] == f"Bearer {TOKEN}"
 
 

@@ -40,7 +40,7 @@ def test_weights_of_a_file_and_this_machine(tmp_path: Path, monkeypatch: pytest.
     chosen = "bfloat16" if speedup > 1 else "float32"
     assert said[0].startswith(f"precision: {chosen} (")
     assert f"a bfloat16 convolution ran {speedup}x" in said[0]
-    assert said[1].endswith("loss scale: tutorial")
+    assert said[2].endswith("loss scale: tutorial")
     card = json.loads((version / "assets.extra" / "model_card.json").read_text())
     assert (card["precision"], card["loss_scale"]) == (chosen, "tutorial")
     assert card["defaults"]["style_weight"] == contract.STYLE_WEIGHT.tutorial

@@ -16,7 +16,7 @@ def test_same_as_keras(rng: np.random.Generator) -> None:
         image, state = adam.update(image, gradient, state, learning_rate=tf.constant([0.02, 0.02]))
     assert int(state.step) == len(gradients)
     assert np.abs(variable.numpy() - start).max() > 0.1
-    np.testing.assert_allclose(image, variable, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(image, variable.numpy(), rtol=1e-6, atol=1e-7)
 
 
 def test_each_example_has_its_own_learning_rate(rng: np.random.Generator) -> None:

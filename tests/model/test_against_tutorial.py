@@ -155,7 +155,7 @@ def test_each_step_from_where_the_tutorial_is(weights: Weights, picture: Picture
         (image, (updates, *moved)), losses = step(AdamRun(tf.constant(tutorial.image.numpy()), moments))
         loss = tutorial.train_step()
         assert updates == count + 1
-        np.testing.assert_allclose(image, tutorial.image, rtol=0, atol=PIXEL_TOLERANCE / 4)
+        np.testing.assert_allclose(image, tutorial.image.numpy(), rtol=0, atol=PIXEL_TOLERANCE / 4)
         np.testing.assert_allclose(losses[0, 0, 0], loss, rtol=LOSS_TOLERANCE / 10)
         for ours, theirs in zip(moved, (m, v), strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-3 * np.abs(theirs).max())

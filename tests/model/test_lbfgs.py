@@ -179,9 +179,12 @@ def test_style_transfer_gets_where_scipy_gets(model: StyleTransfer, rng: np.rand
     weights = TermWeights({name: tf.constant([factor]) for name, factor in parts.items()}, tf.ones([1, 2]))
     objective = model.objectives["tutorial"]
     targets = objective.targets(plain_canvas(content, objective.style_moments(style)))
+    # As in a signature: the sizes are not known while the graph is built.
+    specs = tf.nest.map_structure(lambda weight: tf.TensorSpec(weight.shape), weights)
+    losses = tf.function(objective.losses, [tf.TensorSpec([None, None, None, 3]), objective.target_specs(), specs])
 
     def loss(x: tf.Tensor) -> tf.Tensor:
-        return objective.losses(x, targets, weights)[:, 0]
+        return losses(x, targets, weights)[:, 0]
 
     # Without the preconditioner, which SciPy does not have.
     _, history = run(loss, content.numpy(), 60)

@@ -21,7 +21,7 @@ import yaml
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from PIL import Image
 
-from styleserve.client import ConnectionSettings, RetryPolicy, ServerUnavailable, StyleClient
+from styleserve.client import ConnectionSettings, Controls, RetryPolicy, ServerUnavailable, StyleClient
 from tests.client.conftest import StubServer, content, predict, style
 from tests.client.test_tls import Authority
 from tests.documents.blocks import blocks
@@ -172,7 +172,7 @@ def test_a_client_with_a_certificate_paints_through_it(tmp_path: Path, tls: Path
     with replica() as server, in_front(tmp_path, tls, server.address) as envoy:
         server.predict_in_context = remember
         with StyleClient(settings=settings(envoy.address, tls)) as client:
-            assert client.stylize(large, style, steps=3, timeout_s=3600).steps == 3
+            assert client.stylize(large, style, controls=Controls(steps=3), timeout_s=3600).steps == 3
             assert client.status()
     # The deadline of the client, and not one of Envoy's 15 seconds, arrived.
     assert 3000 < left[0] <= 3600
@@ -224,7 +224,7 @@ def test_calls_of_one_connection_go_to_every_replica(tmp_path: Path, tls: Path, 
         envoy = stack.enter_context(in_front(tmp_path, tls, *(server.address for server in servers)))
         client = stack.enter_context(StyleClient(settings=settings(envoy.address, tls)))
         for _ in range(40):
-            client.stylize(content, style, steps=1)
+            client.stylize(content, style, controls=Controls(steps=1))
         # One of them alone: by chance once in 2^39 times.
         assert all(len(server.requests) > 0 for server in servers)
 
@@ -254,7 +254,7 @@ def test_a_call_ends_a_connection_that_is_old(tmp_path: Path, tls: Path, content
     with replica() as server, in_front(tmp_path, tls, server.address) as envoy, ThreadPoolExecutor(1) as pool:
         server.predict_in_context = hold
         with StyleClient(settings=settings(envoy.address, tls, tries=1)) as client:
-            held = pool.submit(client.stylize, content, style, steps=1, timeout_s=240)
+            held = pool.submit(client.stylize, content, style, controls=Controls(steps=1), timeout_s=240)
             wait_for(lambda: envoy.stat("http.grpc.downstream_cx_max_duration_reached") > 0)
             go_on.set()
             assert held.result().steps == 1

@@ -27,7 +27,7 @@ from tensorflow_serving.apis import (
 )
 
 from benchmarks.server import served
-from styleserve.client import ConnectionSettings, Record, RetryPolicy, ServerUnavailable, StyleClient
+from styleserve.client import ConnectionSettings, Controls, Record, RetryPolicy, ServerUnavailable, StyleClient
 from styleserve.client.manifest import MANIFEST_NAME
 from styleserve.contract import DEFAULT_MODEL_NAME, LIMITS
 from styleserve.serving.metrics_endpoint import DEFAULT_PATH
@@ -121,12 +121,13 @@ def test_killed_while_calls_run_and_wait(tiny_model_base: Path, tmp_path: Path) 
 
     with served(tiny_model_base, *options) as server, ThreadPoolExecutor(1) as pool:
         settings = ConnectionSettings(server=server.address, retry=RetryPolicy(tries=1))
+        controls = Controls(steps=5000, max_side=64, optimizer="adam")
         with (
             StyleClient(settings=settings) as client,
             _command(*paint, server.address, "-o", out) as whole,
             _command(*paint, server.address, "-o", out, "--preview", preview) as chunked,
         ):
-            program = pool.submit(client.stylize, *pictures, steps=5000, max_side=64, optimizer="adam")
+            program = pool.submit(client.stylize, *pictures, controls=controls)
             ends_at = time.monotonic() + PATIENCE_S
             while (_gauge(metrics, "styleserve_calls_running"), _gauge(metrics, "styleserve_calls_waiting")) != (1, 2):
                 assert time.monotonic() < ends_at, "they do not come"
@@ -145,7 +146,7 @@ def test_killed_while_calls_run_and_wait(tiny_model_base: Path, tmp_path: Path) 
     assert _contents(tiny_model_base) == model
 
     with served(tiny_model_base) as server, StyleClient(server.address) as client:
-        assert client.stylize(*pictures, steps=1, max_side=64).steps == 1
+        assert client.stylize(*pictures, controls=Controls(steps=1, max_side=64)).steps == 1
 
 
 def _records(out: Path) -> list[Record]:

@@ -151,7 +151,7 @@ def test_alpha_is_laid_on_white(write: Any) -> None:
 
 
 def test_10_bits_are_rounded_to_8() -> None:
-    levels = np.repeat(np.repeat(np.arange(0, 65536, 257 * 17, np.uint16), 16)[None], 16, 0)
+    levels = np.repeat(np.repeat(np.arange(0, 65536, 257 * 17, dtype=np.uint16), 16)[None], 16, 0)
     data = heic(np.stack([levels] * 3, -1), "RGB;16")
     assert pillow_heif.open_heif(data, convert_hdr_to_8bit=False, hdr_to_16bit=False).mode == "RGB;10"
     np.testing.assert_array_equal(np.asarray(load_picture(data).image)[8, 8::16, 0], np.arange(0, 256, 17))
