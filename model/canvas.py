@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from .architecture import CONV_LAYERS
-from .state import Spec
+from .state import Spec, map_specs
 from .statistics import Moments
 
 
@@ -77,10 +78,18 @@ def canvas_specs(style_layers: Sequence[str]) -> Canvas:
     )
 
 
+def canvas_tensor_specs(style_layers: Sequence[str]) -> Canvas:
+    """A `tf.TensorSpec` in place of each tensor, for any number of examples."""
+
+    def free(spec: Spec) -> tf.TensorSpec:
+        return tf.TensorSpec([None, *spec.tensor_spec().shape[1:]], spec.dtype)
+
+    return map_specs(free, canvas_specs(style_layers))
+
+
 def flat_moments(layers: Sequence[Moments]) -> tf.Tensor:
     """Moments of several layers as one tensor, `[images, numbers]`: of each layer the Gram matrix, then the mean."""
-    images = tf.shape(layers[0].mean)[0]
-    return tf.concat([tf.reshape(part, [images, -1]) for own in layers for part in own], axis=1)
+    return tf.concat([tf.reshape(part, [-1, math.prod(part.shape[1:])]) for own in layers for part in own], axis=1)
 
 
 def moments_of(flat: tf.Tensor, style_layers: Sequence[str]) -> tuple[Moments, ...]:

@@ -6,6 +6,8 @@ report it as INVALID_ARGUMENT with this text.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+
 import tensorflow as tf
 
 from styleserve import contract
@@ -124,26 +126,101 @@ def checked_partner(tensor: tf.Tensor, name: str, batch: tf.Tensor, partner: str
     )
 
 
-def checked_control(value: tf.Tensor, field: Field, control: Control, limits: Limits, batch: tf.Tensor) -> tf.Tensor:
-    """Values of a control, `[batch]` or `[batch, values]`, after a check of batch size and range (NaN is in none)."""
-    value = checked_partner(tf.ensure_shape(value, field.shape), field.name, batch, contract.THE_BATCH)
+def checked_batches(
+    inputs: Mapping[str, tf.Tensor], fields: Iterable[Field], limits: Limits
+) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    """Inputs of the same examples by name, `[batch, ...]` each, after a check of their shapes; and the batch size.
+
+    Args:
+        inputs: By name, `[1 or batch, ...]`.
+        fields: Those to take.
+        limits: Of the model.
+    """
+    given = {field.name: tf.ensure_shape(inputs[field.name], field.shape) for field in fields}
+    sizes = tf.stack([_sizes(tensor)[0] for tensor in given.values()])
+    rule = contract.batch_rule(limits.max_batch)
+    sizes = _check_each(sizes, (sizes >= 1) & (sizes <= limits.max_batch), [f"{name} {rule}" for name in given], sizes)
+    batch = tf.reduce_max(sizes)
+    agreed = tf.reduce_all((sizes == 1) | (sizes == batch))
+    message = f"{', '.join(given)} must have batch size 1 or that of the others; got"
+    batch = check(batch, agreed, message, sizes)
+    return {name: _repeated(tensor, batch) for name, tensor in given.items()}, batch
+
+
+def checked_controls(
+    inputs: Mapping[str, tf.Tensor], fields: Iterable[Field], limits: Limits, batch: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """Values of controls by name, `[batch]` or `[batch, values]`, after checks of batch sizes and ranges.
+
+    NaN is in no range. Single numbers of one dtype are checked together: a server takes long to prepare a check.
+
+    Args:
+        inputs: By name.
+        fields: Inputs; those that are no controls are passed over.
+        limits: Of the model.
+        batch: Examples of the call.
+    """
+    controls = [(field, field.control) for field in fields if field.control is not None]
+    given = {field.name: tf.ensure_shape(inputs[field.name], field.shape) for field, _ in controls}
+    sizes = tf.stack([_sizes(value)[0] for value in given.values()])
+    rules = [f"{name} {contract.partner_rule(contract.THE_BATCH)}" for name in given]
+    batch = _check_each(batch, (sizes == 1) | (sizes == batch), rules, sizes, batch)
+
+    values: dict[str, tf.Tensor] = {}
+    numbers: dict[str, list[tuple[Field, Control]]] = {}
+    for field, control in controls:
+        if control.choices or control.per:
+            values[field.name] = _checked_values(_repeated(given[field.name], batch), field, control, limits)
+        else:
+            numbers.setdefault(control.dtype, []).append((field, control))
+    for dtype, both in numbers.items():
+        stacked = tf.stack([_repeated(given[field.name], batch) for field, _ in both])
+        ranges = [(control.minimum, control.limit(limits)) for _, control in both]
+        low, high = (tf.constant([[own[i]] for own in ranges], dtype) for i in range(2))
+        allowed = tf.reduce_all((stacked >= low) & (stacked <= high), axis=1)
+        rules = [f"{field.name} {contract.range_rule(*own)}" for (field, _), own in zip(both, ranges, strict=True)]
+        stacked = _check_each(stacked, allowed, rules, stacked)
+        names = [field.name for field, _ in both]
+        values |= dict(zip(names, tf.unstack(stacked, len(names)), strict=True))
+    return values
+
+
+def _checked_values(value: tf.Tensor, field: Field, control: Control, limits: Limits) -> tf.Tensor:
+    """`value`, once all its values were found to be among the choices, or in the range, of the control."""
     if control.choices:
         allowed = tf.reduce_any(value[..., None] == tf.constant(control.choices), axis=-1)
         rule = contract.choice_rule(control.choices)
     else:
-        low = tf.cast(control.minimum, value.dtype)
-        high = tf.cast(control.limit(limits), value.dtype)
-        allowed = (value >= low) & (value <= high)
-        rule = contract.range_rule(control.minimum, control.limit(limits))
-    value = check(value, tf.reduce_all(allowed), f"{field.name} {rule}", value)
-    return tf.broadcast_to(value, tf.concat([[batch], tf.shape(value)[1:]], axis=0))
+        low, high = control.minimum, control.limit(limits)
+        allowed = (value >= tf.cast(low, value.dtype)) & (value <= tf.cast(high, value.dtype))
+        rule = contract.range_rule(low, high)
+    return check(value, tf.reduce_all(allowed), f"{field.name} {rule}", value)
 
 
 def checked_per(tensor: tf.Tensor, name: str, per: str, count: tf.Tensor) -> tf.Tensor:
     """`[batch, 1 or count]` as `[batch, count]`: one value for all styles or layers, or one for each."""
-    size = tf.shape(tensor)[1]
+    batch, size = _sizes(tensor)
     tensor = check(tensor, (size == 1) | (size == count), f"{name} {contract.per_rule(per)}", size, count)
-    return tf.broadcast_to(tensor, [tf.shape(tensor)[0], count])
+    return tf.broadcast_to(tensor, tf.stack([batch, count]))
+
+
+def _check_each(
+    tensor: tf.Tensor, conditions: tf.Tensor, messages: Sequence[str], numbers: tf.Tensor, *data: tf.Tensor
+) -> tf.Tensor:
+    """`check` of several conditions; the message, and the one of `numbers`, are those of the first that is false."""
+    wrong = tf.argmin(tf.cast(conditions, tf.int32))
+    message = tf.gather(tf.constant(messages), wrong)
+    return check(tensor, tf.reduce_all(conditions), message, tf.gather(numbers, wrong), *data)
+
+
+def _sizes(tensor: tf.Tensor) -> list[tf.Tensor]:
+    """Sizes of a tensor of known rank, int32 scalars: two operations, where each slice of a shape would be four."""
+    return tf.unstack(tf.shape(tensor), len(tensor.shape))
+
+
+def _repeated(tensor: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
+    """`[1 or batch, ...]` as `[batch, ...]`."""
+    return tf.broadcast_to(tensor, tf.stack([batch, *_sizes(tensor)[1:]]))
 
 
 def _text(name: str | tf.Tensor, rule: str) -> str | tf.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -57,7 +57,7 @@ class Minimiser(Generic[_State]):
         """The state after some more steps.
 
         Args:
-            loss: Number of the objective, int32 scalar.
+            loss: Number of the objective, int32 scalar; of one objective any.
             canvas: What the run works on.
             state: Of the optimiser.
             weights: Factors of the losses.
@@ -79,7 +79,7 @@ class Minimiser(Generic[_State]):
         steps: tf.Tensor,
         learning_rate: tf.Tensor,
     ) -> tuple[_State, tf.Tensor]:
-        targets = tf.switch_case(loss, [partial(each.targets, canvas) for each in self.objectives])
+        targets = _chosen(loss, [partial(each.targets, canvas) for each in self.objectives])
         cover = canvas.cover()
         trial, update = self.optimiser.bind(state, learning_rate)
 
@@ -87,11 +87,15 @@ class Minimiser(Generic[_State]):
             point = trial(state)
             image = canvas.painted(point)
             evaluate = [partial(each.losses_and_gradient, image, targets, weights) for each in self.objectives]
-            losses, gradient = tf.switch_case(loss, evaluate)
+            losses, gradient = _chosen(loss, evaluate)
             return update(state, point, losses, cover * gradient, running)
 
         state, losses = _loop(step, state, steps, columns=1 + len(self.objectives[0].terms))
         return state, check(losses, self.optimiser.is_finite(state, losses), self.optimiser.advice)
+
+
+def _chosen(number: tf.Tensor, branches: Sequence[Callable[[], Any]]) -> Any:  # noqa: ANN401 - of the branches
+    return tf.switch_case(number, branches) if len(branches) > 1 else branches[0]()
 
 
 def _spec(tensor: Any) -> tf.TensorSpec:  # noqa: ANN401 - a symbolic tensor

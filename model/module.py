@@ -14,14 +14,13 @@ from styleserve import contract
 from styleserve.contract import Field, Limits, LossScale
 
 from .architecture import CONV_LAYERS, layers_up_to, min_side
-from .canvas import Canvas, canvas_specs, plain_canvas
-from .checks import checked_batch, checked_control, checked_image, checked_partner, checked_work
+from .canvas import canvas_tensor_specs, plain_canvas
+from .checks import checked_batch, checked_controls, checked_image, checked_partner, checked_work
 from .describe import describe
 from .minimise import Minimiser
 from .objective import Objective, painter_loss, tutorial_loss
 from .optimisers import OPTIMISERS
 from .paint import Painter
-from .state import Spec, map_specs
 from .terms.term import TermWeights
 from .vgg19 import Precision, Vgg19
 from .weights import Weights
@@ -100,19 +99,19 @@ class StyleTransfer(tf.Module):
             loss.name: Objective(self.network, loss, style_layers=styles, max_side=limits.max_side)
             for loss in (painter, tutorial)
         }
-        canvas: Canvas = map_specs(Spec.tensor_spec, canvas_specs(styles))
-        free = [tf.TensorSpec([None, *spec.shape[1:]], spec.dtype) for spec in tf.nest.flatten(canvas)]
-        canvas = tf.nest.pack_sequence_as(canvas, free)  # of more than one example, too
+        canvas = canvas_tensor_specs(styles)
         losses = [self.objectives[name] for name in contract.LOSS.choices]
-        minimisers = {each.name: Minimiser(losses, each, canvas) for each in OPTIMISERS}
+        minimisers = [Minimiser(losses, each, canvas) for each in OPTIMISERS]
+        # Of their own: a server reads all that a signature can reach, several times, before its first call.
+        lbfgs, adam = (Minimiser([self.objectives["tutorial"]], each, canvas) for each in OPTIMISERS)
         facts = {**asdict(settings), "weights": weights.sha256}
         # What bounds a run, or rounds it, does not decide how it continues.
         del facts["limits"], facts["precision"]
         # By name of the signature.
         self.methods: Mapping[str, Callable[[dict[str, tf.Tensor]], Outputs]] = {
-            contract.SERVING_DEFAULT: partial(self._stylize, contract.SERVING_DEFAULT, minimisers["adam"]),
-            contract.STYLIZE_LBFGS: partial(self._stylize, contract.STYLIZE_LBFGS, minimisers["lbfgs"]),
-            contract.PAINT: Painter(list(minimisers.values()), facts, styles, limits, self.min_side),
+            contract.SERVING_DEFAULT: partial(self._stylize, contract.SERVING_DEFAULT, adam),
+            contract.STYLIZE_LBFGS: partial(self._stylize, contract.STYLIZE_LBFGS, lbfgs),
+            contract.PAINT: Painter(minimisers, facts, styles, limits, self.min_side),
             contract.DESCRIBE: self._describe,
             contract.LIMITS: self._limits,
         }
@@ -142,7 +141,7 @@ class StyleTransfer(tf.Module):
         none = {term.name: tf.zeros([batch]) for term in contract.TERMS if term.absolute_weight is None}
         layers = tf.ones([1, len(self.settings.style_layers)])
         state, losses = minimiser.run(
-            tf.constant(contract.LOSS.choices.index("tutorial")),
+            tf.constant(0),
             plain_canvas(content, self.objectives["tutorial"].style_moments(style)),
             minimiser.optimiser.init(content),
             TermWeights({**parts, **none}, layers),
@@ -174,11 +173,7 @@ class StyleTransfer(tf.Module):
         }
 
     def _controls(self, signature: str, inputs: dict[str, tf.Tensor], batch: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {
-            field.name: checked_control(inputs[field.name], field, field.control, self.settings.limits, batch)
-            for field in contract.SIGNATURES[signature].inputs
-            if field.control is not None
-        }
+        return checked_controls(inputs, contract.SIGNATURES[signature].inputs, self.settings.limits, batch)
 
     def _signature(self, name: str, method: Callable[[dict[str, tf.Tensor]], Outputs]) -> Callable[..., Outputs]:
         """A `tf.function` whose arguments are the contract's inputs, optional ones with the model's defaults."""

@@ -12,7 +12,8 @@ from styleserve import contract
 
 from .architecture import CONV_LAYERS
 from .bands import Border, by_size
-from .canvas import Canvas, flat_moments
+from .canvas import Canvas, canvas_tensor_specs, flat_moments
+from .interruptible import uninlined
 from .statistics import moments
 from .terms import ContentTerm, ReferenceTerm, SquaredVariationTerm, StyleTerm, TotalVariationTerm
 from .terms.term import Term, TermWeights
@@ -102,6 +103,11 @@ class Objective(tf.Module):
         self.features: Callable[[tf.Tensor], Mapping[str, tf.Tensor]] = by_size(
             self._features, [image], max_side=max_side
         )
+        # A call of its own: of two losses in one graph, a server prepares only the one that is taken.
+        self.targets: Callable[[Canvas], tuple[Any, ...]] = uninlined(
+            self._targets, [canvas_tensor_specs(style_layers)]
+        )
+        """From what a run works on to the targets of each term."""
         weights = TermWeights({term.name: weight for term in self.terms}, tf.TensorSpec([None, None], tf.float32))
         self.losses_and_gradient: Callable[[tf.Tensor, tuple[Any, ...], TermWeights], tuple[tf.Tensor, tf.Tensor]] = (
             by_size(self._losses_and_gradient, [image, self.target_specs(), weights], max_side=max_side)
@@ -128,8 +134,7 @@ class Objective(tf.Module):
             [moments(features[layer], mask) for layer, mask in zip(self._style_layers, masks, strict=True)]
         )
 
-    def targets(self, canvas: Canvas) -> tuple[Any, ...]:
-        """Targets of each term."""
+    def _targets(self, canvas: Canvas) -> tuple[Any, ...]:
         content = self.features(canvas.content)
         return tuple(term.targets(canvas, content) for term in self.terms)
 

@@ -14,7 +14,7 @@ from styleserve import contract
 from styleserve.contract import Limits
 
 from .canvas import Canvas, canvas_specs
-from .checks import check, checked_batch, checked_control, checked_per, checked_pixels, checked_sides, checked_work
+from .checks import check, checked_batches, checked_controls, checked_per, checked_pixels, checked_sides, checked_work
 from .colours import with_colours_of
 from .interruptible import uninlined
 from .lbfgs import HISTORY
@@ -24,11 +24,9 @@ from .run_inputs import RunInputs
 from .state import (
     FINGERPRINT_BYTES,
     Dimensions,
-    checked_length,
-    dimensions_of,
-    pack,
-    read_dimensions,
-    unpack,
+    Layout,
+    Spec,
+    map_specs,
     without_nan,
 )
 from .terms.term import TermWeights
@@ -40,13 +38,6 @@ _DIMENSIONS: Final = ("height", "width", "regions", "targets", "references", "pa
 """Named dimensions of the tensors of a state; Adam has no pairs."""
 
 _PER_STYLE: Final = (contract.STYLE_REGION_BYTES, contract.CONTENT_REGION_BYTES)
-_LATER: Final = (
-    *(term.weight for term in contract.TERMS),
-    contract.STYLE_LAYER_WEIGHTS,
-    contract.STEPS,
-    contract.LEARNING_RATE,
-)
-"""Controls that each call reads; the others count when a run begins, or for the picture."""
 
 
 class Painter:
@@ -71,15 +62,14 @@ class Painter:
         self._limits = limits
         self._min_side = min_side
         self._layers = len(style_layers)
-        self._canvas = canvas_specs(style_layers)
-        self._inputs = RunInputs([each.style_moments for each in minimisers[0].objectives], limits, min_side)
-        self._optimisers = [_Chunks(each, facts, self._canvas, limits, min_side) for each in minimisers]
-        state, number = tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int32)
-        later = {control.name: tf.TensorSpec([1] * len(control.shape), control.dtype) for control in _LATER}
-        later[contract.STYLE_LAYER_WEIGHTS.name] = tf.TensorSpec([1, self._layers], tf.float32)
-        self._begin = uninlined(self._begun, [self._own_specs()])
-        self._draw = uninlined(self._file, [state] * 3)
-        self._advance = [uninlined(each.advance, [state, number, later, number]) for each in self._optimisers]
+        canvas = canvas_specs(style_layers)
+        inputs = RunInputs([each.style_moments for each in minimisers[0].objectives], limits, min_side)
+        self._begin = uninlined(inputs.canvas, [self._example_specs()])
+        self._runs = [_Runs(each, facts, canvas, limits, min_side) for each in minimisers]
+        self._canvas = canvas
+        # Canvas and image are the first tensors of every state.
+        self._drawn = Layout(_DIMENSIONS, (canvas, minimisers[0].optimiser.specs[:1]))
+        self._draw = uninlined(self._file, [tf.TensorSpec([], tf.string)] * 3)
 
     def __call__(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The outputs of the signature. Examples are worked on one after another: they may differ in size."""
@@ -87,13 +77,7 @@ class Painter:
         most = tf.reduce_max(given[contract.STEPS.name])
 
         def one(i: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            own = {name: tensor[i] for name, tensor in given.items()}
-            loss, optimizer = _chosen(own, contract.LOSS), _chosen(own, contract.OPTIMIZER)
-            state = self._begun_or_resumed(own)
-            later = {control.name: own[control.name][None] for control in _LATER}
-            state, losses = tf.switch_case(
-                optimizer, [partial(each, state, loss, later, batch) for each in self._advance]
-            )
+            state, losses = self._example({name: tf.gather(given[name], i) for name in self._example_specs()}, batch)
             return state, _padded(losses, most)
 
         spec = (tf.TensorSpec([], tf.string), tf.TensorSpec([None, len(contract.LOSS_COLUMNS)], tf.float32))
@@ -120,15 +104,7 @@ class Painter:
     def _checked(self, inputs: Mapping[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         """All inputs as `[batch]`, `[batch, styles]` or `[batch, layers]`, after every check but those of files."""
         fields = (*contract.FILES, contract.STATE, contract.RETURN_STATE, contract.CONTRACT_VERSION_INPUT)
-        own = {field.name: checked_batch(inputs[field.name], field, self._limits) for field in fields}
-        sizes = tf.stack([tf.shape(tensor)[0] for tensor in own.values()])
-        batch = tf.reduce_max(sizes)
-        message = f"{', '.join(own)} must have batch size 1 or that of the others; got"
-        agreed = tf.reduce_all((sizes == 1) | (sizes == batch))
-        own = {
-            name: tf.broadcast_to(check(tensor, agreed, message, sizes), tf.concat([[batch], tf.shape(tensor)[1:]], 0))
-            for name, tensor in own.items()
-        }
+        own, batch = checked_batches(inputs, fields, self._limits)
         version = own.pop(contract.CONTRACT_VERSION_INPUT.name)
         state = contract.STATE.name
         right = tf.reduce_all(version == contract.CONTRACT_VERSION)
@@ -137,9 +113,7 @@ class Painter:
         wanted = own[contract.RETURN_STATE.name]
         rule = f"{contract.RETURN_STATE.name} {contract.RETURN_STATE_RULE}"
         own[contract.RETURN_STATE.name] = check(wanted, tf.reduce_all((wanted == 0) | (wanted == 1)), rule, wanted)
-        for control in contract.CONTROLS:
-            field = next(each for each in contract.SIGNATURES[contract.PAINT].inputs if each.control is control)
-            own[control.name] = checked_control(inputs[control.name], field, control, self._limits, batch)
+        own |= checked_controls(inputs, contract.SIGNATURES[contract.PAINT].inputs, self._limits, batch)
         styles = tf.shape(own[contract.STYLE_BYTES.name])[1]
         most = self._limits.max_styles
         rule = f"{contract.STYLE_BYTES.name} {contract.styles_rule(most)}"
@@ -159,8 +133,16 @@ class Painter:
         own[contract.STYLE_BLEND.name] = blend / total
         return own, batch
 
-    def _begun_or_resumed(self, own: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """The state of the example before the steps of this call."""
+    def _example(self, own: Mapping[str, tf.Tensor], batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """State and losses of an example after the steps of the call."""
+        own = self._checked_files(own)
+        resumed = tf.strings.length(own[contract.STATE.name]) > 0
+        begun = tf.cond(resumed, self._nothing, lambda: self._begin(own))
+        advance = [partial(each.advance, own, begun, batch) for each in self._runs]
+        return tf.switch_case(_chosen(own, contract.OPTIMIZER), advance)
+
+    def _checked_files(self, own: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Inputs of an example that has either a state or pictures."""
         state = own[contract.STATE.name]
         pictures = tf.stack([tf.reduce_any(tf.strings.length(own[field.name]) > 0) for field in contract.FILES])
         required = tf.gather(pictures, [0, 1])  # content and styles
@@ -170,41 +152,35 @@ class Painter:
             "give either state, or content_bytes and style_bytes; got state, content_bytes, style_bytes:",
             tf.stack([tf.strings.length(state) > 0, pictures[0], pictures[1]]),
         )
+        return {**own, contract.STATE.name: state}
 
-        # Asked of the checked state: nothing begins before the check was made.
-        return tf.cond(
-            tf.strings.length(state) > 0,
-            lambda: tf.identity(state),
-            lambda: self._begin({name: own[name] for name in self._own_specs()}),
-        )
+    def _nothing(self) -> tuple[Canvas, tf.Tensor]:
+        """A canvas and a start of no pixels, where a state has them."""
 
-    def _begun(self, own: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """The state of a run before its first step."""
-        canvas, start = self._inputs.canvas(own)
-        loss = _chosen(own, contract.LOSS)
-        begin = [partial(each.begin, canvas, start, loss) for each in self._optimisers]
-        return tf.switch_case(_chosen(own, contract.OPTIMIZER), begin)
+        def empty(spec: Spec) -> tf.Tensor:
+            return tf.zeros([size if isinstance(size, int) else 0 for size in spec.dims], spec.dtype)
 
-    def _own_specs(self) -> dict[str, tf.TensorSpec]:
+        return map_specs(empty, self._canvas), tf.zeros([1, 0, 0, 3])
+
+    def _example_specs(self) -> dict[str, tf.TensorSpec]:
         """Inputs of an example."""
-        return {
-            field.name: tf.TensorSpec(field.shape[1:], field.dtype)
-            for field in contract.SIGNATURES[contract.PAINT].inputs
-            if field not in (contract.RETURN_STATE, contract.CONTRACT_VERSION_INPUT)
-        }
+        fields = contract.SIGNATURES[contract.PAINT].inputs
+        specs = {field.name: tf.TensorSpec(field.shape[1:], field.dtype) for field in fields}
+        for field in (contract.RETURN_STATE, contract.CONTRACT_VERSION_INPUT):
+            del specs[field.name]
+        specs[contract.STYLE_LAYER_WEIGHTS.name] = tf.TensorSpec([self._layers], tf.float32)
+        return specs
 
     def _file(self, state: tf.Tensor, colors: tf.Tensor, image_format: tf.Tensor) -> tf.Tensor:
         """The file of a state of this call, a string scalar."""
-        # Canvas and image are the first tensors of every state.
-        specs = self._canvas, self._optimisers[0].specs[:1]
-        canvas, (image,) = unpack(state, _DIMENSIONS, read_dimensions(state, _DIMENSIONS), specs)
+        canvas, (image,) = self._drawn.unpack(state, self._drawn.dimensions(state))
         image, content = canvas.painted(image)[0], canvas.content[0]
         image = tf.cond(colors == "content", lambda: with_colours_of(image, content), lambda: image)
         return encode(image, image_format)
 
 
-class _Chunks:
-    """Runs of one optimiser, from state to state.
+class _Runs:
+    """Runs of one optimiser, from files or a state to a state.
 
     Args:
         minimiser: The optimiser, with its losses.
@@ -226,46 +202,44 @@ class _Chunks:
         self._optimiser = minimiser.optimiser
         names = [each.loss_name for each in minimiser.objectives]
         self._fingerprints = [_fingerprint(self._optimiser.name, name, facts) for name in names]
-        self._canvas = canvas
         self._limits = limits
         self._min_side = min_side
-        self.specs = self._optimiser.specs
-
-    def begin(self, canvas: Canvas, start: tf.Tensor, loss: tf.Tensor) -> tf.Tensor:
-        """The state of a run before its first step, a string scalar; `loss` is a number of `contract.LOSS.choices`."""
-        return self._pack(canvas, self._optimiser.init(start), loss)
+        self._layout = Layout(_DIMENSIONS, (canvas, self._optimiser.specs))
 
     def advance(
-        self, state: tf.Tensor, loss: tf.Tensor, later: Mapping[str, tf.Tensor], batch: tf.Tensor
+        self, own: Mapping[str, tf.Tensor], begun: tuple[Canvas, tf.Tensor], batch: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The state after some more steps, and their losses `[steps, columns]`.
+        """The state after the steps of a call, and their losses, `[steps, columns]`.
 
         Args:
-            state: String scalar; refused unless this model returned it for the same loss and optimiser.
-            loss: Number of `contract.LOSS.choices`.
-            later: Controls that each call reads, `[1]` or `[1, layers]`.
+            own: Inputs of the example, checked but for its state.
+            begun: Canvas and start, where it has no state.
             batch: Examples of the call.
         """
-        state, dimensions = dimensions_of(state, self._fingerprint_of(loss), _DIMENSIONS)
-        state = self._checked_dimensions(state, dimensions)
-        specs = self._canvas, self.specs
-        state = checked_length(state, _DIMENSIONS, dimensions, specs)
-        canvas, tensors = unpack(state, _DIMENSIONS, dimensions, specs)
-        state = without_nan(state, (canvas, tensors))
-        canvas = canvas._replace(content=checked_pixels(canvas.content, "the content in state"))
-        run = self._optimiser.unpack((checked_pixels(tensors[0], "the image in state"), *tensors[1:]))
-        steps = checked_work(later[contract.STEPS.name], canvas.content, batch, self._limits)
-        layers, rate = later[contract.STYLE_LAYER_WEIGHTS.name], later[contract.LEARNING_RATE.name]
-
-        factors = {own.name: later[own.weight.name] for own in contract.TERMS}
+        loss, state = _chosen(own, contract.LOSS), own[contract.STATE.name]
+        canvas, run = tf.cond(
+            tf.strings.length(state) > 0,
+            lambda: self._resumed(state, loss),
+            lambda: (begun[0], self._optimiser.init(begun[1])),
+        )
+        steps = checked_work(own[contract.STEPS.name][None], canvas.content, batch, self._limits)
+        factors = {term.name: own[term.weight.name][None] for term in contract.TERMS}
         parts = tf.switch_case(loss, [partial(each.balanced, factors) for each in self._minimiser.objectives])
-        weights = TermWeights(parts, layers)
+        weights = TermWeights(parts, own[contract.STYLE_LAYER_WEIGHTS.name][None])
+        rate = own[contract.LEARNING_RATE.name][None]
         run, losses = self._minimiser.run(loss, canvas, run, weights, steps=steps, learning_rate=rate)
-        return self._pack(canvas, run, loss), losses[0]
+        state = self._layout.pack(self._fingerprint_of(loss), (canvas, self._optimiser.pack(run)))
+        return state, losses[0]
 
-    def _pack(self, canvas: Canvas, run: Any, loss: tf.Tensor) -> tf.Tensor:  # noqa: ANN401 - of any optimiser
-        tree = canvas, self._optimiser.pack(run)
-        return pack(self._fingerprint_of(loss), _DIMENSIONS, tree, (self._canvas, self.specs))
+    def _resumed(self, state: tf.Tensor, loss: tf.Tensor) -> tuple[Canvas, Any]:
+        """Canvas and run of a state; refused unless this model returned it for the same loss and optimiser."""
+        state, dimensions = self._layout.opened(state, self._fingerprint_of(loss))
+        state = self._checked_dimensions(state, dimensions)
+        state = self._layout.checked_length(state, dimensions)
+        canvas, tensors = self._layout.unpack(state, dimensions)
+        image = without_nan(tensors[0], (canvas, tensors))
+        canvas = canvas._replace(content=checked_pixels(canvas.content, "the content in state"))
+        return canvas, self._optimiser.unpack((checked_pixels(image, "the image in state"), *tensors[1:]))
 
     def _fingerprint_of(self, loss: tf.Tensor) -> tf.Tensor:
         return tf.constant(self._fingerprints)[loss]

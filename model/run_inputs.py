@@ -41,6 +41,10 @@ class RunInputs:
         self._decode: Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor] = uninlined(
             partial(decode, limits=limits, min_side=min_side), [text, number, sides, text]
         )
+        # All that a loop does is a call of one function: of more, TensorFlow's inlining ties calls to the wrong loop.
+        image = tf.TensorSpec([1, None, None, 3], tf.float32)
+        self._region = uninlined(self._region_of, [text, sides])
+        self._style = uninlined(self._style_of, [text, text, number, text, tf.TensorSpec([], tf.int32), image])
 
     def canvas(self, own: Mapping[str, tf.Tensor]) -> tuple[Canvas, tf.Tensor]:
         """Canvas and start of a run.
@@ -86,21 +90,24 @@ class RunInputs:
 
     def _regions(self, files: tf.Tensor, sides: tf.Tensor) -> tf.Tensor:
         """Masks of all styles, `[styles, height, width]` uint8; none where no style has one."""
-        given = tf.strings.length(files) > 0
-        everywhere = tf.fill(sides, tf.constant(255, tf.uint8))
 
         def one(i: tf.Tensor) -> tf.Tensor:
-            name = contract.CONTENT_REGION_BYTES.name
-            return tf.cond(given[i], lambda: self._mask(files[i], sides, name), lambda: everywhere)
+            return self._region(files[i], sides)
 
-        def all_of_them() -> tf.Tensor:
-            spec = tf.TensorSpec([None, None], tf.uint8)
-            return tf.map_fn(one, tf.range(tf.shape(files)[0]), fn_output_signature=spec, parallel_iterations=1)
+        styles = tf.shape(files)[0]
+        spec = tf.TensorSpec([None, None], tf.uint8)
+        regions = tf.map_fn(one, tf.range(styles), fn_output_signature=spec, parallel_iterations=1)
+        # Not a condition around the loop: of loops inside conditions, too, TensorFlow's inlining loses count.
+        return regions[: tf.where(tf.reduce_any(tf.strings.length(files) > 0), styles, 0)]
 
-        def none() -> tf.Tensor:
-            return tf.zeros(tf.concat([[0], sides], axis=0), tf.uint8)
-
-        return tf.cond(tf.reduce_any(given), all_of_them, none)
+    def _region_of(self, file: tf.Tensor, sides: tf.Tensor) -> tf.Tensor:
+        """The mask of one style, which without a file is everywhere."""
+        name = contract.CONTENT_REGION_BYTES.name
+        return tf.cond(
+            tf.strings.length(file) > 0,
+            lambda: self._mask(file, sides, name),
+            lambda: tf.fill(sides, tf.constant(255, tf.uint8)),
+        )
 
     def _reference(self, own: Mapping[str, tf.Tensor], sides: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         file, weight = own[contract.REFERENCE_BYTES.name], own[contract.REFERENCE_WEIGHT_BYTES.name]
@@ -131,19 +138,12 @@ class RunInputs:
         files, masks = own[contract.STYLE_BYTES.name], own[contract.STYLE_REGION_BYTES.name]
         shares = own[contract.STYLE_BLEND.name]
 
+        colors = own[contract.COLORS.name]
+        sides = tf.cast(own[contract.MAX_SIDE.name], tf.float32) * own[contract.STYLE_SCALE.name]
+        loss = tf.argmax(own[contract.LOSS.name] == tf.constant(contract.LOSS.choices), output_type=tf.int32)
+
         def one(i: tf.Tensor) -> tf.Tensor:
-            longest = tf.cast(own[contract.MAX_SIDE.name], tf.float32) * own[contract.STYLE_SCALE.name][i]
-            none = tf.zeros([2], tf.int32)
-            style = self._decode(files[i], longest, none, tf.constant(contract.STYLE_BYTES.name))
-            style = tf.cond(own[contract.COLORS.name] == "matched", lambda: matched_to(style, content), lambda: style)
-            sides, name = tf.shape(style)[1:3], contract.STYLE_REGION_BYTES.name
-            region = tf.cond(
-                tf.strings.length(masks[i]) > 0,
-                lambda: self._mask(masks[i], sides, name)[None],
-                lambda: tf.zeros(tf.concat([[0], sides], axis=0), tf.uint8),
-            )
-            loss = tf.argmax(own[contract.LOSS.name] == tf.constant(contract.LOSS.choices), output_type=tf.int32)
-            return tf.switch_case(loss, [partial(each, style, region) for each in self._style_moments])[0]
+            return self._style(files[i], masks[i], sides[i], colors, loss, content)
 
         each = tf.map_fn(
             one,
@@ -152,6 +152,26 @@ class RunInputs:
             parallel_iterations=1,
         )
         return tf.cond(blended, lambda: tf.tensordot(shares, each, axes=1)[None], lambda: each)
+
+    def _style_of(
+        self,
+        file: tf.Tensor,
+        mask: tf.Tensor,
+        longest: tf.Tensor,
+        colors: tf.Tensor,
+        loss: tf.Tensor,
+        content: tf.Tensor,
+    ) -> tf.Tensor:
+        """Moments of one style, `[numbers]`."""
+        style = self._decode(file, longest, tf.zeros([2], tf.int32), tf.constant(contract.STYLE_BYTES.name))
+        style = tf.cond(colors == "matched", lambda: matched_to(style, content), lambda: style)
+        sides, name = tf.shape(style)[1:3], contract.STYLE_REGION_BYTES.name
+        region = tf.cond(
+            tf.strings.length(mask) > 0,
+            lambda: self._mask(mask, sides, name)[None],
+            lambda: tf.zeros(tf.concat([[0], sides], axis=0), tf.uint8),
+        )
+        return tf.switch_case(loss, [partial(each, style, region) for each in self._style_moments])[0]
 
     def _start(self, own: Mapping[str, tf.Tensor], content: tf.Tensor) -> tf.Tensor:
         file, share = own[contract.START_BYTES.name], own[contract.START_NOISE.name]

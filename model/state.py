@@ -8,9 +8,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import tensorflow as tf
 
@@ -38,12 +37,6 @@ class Spec(NamedTuple):
     dtype: str
     dims: tuple[int | str, ...]
 
-    def bytes(self, dimensions: Dimensions) -> tf.Tensor:
-        """Bytes that it takes, an int64 scalar."""
-        known = math.prod(size for size in self.dims if isinstance(size, int)) * tf.as_dtype(self.dtype).size
-        named = [tf.cast(dimensions[size], tf.int64) for size in self.dims if isinstance(size, str)]
-        return tf.reduce_prod(tf.stack([tf.constant(known, tf.int64), *named]))
-
     def tensor_spec(self) -> tf.TensorSpec:
         """Its dtype and shape, with None for named dimensions."""
         return tf.TensorSpec([size if isinstance(size, int) else None for size in self.dims], self.dtype)
@@ -57,98 +50,111 @@ def map_specs(function: Callable[[Spec], Any], tree: Any) -> Any:  # noqa: ANN40
     return type(tree)(*branches) if hasattr(tree, "_fields") else tuple(branches)
 
 
-def pack(fingerprint: tf.Tensor, names: Sequence[str], tree: Any, specs: Any) -> tf.Tensor:  # noqa: ANN401 - any tree
-    """A state, a string scalar.
+class Layout(Generic[_Tree]):
+    """Where the tensors of a state stand.
 
     Args:
-        fingerprint: Of the model and of the layout, string scalar of `FINGERPRINT_BYTES`.
-        names: Of all dimensions in `specs`.
-        tree: Tensors, without other tuples or lists than those of `specs`.
-        specs: Tree of `Spec` with the structure of `tree`.
+        names: All dimensions.
+        specs: Tree of `Spec`; trees of tensors have its structure.
     """
-    tensors = iter(tf.nest.flatten(tree))
-    dimensions: dict[str, tf.Tensor] = {}
 
-    def bytes_of(spec: Spec) -> tf.Tensor:
-        tensor = next(tensors)
-        for axis, size in enumerate(spec.dims):
-            if isinstance(size, str):
-                dimensions.setdefault(size, tf.shape(tensor)[axis])
-        return _raw(tensor)
+    def __init__(self, names: Sequence[str], specs: _Tree) -> None:
+        self._names = tuple(names)
+        self._specs = specs
+        self._start = FINGERPRINT_BYTES + 4 * len(names)
+        self._flat: list[Spec] = []
+        map_specs(self._flat.append, specs)
+        # Sizes are looked up by tables, in one step for all tensors: a server prepares few operations sooner.
+        sizes = [[tf.as_dtype(spec.dtype).size, *spec.dims] for spec in self._flat]
+        numbers = sorted({1, *(size for row in sizes for size in row if isinstance(size, int))})
+        self._numbers = numbers
+        place = {size: i for i, size in enumerate([*numbers, *names])}
+        self._places = [[place[size] for size in row] for row in sizes]
+        longest = max(map(len, sizes))
+        self._table = [row + [place[1]] * (longest - len(row)) for row in self._places]
 
-    body = tf.nest.flatten(map_specs(bytes_of, specs))
-    header = _raw(tf.stack([dimensions.get(name, tf.constant(0)) for name in names]))
-    whole = tf.strings.join([fingerprint, header, *body])
-    return tf.strings.join([whole, _hash(whole)])
+    def pack(self, fingerprint: tf.Tensor, tree: _Tree) -> tf.Tensor:
+        """A state, a string scalar.
 
+        Args:
+            fingerprint: Of the model and of the layout, string scalar of `FINGERPRINT_BYTES`.
+            tree: Tensors, without other tuples or lists than those of the specs.
+        """
+        tensors = tf.nest.flatten(tree)
+        dimensions: dict[str, tf.Tensor] = {}
+        for spec, tensor in zip(self._flat, tensors, strict=True):
+            for axis, size in enumerate(spec.dims):
+                if isinstance(size, str) and size not in dimensions:
+                    dimensions[size] = tf.shape(tensor)[axis]
+        dimensions = {name: dimensions.get(name, tf.constant(0)) for name in self._names}
+        lengths = tf.cast(self._lengths(self._sizes(dimensions)), tf.int32)
+        body = [
+            _tail(tensor, length, minus)
+            for tensor, length, minus in zip(tensors, self._each(lengths), self._each(-lengths), strict=True)
+        ]
+        whole = tf.strings.join([fingerprint, _raw(tf.stack(list(dimensions.values()))), *body])
+        return tf.strings.join([whole, _hash(whole)])
 
-def dimensions_of(state: tf.Tensor, fingerprint: tf.Tensor, names: Sequence[str]) -> tuple[tf.Tensor, Dimensions]:
-    """A state whose fingerprint and hash are right, and the dimensions in its header.
+    def opened(self, state: tf.Tensor, fingerprint: tf.Tensor) -> tuple[tf.Tensor, Dimensions]:
+        """A state whose fingerprint and hash are right, and the dimensions in its header.
 
-    Args:
-        state: String scalar.
-        fingerprint: Of the model and of the layout.
-        names: Of all dimensions.
-    """
-    header = FINGERPRINT_BYTES + 4 * len(names)
-    length = tf.strings.length(state)
-    begins = (length >= header + _HASH_BYTES) & (tf.strings.substr(state, 0, FINGERPRINT_BYTES) == fingerprint)
-    state = check(
-        state,
-        begins,
-        "state must be one that this model returned, for the same loss and optimizer; got another one, or other data, "
-        "of bytes:",
-        length,
-    )
-    body = tf.strings.substr(state, 0, length - _HASH_BYTES)
-    intact = tf.strings.substr(state, length - _HASH_BYTES, _HASH_BYTES) == _hash(body)
-    state = check(state, intact, "state is damaged: its checksum is wrong; bytes:", length)
-    return state, read_dimensions(state, names)
+        Args:
+            state: String scalar.
+            fingerprint: Of the model and of the layout.
+        """
+        length = tf.strings.length(state)
+        begins = tf.strings.substr(state, 0, FINGERPRINT_BYTES) == fingerprint
+        state = check(
+            state,
+            (length >= self._start + _HASH_BYTES) & begins,
+            "state must be one that this model returned, for the same loss and optimizer; got another one, or other "
+            "data, of bytes:",
+            length,
+        )
+        body = tf.strings.substr(state, 0, length - _HASH_BYTES)
+        intact = tf.strings.substr(state, length - _HASH_BYTES, _HASH_BYTES) == _hash(body)
+        state = check(state, intact, "state is damaged: its checksum is wrong; bytes:", length)
+        return state, self.dimensions(state)
 
+    def dimensions(self, state: tf.Tensor) -> Dimensions:
+        """The dimensions in the header of a state."""
+        header = tf.strings.substr(state, FINGERPRINT_BYTES, self._start - FINGERPRINT_BYTES)
+        numbers = tf.ensure_shape(tf.io.decode_raw(header, tf.int32), [len(self._names)])
+        return dict(zip(self._names, tf.unstack(numbers), strict=True))
 
-def read_dimensions(state: tf.Tensor, names: Sequence[str]) -> Dimensions:
-    """The dimensions in the header of a state."""
-    numbers = tf.io.decode_raw(tf.strings.substr(state, FINGERPRINT_BYTES, 4 * len(names)), tf.int32)
-    return {name: numbers[i] for i, name in enumerate(names)}
+    def checked_length(self, state: tf.Tensor, dimensions: Dimensions) -> tf.Tensor:
+        """`state`, after a check that it is as long as its dimensions, each within its bounds, say."""
+        expected = tf.reduce_sum(self._lengths(self._sizes(dimensions))) + (self._start + _HASH_BYTES)
+        length = tf.cast(tf.strings.length(state), tf.int64)
+        return check(
+            state, length == expected, "state is damaged: its length, and the one it should have:", length, expected
+        )
 
+    def unpack(self, state: tf.Tensor, dimensions: Dimensions) -> _Tree:
+        """The tensors of a state, a string scalar; there may be more behind them."""
+        sizes = self._sizes(dimensions)
+        lengths = self._lengths(sizes)
+        starts = self._each(tf.cumsum(lengths, exclusive=True) + self._start)
+        parts = iter(zip(self._places, starts, self._each(lengths), strict=True))
 
-def checked_length(state: tf.Tensor, names: Sequence[str], dimensions: Dimensions, specs: Any) -> tf.Tensor:  # noqa: ANN401 - any tree
-    """`state`, after a check that it is as long as its dimensions say.
+        def tensor_of(spec: Spec) -> tf.Tensor:
+            places, start, length = next(parts)
+            flat = tf.io.decode_raw(tf.strings.substr(state, start, length), spec.dtype)
+            return tf.ensure_shape(tf.reshape(flat, tf.gather(sizes, places[1:])), spec.tensor_spec().shape)
 
-    Args:
-        state: String scalar, of `dimensions_of`.
-        names: Of all dimensions.
-        dimensions: Of the state, each within its bounds.
-        specs: Tree of `Spec` of all tensors.
-    """
-    lengths = tf.nest.flatten(map_specs(lambda spec: spec.bytes(dimensions), specs))
-    expected = tf.add_n(lengths) + _start(names) + _HASH_BYTES
-    length = tf.cast(tf.strings.length(state), tf.int64)
-    return check(
-        state, length == expected, "state is damaged: its length, and the one it should have:", length, expected
-    )
+        return map_specs(tensor_of, self._specs)
 
+    def _sizes(self, dimensions: Dimensions) -> tf.Tensor:
+        """Numbers and dimensions, int64, as the tables name them."""
+        named = tf.stack([dimensions[name] for name in self._names])
+        return tf.concat([tf.constant(self._numbers, tf.int64), tf.cast(named, tf.int64)], axis=0)
 
-def unpack(state: tf.Tensor, names: Sequence[str], dimensions: Dimensions, specs: _Tree) -> _Tree:
-    """The first tensors of a state.
+    def _lengths(self, sizes: tf.Tensor) -> tf.Tensor:
+        """Bytes of each tensor, int64."""
+        return tf.reduce_prod(tf.gather(sizes, self._table), axis=1)
 
-    Args:
-        state: String scalar, of `checked_length`.
-        names: Of all dimensions.
-        dimensions: Of the state.
-        specs: Tree of `Spec`, of all tensors or of the first ones; the result has its structure.
-    """
-    at = tf.constant(_start(names), tf.int64)
-
-    def tensor_of(spec: Spec) -> tf.Tensor:
-        nonlocal at
-        own = spec.bytes(dimensions)
-        tensor = tf.io.decode_raw(tf.strings.substr(state, at, own), spec.dtype)
-        at = at + own
-        shape = tf.stack([size if isinstance(size, int) else dimensions[size] for size in spec.dims])
-        return tf.ensure_shape(tf.reshape(tensor, shape), spec.tensor_spec().shape)
-
-    return map_specs(tensor_of, specs)
+    def _each(self, numbers: tf.Tensor) -> list[tf.Tensor]:
+        return tf.unstack(numbers, len(self._flat))
 
 
 def without_nan(state: tf.Tensor, tensors: Any) -> tf.Tensor:  # noqa: ANN401 - any tree
@@ -158,15 +164,16 @@ def without_nan(state: tf.Tensor, tensors: Any) -> tf.Tensor:  # noqa: ANN401 - 
     return check(state, ~damaged, "state is damaged: it must hold no NaN; got one")
 
 
-def _start(names: Sequence[str]) -> int:
-    return FINGERPRINT_BYTES + 4 * len(names)
-
-
 def _hash(body: tf.Tensor) -> tf.Tensor:
     return _raw(tf.strings.to_hash_bucket_strong(body[None], _HASH_BUCKETS, _KEY))
 
 
 def _raw(tensor: tf.Tensor) -> tf.Tensor:
-    """A tensor's own bytes. No op gives them alone, but they stand last in a serialised tensor."""
+    """A tensor's own bytes."""
     size = tf.size(tensor) * tensor.dtype.size
-    return tf.strings.substr(tf.io.serialize_tensor(tensor), -size, size)
+    return _tail(tensor, size, -size)
+
+
+def _tail(tensor: tf.Tensor, size: tf.Tensor, minus: tf.Tensor) -> tf.Tensor:
+    """The own bytes of a tensor, `size` of them. No op gives them alone, but they stand last in a serialised tensor."""
+    return tf.strings.substr(tf.io.serialize_tensor(tensor), minus, size)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from .interruptible import uninlined
-
-Gradient = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 class Moments(NamedTuple):
@@ -40,11 +38,11 @@ def gram_matrix(features: tf.Tensor) -> tf.Tensor:
     Returns:
         `[batch, channels, channels]` float32, symmetric and positive semidefinite.
     """
-    return moments(features, None, with_mean=False).gram
+    return moments(features, None).gram
 
 
-def moments(features: tf.Tensor, regions: tf.Tensor | None, *, with_mean: bool = True) -> Moments:
-    """Moments of features, with their gradient in one product each.
+def moments(features: tf.Tensor, regions: tf.Tensor | None) -> Moments:
+    """Moments of features.
 
     Guided Gram matrices are those of Gatys et al. (2017, https://arxiv.org/abs/1611.07865, section 4): each position
     counts with its weight in the region.
@@ -53,77 +51,79 @@ def moments(features: tf.Tensor, regions: tf.Tensor | None, *, with_mean: bool =
         features: `[batch, height, width, channels]`, any floating dtype; batch 1 where there are regions.
         regions: Weights of the positions, `[regions, height, width]` float32, which sum to 1 in each region. With 0
             regions, or None, all positions count alike.
-        with_mean: Whether the mean is wanted; else it has 0 channels.
     """
-    shape, channels = tf.shape(features), features.shape[-1]
-    rows = tf.reshape(features, [shape[0], shape[1] * shape[2], channels])
-    flat = tf.zeros([0, shape[1] * shape[2]]) if regions is None else tf.reshape(regions, [-1, shape[1] * shape[2]])
-    forward, backward = _calls(features.dtype.name, with_mean)
-
-    @tf.custom_gradient
-    def of_rows(rows: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], Gradient]:
-        def gradient(gram: tf.Tensor, mean: tf.Tensor) -> tf.Tensor:
-            return tf.ensure_shape(backward(rows, flat, gram, mean), rows.shape)
-
-        gram, mean = forward(rows, flat)
-        gram = tf.ensure_shape(gram, [None, channels, channels])
-        return (gram, tf.ensure_shape(mean, [None, channels if with_mean else 0])), gradient
-
-    return Moments(*of_rows(rows))
+    channels = features.shape[-1]
+    if regions is None:
+        return _plain(tf.cast(_rows(features), tf.float32), with_mean=True)
+    gram, mean = _moments_call(features.dtype.name)(features, regions)
+    return Moments(tf.ensure_shape(gram, [None, channels, channels]), tf.ensure_shape(mean, [None, channels]))
 
 
 @functools.cache
-def _calls(dtype: str, with_mean: bool) -> tuple[Callable[..., Any], Callable[..., tf.Tensor]]:
-    """The moments of rows and their gradient, for any shape: one function each keeps the graph small.
+def _moments_call(dtype: str) -> Callable[[tf.Tensor, tf.Tensor], Moments]:
+    """`moments_within` for any shape: one function keeps the graph small."""
+    images, regions = tf.TensorSpec([None] * 4, dtype), tf.TensorSpec([None] * 3, tf.float32)
+    return uninlined(functools.partial(moments_within, with_mean=True), [images, regions])
 
-    The first takes rows `[batch, positions, channels]` and regions `[regions, positions]`, the second also the
-    gradients by Gram matrices and means.
+
+def moments_within(features: tf.Tensor, regions: tf.Tensor, *, with_mean: bool) -> Moments:
+    """`moments`, as part of the graph that calls it; without the mean, that has 0 channels."""
+    wide, flat = tf.cast(_rows(features), tf.float32), _rows(regions)
+
+    def of_region(region: tf.Tensor) -> Moments:
+        weighted = wide[0] * region[:, None]
+        mean = tf.reduce_sum(weighted, axis=0) if with_mean else tf.zeros([0])
+        return Moments(tf.matmul(weighted, wide[0], transpose_a=True), mean)
+
+    def guided() -> Moments:
+        specs = Moments(tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([None], tf.float32))
+        return tf.map_fn(of_region, flat, fn_output_signature=specs, parallel_iterations=1)
+
+    return tf.cond(tf.shape(flat)[0] == 0, lambda: _plain(wide, with_mean=with_mean), guided)
+
+
+def _plain(rows: tf.Tensor, *, with_mean: bool) -> Moments:
+    """Moments of rows, `[batch, positions, channels]` float32."""
+    mean = tf.reduce_mean(rows, axis=1) if with_mean else tf.zeros([tf.shape(rows)[0], 0])
+    return Moments(tf.matmul(rows, rows, transpose_a=True) / tf.cast(tf.shape(rows)[1], tf.float32), mean)
+
+
+def by_moments(features: tf.Tensor, regions: tf.Tensor, gradient: Moments, *, with_mean: bool) -> tf.Tensor:
+    """Gradient by the features of a function of their `moments`, given its gradient by these; the matrix is symmetric.
+
+    The factors of a Gram matrix are the same, so its gradient is one product, in the features' own precision; derived
+    automatically it is a product for each factor, of float32 copies.
     """
+    rows, flat = _rows(features), _rows(regions)
 
-    def forward(rows: tf.Tensor, regions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        wide, shape = tf.cast(rows, tf.float32), tf.shape(rows)
+    def product(rows: tf.Tensor, gram: tf.Tensor, mean: tf.Tensor) -> tf.Tensor:
+        rows = tf.matmul(rows, tf.cast(2.0 * gram, rows.dtype))
+        return rows + tf.cast(mean, rows.dtype)[..., None, :] if with_mean else rows
 
-        def plain() -> tuple[tf.Tensor, tf.Tensor]:
-            mean = tf.reduce_mean(wide, axis=1) if with_mean else tf.zeros([shape[0], 0])
-            return tf.matmul(wide, wide, transpose_a=True) / tf.cast(shape[1], tf.float32), mean
+    def plain() -> tf.Tensor:
+        positions = tf.cast(tf.shape(rows)[1], tf.float32)
+        return product(rows, gradient.gram / positions, gradient.mean / positions)
 
-        def of_region(region: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            weighted = wide[0] * region[:, None]
-            mean = tf.reduce_sum(weighted, axis=0) if with_mean else tf.zeros([0])
-            return tf.matmul(weighted, wide[0], transpose_a=True), mean
+    def guided() -> tf.Tensor:
+        def add(i: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            own = product(rows[0], gradient.gram[i], gradient.mean[i])
+            return i + 1, total + own * tf.cast(flat[i], rows.dtype)[:, None]
 
-        def guided() -> tuple[tf.Tensor, tf.Tensor]:
-            specs = (tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([None], tf.float32))
-            return tf.map_fn(of_region, regions, fn_output_signature=specs, parallel_iterations=1)
+        def is_left(i: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
+            return i < tf.shape(flat)[0]
 
-        return tf.cond(tf.shape(regions)[0] == 0, plain, guided)
+        _, total = tf.while_loop(is_left, add, (tf.constant(0), tf.zeros_like(rows[0])), parallel_iterations=1)
+        return total[None]
 
-    def backward(rows: tf.Tensor, regions: tf.Tensor, gram: tf.Tensor, mean: tf.Tensor) -> tf.Tensor:
-        # The factors of a Gram matrix are the same, so its gradient is one product, in the features' own precision;
-        # derived automatically it is a product for each factor, of float32 copies.
-        def product(rows: tf.Tensor, gram: tf.Tensor, mean: tf.Tensor) -> tf.Tensor:
-            rows = tf.matmul(rows, tf.cast(gram + tf.linalg.matrix_transpose(gram), rows.dtype))
-            return rows + tf.cast(mean, rows.dtype)[..., None, :] if with_mean else rows
+    return tf.reshape(tf.cond(tf.shape(flat)[0] == 0, plain, guided), tf.shape(features))
 
-        def plain() -> tf.Tensor:
-            positions = tf.cast(tf.shape(rows)[1], tf.float32)
-            return product(rows, gram / positions, mean / positions)
 
-        def guided() -> tf.Tensor:
-            def add(i: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-                return i + 1, total + product(rows[0], gram[i], mean[i]) * tf.cast(regions[i], rows.dtype)[:, None]
-
-            def is_left(i: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
-                return i < tf.shape(regions)[0]
-
-            _, total = tf.while_loop(is_left, add, (tf.constant(0), tf.zeros_like(rows[0])), parallel_iterations=1)
-            return total[None]
-
-        return tf.cond(tf.shape(regions)[0] == 0, plain, guided)
-
-    rows, matrix = tf.TensorSpec([None] * 3, dtype), tf.TensorSpec([None] * 3, tf.float32)
-    vector = tf.TensorSpec([None, None], tf.float32)
-    return uninlined(forward, [rows, vector]), uninlined(backward, [rows, vector, matrix, vector])
+def _rows(x: tf.Tensor) -> tf.Tensor:
+    """`[n, height, width, ...]` as `[n, height x width, ...]`."""
+    # In this form TensorFlow's rewriting does not see that there are 0 regions: it would remove the branch that is not
+    # taken, and then find no order for what remains of the loop in it.
+    shape = tf.shape(x)
+    return tf.reshape(x, tf.concat([[-1, shape[1] * shape[2]], shape[3:]], axis=0))
 
 
 def mean_square(x: tf.Tensor) -> tf.Tensor:

@@ -44,9 +44,7 @@ class ReferenceTerm(Term[ReferenceTargets]):
         """See `Term`."""
         del features, weights
         values = tf.cast(tf.reduce_prod(tf.shape(image)[1:]), tf.float32)
-
-        def compared() -> tf.Tensor:
-            difference = tf.square(image - targets.pixels) * targets.weights
-            return tf.reduce_sum(difference, axis=[1, 2, 3]) / values
-
-        return tf.cond(tf.shape(targets.pixels)[0] == 0, lambda: tf.zeros(tf.shape(image)[:1]), compared)
+        # One image, or none: several have no reference, and nothing remains of them here.
+        compared = image[: tf.shape(targets.pixels)[0]]
+        total = tf.reduce_sum(tf.square(compared - targets.pixels) * targets.weights)
+        return tf.fill([tf.shape(image)[0]], total / values)

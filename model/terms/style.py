@@ -14,22 +14,21 @@ import tensorflow as tf
 
 from ..architecture import CONV_LAYERS, poolings_before
 from ..canvas import Canvas, moments_of
-from ..statistics import Moments, mean_square, moments, positive
+from ..statistics import Moments, mean_square, positive
+from .style_layer import LayerTarget, layer_loss
 from .term import Term, TermWeights
 
 
 class StyleTargets(NamedTuple):
-    """What a style asks for in each style layer.
+    """What the styles ask for in each style layer.
 
     Attributes:
-        styles: Moments of the styles, `[batch or 1 or regions, ...]` each.
+        layers: Targets of each layer, of one style, or of one for each example, or of one for each region.
         regions: Weights of the positions in each layer, `[regions, height, width]` float32.
-        region_weights: Weight of each region, `[1 or regions]` float32.
     """
 
-    styles: tuple[Moments, ...]
+    layers: tuple[LayerTarget, ...]
     regions: tuple[tf.Tensor, ...]
-    region_weights: tf.Tensor
 
 
 class StyleTerm(Term[StyleTargets]):
@@ -52,13 +51,18 @@ class StyleTerm(Term[StyleTargets]):
         """See `Term`."""
         del content
         shares = canvas.shares()
-        regions = self.within_layers(shares, self.layers)
         # Each region counts by its area, so that a pixel is painted alike in a small region and in a large one.
         areas = tf.reduce_mean(shares, axis=[1, 2])
-        everywhere = tf.shape(shares)[0] == 0
-        return StyleTargets(
-            moments_of(canvas.styles, self.layers), regions, tf.cond(everywhere, lambda: tf.ones([1]), lambda: areas)
-        )
+        weights = tf.cond(tf.shape(shares)[0] == 0, lambda: tf.ones([1]), lambda: areas)
+
+        def of_layer(style: Moments) -> LayerTarget:
+            matrix = style.covariance() if self._centred else style.gram
+            scales = tf.stack([positive(mean_square(each)) for each in (matrix, style.mean)], axis=1)
+            factors = weights[:, None] / (scales if self._relative else tf.ones_like(scales))
+            return LayerTarget(matrix, style.mean, factors)
+
+        layers = tuple(of_layer(style) for style in moments_of(canvas.styles, self.layers))
+        return StyleTargets(layers, self.within_layers(shares, self.layers))
 
     def target_specs(self) -> StyleTargets:
         """See `Term`."""
@@ -66,28 +70,22 @@ class StyleTerm(Term[StyleTargets]):
         sizes = [channels[name] for name in self.layers]
         return StyleTargets(
             tuple(
-                Moments(tf.TensorSpec([None, size, size], tf.float32), tf.TensorSpec([None, size], tf.float32))
-                for size in sizes
+                LayerTarget(*(tf.TensorSpec([None, *shape]) for shape in ([size] * 2, [size], [2]))) for size in sizes
             ),
             tuple(tf.TensorSpec([None, None, None], tf.float32) for _ in sizes),
-            tf.TensorSpec([None], tf.float32),
         )
 
     def loss(
         self, image: tf.Tensor, features: Mapping[str, tf.Tensor], targets: StyleTargets, weights: TermWeights
     ) -> tf.Tensor:
         """See `Term`."""
-        losses: list[tf.Tensor] = []
-        for i, (layer, style, regions) in enumerate(zip(self.layers, targets.styles, targets.regions, strict=True)):
-            own = moments(features[layer], regions, with_mean=self._centred)
-            if self._centred:
-                loss = self._difference(own.covariance(), style.covariance()) + self._difference(own.mean, style.mean)
-            else:
-                loss = self._difference(own.gram, style.gram)
-            # One loss for each example, or, of one example, one for each region.
-            loss = tf.reshape(loss * targets.region_weights, [tf.shape(image)[0], -1])
-            losses.append(weights.layers[:, i] * tf.reduce_sum(loss, axis=1))
-        return (1.0 / len(self.layers)) * tf.add_n(losses)
+        losses = [
+            layer_loss(features[layer], regions, target, centred=self._centred)
+            for layer, target, regions in zip(self.layers, targets.layers, targets.regions, strict=True)
+        ]
+        # One loss for each example, or, of one example, one for each region.
+        each = tf.reshape(tf.stack(losses, axis=1), [tf.shape(image)[0], -1, len(losses)])
+        return (1.0 / len(losses)) * tf.reduce_sum(weights.layers * tf.reduce_sum(each, axis=1), axis=1)
 
     @staticmethod
     def within_layers(shares: tf.Tensor, layers: tuple[str, ...]) -> tuple[tf.Tensor, ...]:
@@ -104,7 +102,3 @@ class StyleTerm(Term[StyleTargets]):
             return tf.math.divide_no_nan(pooled, tf.reduce_sum(pooled, axis=[1, 2], keepdims=True))
 
         return tuple(within(layer) for layer in layers)
-
-    def _difference(self, own: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-        loss = mean_square(own - target)
-        return loss / positive(mean_square(target)) if self._relative else loss

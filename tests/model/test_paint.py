@@ -154,8 +154,9 @@ def test_the_content_stays_where_no_style_applies(model: StyleTransfer, files: d
 
 
 def test_a_region_of_everything_is_no_region(model: StyleTransfer, files: dict[str, Any]) -> None:
-    plain = paint(model, 6, **files)
-    white = paint(model, 6, **files, content_region_bytes=[[png(np.full((24, 40, 3), 255, np.uint8))]])
+    # A few evaluations: a line search carries the last bits on.
+    plain = paint(model, 3, **files)
+    white = paint(model, 3, **files, content_region_bytes=[[png(np.full((24, 40, 3), 255, np.uint8))]])
     np.testing.assert_allclose(white["losses"], plain["losses"], rtol=1e-3)
 
 

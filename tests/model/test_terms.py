@@ -6,6 +6,7 @@ from styleserve.model import ModelSettings, StyleTransfer, random_weights
 from styleserve.model.canvas import flat_moments, plain_canvas
 from styleserve.model.statistics import Moments, gram_matrix, moments
 from styleserve.model.terms import ContentTerm, ReferenceTerm, SquaredVariationTerm, StyleTerm, TotalVariationTerm
+from styleserve.model.terms.style_layer import LayerTarget, layer_loss
 from styleserve.model.terms.term import TermWeights
 from styleserve.model.terms.total_variation import total_variation
 
@@ -35,31 +36,6 @@ def test_gram_matrix_of_bfloat16_is_summed_in_float32() -> None:
     gram = gram_matrix(tf.ones([1, 40, 40, 1], tf.bfloat16))
     assert gram.dtype == tf.float32
     assert float(gram[0, 0, 0]) == 1.0
-
-
-def test_gradient_of_gram_matrix_is_that_of_its_formula(features: np.ndarray, rng: np.random.Generator) -> None:
-    upstream = tf.constant(rng.standard_normal((2, 4, 4)).astype(np.float32))  # not symmetric
-    x = tf.constant(features)
-    with tf.GradientTape(persistent=True) as tape:
-        tape.watch(x)
-        gram = gram_matrix(x)
-        formula = tf.einsum("bijc,bijd->bcd", x, x) / 35.0
-    expected = tape.gradient(formula, x, upstream)
-    np.testing.assert_allclose(tape.gradient(gram, x, upstream), expected, rtol=1e-4, atol=1e-6)
-
-
-def test_gradient_of_gram_matrix_has_the_precision_of_the_features(features: np.ndarray) -> None:
-    x = tf.cast(features, tf.bfloat16)
-    with tf.GradientTape(persistent=True) as tape:
-        tape.watch(x)
-        gram = gram_matrix(x)
-        wide = tf.cast(x, tf.float32)
-        gram_of_wide = gram_matrix(wide)
-    gradient, expected = tape.gradient(gram, x), tape.gradient(gram_of_wide, wide)
-    assert gradient.dtype == tf.bfloat16
-    np.testing.assert_array_equal(gram, gram_of_wide)
-    # bfloat16 has 8 bits: each factor of the 4 products and the sum is rounded by up to 2^-9 of its size.
-    np.testing.assert_allclose(tf.cast(gradient, tf.float32), expected, atol=2e-2 * np.abs(expected).max())
 
 
 def test_total_variation_and_its_gradient_are_tensorflows(rng: np.random.Generator) -> None:
@@ -94,20 +70,56 @@ def test_moments_without_regions_are_those_of_the_whole_image(features: np.ndarr
         np.testing.assert_allclose(own.covariance(), centred.transpose(0, 2, 1) @ centred / 35, rtol=1e-4, atol=1e-5)
 
 
+def formula(x: tf.Tensor, regions: tf.Tensor, target: LayerTarget, *, centred: bool) -> tf.Tensor:
+    """The loss of a style layer as TensorFlow derives it."""
+    if regions.shape[0]:
+        matrix, mean = tf.einsum("rij,bijc,bijd->rcd", regions, x, x), tf.einsum("rij,bijc->rc", regions, x)
+    else:
+        matrix, mean = tf.einsum("bijc,bijd->bcd", x, x) / 35.0, tf.reduce_mean(x, axis=[1, 2])
+    if centred:
+        matrix -= mean[:, :, None] * mean[:, None, :]
+    loss = target.factors[:, 0] * tf.reduce_mean(tf.square(matrix - target.matrix), axis=[1, 2])
+    return loss + target.factors[:, 1] * tf.reduce_mean(tf.square(mean - target.mean), axis=1) if centred else loss
+
+
+def layer_target(rng: np.random.Generator, styles: int) -> LayerTarget:
+    root = rng.standard_normal((styles, 4, 4)).astype(np.float32)
+    mean, factors = rng.random((styles, 4), np.float32), rng.random((styles, 2), np.float32)
+    return LayerTarget(tf.constant(root + root.transpose(0, 2, 1)), tf.constant(mean), tf.constant(factors))
+
+
+@pytest.mark.parametrize("centred", [False, True])
 @pytest.mark.parametrize("count", [0, 1, 3])
-def test_gradient_of_moments_is_that_of_their_formula(
-    features: np.ndarray, rng: np.random.Generator, count: int
+def test_gradient_of_a_style_layer_is_that_of_its_formula(
+    features: np.ndarray, rng: np.random.Generator, count: int, centred: bool
 ) -> None:
-    regions = tf.constant(regions_of(rng, count))
-    x = tf.constant(features[:1])
+    regions, target = tf.constant(regions_of(rng, count)), layer_target(rng, count or 2)
+    x = tf.constant(features[:1] if count else features)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(x)
-        own = moments(x, regions)
-        weights = regions if count else tf.fill([1, 5, 7], 1.0 / 35.0)
-        gram, mean = tf.einsum("rij,bijc,bijd->rcd", weights, x, x), tf.einsum("rij,bijc->rc", weights, x)
-    upstream = [tf.constant(rng.standard_normal(tensor.shape).astype(np.float32)) for tensor in (gram, mean)]
-    ours = tape.gradient([own.gram, own.mean], x, upstream)
-    np.testing.assert_allclose(ours, tape.gradient([gram, mean], x, upstream), rtol=1e-4, atol=1e-5)
+        ours = layer_loss(x, regions, target, centred=centred)
+        theirs = formula(x, regions, target, centred=centred)
+    upstream = tf.constant(rng.standard_normal(ours.shape).astype(np.float32))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+    expected = tape.gradient(theirs, x, upstream)
+    np.testing.assert_allclose(tape.gradient(ours, x, upstream), expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_gradient_of_a_style_layer_has_the_precision_of_the_features(
+    features: np.ndarray, rng: np.random.Generator, count: int
+) -> None:
+    regions, target = tf.constant(regions_of(rng, count)), layer_target(rng, count or 1)
+    x = tf.cast(features[:1], tf.bfloat16)
+    wide = tf.cast(x, tf.float32)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([x, wide])
+        losses = [layer_loss(each, regions, target, centred=True) for each in (x, wide)]
+    gradient, expected = (tape.gradient(loss, each) for loss, each in zip(losses, (x, wide), strict=True))
+    assert gradient.dtype == tf.bfloat16
+    np.testing.assert_array_equal(*losses)
+    # bfloat16 has 8 bits: each factor of the 4 products and the sum is rounded by up to 2^-9 of its size.
+    np.testing.assert_allclose(tf.cast(gradient, tf.float32), expected, atol=2e-2 * np.abs(expected).max())
 
 
 class Fixed:

@@ -1,0 +1,104 @@
+"""Loss of one style layer, and its gradient by the features in one product."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from ..interruptible import uninlined
+from ..statistics import Moments, by_moments, mean_square, moments_within
+
+
+class LayerTarget(NamedTuple):
+    """What one or more styles ask for in a layer.
+
+    Attributes:
+        matrix: Gram matrices, or covariances, `[styles, channels, channels]` float32.
+        mean: Means, `[styles, channels]` float32.
+        factors: Factors of the mean squared differences of matrix and mean, `[styles, 2]` float32.
+    """
+
+    matrix: tf.Tensor
+    mean: tf.Tensor
+    factors: tf.Tensor
+
+
+def layer_loss(features: tf.Tensor, regions: tf.Tensor, target: LayerTarget, *, centred: bool) -> tf.Tensor:
+    """Weighted mean squared difference from the target, `[batch or regions]` float32.
+
+    Args:
+        features: `[batch, height, width, channels]`, any floating dtype; batch 1 where there are regions.
+        regions: Weights of the positions, as in `moments`.
+        target: Of one style, or of one for each example, or of one for each region.
+        centred: Whether covariance and mean are compared, and not the Gram matrix.
+    """
+    forward, backward = _calls(features.dtype.name, centred)
+
+    @tf.custom_gradient
+    def call(features: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        loss, difference, mean = forward(features, regions, target)
+
+        def gradient(upstream: tf.Tensor) -> tf.Tensor:
+            own = backward(features, regions, target.factors, difference, mean, upstream)
+            return tf.ensure_shape(own, features.shape)
+
+        return loss, gradient
+
+    return call(features)
+
+
+@functools.cache
+def _calls(
+    dtype: str, centred: bool
+) -> tuple[Callable[..., tuple[tf.Tensor, Moments, tf.Tensor]], Callable[..., tf.Tensor]]:
+    """The loss, with the differences and the own mean that it is made of, and from these the gradient by the features.
+
+    For any shape. One function each keeps the graph small; a server reads all of it again for each function that calls
+    it.
+    """
+
+    def forward(features: tf.Tensor, regions: tf.Tensor, target: LayerTarget) -> tuple[tf.Tensor, Moments, tf.Tensor]:
+        own = moments_within(features, regions, with_mean=centred)
+        matrix_factor, mean_factor = tf.unstack(target.factors, 2, axis=1)
+        difference = (own.covariance() if centred else own.gram) - target.matrix
+        loss = matrix_factor * mean_square(difference)
+        if not centred:
+            return loss, Moments(difference, own.mean), own.mean
+        of_mean = own.mean - target.mean
+        return loss + mean_factor * mean_square(of_mean), Moments(difference, of_mean), own.mean
+
+    def backward(
+        features: tf.Tensor,
+        regions: tf.Tensor,
+        factors: tf.Tensor,
+        difference: Moments,
+        mean: tf.Tensor,
+        upstream: tf.Tensor,
+    ) -> tf.Tensor:
+        matrix_factor, mean_factor = tf.unstack(upstream[:, None] * factors, 2, axis=1)
+        by_gram = _gradient_of_mean_square(difference.gram, matrix_factor)
+        if not centred:
+            return by_moments(features, regions, Moments(by_gram, mean), with_mean=False)
+        # The covariance is the Gram matrix less the product of the means.
+        by_mean = _gradient_of_mean_square(difference.mean, mean_factor) - 2.0 * tf.linalg.matvec(by_gram, mean)
+        return by_moments(features, regions, Moments(by_gram, by_mean), with_mean=True)
+
+    images, regions = tf.TensorSpec([None] * 4, dtype), tf.TensorSpec([None] * 3, tf.float32)
+    matrix, mean = tf.TensorSpec([None] * 3, tf.float32), tf.TensorSpec([None] * 2, tf.float32)
+    factors, loss = tf.TensorSpec([None, 2], tf.float32), tf.TensorSpec([None], tf.float32)
+    return (
+        uninlined(forward, [images, regions, LayerTarget(matrix, mean, factors)]),
+        uninlined(backward, [images, regions, factors, Moments(matrix, mean), mean, loss]),
+    )
+
+
+def _gradient_of_mean_square(difference: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """Gradient of `factor * mean_square(difference)` by the difference, `[styles, ...]`.
+
+    In the order in which TensorFlow derives it, so that the tutorial's last bits are the tutorial's.
+    """
+    values = tf.cast(tf.reduce_prod(tf.shape(difference)[1:]), tf.float32)
+    return tf.reshape(factor / values, [-1, *[1] * (len(difference.shape) - 1)]) * (2.0 * difference)
