@@ -22,7 +22,7 @@ def classify(picture: Path) -> list[Guess]:
     """The five best classes of a picture, best first, by Keras' VGG-19 with its classifier.
 
     Args:
-        picture: a JPEG, PNG, GIF, BMP or WebP file.
+        picture: a JPEG, PNG or WebP file.
 
     Raises:
         OSError: there is no such file, or Keras' weights with the classifier cannot be fetched.

@@ -8,7 +8,6 @@ from styleserve import contract
 from styleserve.contract import Limits
 
 from .checks import check, checked_sides
-from .gif import first_frame
 
 # As far as the fields that are read reach, for every format.
 _HEADER_BYTES = 32
@@ -23,7 +22,7 @@ def header_size(picture: tf.Tensor) -> tf.Tensor:
         picture: string scalar, the file.
 
     Returns:
-        `[2]` int64; zeros where it is not told, or the format is none of JPEG, PNG, BMP and WebP.
+        `[2]` int64; zeros where it is not told, or the format is none of JPEG, PNG and WebP.
     """
     padded = tf.strings.join([tf.strings.substr(picture, 0, _HEADER_BYTES), tf.constant(b"\0" * _HEADER_BYTES)])
     header = tf.cast(tf.io.decode_raw(tf.strings.substr(padded, 0, _HEADER_BYTES), tf.uint8), tf.int64)
@@ -37,9 +36,6 @@ def header_size(picture: tf.Tensor) -> tf.Tensor:
     def starts(magic: bytes, at: int = 0) -> tf.Tensor:
         return tf.reduce_all(header[at : at + len(magic)] == tf.constant(list(magic), tf.int64))
 
-    def signed(value: tf.Tensor) -> tf.Tensor:
-        return tf.abs(tf.where(value >= 2**31, value - 2**32, value))  # a negative height is a top-down bitmap
-
     def jpeg() -> tf.Tensor:
         return tf.cast(tf.image.extract_jpeg_shape(picture), tf.int64)[:2]
 
@@ -48,7 +44,6 @@ def header_size(picture: tf.Tensor) -> tf.Tensor:
     found = [
         # libpng skips other chunks before this one, which could tell of another size.
         (starts(b"\x89PNG\r\n\x1a\n") & starts(b"IHDR", 12), big(20, 4), big(16, 4)),
-        (starts(b"BM"), signed(little(22, 4)), signed(little(18, 4))),
         (webp & starts(b"VP8X", 12), little(27, 3) + 1, little(24, 3) + 1),
         (webp & starts(b"VP8L", 12), lossless // 2**14 % 2**14 + 1, lossless % 2**14 + 1),
         (webp & starts(b"VP8 ", 12), little(28, 2) % 2**14, little(26, 2) % 2**14),
@@ -79,11 +74,7 @@ def decode(
     """
     length, most = tf.strings.length(picture), int(limits.numbers()["max_encoded_bytes"])
     picture = check(picture, length <= most, tf.strings.join([name, contract.bytes_rule(most)], separator=" "), length)
-    picture, claimed = tf.cond(
-        tf.strings.substr(picture, 0, 4) == b"GIF8",
-        lambda: first_frame(picture),
-        lambda: (picture, header_size(picture)),
-    )
+    claimed = header_size(picture)
     rule = tf.strings.join([name, contract.FILE_RULE], separator=" ")
     picture = check(picture, tf.reduce_all(claimed > 0), rule, claimed)
     picture = check(

@@ -57,8 +57,8 @@ PAINTER_CONTENT_LAYER: Final = "block4_conv2"
 """Content layer of the painter's loss."""
 STYLE_LAYERS: Final = ("block1_conv1", "block2_conv1", "block3_conv1", "block4_conv1", "block5_conv1")
 
-ENCODED_FORMATS: Final = ("JPEG", "PNG", "GIF", "BMP", "WebP")
-"""Formats that `paint` decodes: of an animated GIF the first frame; WebP only still, and without transparency."""
+ENCODED_FORMATS: Final = ("JPEG", "PNG", "WebP")
+"""Formats that `paint` decodes; WebP only still, and without transparency."""
 
 FILE_RULE: Final = (
     f"must be a file of one of the formats {', '.join(ENCODED_FORMATS)} with its size in its header; got height, width:"

@@ -74,7 +74,7 @@ OPTIONAL: Final[dict[str, tuple[tensor_pb2.TensorProto, ...]]] = {
         strings([mask(255, left=0), mask(0, left=255)], 1, STYLES),
         strings([mask(0, left=200), b""], 1, STYLES),
     ),
-    contract.START_BYTES.name: (strings([good_file("bmp")]),),
+    contract.START_BYTES.name: (strings([good_file("png")]),),
     contract.REFERENCE_BYTES.name: (strings([good_file("webp")]),),
     contract.REFERENCE_WEIGHT_BYTES.name: (strings([mask(255, left=0)]),),
     contract.REFERENCE_WEIGHT.name: (_floats(0), _floats(100)),

@@ -105,7 +105,7 @@ ALLOWED: list[tuple[str, dict[str, Any]]] = [
     (IMAGES, {"content_image": grey(25, 40), "steps": np.array([0.5])}),
     (IMAGES, {"content_image": grey(25, 40), "steps": np.ones((1, 1), np.int32)}),
     (PAINT, {"content_bytes": [b""]}),
-    (PAINT, {"content_bytes": [b"GIF89a"], "style_bytes": [[b"", b"GIF89a"]]}),
+    (PAINT, {"content_bytes": [b"\xff\xd8\xff"], "style_bytes": [[b"", b"\xff\xd8\xff"]]}),
     ("of another model", {"content_image": grey(99, 99)}),
 ]
 

@@ -17,7 +17,6 @@ from styleserve.serving.tensors import _varint
 HEIGHT, WIDTH = 25, 300
 SAVED: dict[str, tuple[str, dict[str, Any]]] = {
     "PNG": ("PNG", {}),
-    "BMP": ("BMP", {}),
     "JPEG": ("JPEG", {}),
     "progressive JPEG": ("JPEG", {"progressive": True}),
     "JPEG with EXIF and a comment": ("JPEG", {"exif": b"Exif\0\0" + bytes(5000), "comment": "x" * 1000}),

@@ -71,7 +71,7 @@ def test_work_of_images(inputs: dict[str, Any], expected: float) -> None:
 @pytest.mark.parametrize(
     ("inputs", "expected"),
     [
-        # A header without a size, as of a GIF, counts as a square.
+        # A file without a size, of another format, counts as a square.
         ({"content_bytes": files(b"GIF89a")}, 512**2 * 100),
         ({"content_bytes": files(png(100, 200)), "max_side": ints(64), "steps": ints(3)}, 32 * 64 * 3),
         # Each example has its own size and steps.
