@@ -16,7 +16,7 @@ from .errors import ControlError
 
 FIRST_AUTOMATIC_PX: Final = 256
 """Smallest `max_side` of a run that has several octaves without asking for them."""
-MOST_AUTOMATIC: Final = 4
+MOST_AUTOMATIC: Final = 3
 """Most octaves of a run that names no number."""
 FIRST_SHARE: Final = 0.6
 """Evaluations of the first octave, as a share of `steps`."""
@@ -74,7 +74,7 @@ def automatic_octaves(max_side: int, smallest_octave: int) -> int:
     """Number of octaves of a run that names none.
 
     >>> [automatic_octaves(side, smallest_octave=128) for side in (128, 255, 256, 1000, 1024, 4096)]
-    [1, 1, 2, 3, 4, 4]
+    [1, 1, 2, 3, 3, 3]
     """
     if smallest_octave == 0 or max_side < FIRST_AUTOMATIC_PX:
         return 1

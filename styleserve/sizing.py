@@ -21,9 +21,9 @@ KERNELS_MIB: Final = 256
 of which each new size of a picture takes a few dozen (`MklPrimitiveFactory` in mkl_util.h; the number is a constant).
 Measured: 110 to 154 MiB in the embedded server, 218 MiB in TensorFlow Serving."""
 
-IMAGE_BYTES: Final = 3000
-"""Memory of a pixel that is worked on, in bytes. `stylize_lbfgs` in float32, content and style squares of one size,
-took 0.92, 1.44 and 3.63 GB at 256, 512 and 1024 px: 2,800 bytes a pixel."""
+IMAGE_BYTES: Final = 3200
+"""Memory of a pixel that is worked on, in bytes. `paint` in float32, content and style squares of one size, took 1.8 GB
+at 512 px and 4.3 at 1024, 3,140 bytes for each pixel more; of 1024 px with three regions 4.5."""
 
 FILE_BYTES: Final = 3
 """Memory of a pixel of a decoded file, before it is resized, in bytes. The two files of a call are decoded one after
