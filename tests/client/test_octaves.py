@@ -44,7 +44,7 @@ def test_the_plan_has_the_shares_of_steps() -> None:
     assert plan(512, 1, 3, 0) == ((128, 1), (256, 1), (512, 1))
     assert plan(512, 0, 3, 0) == ((512, 0),)
     assert plan(300, 10, UNSET, 128) == ((150, 6), (300, 2))
-    assert len(plan(4096, 10, UNSET, 128)) == 4
+    assert len(plan(4096, 10, UNSET, 128)) == 3
     assert plan(128, 9, 4, 128) == plan(128, 9, 4, 0)
     assert plan(64, 9, 3, 128)[0] == Octave(16, 5)
 

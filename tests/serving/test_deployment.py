@@ -110,7 +110,7 @@ def test_memory_holds_what_was_measured() -> None:
     for side, measured_mb in ((256, 923), (512, 1938), (1024, 3629)):
         assert deployment(calls=1, max_side=side).memory_mib * 2**20 / 1e6 > measured_mb
     assert deployment(calls=4, max_side=1024).memory_mib == 1280 + 5 * 256 + 4 * 3200
-    assert deployment(calls=4, max_side=512).memory_mib == 1280 + 5 * 256 + 4 * 750
+    assert deployment(calls=4, max_side=512).memory_mib == 1280 + 5 * 256 + 4 * 800
 
 
 def test_memory_holds_the_kernels_of_pictures_of_many_sizes() -> None:
@@ -152,17 +152,17 @@ def test_memory_holds_the_copies_that_fill_batches() -> None:
         for of in range(1, settings.max_batch_size + 1):
             assert deployment(calls=calls, batching=True, max_batch=of).pictures == most(calls, of)
         assert deployment(calls=calls, batching=True).pictures == calls + calls // 3
-    assert deployment(calls=4, max_side=512, batching=True).memory_mib == 1280 + 5 * 256 + 5 * 750
+    assert deployment(calls=4, max_side=512, batching=True).memory_mib == 1280 + 5 * 256 + 5 * 800
 
 
 def test_memory_holds_all_pictures_of_a_call() -> None:
-    assert deployment(calls=4, max_side=512, max_batch=8).memory_mib == 1280 + 5 * 256 + 4 * 8 * 750
+    assert deployment(calls=4, max_side=512, max_batch=8).memory_mib == 1280 + 5 * 256 + 4 * 8 * 800
 
 
 def test_memory_and_calls_go_to_the_server_together() -> None:
     text = rendered(deployment(calls=2, max_side=512))["deployment.yaml"]
     assert "--grpc_max_threads=3\n" in text
-    assert 'requests: {cpu: "4", memory: 3548Mi}\n            limits: {memory: 3548Mi}' in text
+    assert 'requests: {cpu: "4", memory: 3648Mi}\n            limits: {memory: 3648Mi}' in text
 
 
 # --- the command ---------------------------------------------------------------------------------------------------
@@ -191,7 +191,7 @@ def test_compose_needs_nothing_said(here: Path) -> None:
     done = run("compose")
     assert done.exit_code == 0, done.output
     assert done.stdout == "docker compose -f deployments/compose/compose.yaml up -d\n"
-    assert "14560 MiB: 4 calls of up to 1024 x 1024 pixels" in done.stderr
+    assert "15360 MiB: 4 calls of up to 1024 x 1024 pixels" in done.stderr
     values = (here / "deployments" / "compose" / ".env").read_text()
     assert f"STYLESERVE_DEPLOY_MODEL_BASE_PATH='{here}/models/{DEFAULT_MODEL_NAME}'\n" in values
     assert "COMPOSE_PROFILES=cpu\n" in values
@@ -543,14 +543,14 @@ def with_limits(model: Path, version: int, limits: Any) -> None:
         (Limits(), (), None),  # as both come
         (Limits(max_batch=1), (), None),
         (Limits(max_batch=64), (), None),  # together no larger than one image
-        (Limits(max_batch_pixels=2**21), (), BASE + 4 * 6000),
-        (Limits(max_batch_pixels=2**23), (), BASE + 4 * 24000),
+        (Limits(max_batch_pixels=2**21), (), BASE + 4 * 6400),
+        (Limits(max_batch_pixels=2**23), (), BASE + 4 * 25600),
         (Limits(max_batch_pixels=2**23), ("--max-batch", "8"), None),
-        (Limits(max_batch_pixels=2**23), ("--max-batch", "7"), BASE + 4 * 24000),
-        (Limits(max_batch_pixels=2**22), ("--batching",), BASE + 4 * 12000),  # four in a batch, and so in a call
+        (Limits(max_batch_pixels=2**23), ("--max-batch", "7"), BASE + 4 * 25600),
+        (Limits(max_batch_pixels=2**22), ("--batching",), BASE + 4 * 12800),  # four in a batch, and so in a call
         (Limits(max_batch_pixels=2**23), ("--batching", "--max-batch", "4"), None),  # more than four are refused
-        (Limits(max_batch_pixels=2**22), ("--calls", "2", "--max-batch", "2"), 1280 + 3 * 256 + 2 * 12000),
-        (Limits(max_side=2048), (), BASE + 4 * 12000),
+        (Limits(max_batch_pixels=2**22), ("--calls", "2", "--max-batch", "2"), 1280 + 3 * 256 + 2 * 12800),
+        (Limits(max_side=2048), (), BASE + 4 * 12800),
         (Limits(max_side=2048, max_pixels=2**20), (), None),
         (Limits(max_side=2048), ("--max-side", "2048"), None),
         (Limits(max_side=256, max_batch_pixels=2**19), (), None),  # eight small pictures are no more than a large one

@@ -217,7 +217,7 @@ def test_services_have_no_rights_and_a_bound_for_memory() -> None:
 def test_memory_for_tensors_leaves_room_for_the_process() -> None:
     """Otherwise the system ends the server before TensorFlow refuses anything."""
     deployment = Deployment(target=Target.compose, model="models/m", calls=2, max_side=512)
-    assert deployment.tensor_bytes == (640 + 2 * 750) * 2**20
+    assert deployment.tensor_bytes == (640 + 2 * 800) * 2**20
     assert deployment.memory_mib * 2**20 - deployment.tensor_bytes == (640 + 3 * 256) * 2**20
     env = {"TF_MKL_ALLOC_MAX_BYTES": str(deployment.tensor_bytes)}
     files = files_of("compose", calls=2, max_side=512, device=Device.gpu)
