@@ -15,7 +15,6 @@ _FRONT_DOORS: Final = {
     "Embedded server": (
         ("serving/server.py", "EmbeddedServer"),
         ("serving/server.py", "ServerSettings"),
-        ("serving/batching_settings.py", "BatchingSettings"),
         ("serving/errors.py", "StartError"),
     ),
     "Exporter": (

@@ -12,11 +12,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .batching_settings import BatchingSettings
     from .errors import StartError
     from .server import EmbeddedServer, ServerSettings
 
-__all__ = ["BatchingSettings", "EmbeddedServer", "ServerSettings", "StartError"]
+__all__ = ["EmbeddedServer", "ServerSettings", "StartError"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a class of this room
@@ -24,10 +23,6 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - a class of this room
         from . import server  # noqa: PLC0415
 
         return getattr(server, name)
-    if name == "BatchingSettings":
-        from .batching_settings import BatchingSettings  # noqa: PLC0415
-
-        return BatchingSettings
     if name == "StartError":
         from .errors import StartError  # noqa: PLC0415
 

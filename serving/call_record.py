@@ -32,7 +32,6 @@ class CallRecord:
         status: of the answer.
         waited_s: from when it was ready to run to its turn.
         ran_s: in the model; None where it did not run.
-        found_full: whether it got no place in the queue of batches.
         steps: of the optimiser, summed over the examples.
     """
 
@@ -46,7 +45,6 @@ class CallRecord:
     status: grpc.StatusCode = grpc.StatusCode.OK
     waited_s: float = 0.0
     ran_s: float | None = None
-    found_full: bool = False
     steps: int = 0
     _began: float = field(default_factory=time.monotonic, repr=False)
 

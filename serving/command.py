@@ -9,7 +9,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -19,9 +19,6 @@ from styleserve.version_directories import DEFAULT_BASE_PATH
 
 from .deploy_command import deploy
 from .log_format import LogFormat, set_up_logging
-
-if TYPE_CHECKING:
-    from .batching_settings import BatchingSettings
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +50,7 @@ def serve(
         typer.Option(
             min=1,
             help="Predict calls that run at a time.",
-            show_default="cores, and at least 2; with batching 4 x cores",
+            show_default="cores, and at least 2",
         ),
     ] = None,
     max_waiting: Annotated[
@@ -106,19 +103,12 @@ def serve(
         Path | None,
         typer.Option(help="TensorFlow Serving's MonitoringConfig as a text proto: the path of the metrics."),
     ] = None,
-    enable_batching: Annotated[
-        bool, typer.Option("--enable-batching", help="Join requests with numbers that wait at the same time.")
-    ] = False,
-    batching_parameters_file: Annotated[
-        Path | None, typer.Option(help="How they are joined: TensorFlow Serving's BatchingParameters.")
-    ] = None,
     log_format: Annotated[LogFormat, typer.Option(help="Of the log on stderr, a line for each call.")] = LogFormat.TEXT,
 ) -> None:
     """Serve an exported model over gRPC, as TensorFlow Serving does."""
     set_up_logging(log_format)
     logger.info("loading model %s from %s", model_name, model_base_path)
     try:
-        batching = _batching(enable_batching, batching_parameters_file)
         _check_before_loading(model_base_path.absolute(), (host, port), (rest_api_host, rest_api_port))
         from . import EmbeddedServer, ServerSettings  # noqa: PLC0415
     except ModuleNotFoundError as error:
@@ -146,7 +136,6 @@ def serve(
             rest_api_port=rest_api_port,
             rest_api_host=rest_api_host,
             monitoring_config_file=monitoring_config_file,
-            batching=batching,
         )
         drop_notes_of_the_first_session()
         with _exit_on_a_start_error():
@@ -165,13 +154,6 @@ def serve(
 
 
 # What follows needs no TensorFlow, which takes seconds to import, but gRPC, which the help does not wait for.
-
-
-def _batching(enabled: bool, path: Path | None) -> BatchingSettings | None:
-    from .batching_settings import BatchingSettings  # noqa: PLC0415
-
-    with _exit_on_a_start_error():
-        return BatchingSettings.chosen(enabled, path)
 
 
 def _check_before_loading(base_path: Path, grpc_port: tuple[str, int], metrics_port: tuple[str, int]) -> None:

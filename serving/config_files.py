@@ -25,15 +25,6 @@ _MESSAGES: Final[dict[str, dict[str, tuple[int, str]]]] = {
     },
     "PrometheusConfig": {"enable": (1, "bool"), "path": (2, "string")},
     "MonitoringConfig": {"prometheus_config": (1, "tensorflow.serving.PrometheusConfig")},
-    "BatchingParameters": {
-        "max_batch_size": (1, "google.protobuf.Int64Value"),
-        "batch_timeout_micros": (2, "google.protobuf.Int64Value"),
-        "max_enqueued_batches": (3, "google.protobuf.Int64Value"),
-        "num_batch_threads": (4, "google.protobuf.Int64Value"),
-        "thread_pool_name": (5, "google.protobuf.StringValue"),
-        "allowed_batch_sizes": (6, "repeated int64"),
-        "pad_variable_length_inputs": (7, "bool"),
-    },
 }
 """Of each message the fields, with number and type."""
 
@@ -67,7 +58,6 @@ def _classes() -> dict[str, type[Message]]:
 _CLASSES: Final = _classes()
 SSLConfig: Final = _CLASSES["SSLConfig"]
 MonitoringConfig: Final = _CLASSES["MonitoringConfig"]
-BatchingParameters: Final = _CLASSES["BatchingParameters"]
 
 
 def read_config(path: Path, kind: type[Message]) -> Any:  # noqa: ANN401 - its fields are known at run time only

@@ -9,7 +9,6 @@ What a client can get, and what only the command line says:
     ├── OutOfRangeError         OUT_OF_RANGE         the signature has no output
     ├── OverloadedError         RESOURCE_EXHAUSTED   too many calls at once
     ├── UnavailableError        UNAVAILABLE          the server is stopping
-    │   └── QueueFullError      UNAVAILABLE          too many batches wait
     ├── UnauthenticatedError    UNAUTHENTICATED      no token, or none that is accepted
     ├── UnimplementedError      UNIMPLEMENTED        a method that this server does not have
     ├── DeadlineError           DEADLINE_EXCEEDED    the client's time was up
@@ -92,10 +91,6 @@ class UnavailableError(ServingError):
     """The server is stopping; another one, or this one later, may take the call."""
 
     code = grpc.StatusCode.UNAVAILABLE
-
-
-class QueueFullError(UnavailableError):
-    """Too many batches wait; another server, or this one later, may take the call."""
 
 
 class UnauthenticatedError(ServingError):

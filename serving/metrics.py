@@ -99,7 +99,7 @@ class Metrics:
 
     def called(self, record: CallRecord) -> None:
         """Counts a call that is over."""
-        reason = "full" if record.found_full else _REFUSALS.get(record.status)
+        reason = _REFUSALS.get(record.status)
         if reason is not None and record.ran_s is None:
             self._refused.labels(reason).inc()
         if record.method != "Predict":

@@ -12,10 +12,9 @@ from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2, predict_p
 from styleserve.contract import SERVING_DEFAULT
 
 from .answering import Answering
-from .batching import Batcher
 from .call import Call, OpenCalls
 from .call_record import CallRecord
-from .errors import CancelledError, QueueFullError, RequestError, UnimplementedError
+from .errors import CancelledError, RequestError, UnimplementedError
 from .manager import ModelManager
 from .request_work import SHORT_PIXEL_STEPS
 from .servable import Servable
@@ -32,17 +31,13 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         turns: when a Predict call may run.
         calls: where the Predict calls that are not over are noted.
         desk: what surrounds each answer.
-        batcher: that joins calls; None runs each by itself.
     """
 
-    def __init__(
-        self, manager: ModelManager, turns: Turns, calls: OpenCalls, desk: Answering, batcher: Batcher | None = None
-    ) -> None:
+    def __init__(self, manager: ModelManager, turns: Turns, calls: OpenCalls, desk: Answering) -> None:
         self._manager = manager
         self._turns = turns
         self._calls = calls
         self._desk = desk
-        self._batcher = batcher
 
     def Predict(  # noqa: N802 - the name in the protocol
         self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
@@ -61,7 +56,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             try:
                 with self._turns.slot(call, short=short) as slot, self._manager.use(spec) as servable:
                     record.waited_s = time.monotonic() - came
-                    return self._run(servable, request, call, slot, short, record)
+                    return self._run(servable, request, call, slot, record)
             finally:
                 if record.ran_s is None:
                     record.waited_s = time.monotonic() - came
@@ -122,26 +117,18 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         request: predict_pb2.PredictRequest,
         call: Call,
         slot: int,
-        short: bool,
         record: CallRecord,
     ) -> predict_pb2.PredictResponse:
         record.version = servable.version
         began = time.monotonic()
         try:
-            if self._batcher is not None:
-                response = self._batcher.predict(servable, request, call, slot, short=short)
-            else:
-                response = servable.predict(request, call, slot)
+            response = servable.predict(request, call, slot)
             record.steps = servable.steps(request, response)
             return response
         except CancelledError:
             raise call.why() from None
-        except QueueFullError:
-            record.found_full = True
-            raise
         finally:
-            if not record.found_full:
-                record.ran_s = time.monotonic() - began
+            record.ran_s = time.monotonic() - began
 
 
 def _spec(request: predict_pb2.PredictRequest | get_model_metadata_pb2.GetModelMetadataRequest) -> model_pb2.ModelSpec:

@@ -18,8 +18,6 @@ from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_p
 from styleserve.contract import DEFAULT_MODEL_NAME, DEFAULT_PORT, Limits
 
 from .answering import Answering
-from .batching import Batcher
-from .batching_settings import BatchingSettings
 from .call import OpenCalls
 from .errors import ServingError, StartError, UnavailableError
 from .health import Health
@@ -69,8 +67,7 @@ class ServerSettings:
         host: address to listen on.
         port: port to listen on; 0 takes a free one.
         max_calls: Predict calls at a time, those that wait left out. None is one for each core, and no fewer than two,
-            of which one is kept for short calls; four for each core where calls are joined, because those that wait for
-            a batch count. Each holds its pictures and activations in memory.
+            of which one is kept for short calls. Each holds its pictures and activations in memory.
         max_waiting: Predict calls that wait for those to end; the next one is refused. None is as many as let 4 long
             calls for each core in, TensorFlow Serving's bound, with the places that are kept for short ones beside.
         poll_s: seconds between two looks for new versions.
@@ -89,7 +86,6 @@ class ServerSettings:
         rest_api_host: address for it. Whoever reaches it may read the metrics, without a token.
         monitoring_config_file: TensorFlow Serving's MonitoringConfig as a text proto, with the path of the metrics;
             None is the usual path.
-        batching: how requests are joined; None runs each by itself.
 
     Raises:
         ValueError: a number is out of its range.
@@ -110,7 +106,6 @@ class ServerSettings:
     rest_api_port: int = 0
     rest_api_host: str = "127.0.0.1"
     monitoring_config_file: Path | None = None
-    batching: BatchingSettings | None = None
 
     def __post_init__(self) -> None:
         for name in ("port", "rest_api_port"):
@@ -136,11 +131,10 @@ class ServerSettings:
 
     @property
     def slots(self) -> int:
-        """Predict calls that run at a time, or wait in a batch."""
+        """Predict calls that run at a time."""
         if self.max_calls is not None:
             return self.max_calls
-        cores = os.cpu_count() or 1
-        return max(2, cores) if self.batching is None else 4 * cores
+        return max(2, os.cpu_count() or 1)
 
     @property
     def places(self) -> int:
@@ -173,11 +167,10 @@ class EmbeddedServer:
         self._reporting = threading.Lock()
         self._turns = Turns(self._settings.slots, self._settings.places)
         self._metrics = Metrics(lambda: self._turns.running, lambda: self._turns.waiting)
-        batching = self._settings.batching
-        slots = self._settings.slots + (batching.num_batch_threads if batching else 0)
         retries = LoadRetries(self._settings.max_num_load_retries, self._settings.load_retry_interval_micros / 1e6)
-        self._manager = ModelManager(SessionSettings(slots), self._models_changed, self._metrics.loaded, retries)
-        self._batcher: Batcher | None = None
+        self._manager = ModelManager(
+            SessionSettings(self._settings.slots), self._models_changed, self._metrics.loaded, retries
+        )
         self._calls = OpenCalls()
         self._credentials: grpc.ServerCredentials | None = None
         self._tokens: Tokens | None = None
@@ -299,9 +292,7 @@ class EmbeddedServer:
             desk=desk,
             max_connections=max_connections,
         )
-        if self._settings.batching is not None:
-            self._batcher = Batcher(self._settings.batching, first_slot=self._settings.slots)
-        prediction = PredictionService(self._manager, self._turns, self._calls, desk, self._batcher)
+        prediction = PredictionService(self._manager, self._turns, self._calls, desk)
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, listener.server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(self._manager, desk), listener.server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, listener.server)
@@ -314,9 +305,6 @@ class EmbeddedServer:
             self._listener = None
 
     def _close(self) -> None:
-        if self._batcher is not None:
-            self._batcher.close()
-            self._batcher = None
         self._manager.close()
         if self._endpoint is not None:
             self._endpoint.stop()

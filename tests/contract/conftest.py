@@ -27,7 +27,7 @@ from tensorflow_serving.apis import (
 from tensorflow_serving.config import model_server_config_pb2
 
 from styleserve.contract import CONTRACT_VERSION, DEFAULT_MODEL_NAME, PAINT, SERVING_DEFAULT
-from styleserve.serving import BatchingSettings, EmbeddedServer, ServerSettings
+from styleserve.serving import EmbeddedServer, ServerSettings
 
 from .pictures import noise
 
@@ -149,7 +149,6 @@ def _embedded(
     base_path: Path,
     max_calls: int = EMBEDDED_CALLS,
     max_waiting: int | None = None,
-    batching: BatchingSettings | None = None,
     retries: int = 0,
     retry_interval_micros: int = 0,
 ) -> Generator[Target]:
@@ -161,7 +160,6 @@ def _embedded(
         max_num_load_retries=retries,
         load_retry_interval_micros=retry_interval_micros,
         grace_s=0.0,
-        batching=batching,
     )
     with EmbeddedServer(base_path, settings=settings) as server:
         target = Target(server.address, base_path, embedded=True)
@@ -257,20 +255,16 @@ def trying_again(
         yield target
 
 
-@pytest.fixture(params=["embedded", "real"])
-def joining(request: pytest.FixtureRequest, add_version: Callable[[int], Path], tmp_path: Path) -> Iterator[Target]:
-    """A server that joins two requests, and answers one that stays alone after a while."""
+@pytest.fixture
+def joining(add_version: Callable[[int], Path], tmp_path: Path) -> Iterator[Target]:
+    """A real server that joins two requests, and answers one that stays alone after a while."""
     base_path = add_version(1).parent
     file = tmp_path / "batching.config"
     file.write_text(
         "max_batch_size { value: 2 } batch_timeout_micros { value: 5000000 } num_batch_threads { value: 2 }"
     )
     flags = ("--enable_batching=true", f"--batching_parameters_file={file}")
-    with (
-        _embedded(base_path, batching=BatchingSettings.from_file(file))
-        if request.param == "embedded"
-        else _real(base_path, tmp_path / "log", *flags)
-    ) as target:
+    with _real(base_path, tmp_path / "log", *flags) as target:
         yield target
 
 

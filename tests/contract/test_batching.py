@@ -1,4 +1,4 @@
-"""What a server answers that joins requests."""
+"""What TensorFlow Serving answers where it joins requests."""
 
 from __future__ import annotations
 
@@ -40,7 +40,6 @@ def test_each_gets_what_it_gets_alone(joining: Target, single: Target, signature
         joined, alone = call.result().outputs, single.predict(request).outputs
         losses = tf.make_ndarray(joined["losses"])
         assert np.isnan(losses[:, steps:]).all()
-        assert joining.embedded <= (losses.shape[1] == steps)
         # A convolution over two examples adds in another order than over one: the last bits differ.
         np.testing.assert_allclose(losses[:, :steps], tf.make_ndarray(alone["losses"]), rtol=1e-4)
         images = [tf.make_ndarray(each["stylized_image"]) for each in (joined, alone)]
@@ -48,7 +47,7 @@ def test_each_gets_what_it_gets_alone(joining: Target, single: Target, signature
 
 
 def test_a_request_that_stays_alone_is_answered(joining: Target) -> None:
-    """Files are run by themselves there; a real server waits for more in vain."""
+    """After it waited for more in vain."""
     requests = [
         joining.images(STYLIZE_LBFGS, steps=2),
         joining.paint(steps=2, style_bytes=[[noise(8, 8), noise(8, 8, seed=1)]]),

@@ -7,7 +7,7 @@ import secrets
 import tempfile
 from pathlib import Path
 
-from .attack import BATCHING, export_target, run_attack
+from .attack import export_target, run_attack
 
 
 def main() -> None:
@@ -15,16 +15,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--cases", type=int, default=10_000, help="fewest requests to send (default: %(default)s)")
     parser.add_argument("--seed", type=int, help="of the choice; printed, so that a run can be repeated")
-    parser.add_argument("--batching", action="store_true", help="attack a server that joins requests")
     options = parser.parse_args()
     seed = secrets.randbelow(2**31) if options.seed is None else options.seed
-    again = f"--cases {options.cases} --seed {seed}{' --batching' * options.batching}"
+    again = f"--cases {options.cases} --seed {seed}"
     print(f"{options.cases} cases or more, seed {seed}: again with {again}", flush=True)
     with tempfile.TemporaryDirectory(prefix="styleserve-fuzz-") as folder:
         base_path = Path(folder) / "model"
         export_target(base_path)
-        more = BATCHING if options.batching else ()
-        print(run_attack(base_path, Path(folder), count=options.cases, seed=seed, options=more))
+        print(run_attack(base_path, Path(folder), count=options.cases, seed=seed))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from hypothesis import HealthCheck, Phase
 from hypothesis import strategies as st
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from benchmarks.machine import ROOT
 from benchmarks.memory import resident_mb
 from benchmarks.server import Server, served
 from styleserve import contract
@@ -40,9 +39,6 @@ allocator keeps, and then to stay. In 10,000 a leak of 25 kB a call shows."""
 
 AT_A_TIME = 2
 """Most cases under way at the same time: a third one that loads a configuration might be refused."""
-
-BATCHING = ("--enable-batching", "--batching-parameters-file", str(ROOT / "serving" / "config" / "batching.config"))
-"""Options of a server that joins requests."""
 
 LIMITS = Limits(max_side=64, max_steps=20, max_batch=4, max_styles=4, max_encoded_pixels=1_000_000)
 """Small, so that what is within them takes milliseconds, and what is over them is met often."""
@@ -174,17 +170,16 @@ def export_target(output: Path) -> None:
 
 
 @contextmanager
-def attacked(base_path: Path, folder: Path, options: Sequence[str] = ()) -> Generator[Attack]:
+def attacked(base_path: Path, folder: Path) -> Generator[Attack]:
     """A server that asks for a token, in a process of its own, and the attack on it.
 
     Args:
         base_path: of a model that `export_target` exported.
         folder: for the file of tokens.
-        options: more, of `styleserve serve`.
     """
     tokens = folder / "tokens"
     tokens.write_text(TOKEN + "\n")
-    with served(base_path, "--token-file", str(tokens), *options) as server:
+    with served(base_path, "--token-file", str(tokens)) as server:
         attack = Attack(server, base_path)
         try:
             yield attack
@@ -192,7 +187,7 @@ def attacked(base_path: Path, folder: Path, options: Sequence[str] = ()) -> Gene
             attack.close()
 
 
-def run_attack(base_path: Path, folder: Path, *, count: int, seed: int, options: Sequence[str] = ()) -> Outcome:
+def run_attack(base_path: Path, folder: Path, *, count: int, seed: int) -> Outcome:
     """A third of the cases for the server to warm up, the others, and what was seen.
 
     Args:
@@ -200,12 +195,11 @@ def run_attack(base_path: Path, folder: Path, *, count: int, seed: int, options:
         folder: for the file of tokens.
         count: as for `Attack.run`.
         seed: of the choice; the same seed is the same cases.
-        options: of the server, such as `BATCHING`.
 
     Raises:
         AssertionError: a case was answered wrongly, the server died, or its memory grew.
     """
-    with attacked(base_path, folder, options) as attack:
+    with attacked(base_path, folder) as attack:
         attack.look()
         for part in (count // 3, *[count // 6] * 3, count - count // 3 - count // 6 * 3):
             # Other cases in each part, or nothing new would be seen after the first.

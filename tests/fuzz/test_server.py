@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from tensorflow_serving.apis import predict_pb2
 from benchmarks.server import Server
 from styleserve.serving.picture_headers import picture_size
 
-from .attack import BATCHING, Attack, export_target, run_attack
+from .attack import Attack, export_target, run_attack
 from .files import good_file, resized
 from .good import good_request
 from .replies import reply_fault
@@ -37,16 +36,13 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize(("count", "options"), [(CASES, ()), (CASES // 2, BATCHING)], ids=["alone", "joined"])
-def test_every_case_is_answered_as_it_should_be(
-    target: Path, tmp_path: Path, count: int, options: Sequence[str]
-) -> None:
-    outcome = run_attack(target, tmp_path, count=count, seed=0, options=options)
-    assert sum(outcome.answers.values()) >= count
+def test_every_case_is_answered_as_it_should_be(target: Path, tmp_path: Path) -> None:
+    outcome = run_attack(target, tmp_path, count=CASES, seed=0)
+    assert sum(outcome.answers.values()) >= CASES
     seen = {method for method, _ in outcome.answers}
     assert seen == {method.rpartition("/")[2] for method in (PREDICT, METADATA, STATUS, RELOAD)}
     # Cases that are all refused at the door would prove little.
-    assert outcome.answers["Predict", "OK"] > count / 20
+    assert outcome.answers["Predict", "OK"] > CASES / 20
 
 
 @pytest.mark.parametrize(

@@ -7,18 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from styleserve.serving.config_files import BatchingParameters, MonitoringConfig, SSLConfig, read_config
+from styleserve.serving.config_files import MonitoringConfig, SSLConfig, read_config
 from styleserve.serving.errors import StartError
 
 
 def test_reads_what_tensorflow_serving_reads(tmp_path: Path) -> None:
-    path = tmp_path / "batching.config"
-    path.write_text("max_batch_size { value: 8 }\nallowed_batch_sizes: 1\nallowed_batch_sizes: 8  # the largest\n")
-    batching = read_config(path, BatchingParameters)
-    assert batching.max_batch_size.value == 8
-    assert list(batching.allowed_batch_sizes) == [1, 8]
-    assert not batching.HasField("num_batch_threads")
-
+    path = tmp_path / "ssl.config"
     path.write_text('server_key: "a\\nb" client_verify: true')
     ssl = read_config(path, SSLConfig)
     assert (ssl.server_key, ssl.client_verify, ssl.custom_ca) == ("a\nb", True, "")
@@ -27,12 +21,12 @@ def test_reads_what_tensorflow_serving_reads(tmp_path: Path) -> None:
     assert read_config(path, MonitoringConfig).prometheus_config.path == "/metrics"
 
 
-@pytest.mark.parametrize("text", ["max_batch_size: 8", "nosuch: 1", "max_batch_size {", "\udcff"])
+@pytest.mark.parametrize("text", ["prometheus_config: 8", "nosuch: 1", "prometheus_config {", "\udcff"])
 def test_refuses_anything_else(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "batching.config"
+    path = tmp_path / "monitoring.config"
     path.write_bytes(text.encode(errors="surrogateescape"))
-    with pytest.raises(StartError, match=r"batching\.config is no BatchingParameters in protobuf's text format"):
-        read_config(path, BatchingParameters)
+    with pytest.raises(StartError, match=r"monitoring\.config is no MonitoringConfig in protobuf's text format"):
+        read_config(path, MonitoringConfig)
 
 
 @pytest.mark.parametrize(

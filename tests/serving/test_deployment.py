@@ -17,7 +17,6 @@ import yaml
 from typer.testing import CliRunner
 
 from styleserve.contract import DEFAULT_MODEL_NAME, Limits
-from styleserve.serving.batching_settings import BatchingSettings
 from styleserve.serving.command import register
 from styleserve.serving.deploy_command import EXIT_DEPLOY_FAILED, write
 from styleserve.serving.deployment import BATCHED_ROWS, Deployment, DeploymentError, Device, Target
@@ -137,19 +136,20 @@ def test_the_defaults_of_export_and_deploy_agree() -> None:
 
 def test_memory_holds_the_copies_that_fill_batches() -> None:
     """However the calls that are under way at a time, each with up to so many pictures, fall into batches."""
-    settings = BatchingSettings.from_file(FILES / "config" / "batching.config")
-    assert settings.max_batch_size == BATCHED_ROWS
+    text = (FILES / "config" / "batching.config").read_text()
+    sizes = [int(size) for size in re.findall(r"^allowed_batch_sizes: (\d+)$", text, re.MULTILINE)]
+    assert sizes[-1] == BATCHED_ROWS
+    assert f"max_batch_size {{ value: {BATCHED_ROWS} }}" in text
 
     @functools.cache
     def most(calls: int, of: int) -> int:
         # A batch of so many rows has at most as many calls as rows, and at least as many as bring them.
-        batches = [(-(-rows // of), rows) for rows in range(1, settings.max_batch_size + 1)]
-        return max(
-            (settings.padded(rows) + most(calls - took, of) for took, rows in batches if took <= calls), default=0
-        )
+        batches = [(-(-rows // of), rows) for rows in range(1, BATCHED_ROWS + 1)]
+        filled = [(took, min(size for size in sizes if size >= rows)) for took, rows in batches]
+        return max((size + most(calls - took, of) for took, size in filled if took <= calls), default=0)
 
     for calls in range(2, 20):
-        for of in range(1, settings.max_batch_size + 1):
+        for of in range(1, BATCHED_ROWS + 1):
             assert deployment(calls=calls, batching=True, max_batch=of).pictures == most(calls, of)
         assert deployment(calls=calls, batching=True).pictures == calls + calls // 3
     assert deployment(calls=4, max_side=512, batching=True).memory_mib == 1280 + 5 * 256 + 5 * 800

@@ -17,7 +17,7 @@ from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from styleserve.contract import DEFAULT_MODEL_NAME
-from styleserve.serving import BatchingSettings, EmbeddedServer, ServerSettings, StartError
+from styleserve.serving import EmbeddedServer, ServerSettings, StartError
 from styleserve.serving.metrics_endpoint import DEFAULT_PATH, MAX_CONNECTIONS, MetricsEndpoint, path_of
 
 Make = Callable[..., Any]
@@ -137,26 +137,6 @@ def test_running_waiting_refused_cancelled(
     assert value(server, ":tensorflow:serving:request_count", **name, status="CANCELLED") == 2
     assert value(server, ":tensorflow:serving:request_count", **name, status="RESOURCE_EXHAUSTED") == 1
     assert value(server, "styleserve_wait_seconds_count") == 3
-
-
-def test_a_full_queue_of_batches_is_counted(stand_in_base: Path, request_of: Make, until: Make) -> None:
-    batching = BatchingSettings(max_batch_size=1, max_enqueued_batches=1, num_batch_threads=1)
-    settings = ServerSettings(port=0, max_calls=4, grace_s=0, batching=batching)
-    with (
-        EmbeddedServer(stand_in_base, settings=settings) as server,
-        grpc.insecure_channel(server.address) as channel,
-    ):
-        batcher: Any = server._batcher
-        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        endless = [stub.Predict.future(request_of(steps=ENDLESS), timeout=60)]
-        until(lambda: batcher._running_long == 1)
-        endless.append(stub.Predict.future(request_of(steps=ENDLESS), timeout=60))
-        until(lambda: len(batcher._waiting) == 1)
-        assert call(channel, request_of(steps=ENDLESS)).code() is grpc.StatusCode.UNAVAILABLE
-        assert value(server, "styleserve_refused_total", reason="full") == 1
-        assert value(server, "styleserve_refused_total", reason="stopping") == 0
-        for each in endless:
-            each.cancel()
 
 
 def test_a_stranger_is_counted(stand_in_base: Path, tmp_path: Path, request_of: Make) -> None:

@@ -22,7 +22,7 @@ from tensorflow_serving.apis import (
 from styleserve.client.causes import service_error
 from styleserve.client.retrying import may_be_retried
 from styleserve.contract import DEFAULT_MODEL_NAME
-from styleserve.serving import BatchingSettings, EmbeddedServer, ServerSettings
+from styleserve.serving import EmbeddedServer, ServerSettings
 from styleserve.serving.gate import PREDICT
 from styleserve.serving.listener import REFUSING_THREADS, Listener
 from styleserve.serving.model_service import MOST_RELOADS
@@ -142,23 +142,6 @@ def test_a_short_call_passes_long_ones(stand_in_base: Path, held: Any, request_o
             call.cancel()
 
 
-def test_a_short_call_passes_long_batches(stand_in_base: Path, request_of: Make, until: Make) -> None:
-    batching = BatchingSettings(max_batch_size=1, num_batch_threads=2)
-    settings = ServerSettings(port=0, max_calls=4, max_waiting=0, grace_s=0.0, batching=batching)
-    with (
-        EmbeddedServer(stand_in_base, settings=settings) as server,
-        grpc.insecure_channel(server.address) as channel,
-    ):
-        batcher: Any = server._batcher
-        long = [start(channel, request_of(steps=2**31 - 1)) for _ in range(3)]
-        until(lambda: (batcher._running_long, len(batcher._waiting)) == (1, 2))
-        for _ in range(3):
-            assert start(channel, request_of(steps=1)).result().outputs
-        assert not any(call.done() for call in long)
-        for call in long:
-            call.cancel()
-
-
 def test_requests_on_slow_lines_keep_nothing_from_being_answered(server: EmbeddedServer) -> None:
     """As many as Predict has threads, and more: each has sent its header, and not its request."""
     ended = threading.Event()
@@ -249,11 +232,9 @@ def test_configurations_that_load_slowly_keep_nothing_from_being_answered(
 
 def test_bounds_as_they_come() -> None:
     cores = os.cpu_count() or 1
-    alone, joined = ServerSettings(), ServerSettings(batching=BatchingSettings())
-    assert alone.slots >= 2
-    assert joined.slots == 4 * cores
-    for settings in (alone, joined):
-        assert most_long(settings.slots) + most_long(settings.places) == 4 * cores
+    settings = ServerSettings()
+    assert settings.slots >= 2
+    assert most_long(settings.slots) + most_long(settings.places) == 4 * cores
     assert ServerSettings(max_calls=10 * cores).places == 0
     assert ServerSettings(max_waiting=7).places == 7
     with pytest.raises(ValueError, match="max_waiting is -1"):

@@ -6,7 +6,6 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from ..fuzz.attack import BATCHING
 from .run import export_sources, soak
 
 
@@ -17,7 +16,6 @@ def main() -> None:
     parser.add_argument("--swap-every", type=float, help="seconds between two versions (default: 60, or a ninth)")
     parser.add_argument("--workers", type=int, default=3, help="calls at a time (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of what is called when (default: %(default)s)")
-    parser.add_argument("--batching", action="store_true", help="on a server that joins requests")
     options = parser.parse_args()
     swap_every_s = min(60.0, options.seconds / 9) if options.swap_every is None else options.swap_every
     with tempfile.TemporaryDirectory(prefix="styleserve-soak-") as folder:
@@ -28,7 +26,6 @@ def main() -> None:
             swap_every_s=swap_every_s,
             workers=options.workers,
             seed=options.seed,
-            options=BATCHING if options.batching else (),
         )
     print(seen)
 

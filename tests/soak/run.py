@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.server import served
@@ -54,7 +53,6 @@ def soak(
     swap_every_s: float,
     workers: int = 3,
     seed: int = 0,
-    options: Sequence[str] = (),
 ) -> Seen:
     """A third of the time to warm up, two to compare with it, and what was seen.
 
@@ -65,7 +63,6 @@ def soak(
         swap_every_s: seconds between two new versions, or as long as one takes to load.
         workers: calls at a time.
         seed: of what is called when.
-        options: more, of `styleserve serve`, such as `BATCHING`.
 
     Raises:
         AssertionError: a call was answered wrongly, or the server holds more at the end than after the warm-up.
@@ -73,7 +70,7 @@ def soak(
     base_path = folder / "model"
     for version in (1, 2):
         shutil.copytree(sources[version - 1], base_path / str(version))
-    with served(base_path, "--poll-s", "0.2", *options) as server:
+    with served(base_path, "--poll-s", "0.2") as server:
         load = Load(server.address, server.pid, base_path, sources)
         try:
             load.begin()

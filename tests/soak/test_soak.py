@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +10,10 @@ from tensorflow_serving.apis import predict_pb2
 
 from styleserve import contract
 
-from ..fuzz.attack import BATCHING
 from .load import Load
 from .run import export_sources, soak
 
 SECONDS = 120.0
-JOINED_SECONDS = 30.0
-"""On a server that joins requests, of which most else is the same."""
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +23,8 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="looks at the server's process in Linux' /proc")
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize(("seconds", "options"), [(SECONDS, ()), (JOINED_SECONDS, BATCHING)], ids=["alone", "joined"])
-def test_mixed_load_while_versions_come_and_go(
-    sources: tuple[Path, Path], tmp_path: Path, seconds: float, options: Sequence[str]
-) -> None:
-    seen = soak(sources, tmp_path, seconds=seconds, swap_every_s=5.0, options=options)
+def test_mixed_load_while_versions_come_and_go(sources: tuple[Path, Path], tmp_path: Path) -> None:
+    seen = soak(sources, tmp_path, seconds=SECONDS, swap_every_s=5.0)
     assert seen.swaps >= 3
     kinds = {kind for kind, _ in seen.calls}
     assert kinds == {
