@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -15,10 +14,8 @@ import typer
 from styleserve.contract import DEFAULT_MODEL_NAME
 
 from .deployment import Deployment, DeploymentError, Device, Target
-from .deployment_note import kept, noted
 from .exported_with import larger_than_the_memory, newer_than_the_server, refuses_batches, slow_on_a_cpu
-from .rendering import BATCHING_CONFIG, rendered
-from .switched_off import commands_before
+from .rendering import rendered
 
 EXIT_DEPLOY_FAILED = 1
 """The deployment cannot be as it was asked for, or cannot be written."""
@@ -28,16 +25,12 @@ _KUBERNETES: Final = "Kubernetes"
 _LABEL: Final = re.compile(r"([^=]+)=([0-9]{1,19})")
 
 
-def _option(field: str, text: str, panel: str | None = None) -> Any:  # noqa: ANN401 - as Typer has it
-    """An option for a field of a deployment. Without it comes None, for which what was there before can stand."""
-    usual = getattr(Deployment, field)
-    flag = f"--{field.replace('_', '-')}"
-    return typer.Option(
-        f"{flag}/--no-{field}" if usual is False else flag,
-        help=text,
-        show_default=False if usual is False else str(getattr(usual, "value", usual)),
-        rich_help_panel=panel,
-    )
+def _option(text: str, panel: str | None = None) -> Any:  # noqa: ANN401 - as Typer has it
+    return typer.Option(help=text, rich_help_panel=panel)
+
+
+def _switch(flag: str, text: str) -> Any:  # noqa: ANN401 - likewise
+    return typer.Option(flag, help=text)
 
 
 def deploy(
@@ -55,113 +48,82 @@ def deploy(
             show_default=f"for compose, models/{DEFAULT_MODEL_NAME}",
         ),
     ] = None,
-    model_name: Annotated[str | None, _option("model_name", "What requests call the model.")] = None,
+    model_name: Annotated[str, _option("What requests call the model.")] = Deployment.model_name,
     label: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=VERSION",
-            help="Serve this version under a label, as in stable=1700000000; several times for several, and these "
-            "alone. Without any, the newest version is served.",
+            help="Serve this version under a label, as in stable=1700000000; several times for several. Without any, "
+            "the newest version is served.",
         ),
     ] = None,
-    newest: Annotated[bool, typer.Option("--newest", help="Take all labels away; serve the newest version.")] = False,
-    device: Annotated[Device | None, _option("device", "What computes.")] = None,
+    device: Annotated[Device, _option("What computes.")] = Deployment.device,
     image: Annotated[
         str | None,
         typer.Option(help="Image of TensorFlow Serving, NAME:TAG.", show_default="the published one for the device"),
     ] = None,
     batching: Annotated[
-        bool | None, _option("batching", "Let the server join requests with numbers; config/batching.config says how.")
-    ] = None,
-    calls: Annotated[int | None, _option("calls", "Predict calls that a server takes at a time.", _SIZES)] = None,
+        bool, _switch("--batching", "Let the server join requests with numbers; config/batching.config says how.")
+    ] = False,
+    calls: Annotated[int, _option("Predict calls that a server takes at a time.", _SIZES)] = Deployment.calls,
     max_side: Annotated[
-        int | None,
-        _option(
-            "max_side",
-            "Longest side, in pixels, that memory is asked for: that of `styleserve export --max-side`.",
-            _SIZES,
-        ),
-    ] = None,
+        int,
+        _option("Longest side, in pixels, that memory is asked for: that of `styleserve export --max-side`.", _SIZES),
+    ] = Deployment.max_side,
     max_batch: Annotated[
-        int | None,
-        _option(
-            "max_batch",
-            "Pictures in a call that memory is asked for: that of `styleserve export --max-batch`.",
-            _SIZES,
-        ),
-    ] = None,
-    replicas: Annotated[
-        int | None, _option("replicas", "Servers; with --max-replicas, the fewest.", _KUBERNETES)
-    ] = None,
+        int, _option("Pictures in a call that memory is asked for: that of `styleserve export --max-batch`.", _SIZES)
+    ] = Deployment.max_batch,
+    replicas: Annotated[int, _option("Servers; with --max-replicas, the fewest.", _KUBERNETES)] = Deployment.replicas,
     max_replicas: Annotated[
         int | None,
         typer.Option(help="Most servers, by load, with KEDA.", show_default="--replicas", rich_help_panel=_KUBERNETES),
     ] = None,
-    cpus: Annotated[int | None, _option("cpus", "Processors to ask for, for each server.", _KUBERNETES)] = None,
+    cpus: Annotated[int, _option("Processors to ask for, for each server.", _KUBERNETES)] = Deployment.cpus,
     drain_s: Annotated[
-        int | None, _option("drain_s", "Seconds that a server goes on with its calls while it leaves.", _KUBERNETES)
-    ] = None,
-    namespace: Annotated[str | None, _option("namespace", "Namespace of all that is made.", _KUBERNETES)] = None,
-    prometheus: Annotated[
-        str | None, _option("prometheus", "Prometheus that KEDA asks for the load.", _KUBERNETES)
-    ] = None,
+        int, _option("Seconds that a server goes on with its calls while it leaves.", _KUBERNETES)
+    ] = Deployment.drain_s,
+    namespace: Annotated[str, _option("Namespace of all that is made.", _KUBERNETES)] = Deployment.namespace,
+    prometheus: Annotated[str, _option("Prometheus that KEDA asks for the load.", _KUBERNETES)] = Deployment.prometheus,
     prometheus_namespace: Annotated[
-        str | None, _option("prometheus_namespace", "Namespace that may read the metrics.", _KUBERNETES)
-    ] = None,
-    port: Annotated[int | None, _option("port", "Port of this machine, for compose.")] = None,
-    envoy: Annotated[
-        bool | None, _option("envoy", "Put Envoy in front: TLS, certificates of clients, balancing.")
-    ] = None,
-    monitoring: Annotated[
-        bool | None, _option("monitoring", "Run Prometheus and Grafana beside it, for compose.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the files, and write none.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that are there already.")] = False,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Begin with the defaults, and not with what the folder was made with.")
-    ] = False,
+        str, _option("Namespace that may read the metrics.", _KUBERNETES)
+    ] = Deployment.prometheus_namespace,
+    port: Annotated[int, _option("Port of this machine, for compose.")] = Deployment.port,
+    envoy: Annotated[bool, _switch("--envoy", "Put Envoy in front: TLS, certificates of clients, balancing.")] = False,
+    monitoring: Annotated[bool, _switch("--monitoring", "Run Prometheus and Grafana beside it, for compose.")] = False,
+    dry_run: Annotated[bool, _switch("--dry-run", "Print the files, and write none.")] = False,
+    force: Annotated[bool, _switch("--force", "Replace files that are there already.")] = False,
 ) -> None:
     """Write the files that run an exported model on TensorFlow Serving, for Docker Compose, Kubernetes or KServe.
 
-    Prints the command that starts it. In a folder that it wrote before it changes what it is told, and keeps the rest;
-    what was switched off goes on running until the commands that it prints first are run.
+    The files follow from the options alone. Prints the command that starts it.
     """
     folder = output or Path("deployments") / target.value
-    given: dict[str, Any] = {
-        "model": model,
-        "model_name": model_name,
-        "device": device,
-        "image": image,
-        "batching": batching,
-        "calls": calls,
-        "max_side": max_side,
-        "max_batch": max_batch,
-        "replicas": replicas,
-        "max_replicas": max_replicas,
-        "cpus": cpus,
-        "drain_s": drain_s,
-        "namespace": namespace,
-        "prometheus": prometheus,
-        "prometheus_namespace": prometheus_namespace,
-        "port": port,
-        "envoy": envoy,
-        "monitoring": monitoring,
-    }
+    if target is Target.compose and model is None:
+        model = f"models/{DEFAULT_MODEL_NAME}"
     try:
-        named = {name: value for name, value in given.items() if value is not None} | _labels(label or [], newest)
-        there = _there(folder, target) if fresh else noted(folder, target)
-        before = None if fresh else there
-        if before is None:
-            if target is Target.compose:
-                named.setdefault("model", f"models/{DEFAULT_MODEL_NAME}")
-            deployment = Deployment(target=target, **named)
-        else:
-            deployment = replace(before, **named)
-            if stays := kept(before, named):
-                typer.echo(f"Kept from before: {stays} (--fresh forgets it).", err=True)
+        deployment = Deployment(
+            target=target,
+            model=model,
+            model_name=model_name,
+            labels=tuple(_label(each) for each in label or []),
+            device=device,
+            image=image,
+            replicas=replicas,
+            max_replicas=max_replicas,
+            calls=calls,
+            max_side=max_side,
+            max_batch=max_batch,
+            cpus=cpus,
+            drain_s=drain_s,
+            namespace=namespace,
+            prometheus=prometheus,
+            prometheus_namespace=prometheus_namespace,
+            port=port,
+            envoy=envoy,
+            monitoring=monitoring,
+            batching=batching,
+        )
         files = rendered(deployment)
-        if not fresh and (folder / BATCHING_CONFIG).is_file():
-            files.pop(BATCHING_CONFIG, None)  # is there to be changed, and so is handed out once
         if dry_run:
             for name, text in files.items():
                 typer.echo(f"# ----- {folder / name}\n{text}")
@@ -170,9 +132,6 @@ def deploy(
     except DeploymentError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(EXIT_DEPLOY_FAILED) from error
-    if there is not None:
-        for command in commands_before(there, deployment, folder):
-            typer.echo(command)
     typer.echo(_next_step(deployment, folder))
     for note in _notes(deployment):
         typer.echo(note, err=True)
@@ -227,21 +186,6 @@ def _make_folder(folder: Path) -> None:
     _make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
     folder.chmod(0o755)  # whatever the umask
-
-
-def _there(folder: Path, target: Target) -> Deployment | None:
-    """The deployment that a folder was made for, where that can be told: whoever begins afresh need not know it."""
-    try:
-        return noted(folder, target)
-    except DeploymentError:
-        return None
-
-
-def _labels(given: Iterable[str], newest: bool) -> dict[str, Any]:
-    labels = tuple(_label(each) for each in given)
-    if labels and newest:
-        raise DeploymentError("--newest takes all labels away, and --label gives some; leave one of them out")
-    return {"labels": labels} if labels or newest else {}
 
 
 def _label(given: str) -> tuple[str, int]:

@@ -14,7 +14,6 @@ from string import Template
 from typing import Final
 
 from .deployment import Deployment, DeploymentError, Device, Target
-from .deployment_note import note_of
 
 _FILES: Final = Path(__file__).parent
 _POLICY_OF_THE_NEWEST: Final = """\
@@ -86,9 +85,8 @@ def _compose(deployment: Deployment) -> dict[str, str]:
         "STYLESERVE_DEPLOY_ENABLE_BATCHING": "true" if deployment.batching else "false",
         "STYLESERVE_DEPLOY_BATCHING_FILE": f"/{BATCHING_CONFIG}" if deployment.batching else "",
     }
-    files[".env"] = (
-        "# Written by `styleserve deploy compose`; compose.yaml says what each of these is.\n"
-        f"{note_of(deployment)}\n" + "".join(f"{name}={value}\n" for name, value in values.items())
+    files[".env"] = "# Written by `styleserve deploy compose`; compose.yaml says what each of these is.\n" + "".join(
+        f"{name}={value}\n" for name, value in values.items()
     )
     files["compose.yaml"] = _text("compose.yaml")
     return files
@@ -153,7 +151,7 @@ def _kustomization(
         ],
     }
     more = {name: "\n".join(each or ["  []"]) for name, each in lines.items()}
-    more |= {"target": deployment.target.value, "note": note_of(deployment)}
+    more["target"] = deployment.target.value
     return _filled("kubernetes/kustomization.yaml", deployment, more)
 
 

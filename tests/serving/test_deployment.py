@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import typer
-import yaml
 from typer.testing import CliRunner
 
 from styleserve.contract import DEFAULT_MODEL_NAME, Limits
@@ -274,207 +273,18 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_half(
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "old")]
 
 
-# --- the command, over a folder that it wrote ----------------------------------------------------------------------
-
-GPUS = (*KUBERNETES, "--device", "gpu", "--replicas", "3", "--calls", "2")
-
-
-def test_a_label_is_moved_and_all_else_stays(here: Path) -> None:
-    assert run(*GPUS, "--envoy", "-o", "k8s").exit_code == 0
-    before = texts(here / "k8s")
-    done = run("kubernetes", "--label", "stable=7", "--label", "canary=8", "-o", "k8s", "--force")
-    assert done.exit_code == 0, done.output
-    assert (
-        "Kept from before: --model pvc://models/style_transfer --device gpu --replicas 3 --calls 2 --envoy "
-        "(--fresh forgets it).\n"
-    ) in done.stderr
-    after = texts(here / "k8s")
-    assert {name for name in before if before[name] != after[name]} == {"config/models.config", "kustomization.yaml"}
-    assert 'version_labels { key: "canary" value: 8 }' in after["config/models.config"]
-
-    again = run("kubernetes", "--label", "stable=8", "-o", "k8s", "--force")
-    assert "--label" not in again.stderr
-    assert "canary" not in texts(here / "k8s")["config/models.config"]
-    assert "--label stable=8" in run("kubernetes", "-o", "k8s").stderr
-
-    assert run("kubernetes", "--newest", "-o", "k8s", "--force").exit_code == 0
-    assert texts(here / "k8s") == before
-
-
-def test_every_option_stays(here: Path) -> None:
-    options = ("--port", "8600", "--monitoring", "--envoy", "--batching", "--model-name", "art", "--label", "stable=7")
-    more = ("--calls", "3", "--max-side", "512", "--device", "gpu", "--image", "tensorflow/serving:2.19.1-gpu")
-    assert run("compose", "--model", "it's a model", *options, *more).exit_code == 0
-    before = texts(here / "deployments" / "compose")
+@pytest.mark.usefixtures("here")
+def test_files_follow_from_the_options_alone() -> None:
+    """Whatever was there before: a changed file is replaced, and an option that is not named has its default."""
+    folder = Path("deployments") / "compose"
     assert run("compose").exit_code == 0
-    assert texts(here / "deployments" / "compose") == before
-
-
-def test_the_model_stays_where_it_is_in_whatever_folder_one_is(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run("compose", "-o", str(here / "c"))
-    (here / "elsewhere").mkdir()
-    monkeypatch.chdir(here / "elsewhere")
-    done = run("compose", "--calls", "2", "--force", "-o", str(here / "c"))
-    assert f"Kept from before: --model {here}/models/{DEFAULT_MODEL_NAME} " in done.stderr
-    assert f"STYLESERVE_DEPLOY_MODEL_BASE_PATH='{here}/models/{DEFAULT_MODEL_NAME}'\n" in texts(here / "c")[".env"]
-
-
-def test_what_was_switched_on_is_switched_off(here: Path) -> None:
-    run("compose", "--envoy", "--monitoring", "--batching")
-    done = run("compose", "--no-envoy", "--no-monitoring", "--no-batching", "--force")
-    assert done.exit_code == 0, done.output
-    written = texts(here / "deployments" / "compose")[".env"]
-    assert "COMPOSE_PROFILES=cpu\n" in written
-    assert "STYLESERVE_DEPLOY_ENABLE_BATCHING=false\n" in written
-
-
-COMPOSE = "docker compose -f deployments/compose/compose.yaml"
-
-
-@pytest.mark.parametrize(
-    ("before", "change", "stopped"),
-    [
-        (("--envoy", "--monitoring"), ("--no-envoy",), "--profile envoy rm --stop --force envoy"),
-        (
-            ("--envoy", "--monitoring"),
-            ("--device", "gpu", "--no-monitoring"),
-            "--profile cpu --profile monitoring rm --stop --force cpu prometheus grafana",
-        ),
-        (("--device", "gpu"), ("--fresh",), "--profile gpu rm --stop --force gpu"),
-        (("--envoy",), ("--calls", "2"), None),
-        ((), ("--envoy", "--monitoring"), None),
-    ],
-)
-@pytest.mark.usefixtures("here")
-def test_services_that_are_switched_off_are_stopped_first(
-    before: tuple[str, ...], change: tuple[str, ...], stopped: str | None
-) -> None:
-    run("compose", *before)
-    done = run("compose", *change, "--force")
-    assert done.exit_code == 0, done.output
-    expected = ([] if stopped is None else [f"{COMPOSE} {stopped}"]) + [f"{COMPOSE} up -d"]
-    assert done.stdout.splitlines() == expected
-    # A profile and a service are in the file under the names that the command gives.
-    services = yaml.safe_load(re.sub(r"\$\{[^}]*\}", "1", (FILES / "compose.yaml").read_text()))["services"]
-    words = (stopped or "").split()
-    named = words[words.index("--force") + 1 :] if words else []
-    assert {name for name, each in services.items() if f"--profile {each['profiles'][0]} " in f"{stopped} "} == set(
-        named
-    )
-
-
-KINDS = ("service", "deployment", "configmap")
-REPLICAS_ARE_NOBODYS = (
-    "kubectl -n art apply view-last-applied deployment/styleserve -o yaml | sed '/^  replicas:/d' | "
-    "kubectl -n art apply set-last-applied -f -"
-)
-
-
-@pytest.mark.parametrize(
-    ("before", "change", "first"),
-    [
-        (
-            ("--envoy",),
-            ("--no-envoy",),
-            f"kubectl -n art delete --ignore-not-found {' '.join(f'{kind}/styleserve-envoy' for kind in KINDS)}",
-        ),
-        (
-            ("--max-replicas", "3"),
-            (*KUBERNETES[1:], "--namespace", "art", "--fresh"),
-            "kubectl -n art delete --ignore-not-found scaledobject/styleserve",
-        ),
-        (("--replicas", "3"), ("--max-replicas", "8"), REPLICAS_ARE_NOBODYS),
-        (("--max-replicas", "3"), ("--max-replicas", "4"), None),
-        (("--envoy",), ("--no-envoy", "--namespace", "other"), None),  # another deployment, beside that
-        ((), ("--envoy",), None),
-    ],
-)
-@pytest.mark.usefixtures("here")
-def test_objects_that_are_no_longer_in_the_files_are_deleted_first(
-    before: tuple[str, ...], change: tuple[str, ...], first: str | None
-) -> None:
-    run(*KUBERNETES, "--namespace", "art", *before)
-    done = run("kubernetes", *change, "--force")
-    assert done.exit_code == 0, done.output
-    assert done.stdout.splitlines()[:-1] == ([] if first is None else [first])
-    assert done.stdout.splitlines()[-1].endswith("; kubectl apply -k deployments/kubernetes")
-
-
-def test_replicas_are_taken_out_of_what_was_applied() -> None:
-    """By the line that `sed` is given, and nothing else; `kubectl` prints such an object as Kustomize writes it."""
-    (script,) = re.findall(r"sed '(.*?)'", REPLICAS_ARE_NOBODYS)
-    applied = yaml.safe_load(rendered(deployment(replicas=3))["deployment.yaml"])
-    command = ["sed", script]
-    left = subprocess.run(
-        command, input=yaml.dump(applied), capture_output=True, text=True, check=True, timeout=60
-    ).stdout
-    assert applied["spec"].pop("replicas") == 3
-    assert yaml.safe_load(left) == applied
-
-
-def test_a_fresh_start_forgets_what_was_there(here: Path) -> None:
-    run(*KUBERNETES, "-o", "new")
-    run(*GPUS, "-o", "k8s")
-    refused = run(*KUBERNETES, "-o", "k8s", "--fresh")
-    assert refused.exit_code == EXIT_DEPLOY_FAILED
-    assert "--force replaces it" in refused.stderr
-    done = run(*KUBERNETES, "-o", "k8s", "--fresh", "--force")
-    assert "Kept" not in done.stderr
-    new = texts(here / "new")
-    assert {name: text for name, text in texts(here / "k8s").items() if name in new} == new
-
-
-@pytest.mark.parametrize(
-    "note",
-    [
-        "",
-        "# Made with: {",
-        "# Made with: []",
-        '# Made with: {"model": "pvc://models/a"}',
-        '# Made with: {"target": "kubernetes", "model": "pvc://models/a", "nodes": 3}',
-        '# Made with: {"target": "kubernetes", "model": "pvc://models/a", "replicas": "3"}',
-        '# Made with: {"target": "kubernetes", "model": "pvc://models/a", "replicas": 0}',
-        '# Made with: {"target": "kubernetes", "model": "pvc://models/a", "labels": ["stable"]}',
-    ],
-)
-def test_options_that_are_not_known_do_not_go_back_in_silence(here: Path, note: str) -> None:
-    run(*GPUS, "-o", "k8s")
-    path = here / "k8s" / "kustomization.yaml"
-    path.write_text(re.sub("# Made with: .*", note, path.read_text()))
-    before = texts(here / "k8s")
-    done = run(*KUBERNETES, "--label", "stable=7", "-o", "k8s", "--force")
-    assert done.exit_code == EXIT_DEPLOY_FAILED
-    assert "kustomization.yaml does not say with which options it was made" in done.stderr
-    assert "name them all, with --fresh" in done.stderr
-    assert "Traceback" not in done.output
-    assert texts(here / "k8s") == before
-    assert run(*KUBERNETES, "-o", "k8s", "--force", "--fresh").exit_code == 0
-
-
-@pytest.mark.usefixtures("here")
-def test_a_folder_is_of_one_target() -> None:
-    run(*KUBERNETES, "-o", "k8s")
-    done = run("kserve", "--model", "gs://bucket/model", "-o", "k8s", "--force")
-    assert done.exit_code == EXIT_DEPLOY_FAILED
-    assert "the files in k8s are for kubernetes, not for kserve; -o names another folder" in done.stderr
-
-
-@pytest.mark.usefixtures("here")
-def test_the_newest_version_or_labels() -> None:
-    done = run("compose", "--newest", "--label", "stable=7")
-    assert done.exit_code == EXIT_DEPLOY_FAILED
-    assert "leave one of them out" in done.stderr
-
-
-def test_how_calls_are_joined_is_written_once(here: Path) -> None:
-    run("compose", "--batching")
-    path = here / "deployments" / "compose" / "config" / "batching.config"
-    shipped = path.read_text()
-    path.write_text("max_batch_size { value: 2 }\n")
-    assert run("compose", "--calls", "2", "--force").exit_code == 0
-    assert path.read_text() == "max_batch_size { value: 2 }\n"
-    assert run("compose", "--batching", "--force", "--fresh").exit_code == 0
-    assert path.read_text() == shipped
+    plain = texts(folder)
+    assert run("compose", "--batching", "--envoy", "--label", "stable=7", "--calls", "2", "--force").exit_code == 0
+    assert texts(folder) != plain
+    (folder / "config" / "batching.config").write_text("max_batch_size { value: 2 }\n")
+    done = run("compose", "--force")
+    assert done.stdout == f"docker compose -f {folder / 'compose.yaml'} up -d\n"
+    assert texts(folder) == plain
 
 
 # --- a model of a newer TensorFlow than the server's ---------------------------------------------------------------
@@ -594,7 +404,7 @@ def test_a_model_that_refuses_the_batches_of_a_server(here: Path, limits: Limits
     assert (text in said) == refused
     if refused:
         assert "export the model with --max-side 1024 --max-batch 4 --max-batch-pixels 4194304." in said
-    assert text not in run("compose", "--no-batching", "--force").stderr
+    assert text not in run("compose", "--force").stderr
 
 
 def test_what_to_export_with_is_said_where_the_model_cannot_be_read(here: Path) -> None:
@@ -607,7 +417,7 @@ def test_what_to_export_with_is_said_where_the_model_cannot_be_read(here: Path) 
         with_limits(here / "models" / DEFAULT_MODEL_NAME, number, limits)
         assert (
             f"{LARGER}export the model with --max-side 1024 --max-batch 2 --max-batch-pixels 2097152."
-            in run("compose", "--max-batch=2", "--force", "--fresh").stderr
+            in run("compose", "--max-batch=2", "--force").stderr
         )
 
 
