@@ -21,48 +21,34 @@ _SIDE: Final = 64
 
 
 def warmup_requests(settings: ModelSettings) -> list[predict_pb2.PredictRequest]:
-    """One request of one step for each signature; of `paint`, one for each loss, each with another optimiser."""
+    """One request of one step for each signature.
+
+    `paint` has its defaults: with another loss or optimiser, the first run takes 0.4 s more on a CPU.
+    """
     numbers = settings.limits.numbers()
     max_side = min(_SIDE, math.isqrt(int(numbers["max_pixels"])))
     side = min(max_side, math.isqrt(int(numbers["max_encoded_pixels"])))
     requests: list[predict_pb2.PredictRequest] = []
     for signature in contract.SIGNATURES.values():
-        for choices in _variants(signature):
-            request = predict_pb2.PredictRequest()
-            request.model_spec.name = contract.DEFAULT_MODEL_NAME
-            request.model_spec.signature_name = signature.name
-            for field in signature.inputs:
-                value = choices.get(field.name)
-                if is_given(field):
-                    request.inputs[field.name].CopyFrom(_grey(field, side))
-                elif value is not None:
-                    request.inputs[field.name].CopyFrom(tf.make_tensor_proto([value], field.dtype))
-                elif field.control is contract.STEPS:
-                    request.inputs[field.name].CopyFrom(tf.make_tensor_proto([1], field.dtype))
-                elif field.control is contract.MAX_SIDE:
-                    request.inputs[field.name].CopyFrom(tf.make_tensor_proto([max_side], field.dtype))
-                elif field is contract.EXAMPLE:
-                    request.inputs[field.name].CopyFrom(tf.make_tensor_proto([0], field.dtype))
-            requests.append(request)
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = contract.DEFAULT_MODEL_NAME
+        request.model_spec.signature_name = signature.name
+        for field in signature.inputs:
+            if is_given(field):
+                request.inputs[field.name].CopyFrom(_grey(field, side))
+            elif field.control is contract.STEPS:
+                request.inputs[field.name].CopyFrom(tf.make_tensor_proto([1], field.dtype))
+            elif field.control is contract.MAX_SIDE:
+                request.inputs[field.name].CopyFrom(tf.make_tensor_proto([max_side], field.dtype))
+            elif field is contract.EXAMPLE:
+                request.inputs[field.name].CopyFrom(tf.make_tensor_proto([0], field.dtype))
+        requests.append(request)
     return requests
 
 
 def is_given(field: contract.Field) -> bool:
     """Whether a request to try a signature has this input: what it needs, and the files that a run begins with."""
     return field.required or field in (contract.CONTENT_BYTES, contract.STYLE_BYTES)
-
-
-def _variants(signature: contract.Signature) -> list[dict[str, str]]:
-    """Choices that lead to other parts of a graph, which a server prepares at their first use.
-
-    Each once: of all pairs, the first request of the two left out takes a fifth of a second longer on a CPU.
-    """
-    if signature.name != contract.PAINT:
-        return [{}]
-    return [
-        {contract.LOSS.name: loss, contract.OPTIMIZER.name: optimizer}
-        for loss, optimizer in zip(contract.LOSS.choices, contract.OPTIMIZER.choices, strict=True)
-    ]
 
 
 def write_warmup_requests(version_dir: Path, settings: ModelSettings) -> None:
