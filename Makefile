@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup-done
 
-.PHONY: setup demo test check format bench fuzz fuzz-images soak docs lock clean
+.PHONY: setup demo test test-slow check format bench fuzz fuzz-images soak docs lock clean
 
 setup: $(SETUP)
 
@@ -18,8 +18,14 @@ demo: $(SETUP)
 	$(BIN)/python demo/run.py
 
 # In one process a processor, up to four, each with the fixtures of whole files; ARGS="-n 0" for one process.
+PYTEST = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
 test: $(SETUP)
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
+
+# Soak, kills, fuzz and benchmarks, which take minutes.
+test-slow: $(SETUP)
+	$(PYTEST) -m slow $(ARGS)
 
 check: $(SETUP)
 	$(BIN)/ruff check .

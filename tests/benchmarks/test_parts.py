@@ -34,6 +34,8 @@ from benchmarks.throttle import ThrottledLink
 from benchmarks.worker import Found
 from styleserve.export.precision import PrecisionChoice
 
+pytestmark = pytest.mark.slow
+
 
 class TinyBench(Bench):
     """Has one model, exported already."""

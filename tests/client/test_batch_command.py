@@ -304,6 +304,7 @@ def wait_for(stub: Any, requests: int, process: subprocess.Popen[str]) -> None:
         time.sleep(0.001)
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_nothing_is_lost_or_done_twice(stub: Any, many: Path, out: Path, tmp_path: Path) -> None:
     expected = tmp_path / "expected"
     assert run(many, "-o", expected, "--server", stub.address).exit_code == 0

@@ -285,6 +285,7 @@ exporter.export_model(tiny(Path(sys.argv[1])))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_killed_while_publishing_leaves_a_whole_version_or_none(
     tmp_path: Path, exported: tuple[Path, StyleTransfer], moment: str

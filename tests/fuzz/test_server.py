@@ -35,6 +35,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base_path
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_every_case_is_answered_as_it_should_be(target: Path, tmp_path: Path) -> None:
     outcome = run_attack(target, tmp_path, count=CASES, seed=0)

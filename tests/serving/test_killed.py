@@ -32,6 +32,8 @@ from styleserve.client.manifest import MANIFEST_NAME
 from styleserve.contract import DEFAULT_MODEL_NAME, LIMITS
 from styleserve.serving.metrics_endpoint import DEFAULT_PATH
 
+pytestmark = pytest.mark.slow
+
 _LOADING = get_model_status_pb2.ModelVersionStatus.LOADING
 PATIENCE_S = 300.0
 DEMO = Path(__file__).resolve().parents[2] / "demo"

@@ -21,6 +21,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return export_sources(tmp_path_factory.mktemp("sources"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="looks at the server's process in Linux' /proc")
 @pytest.mark.timeout(1800)
 def test_mixed_load_while_versions_come_and_go(sources: tuple[Path, Path], tmp_path: Path) -> None:
