@@ -79,7 +79,7 @@ class Minimiser(Generic[_State]):
         steps: tf.Tensor,
         learning_rate: tf.Tensor,
     ) -> tuple[_State, tf.Tensor]:
-        targets = _chosen(loss, [partial(each.targets, canvas) for each in self.objectives])
+        targets = _branch(loss, [partial(each.targets, canvas) for each in self.objectives])
         cover = canvas.cover()
         trial, update = self.optimiser.bind(state, learning_rate)
 
@@ -87,14 +87,14 @@ class Minimiser(Generic[_State]):
             point = trial(state)
             image = canvas.painted(point)
             evaluate = [partial(each.losses_and_gradient, image, targets, weights) for each in self.objectives]
-            losses, gradient = _chosen(loss, evaluate)
+            losses, gradient = _branch(loss, evaluate)
             return update(state, point, losses, cover * gradient, running)
 
         state, losses = _loop(step, state, steps, columns=1 + len(self.objectives[0].terms))
         return state, check(losses, self.optimiser.is_finite(state, losses), self.optimiser.advice)
 
 
-def _chosen(number: tf.Tensor, branches: Sequence[Callable[[], Any]]) -> Any:  # noqa: ANN401 - of the branches
+def _branch(number: tf.Tensor, branches: Sequence[Callable[[], Any]]) -> Any:  # noqa: ANN401 - of the branches
     return tf.switch_case(number, branches) if len(branches) > 1 else branches[0]()
 
 

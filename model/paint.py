@@ -20,7 +20,7 @@ from .interruptible import uninlined
 from .lbfgs import HISTORY
 from .minimise import Minimiser
 from .pictures import encode
-from .run_inputs import RunInputs
+from .run_inputs import RunInputs, chosen
 from .state import (
     FINGERPRINT_BYTES,
     Dimensions,
@@ -139,7 +139,7 @@ class Painter:
         resumed = tf.strings.length(own[contract.STATE.name]) > 0
         begun = tf.cond(resumed, self._nothing, lambda: self._begin(own))
         advance = [partial(each.advance, own, begun, batch) for each in self._runs]
-        return tf.switch_case(_chosen(own, contract.OPTIMIZER), advance)
+        return tf.switch_case(chosen(own, contract.OPTIMIZER), advance)
 
     def _checked_files(self, own: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Inputs of an example that has either a state or pictures."""
@@ -216,7 +216,7 @@ class _Runs:
             begun: Canvas and start, where it has no state.
             batch: Examples of the call.
         """
-        loss, state = _chosen(own, contract.LOSS), own[contract.STATE.name]
+        loss, state = chosen(own, contract.LOSS), own[contract.STATE.name]
         canvas, run = tf.cond(
             tf.strings.length(state) > 0,
             lambda: self._resumed(state, loss),
@@ -259,11 +259,6 @@ def _fingerprint(optimizer: str, loss: str, facts: Mapping[str, Any]) -> bytes:
     own = {"format": _STATE_FORMAT, "optimizer": optimizer, "loss": loss}
     text = json.dumps({**own, **facts}, sort_keys=True)
     return hashlib.sha256(text.encode()).digest()[:FINGERPRINT_BYTES]
-
-
-def _chosen(own: Mapping[str, tf.Tensor], control: contract.Control) -> tf.Tensor:
-    """Number of the choice of an example, int32 scalar."""
-    return tf.argmax(own[control.name] == tf.constant(control.choices), output_type=tf.int32)
 
 
 def _padded(losses: tf.Tensor, most: tf.Tensor) -> tf.Tensor:

@@ -8,13 +8,19 @@ from functools import partial
 import tensorflow as tf
 
 from styleserve import contract
-from styleserve.contract import Field, Limits
+from styleserve.contract import Control, Field, Limits
 
 from .canvas import Canvas
 from .checks import check
 from .colours import luma, matched_to
 from .interruptible import uninlined
 from .pictures import decode
+
+
+def chosen(own: Mapping[str, tf.Tensor], control: Control) -> tf.Tensor:
+    """Number of the choice of an example, int32 scalar; `own` are its inputs by name."""
+    return tf.argmax(own[control.name] == tf.constant(control.choices), output_type=tf.int32)
+
 
 StyleMoments = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 """From a style picture `[1, height, width, 3]` and its mask `[0 or 1, height, width]` uint8 to its moments,
@@ -140,7 +146,7 @@ class RunInputs:
 
         colors = own[contract.COLORS.name]
         sides = tf.cast(own[contract.MAX_SIDE.name], tf.float32) * own[contract.STYLE_SCALE.name]
-        loss = tf.argmax(own[contract.LOSS.name] == tf.constant(contract.LOSS.choices), output_type=tf.int32)
+        loss = chosen(own, contract.LOSS)
 
         def one(i: tf.Tensor) -> tf.Tensor:
             return self._style(files[i], masks[i], sides[i], colors, loss, content)

@@ -49,7 +49,7 @@ class SessionSettings:
     """How sessions are made.
 
     Attributes:
-        max_calls: calls of one version at a time, those of batches included.
+        max_calls: calls of one version at a time.
 
     Raises:
         ValueError: there is no call.
@@ -164,7 +164,13 @@ class Servable:
             ServingError: the request is refused, the model failed, or the call was stopped.
         """
         work = self.prepare(request)
-        return self.answer(request, work, self.run(work, call, slot))
+        response = predict_pb2.PredictResponse()
+        response.model_spec.name = request.model_spec.name
+        response.model_spec.version.value = self.version
+        response.model_spec.signature_name = work.signature.name
+        for alias, value in zip(work.fetches, self._outputs(work, call, slot), strict=True):
+            fill_proto(response.outputs[alias], value)
+        return response
 
     def check(self, request: predict_pb2.PredictRequest) -> float:
         """Work of a request in pixels times steps, an estimate, once it was checked.
@@ -195,32 +201,11 @@ class Servable:
         signature = self._signature(request)
         return Work(signature, signature.feeds(request.inputs), signature.fetches(request.output_filter))
 
-    def run(self, work: Work, call: Call, slot: int) -> list[Array]:
-        """The outputs that are wanted, in their order.
-
-        Args:
-            work: see `prepare`.
-            call: when to stop.
-            slot: as in `predict`.
-
-        Raises:
-            ServingError: the model failed, or the call was stopped.
-        """
+    def _outputs(self, work: Work, call: Call, slot: int) -> list[Array]:
+        """The outputs that are wanted, in their order."""
         names = list(self._output_sets.to_fetch(work.signature.name, work.fetches.values()))
         values = dict(zip(names, self._run(names, work.feeds, call, slot), strict=True))
         return [np.asarray(values[name]) for name in work.fetches.values()]
-
-    def answer(
-        self, request: predict_pb2.PredictRequest, work: Work, values: Iterable[Array]
-    ) -> predict_pb2.PredictResponse:
-        """The outputs of a request as it gets them."""
-        response = predict_pb2.PredictResponse()
-        response.model_spec.name = request.model_spec.name
-        response.model_spec.version.value = self.version
-        response.model_spec.signature_name = work.signature.name
-        for alias, value in zip(work.fetches, values, strict=True):
-            fill_proto(response.outputs[alias], value)
-        return response
 
     def _signature(self, request: predict_pb2.PredictRequest) -> Signature:
         name = request.model_spec.signature_name or SERVING_DEFAULT
@@ -245,7 +230,7 @@ class Servable:
             return None
         work = Work(signature, signature.feeds({}), signature.fetches(names))
         return ModelLimits(
-            **{name: value[0].item() for name, value in zip(names, self.run(work, Call(), 0), strict=True)}
+            **{name: value[0].item() for name, value in zip(names, self._outputs(work, Call(), 0), strict=True)}
         )
 
     def _run(self, outputs: list[str], feeds: dict[str, Any], call: Call, slot: int) -> list[Any]:
