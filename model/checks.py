@@ -186,7 +186,7 @@ def checked_controls(
 
 
 def _checked_values(value: tf.Tensor, field: Field, control: Control, limits: Limits) -> tf.Tensor:
-    """`value`, once all its values were found to be among the choices, or in the range, of the control."""
+    """`value`, after a check that all of it is among the choices, or in the range, of the control."""
     if control.choices:
         allowed = tf.reduce_any(value[..., None] == tf.constant(control.choices), axis=-1)
         rule = contract.choice_rule(control.choices)

@@ -30,7 +30,7 @@ def uninlined(function: Callable[..., Any], input_signature: list[Any]) -> Calla
         experimental_attributes={"_noinline": True},
     )
 
-    # A tf.function is built anew while a model is saved; this is half of an export's time.
+    # Once: a tf.function is built again while a model is saved, which takes an export two seconds.
     @functools.cache
     def built() -> Callable[..., Any]:
         return graph.get_concrete_function()

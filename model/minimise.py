@@ -38,7 +38,7 @@ class Minimiser(Generic[_State]):
         weight = tf.TensorSpec([None], tf.float32)
         names = [term.name for term in objectives[0].terms]
         weights = TermWeights(dict.fromkeys(names, weight), tf.TensorSpec([None, None], tf.float32))
-        # Called, not inlined: signatures share it, and the calls inside it (`interruptible`) may then stand in a loop.
+        # Called, not inlined: the calls inside it (`interruptible`) may then stand in a loop.
         # In a loop within the loop over examples TensorFlow's inlining ties them to the wrong one.
         # One function for all losses: a server prepares it once.
         number = tf.TensorSpec([], tf.int32)

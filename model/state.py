@@ -157,11 +157,11 @@ class Layout(Generic[_Tree]):
         return tf.unstack(numbers, len(self._flat))
 
 
-def without_nan(state: tf.Tensor, tensors: Any) -> tf.Tensor:  # noqa: ANN401 - any tree
-    """`state`, after a check that none of its tensors holds a NaN. An infinity is the loss before any evaluation."""
-    floats = [tensor for tensor in tf.nest.flatten(tensors) if tensor.dtype.is_floating]
-    damaged = tf.reduce_any(tf.stack([tf.reduce_any(tf.math.is_nan(tensor)) for tensor in floats]))
-    return check(state, ~damaged, "state is damaged: it must hold no NaN; got one")
+def without_nan(tensor: tf.Tensor, tensors: Any) -> tf.Tensor:  # noqa: ANN401 - any tree
+    """`tensor`, after a check that none of `tensors` holds a NaN. An infinity is the loss before any evaluation."""
+    floats = [each for each in tf.nest.flatten(tensors) if each.dtype.is_floating]
+    damaged = tf.reduce_any(tf.stack([tf.reduce_any(tf.math.is_nan(each)) for each in floats]))
+    return check(tensor, ~damaged, "state is damaged: it must hold no NaN; got one")
 
 
 def _hash(body: tf.Tensor) -> tf.Tensor:

@@ -38,7 +38,7 @@ def gram_matrix(features: tf.Tensor) -> tf.Tensor:
     Returns:
         `[batch, channels, channels]` float32, symmetric and positive semidefinite.
     """
-    return moments(features, None).gram
+    return _plain(tf.cast(_rows(features), tf.float32), with_mean=False).gram
 
 
 def moments(features: tf.Tensor, regions: tf.Tensor | None) -> Moments:

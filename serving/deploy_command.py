@@ -80,7 +80,7 @@ def deploy(
     ] = None,
     cpus: Annotated[int, _option("Processors to ask for, for each server.", _KUBERNETES)] = Deployment.cpus,
     drain_s: Annotated[
-        int, _option("Seconds that a server goes on with its calls while it leaves.", _KUBERNETES)
+        int, _option("Seconds in which a server that is told to stop may finish its calls.", _KUBERNETES)
     ] = Deployment.drain_s,
     namespace: Annotated[str, _option("Namespace of all that is made.", _KUBERNETES)] = Deployment.namespace,
     prometheus: Annotated[str, _option("Prometheus that KEDA asks for the load.", _KUBERNETES)] = Deployment.prometheus,

@@ -14,11 +14,7 @@ from PIL import Image
 
 from styleserve import contract
 
-
-def png(pixels: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
+from ..contract.pictures import png
 
 
 class Server:

@@ -275,7 +275,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_half(
 
 @pytest.mark.usefixtures("here")
 def test_files_follow_from_the_options_alone() -> None:
-    """Whatever was there before: a changed file is replaced, and an option that is not named has its default."""
+    """Older files do not matter: a changed file is replaced, and an option that is not named has its default."""
     folder = Path("deployments") / "compose"
     assert run("compose").exit_code == 0
     plain = texts(folder)
