@@ -92,11 +92,11 @@ def test_commands_that_stop_and_go_on_work() -> None:
     assert "80 steps" in done[-1].output
 
 
-def test_what_is_installed_to_export_is_no_newer_than_what_serves() -> None:
+def test_installations_that_export_are_constrained_to_the_servers_tensorflow() -> None:
     """A server may not load what a newer TensorFlow wrote: an installation to export gets that of the lock."""
     commands = [ROOT / room / "command.py" for room in ("export", "serving")]
     text = "".join(page.read_text() for page in (*PAGES, *commands))
-    installed = re.findall(r"pip install [^`\n]*\[tensorflow\]", text)
+    installed = re.findall(r"pip install [^`\n]*\[(?:tensorflow|gpu)\]", text)
     assert len(installed) >= 6
     assert [each for each in installed if "--constraint requirements.lock" not in each] == []
     (locked,) = re.findall(r"^tensorflow==(.+)$", (ROOT / "requirements.lock").read_text(), re.M)
@@ -145,7 +145,14 @@ def test_files_that_commands_name_exist(desk: Path) -> None:
 WIRE = ROOT / "docs" / "call" / "wire.md"
 
 
-@pytest.mark.parametrize("block", [block for block in blocks("python") if block.page != WIRE], ids=str)
+@pytest.mark.parametrize(
+    "block",
+    [
+        pytest.param(block, id=str(block), marks=[pytest.mark.slow] if block.needs_tensorflow else [])
+        for block in blocks("python")
+        if block.page != WIRE
+    ],
+)
 def test_python_runs(block: Block, desk: Path, stub: Any, request: pytest.FixtureRequest) -> None:
     text = block.text
     if block.needs_tensorflow:
@@ -158,6 +165,7 @@ def test_python_runs(block: Block, desk: Path, stub: Any, request: pytest.Fixtur
     exec(compile(text.replace("127.0.0.1:8500", stub.address), str(block), "exec"), {})  # noqa: S102 - our own
 
 
+@pytest.mark.slow
 def test_plain_grpc_paints_on_a_real_server(
     desk: Path, tiny_model_base: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
