@@ -1,4 +1,4 @@
-"""What README and CHANGELOG say holds. Their snippets, and those of docs/, are tried in tests/documents."""
+"""Claims of README, CHANGELOG and the page of commands. Snippets of all pages are tried in tests/documents."""
 
 import re
 import subprocess
@@ -21,11 +21,41 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-def test_every_command_is_in_the_readme() -> None:
+def test_readme_has_fewer_than_1000_words() -> None:
+    assert len(README.split()) < 1000
+
+
+def test_every_command_is_on_the_page_of_commands() -> None:
+    page = (ROOT / "docs" / "call" / "command-line.md").read_text()
     shown = CliRunner().invoke(app, ["--help"]).output
     listed = re.findall(r"^│ ([a-z][a-z-]*) ", shown, re.MULTILINE)
     assert {"stylize", "contact-sheet", "export", "serve"} <= set(listed)
-    assert [name for name in listed if f"`{name}" not in README and name != "version"] == []
+    assert [name for name in listed if f"`{name}" not in page and name != "version"] == []
+
+
+def project() -> dict[str, Any]:
+    """The table `project` of pyproject.toml."""
+    toml = pytest.importorskip("tomllib", reason="tomllib is in Python 3.11 and later")
+    return toml.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_every_dependency_has_a_row_on_its_page() -> None:
+    groups = {"": project()["dependencies"], **project()["optional-dependencies"]}
+    page = (ROOT / "docs" / "dependencies.md").read_text()
+    assert [extra for extra in groups if f"`{extra}`" not in page and extra] == []
+    packages = {match[0] for group in groups.values() for each in group if (match := re.match(r"[\w-]+", each))}
+    assert len(packages) > 30
+    words = set(re.findall(r"[\w-]+", page.replace("[and-cuda]", "")))
+    assert packages - words - {"styleserve"} == set()
+
+
+def test_both_extras_with_tensorflow_have_its_bounds() -> None:
+    extras = project()["optional-dependencies"]
+    (plain,) = [each for each in extras["tensorflow"] if each.startswith("tensorflow>")]
+    assert [each.partition(";")[0] for each in extras["gpu"]] == [
+        "styleserve[tensorflow]",
+        plain.replace("tensorflow", "tensorflow[and-cuda]"),
+    ]
 
 
 def test_every_command_lists_its_exit_codes() -> None:
@@ -37,6 +67,7 @@ def test_every_command_lists_its_exit_codes() -> None:
         assert {"0", "1", "2"} <= set(listed), name
 
 
+@pytest.mark.slow
 def test_python_of_the_readme_runs(
     tiny_model_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

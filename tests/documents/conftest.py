@@ -17,12 +17,13 @@ __all__ = ["content", "desk", "refusal", "serve", "stub", "style"]
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stub: Any) -> Path:
     """A folder to work in, with pictures, a list of jobs, and a server in the environment."""
     pictures = ("photo.jpg", "painting.jpg", "drawing.jpg", "start.jpg", "before.png", "photos/a.png", "photos/b.png")
+    demo = ("demo/content.jpg", "demo/style.jpg")
     gallery = (
         *("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "lake.jpg"),
         *("swirl.jpg", "mosaic.jpg", "impasto.png", "glass.png", "ink.png", "saucer.png", "table.png"),
     )
     masks = ("sky.png", "ground.png", "strokes.png", "faces.png")
-    for number, name in enumerate((*pictures, *masks, *gallery, "styles/c.png")):
+    for number, name in enumerate((*pictures, *demo, *masks, *gallery, "styles/c.png")):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         draw(40 + 4 * number, 32).save(path)

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from .blocks import ROOT, calls
+from .blocks import README, ROOT, calls
 
 GALLERY = ROOT / "docs" / "gallery"
 PAGE = (ROOT / "docs" / "look.md").read_text().partition("## Gallery\n")[2].partition("\n## ")[0]
 MAX_BYTES = 120_000
+README_GAP_PX = 8
+"""Between the pictures of the README."""
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +55,17 @@ def test_cup_and_spoon_are_in_neither_region(drawn: Path) -> None:
     assert (saucer.astype(int) + table).max() <= 256  # soft edges add up to one region, rounded
 
 
-def test_a_command_of_the_readme_is_one_of_the_gallery() -> None:
-    by_page = {call.block.page.name: call.words for call in calls("styleserve") if "portrait.png" in call.words[-3:]}
-    assert by_page["README.md"] == by_page["look.md"]
+def test_the_picture_of_the_readme_shows_the_files_of_its_command() -> None:
+    words = next(call.words for call in calls("styleserve") if call.block.page == README and "stylize" in call.words)
+    (shown,) = re.findall(r"^!\[.*\]\((.*)\)$", README.read_text(), re.MULTILINE)
+    left, width = 0, 0
+    with Image.open(ROOT / shown) as picture:
+        for name in words[2:4]:
+            with Image.open(ROOT / name) as source:
+                width = round(source.width * picture.height / source.height)
+                small = source.convert("RGB").resize((width, picture.height), Image.Resampling.LANCZOS)
+            part = picture.crop((left, 0, left + width, picture.height))
+            difference = np.abs(np.asarray(part, np.float32) - np.asarray(small, np.float32))
+            assert difference.mean() < 16, name  # of 255: JPEG halves the resolution of colours
+            left += width + README_GAP_PX
+        assert picture.width == left + width  # the result, as wide as both

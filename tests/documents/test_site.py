@@ -90,7 +90,7 @@ def test_errors_exit_codes_and_variables_are_complete(site: Path) -> None:
     listed = text_of(site / "reference" / "client.html")
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and kind.__module__ == errors.__name__]
     assert [kind.__name__ for kind in kinds if kind.__name__ not in listed] == []
-    shell = text_of(site / "call" / "command-line.html")
+    shell = text_of(site / "reference" / "exit-codes.html")
     assert [meaning for meaning in exit_codes().values() if meaning not in shell] == []
     security = text_of(site / "deploy" / "security.html")
     assert [name for name in settings.ENVIRONMENT.values() if name not in security] == []
