@@ -367,7 +367,7 @@ WATCHING = (FILES.parent / "docs" / "deploy" / "monitoring.md").read_text()
 
 
 @pytest.mark.parametrize(
-    "query", re.findall(r"^\| .+ \| `(.+)` \|$", WATCHING.partition("## What to be woken for")[2], re.M)
+    "query", re.findall(r"^\| .+ \| `(.+)` \|$", WATCHING.partition("## Alerts")[2], re.M)
 )
 def test_the_documents_ask_for_metrics_that_there_are(query: str) -> None:
     check_query(query)
