@@ -366,9 +366,7 @@ def test_a_query_for_something_else_would_be_seen(query: str) -> None:
 WATCHING = (FILES.parent / "docs" / "deploy" / "monitoring.md").read_text()
 
 
-@pytest.mark.parametrize(
-    "query", re.findall(r"^\| .+ \| `(.+)` \|$", WATCHING.partition("## Alerts")[2], re.M)
-)
+@pytest.mark.parametrize("query", re.findall(r"^\| .+ \| `(.+)` \|$", WATCHING.partition("## Alerts")[2], re.M))
 def test_the_documents_ask_for_metrics_that_there_are(query: str) -> None:
     check_query(query)
 
