@@ -91,7 +91,7 @@ def test_metrics_are_where_prometheus_asks() -> None:
 def test_every_file_that_is_handed_out_is_in_the_package() -> None:
     """An installation has no repository beside it: what the package's data does not name is not there."""
     text = (FILES.parents[1] / "pyproject.toml").read_text()
-    (listed,) = re.findall(r'^"styleserve\.serving" = (\[.*\])$', text, re.MULTILINE)
+    (listed,) = re.findall(r'^"styleserve\.serving\.deploy" = (\[.*\])$', text, re.MULTILINE)
     named = {path for pattern in json.loads(listed) for path in FILES.glob(pattern)}
     here = {path for path in FILES.rglob("*") if path.is_file() and path.suffix in (".yaml", ".json", ".config")}
     assert len(here) > 15
