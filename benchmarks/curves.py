@@ -8,7 +8,7 @@ from typing import Final
 
 from PIL import Image, ImageDraw
 
-from styleserve.client.chart import FAINT, INK, font
+from styleserve.client.report.chart import FAINT, INK, font
 
 from .results import Curve
 

@@ -2,7 +2,7 @@
 
 `StyleClient`, and `AsyncStyleClient` for event loops, send requests to TensorFlow Serving, or to the embedded server,
 and return typed results; every failure is a `StyleServeError`. The commands of the shell are in
-`styleserve.client.command`.
+`styleserve.client.cli.commands`.
 
 What needs NumPy, Pillow or gRPC is imported when it is first used: `--help` is quicker without.
 """
@@ -12,9 +12,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
-from .batch_settings import BatchSettings
-from .controls import UNSET, Colors, Controls, ImageFormat, Loss, Optimizer, Unset
-from .defaults import DEFAULT_SERVER, default_timeout_s
+from .batch.job import Job, JobDefaults, folder_jobs
+from .batch.job_list import read_jobs
+from .batch.settings import BatchSettings
 from .errors import (
     BadReply,
     ClientClosed,
@@ -40,23 +40,25 @@ from .errors import (
     TooLarge,
     WrongServer,
 )
-from .job_files import read_jobs
-from .jobs import Job, JobDefaults, folder_jobs
-from .octaves import Octave
-from .picture_set import PictureSet
-from .presets import PRESETS
-from .retrying import RetryPolicy
-from .settings import Compression, ConnectionSettings
+from .inputs.controls import UNSET, Colors, Controls, ImageFormat, Loss, Optimizer, Unset
+from .inputs.octaves import Octave
+from .inputs.picture_set import PictureSet
+from .inputs.presets import PRESETS
+from .transport.defaults import DEFAULT_SERVER, default_timeout_s
+from .transport.retry import RetryPolicy
+from .transport.settings import Compression, ConnectionSettings
 
 if TYPE_CHECKING:
-    from .batch import BatchProgress, JobResult, run_batch
-    from .client import AsyncStyleClient, StyleClient
-    from .images import Picture
-    from .manifest import Record
-    from .pictures import PictureFacts, Regions, StyleSources
-    from .progress import Progress
-    from .recipe import Recipe
-    from .results import (
+    from .api.checkpoint import SavedRun
+    from .api.client import AsyncStyleClient, StyleClient
+    from .api.progress import Progress
+    from .batch.manifest import Record
+    from .batch.runner import BatchProgress, JobResult, run_batch
+    from .images.picture import Picture
+    from .images.source import PictureSource, load_picture
+    from .inputs.pictures import PictureFacts, Regions, StyleSources
+    from .inputs.recipe import Recipe
+    from .wire.results import (
         Description,
         LayerDescription,
         Metadata,
@@ -66,8 +68,6 @@ if TYPE_CHECKING:
         Timings,
         VersionStatus,
     )
-    from .saved import SavedRun
-    from .sources import PictureSource, load_picture
 
 __all__ = [
     "DEFAULT_SERVER",
@@ -139,16 +139,16 @@ __all__ = [
 ]
 
 _LATER: Final = (
-    "images",
-    "sources",
-    "pictures",
-    "recipe",
-    "results",
-    "saved",
-    "progress",
-    "client",
-    "manifest",
-    "batch",
+    "images.picture",
+    "images.source",
+    "inputs.pictures",
+    "inputs.recipe",
+    "wire.results",
+    "api.checkpoint",
+    "api.progress",
+    "api.client",
+    "batch.manifest",
+    "batch.runner",
 )
 """The modules whose names are imported late: the lightest first, as they are looked through in this order."""
 

@@ -23,7 +23,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from styleserve.client import Controls, Picture, StyleClient, StyleServeError, StylizedResult, load_picture
-from styleserve.client.outputs import save_image
+from styleserve.client.images.save import save_image
 
 DEMO: Final = Path(__file__).resolve().parent
 CONTENT: Final = DEMO / "content.jpg"

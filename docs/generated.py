@@ -16,11 +16,11 @@ from unimported import server_reference
 from styleserve import contract
 from styleserve.__main__ import app
 from styleserve.client import PRESETS, ConnectionSettings, StyleServeError
-from styleserve.client.control_values import allowed_values
+from styleserve.client.cli.options import option_of
 from styleserve.client.errors import exit_codes
-from styleserve.client.options import option_of
-from styleserve.client.settings import ENVIRONMENT
-from styleserve.serving.deployment import Deployment, Target
+from styleserve.client.inputs.control_values import allowed_values
+from styleserve.client.transport.settings import ENVIRONMENT
+from styleserve.serving.deploy.deployment import Deployment, Target
 
 _ROOT: Final = Path(__file__).parents[1]
 _PLACE: Final = re.compile(r"^\{\{ (\w+) \}\}$", re.MULTILINE)

@@ -17,8 +17,8 @@ from styleserve.contract import DEFAULT_MODEL_NAME, DEFAULT_PORT
 from styleserve.tensorflow_log import drop_notes_of_the_first_session
 from styleserve.version_directories import DEFAULT_BASE_PATH
 
-from .deploy_command import deploy
-from .log_format import LogFormat, set_up_logging
+from .deploy.command import deploy
+from .observability.logs import LogFormat, set_up_logging
 
 logger = logging.getLogger(__name__)
 
@@ -158,8 +158,8 @@ def serve(
 
 def _check_before_loading(base_path: Path, grpc_port: tuple[str, int], metrics_port: tuple[str, int]) -> None:
     """Checks the ports, and that there is a model."""
-    from .listener import check_port  # noqa: PLC0415
-    from .versions import check_base_path  # noqa: PLC0415
+    from .models.version_policy import check_base_path  # noqa: PLC0415
+    from .ports import check_port  # noqa: PLC0415
 
     with _exit_on_a_start_error():
         check_port(*grpc_port)

@@ -17,22 +17,23 @@ from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_p
 
 from styleserve.contract import DEFAULT_MODEL_NAME, DEFAULT_PORT, Limits
 
-from .answering import Answering
 from .call import OpenCalls
 from .errors import ServingError, StartError, UnavailableError
-from .health import Health
-from .lifecycle import LoadRetries
-from .listener import Listener, address_of, check_port, most_connections
-from .log_format import log_call
-from .manager import ModelManager
-from .metrics import Metrics
-from .metrics_endpoint import MetricsEndpoint, path_of
-from .model_service import ModelService
-from .prediction_service import PredictionService
-from .security import Tokens, is_loopback, server_credentials
-from .servable import SessionSettings
-from .turns import Turns, most_long
-from .versions import ModelConfig, check_base_path
+from .models.lifecycle import LoadRetries
+from .models.manager import ModelManager
+from .models.servable import SessionSettings
+from .models.version_policy import ModelConfig, check_base_path
+from .observability.logs import log_call
+from .observability.metrics import Metrics
+from .observability.metrics_endpoint import MetricsEndpoint, path_of
+from .ports import address_of, check_port
+from .rpc.health import Health
+from .rpc.listener import Listener, most_connections
+from .rpc.model_service import ModelService
+from .rpc.prediction_service import PredictionService
+from .rpc.request_queue import Turns, most_long
+from .rpc.security import Tokens, is_loopback, server_credentials
+from .rpc.status import Answering
 
 logger = logging.getLogger(__name__)
 

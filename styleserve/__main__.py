@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from styleserve.client.command import register as register_client
-from styleserve.client.command import version
+from styleserve.client.cli.commands import register as register_client
+from styleserve.client.cli.commands import version
 from styleserve.export.command import register as register_export
 from styleserve.memory import keep_freed_memory
 from styleserve.serving.command import register as register_serving

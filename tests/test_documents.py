@@ -90,24 +90,6 @@ def test_changelog_knows_the_versions() -> None:
     assert f"Wire contract {CONTRACT_VERSION}:" in changelog
 
 
-ALLOWED = {
-    "client": {"client", "contract", "__version__"},
-    "model": {"model", "contract"},
-    # What stands beside the rooms, like `processor`, imports no more than the contract.
-    "export": {"export", "model", "contract", "processor", "tensorflow_log", "version_directories", "__version__"},
-    "serving": {"serving", "contract", "memory", "processor", "sizing", "tensorflow_log", "version_directories"},
-}
-
-
-@pytest.mark.parametrize("room", ALLOWED)
-def test_arrows_between_rooms_point_one_way(room: str) -> None:
-    imports = re.compile(r"^\s*(?:from styleserve\.(\w+)|from styleserve import (.+))", re.MULTILINE)
-    for path in (ROOT / room).rglob("*.py"):
-        for module, names in imports.findall(path.read_text()):
-            used = {module} if module else {name.strip() for name in names.split(",")}
-            assert used <= ALLOWED[room], path
-
-
 def test_commands_are_listed_without_tensorflow() -> None:
     code = "import sys, styleserve.__main__; sys.exit(any(name.startswith('tensorflow') for name in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

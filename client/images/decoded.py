@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .colour_space import ColourSpace
+from .colour.colour_space import ColourSpace
 from .errors import Unreadable
 
 Levels: TypeAlias = NDArray[np.uint16]

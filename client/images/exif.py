@@ -8,7 +8,7 @@ from typing import Final
 
 from PIL import ExifTags, Image
 
-from .colour_space import ADOBE_RGB, ColourSpace
+from .colour.colour_space import ADOBE_RGB, ColourSpace
 
 _INTEROPERABILITY_INDEX: Final = 1
 _ADOBE_RGB_INDEX: Final = "R03"  # DCF 2.0, "DCF optional file": ColorSpace is 0xFFFF then, which alone says nothing

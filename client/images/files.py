@@ -9,8 +9,8 @@ from PIL import Image
 
 from ..errors import ImageError
 from .errors import OverLimit
+from .formats.pillow_reader import FORMATS
 from .picture import MAX_PIXELS
-from .pillow_reader import FORMATS
 
 _BYTES_PER_PIXEL: Final = 8
 """Four channels of 16 bits, uncompressed."""

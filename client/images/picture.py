@@ -20,11 +20,13 @@ from PIL import Image
 from styleserve.contract import Limits
 
 from ..errors import ImageError
-from ..silence import silenced
-from . import camera_raw, heif, jpeg2000, pillow_reader, png, tiff, tiff_tags
-from .colour import to_srgb
+from .colour.convert import to_srgb
 from .decoded import Decoded, SizeCheck
 from .errors import Unreadable, check_size
+from .formats import camera_raw, heif, jpeg2000, pillow_reader, png
+from .pillow_warnings import silenced
+from .tiff import reader as tiff
+from .tiff import tags as tiff_tags
 
 MAX_PIXELS: Final = Limits().max_encoded_pixels
 """Most pixels of a picture, unless the limit of a model is known: what the service decodes by default."""

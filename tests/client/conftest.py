@@ -25,8 +25,9 @@ from packaging.utils import canonicalize_name
 from PIL import Image, ImageOps
 
 from styleserve import contract
-from styleserve.client import load_picture, protos
-from styleserve.client.tensors import bytes_tensor, number_tensor, to_array
+from styleserve.client import load_picture
+from styleserve.client.wire import messages
+from styleserve.client.wire.tensors import bytes_tensor, number_tensor, to_array
 
 LAYERS = ("block1_conv1", "block2_conv1", "block2_conv2")
 DEFAULT_STEPS = 100
@@ -46,7 +47,7 @@ class Refusal:
 Behaviour = Callable[[Any], Any]
 
 
-def value_of(request: protos.PredictRequest, name: str, default: Any) -> Any:
+def value_of(request: messages.PredictRequest, name: str, default: Any) -> Any:
     """The value of a control of one example."""
     if name not in request.inputs:
         return default
@@ -54,7 +55,7 @@ def value_of(request: protos.PredictRequest, name: str, default: Any) -> Any:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def paint(request: protos.PredictRequest) -> protos.PredictResponse | Refusal:
+def paint(request: messages.PredictRequest) -> messages.PredictResponse | Refusal:
     """The negative of the content, or the start, a level brighter with each step; losses that fall with each.
 
     A state holds the picture and the number of steps.
@@ -84,7 +85,7 @@ def paint(request: protos.PredictRequest) -> protos.PredictResponse | Refusal:
     return reply(request, {name: outputs[name] for name in request.output_filter or outputs})
 
 
-def begun(request: protos.PredictRequest) -> bytes:
+def begun(request: messages.PredictRequest) -> bytes:
     """The picture that a run starts from, as PNG."""
     content = load_picture(to_array(request.inputs["content_bytes"], "content_bytes")[0])
     size = content.size_within(int(value_of(request, "max_side", DEFAULT_SIDE)))
@@ -93,7 +94,7 @@ def begun(request: protos.PredictRequest) -> bytes:
     return encoded(image.resize(size), "png")
 
 
-def value_of_bytes(request: protos.PredictRequest, name: str) -> bytes:
+def value_of_bytes(request: messages.PredictRequest, name: str) -> bytes:
     return to_array(request.inputs[name], name).reshape(-1)[0] if name in request.inputs else b""
 
 
@@ -124,7 +125,7 @@ def refused(text: str) -> Refusal:
     return Refusal(grpc.StatusCode.INVALID_ARGUMENT, f"assertion failed: [{text}]")
 
 
-def describe(request: protos.PredictRequest) -> protos.PredictResponse:
+def describe(request: messages.PredictRequest) -> messages.PredictResponse:
     """Real differences, and made-up layers."""
     image = to_array(request.inputs["image"], "image")
     sobel = np.stack([np.zeros_like(image), np.zeros_like(image)], axis=-1)
@@ -148,12 +149,12 @@ def describe(request: protos.PredictRequest) -> protos.PredictResponse:
     )
 
 
-def predict(request: protos.PredictRequest) -> protos.PredictResponse | Refusal:
+def predict(request: messages.PredictRequest) -> messages.PredictResponse | Refusal:
     """The reply of the signature."""
     return describe(request) if request.model_spec.signature_name == contract.DESCRIBE else paint(request)
 
 
-def limits_reply(request: protos.PredictRequest, **others: int) -> protos.PredictResponse:
+def limits_reply(request: messages.PredictRequest, **others: int) -> messages.PredictResponse:
     """Limits of a model that paints at one size."""
     found = {**contract.Limits(max_side=1024).numbers(), "min_side": 2, "style_layers": 5, "smallest_octave": 0}
     values = {**found, "contract_version": contract.CONTRACT_VERSION, **others}
@@ -161,16 +162,16 @@ def limits_reply(request: protos.PredictRequest, **others: int) -> protos.Predic
     return reply(request, {name: number_tensor(np.array([value], kinds[name])) for name, value in values.items()})
 
 
-def reply(request: protos.PredictRequest, outputs: dict[str, protos.TensorProto]) -> protos.PredictResponse:
-    spec = protos.ModelSpec(
+def reply(request: messages.PredictRequest, outputs: dict[str, messages.TensorProto]) -> messages.PredictResponse:
+    spec = messages.ModelSpec(
         name=request.model_spec.name,
-        version=protos.Int64Value(value=VERSION),
+        version=messages.Int64Value(value=VERSION),
         signature_name=request.model_spec.signature_name,
     )
-    return protos.PredictResponse(model_spec=spec, outputs=outputs)
+    return messages.PredictResponse(model_spec=spec, outputs=outputs)
 
 
-def float_list(array: Any) -> protos.TensorProto:
+def float_list(array: Any) -> messages.TensorProto:
     """Numbers as TensorFlow Serving sends them: in a list, not raw."""
     tensor = number_tensor(np.asarray(array, np.float32))
     tensor.float_val.extend(np.ravel(array).tolist())
@@ -178,36 +179,36 @@ def float_list(array: Any) -> protos.TensorProto:
     return tensor
 
 
-def metadata(request: protos.GetModelMetadataRequest) -> protos.GetModelMetadataResponse:
+def metadata(request: messages.GetModelMetadataRequest) -> messages.GetModelMetadataResponse:
     """The signatures `paint` and `limits`, in part."""
-    info = protos.TensorInfo(name="steps:0", dtype=protos.DataType.DT_INT32)
-    info.tensor_shape.CopyFrom(protos.TensorShapeProto(dim=[protos.TensorShapeProtoDim(size=-1)]))
-    word = protos.TensorInfo(name="loss:0", dtype=protos.DataType.DT_STRING)
+    info = messages.TensorInfo(name="steps:0", dtype=messages.DataType.DT_INT32)
+    info.tensor_shape.CopyFrom(messages.TensorShapeProto(dim=[messages.TensorShapeProtoDim(size=-1)]))
+    word = messages.TensorInfo(name="loss:0", dtype=messages.DataType.DT_STRING)
     word.tensor_shape.CopyFrom(info.tensor_shape)
     defaults = {
         "steps": number_tensor(np.array([DEFAULT_STEPS], np.int32)),
         "max_side": number_tensor(np.array([DEFAULT_SIDE], np.int32)),
         "loss": bytes_tensor([b"painter"]),
     }
-    signature = protos.SignatureDef(
+    signature = messages.SignatureDef(
         inputs={"steps": info, "max_side": info, "loss": word}, outputs={"losses": info}, defaults=defaults
     )
-    signatures = {contract.PAINT: signature, contract.LIMITS: protos.SignatureDef(outputs={"max_steps": info})}
-    packed = protos.AnyMessage(
+    signatures = {contract.PAINT: signature, contract.LIMITS: messages.SignatureDef(outputs={"max_steps": info})}
+    packed = messages.AnyMessage(
         type_url="type.googleapis.com/tensorflow.serving.SignatureDefMap",
-        value=protos.SignatureDefMap(signature_def=signatures).SerializeToString(),
+        value=messages.SignatureDefMap(signature_def=signatures).SerializeToString(),
     )
-    spec = protos.ModelSpec(name=request.model_spec.name, version=protos.Int64Value(value=VERSION))
-    return protos.GetModelMetadataResponse(model_spec=spec, metadata={"signature_def": packed})
+    spec = messages.ModelSpec(name=request.model_spec.name, version=messages.Int64Value(value=VERSION))
+    return messages.GetModelMetadataResponse(model_spec=spec, metadata={"signature_def": packed})
 
 
-def status(_: protos.GetModelStatusRequest) -> protos.GetModelStatusResponse:
-    return version_status(protos.ModelVersionState.AVAILABLE)
+def status(_: messages.GetModelStatusRequest) -> messages.GetModelStatusResponse:
+    return version_status(messages.ModelVersionState.AVAILABLE)
 
 
-def version_status(state: protos.ModelVersionState) -> protos.GetModelStatusResponse:
-    return protos.GetModelStatusResponse(
-        model_version_status=[protos.ModelVersionStatus(version=VERSION, state=state, status=protos.StatusProto())]
+def version_status(state: messages.ModelVersionState) -> messages.GetModelStatusResponse:
+    return messages.GetModelStatusResponse(
+        model_version_status=[messages.ModelVersionStatus(version=VERSION, state=state, status=messages.StatusProto())]
     )
 
 
@@ -233,7 +234,7 @@ class StubServer:
     @property
     def predictions(self) -> list[Any]:
         """The requests of Predict."""
-        return [request for request in self.requests if isinstance(request, protos.PredictRequest)]
+        return [request for request in self.requests if isinstance(request, messages.PredictRequest)]
 
     @property
     def paints(self) -> list[Any]:
@@ -246,9 +247,9 @@ class StubServer:
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
         methods = {
-            protos.PREDICT: ("predict", protos.PredictRequest),
-            protos.GET_MODEL_METADATA: ("metadata", protos.GetModelMetadataRequest),
-            protos.GET_MODEL_STATUS: ("status", protos.GetModelStatusRequest),
+            messages.PREDICT: ("predict", messages.PredictRequest),
+            messages.GET_MODEL_METADATA: ("metadata", messages.GetModelMetadataRequest),
+            messages.GET_MODEL_STATUS: ("status", messages.GetModelStatusRequest),
         }
         found: list[grpc.GenericRpcHandler] = []
         for path, (name, kind) in methods.items():
@@ -279,7 +280,7 @@ class StubServer:
         return answer
 
     def _versioned(self, answered: Any, asked: int) -> Any:
-        if isinstance(answered, protos.PredictResponse):
+        if isinstance(answered, messages.PredictResponse):
             answered.model_spec.version.value = asked or self.version
         return answered
 

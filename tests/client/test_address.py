@@ -19,8 +19,8 @@ from styleserve.client import (
     SettingsError,
     StyleClient,
 )
-from styleserve.client.address import complete_address, is_loopback, is_this_machine
-from styleserve.client.proxies import proxy_of
+from styleserve.client.transport.address import complete_address, is_loopback, is_this_machine
+from styleserve.client.transport.proxies import proxy_of
 
 ONCE = RetryPolicy(tries=1)
 

@@ -13,8 +13,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from styleserve.client import Controls, Recipe, RecipeError, StyleClient
-from styleserve.client.command import register
-from styleserve.client.tensors import to_array
+from styleserve.client.cli.commands import register
+from styleserve.client.wire.tensors import to_array
 
 app = typer.Typer(pretty_exceptions_enable=False)
 register(app)
@@ -68,7 +68,7 @@ def test_files_without_a_recipe(stub: Any, content: Path, style: Path, tmp_path:
         (tmp_path / "other.png", "the recipe in .* cannot be used: it is of contract 1, not 2"),
     ):
         (tmp_path / "text.png").write_text("text")
-        from styleserve.client.outputs import save_image  # noqa: PLC0415
+        from styleserve.client.images.save import save_image  # noqa: PLC0415
 
         save_image(painted.image, tmp_path / "other.png", text=written)
         with pytest.raises(RecipeError, match=message):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from styleserve.client.aimd import MOST_CALLS, ConcurrencyLimit
+from styleserve.client.batch.concurrency_limit import MOST_CALLS, ConcurrencyLimit
 
 
 def after_rounds(limit: ConcurrencyLimit, rounds: int, parallel: float, start_s: float = 0.0) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageSequence
 
-from styleserve.client.animation import Animation
+from styleserve.client.report.animation import Animation
 
 SIDE = 10
 

@@ -31,13 +31,13 @@ from styleserve.client import (
     Record,
     RetryPolicy,
     StyleClient,
-    painting,
     run_batch,
-    runs,
 )
-from styleserve.client import batch as module
-from styleserve.client.manifest import MANIFEST_NAME, Manifest
-from styleserve.client.tensors import to_array
+from styleserve.client.api import chunked_run as runs
+from styleserve.client.batch import runner as module
+from styleserve.client.batch import worker as painting
+from styleserve.client.batch.manifest import MANIFEST_NAME, Manifest
+from styleserve.client.wire.tensors import to_array
 from tests.client.conftest import STATE
 from tests.client.proxy import Proxy
 

@@ -27,10 +27,10 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from styleserve.client import Record
-from styleserve.client.command import register
+from styleserve.client.batch.manifest import MANIFEST_NAME, Manifest, file_digest
+from styleserve.client.cli.commands import register
 from styleserve.client.errors import exit_codes
-from styleserve.client.manifest import MANIFEST_NAME, Manifest, file_digest
-from styleserve.client.tensors import to_array
+from styleserve.client.wire.tensors import to_array
 
 app = typer.Typer(pretty_exceptions_enable=False)
 register(app)
@@ -42,7 +42,7 @@ import sys
 faulthandler.enable()
 signal.signal(signal.SIGINT, signal.default_int_handler)  # behind a shell's "&" a process is born deaf to Ctrl-C
 import typer
-from styleserve.client.command import register
+from styleserve.client.cli.commands import register
 app = typer.Typer(pretty_exceptions_enable=False)
 register(app)
 app()

@@ -45,11 +45,10 @@ from styleserve.client import (
     WrongServer,
     default_timeout_s,
     load_picture,
-    protos,
 )
-from styleserve.client.channel import MAX_MESSAGE_BYTES
 from styleserve.client.errors import exit_codes
-from styleserve.client.tensors import bytes_tensor, number_tensor, to_array
+from styleserve.client.wire import messages
+from styleserve.client.wire.tensors import MAX_MESSAGE_BYTES, bytes_tensor, number_tensor, to_array
 
 
 @pytest.fixture
@@ -89,7 +88,7 @@ def test_only_set_controls_are_sent(stub: Any, client: StyleClient, content: Pat
     (request,) = stub.requests
     fixed = {"loss": [b"painter"], "optimizer": [b"lbfgs"]}
     assert sent_controls(request) == {"steps": [3], "style_weight": [0.5], "max_side": [32], **fixed}
-    assert request.inputs["steps"].dtype == protos.DataType.DT_INT32
+    assert request.inputs["steps"].dtype == messages.DataType.DT_INT32
 
 
 def test_every_control_has_its_shape_on_the_wire(stub: Any, client: StyleClient, content: Path, style: Path) -> None:
@@ -312,10 +311,10 @@ def test_status(client: StyleClient) -> None:
     assert (found.version, found.error) == (42, "")
 
 
-def version_status(state: protos.ModelVersionState, error: str = "") -> protos.GetModelStatusResponse:
-    status = protos.StatusProto(error_code=protos.ErrorCode.INTERNAL if error else 0, error_message=error)
-    return protos.GetModelStatusResponse(
-        model_version_status=[protos.ModelVersionStatus(version=1, state=state, status=status)]
+def version_status(state: messages.ModelVersionState, error: str = "") -> messages.GetModelStatusResponse:
+    status = messages.StatusProto(error_code=messages.ErrorCode.INTERNAL if error else 0, error_message=error)
+    return messages.GetModelStatusResponse(
+        model_version_status=[messages.ModelVersionStatus(version=1, state=state, status=status)]
     )
 
 
@@ -325,7 +324,7 @@ def test_waiting_ends_when_the_model_is_there(stub: Any, client: StyleClient, re
     def become_ready(_: Any) -> Any:
         first = not loading.is_set()
         loading.set()
-        return version_status(protos.ModelVersionState.LOADING if first else protos.ModelVersionState.AVAILABLE)
+        return version_status(messages.ModelVersionState.LOADING if first else messages.ModelVersionState.AVAILABLE)
 
     stub.status = refusal(grpc.StatusCode.NOT_FOUND, "Could not find any versions of model style_transfer")
     timer = threading.Timer(0.3, lambda: setattr(stub, "status", become_ready))
@@ -336,7 +335,7 @@ def test_waiting_ends_when_the_model_is_there(stub: Any, client: StyleClient, re
 
 
 def test_waiting_ends_in_time_and_says_what_was_seen(stub: Any, client: StyleClient) -> None:
-    stub.status = lambda _: version_status(protos.ModelVersionState.END, "no weights")  # pyright: ignore
+    stub.status = lambda _: version_status(messages.ModelVersionState.END, "no weights")  # pyright: ignore
     started = time.monotonic()
     with pytest.raises(ModelNotReady, match=r"version 1 is END \(INTERNAL: no weights\)"):
         client.wait_until_ready(0.6)
@@ -503,7 +502,7 @@ def test_a_web_server_is_told_apart() -> None:
 def test_a_deadline_is_kept(stub: Any, client: StyleClient, content: Path) -> None:
     def slow(_: Any) -> Any:
         time.sleep(1)
-        return protos.PredictResponse()
+        return messages.PredictResponse()
 
     stub.predict = slow
     started = time.monotonic()
@@ -540,7 +539,7 @@ def edited(stub: Any, **outputs: Any) -> None:
     stub.predict = predict
 
 
-def rows(*losses: float) -> protos.TensorProto:
+def rows(*losses: float) -> messages.TensorProto:
     return number_tensor(np.array([[[loss] * 5 for loss in losses]], np.float32))
 
 
@@ -601,7 +600,7 @@ def test_bytes_that_are_no_reply(stub: Any, client: StyleClient, content: Path) 
 
 
 def test_metadata_that_makes_no_sense(stub: Any, client: StyleClient) -> None:
-    stub.metadata = lambda _: protos.GetModelMetadataResponse()  # pyright: ignore
+    stub.metadata = lambda _: messages.GetModelMetadataResponse()  # pyright: ignore
     with pytest.raises(BadReply, match="signature_def"):
         client.metadata()
 

@@ -22,11 +22,11 @@ from typer.testing import CliRunner, Result
 
 from styleserve import __version__, contract
 from styleserve.client import load_picture
-from styleserve.client.command import register
+from styleserve.client.cli.commands import register
+from styleserve.client.cli.options import option_of
 from styleserve.client.errors import exit_codes
-from styleserve.client.options import option_of
-from styleserve.client.settings import ENVIRONMENT
-from styleserve.client.tensors import number_tensor, to_array
+from styleserve.client.transport.settings import ENVIRONMENT
+from styleserve.client.wire.tensors import number_tensor, to_array
 
 app = typer.Typer(pretty_exceptions_enable=False)
 register(app)
@@ -440,7 +440,7 @@ def test_ctrl_c_cancels_the_call_and_leaves_nothing(stub: Any, start: Any, conte
 
 def test_the_commands_are_known_without_what_only_they_need() -> None:
     timed = subprocess.run(
-        [sys.executable, "-X", "importtime", "-c", "import styleserve.client.command"],
+        [sys.executable, "-X", "importtime", "-c", "import styleserve.client.cli.commands"],
         capture_output=True,
         text=True,
         check=True,

@@ -16,9 +16,9 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from styleserve.client import PRESETS, ControlError, Controls
-from styleserve.client.command import register
-from styleserve.client.contact_sheet import draw_sheet, usual_cells, varied_cells
-from styleserve.client.tensors import to_array
+from styleserve.client.cli.commands import register
+from styleserve.client.report.contact_sheet import draw_sheet, usual_cells, varied_cells
+from styleserve.client.wire.tensors import to_array
 
 app = typer.Typer(pretty_exceptions_enable=False)
 register(app)

@@ -21,7 +21,7 @@ from styleserve import contract
 from styleserve.client import ImageError, Picture, load_picture
 from styleserve.client.images import files
 from styleserve.client.images import picture as module
-from styleserve.client.silence import silenced
+from styleserve.client.images.pillow_warnings import silenced
 
 
 def encoded(image: Image.Image, file_format: str, **options: Any) -> bytes:

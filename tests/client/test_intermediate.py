@@ -25,9 +25,9 @@ from PIL import Image, ImageSequence
 from typer.testing import CliRunner, Result
 
 from styleserve.client import ConnectionSettings, PictureSet, SavedRun, StyleClient
-from styleserve.client.command import register
-from styleserve.client.intermediate import command_to_resume
-from styleserve.client.tensors import to_array
+from styleserve.client.cli.commands import register
+from styleserve.client.cli.stylize_progress import command_to_resume
+from styleserve.client.wire.tensors import to_array
 
 CHUNKS = ("--chunk-steps", "2")
 
@@ -211,7 +211,7 @@ def test_an_error_of_the_program_itself_leaves_picture_and_state(
 
     def predict(request: Any) -> Any:
         if "state" in request.inputs:
-            monkeypatch.setattr("styleserve.client.replies.losses", lambda *_, **__: 1 / 0)
+            monkeypatch.setattr("styleserve.client.wire.replies.losses", lambda *_, **__: 1 / 0)
         return good(request)
 
     stub.predict = predict
@@ -359,7 +359,7 @@ def test_a_disk_that_fills_up_costs_no_picture(
 
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setattr("styleserve.client.stylize_command.largest_picture_bytes", lambda *_, **__: 1000)
+    monkeypatch.setattr("styleserve.client.cli.stylize.largest_picture_bytes", lambda *_, **__: 1000)
     stub.predict = predict
     result = run(stub, content, content, "-o", full_disk / "out.png", "--steps", 4, "--max-side", 64, *chunks)
     assert result.exit_code == 5, result.output
@@ -519,7 +519,7 @@ def test_a_signal_that_does_not_wake_the_main_thread_is_noticed(
         stub.predict_in_context = server.hang
     text = """
         import signal, sys, threading, typer
-        from styleserve.client.command import register
+        from styleserve.client.cli.commands import register
         signal.signal(signal.SIGINT, signal.default_int_handler)
         app = typer.Typer(pretty_exceptions_enable=False)
         register(app)

@@ -20,7 +20,7 @@ from styleserve.client import (
     folder_jobs,
     read_jobs,
 )
-from styleserve.client.job_files import COLUMNS
+from styleserve.client.batch.job_list import COLUMNS
 
 
 def write(folder: Path, name: str, *lines: str) -> Path:

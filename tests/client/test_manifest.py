@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from styleserve.client import OutputError, Record
-from styleserve.client.manifest import MANIFEST_NAME, Manifest, file_digest, remove_leftovers
+from styleserve.client.batch.manifest import MANIFEST_NAME, Manifest, file_digest, remove_leftovers
 
 
 def record(key: str = "k", **values: Any) -> Record:

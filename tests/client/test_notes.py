@@ -10,7 +10,7 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from styleserve.client.command import register
+from styleserve.client.cli.commands import register
 
 app = typer.Typer(pretty_exceptions_enable=False)
 register(app)

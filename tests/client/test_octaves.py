@@ -21,8 +21,8 @@ from styleserve.client import (
     StyleClient,
     load_picture,
 )
-from styleserve.client.octaves import FIRST_SHARE, LAST_SHARE, MIDDLE_SHARE, Octave, plan
-from styleserve.client.tensors import to_array
+from styleserve.client.inputs.octaves import FIRST_SHARE, LAST_SHARE, MIDDLE_SHARE, Octave, plan
+from styleserve.client.wire.tensors import to_array
 
 CONTROLS = Controls(max_side=128, steps=16, octaves=3)
 PLAN = ((32, 10), (64, 6), (128, 4))

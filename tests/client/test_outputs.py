@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from styleserve.client import OutputError
-from styleserve.client.outputs import (
+from styleserve.client.images.save import (
     EXTENSIONS,
     check_output,
     is_same_file,

@@ -13,17 +13,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from styleserve.client import ConnectionSettings, load_picture, protos
-from styleserve.client.calling import Caller
-from styleserve.client.controls import Controls
-from styleserve.client.flow import Call, Flow, Sleep
-from styleserve.client.pace import TARGETS_WORK, CallCost, Pace, usual_state_bytes
-from styleserve.client.pictures import picture_set
-from styleserve.client.questions import Questions
-from styleserve.client.requests import Target
-from styleserve.client.run_start import RunOptions
-from styleserve.client.runs import Run
-from styleserve.client.tensors import bytes_tensor, number_tensor, to_array
+from styleserve.client import ConnectionSettings, load_picture
+from styleserve.client.api.chunk_size import TARGETS_WORK, CallCost, Pace, usual_state_bytes
+from styleserve.client.api.chunked_run import Run
+from styleserve.client.api.model_queries import Questions
+from styleserve.client.api.run_plan import RunOptions
+from styleserve.client.inputs.controls import Controls
+from styleserve.client.inputs.pictures import picture_set
+from styleserve.client.transport.call import Caller
+from styleserve.client.transport.effects import Call, Flow, Sleep
+from styleserve.client.wire import messages
+from styleserve.client.wire.requests import Target
+from styleserve.client.wire.tensors import bytes_tensor, number_tensor, to_array
 
 MBIT = 1e6 / 8
 
@@ -59,17 +60,17 @@ class World:
 
     def answer(self, call: Call) -> bytes:
         """The reply to a call; the clock moves on by what it takes."""
-        if call.method != protos.PREDICT:
+        if call.method != messages.PREDICT:
             self.now_s += 2 * self.delay_s
-            return protos.GetModelStatusResponse().SerializeToString()
-        request = protos.PredictRequest.FromString(call.request)
+            return messages.GetModelStatusResponse().SerializeToString()
+        request = messages.PredictRequest.FromString(call.request)
         steps = int(to_array(request.inputs["steps"], "")[0])
         outputs: dict[str, Any] = {
             "losses": number_tensor(np.ones((1, steps, 5), np.float32)),
             "state": bytes_tensor([bytes(usual_state_bytes(self.side**2, "lbfgs"))]),
             "image_bytes": bytes_tensor([self.picture]),
         }
-        reply = protos.PredictResponse(
+        reply = messages.PredictResponse(
             outputs={name: outputs[name] for name in request.output_filter}
         ).SerializeToString()
         work = steps if "state" in request.inputs else steps + TARGETS_WORK

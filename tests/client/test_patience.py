@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from styleserve.client.patience import Patience
+from styleserve.client.batch.retry_window import Patience
 
 
 def refused(patience: Patience, *times_s: float) -> None:

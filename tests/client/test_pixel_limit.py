@@ -16,21 +16,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from styleserve import contract
-from styleserve.client import (
-    AsyncStyleClient,
-    Controls,
-    ImageError,
-    Overloaded,
-    StyleClient,
-    load_picture,
-    model_facts,
-    protos,
-    questions,
-)
-from styleserve.client.command import register
+from styleserve.client import AsyncStyleClient, Controls, ImageError, Overloaded, StyleClient, load_picture
+from styleserve.client.api import model_queries as questions
+from styleserve.client.batch.job_list import read_jobs
+from styleserve.client.batch.worker import paint, place
+from styleserve.client.cli.commands import register
 from styleserve.client.images import files
-from styleserve.client.job_files import read_jobs
-from styleserve.client.painting import paint, place
+from styleserve.client.wire import messages, model_facts
 
 DEFAULT = 1000
 """In place of 64 million."""
@@ -50,9 +42,9 @@ def accept(stub: Any, most: int) -> None:
 def asked(stub: Any) -> list[str]:
     """What came to the server: signatures, or "metadata"; not the state of the model, which measures the link."""
     return [
-        request.model_spec.signature_name if isinstance(request, protos.PredictRequest) else "metadata"
+        request.model_spec.signature_name if isinstance(request, messages.PredictRequest) else "metadata"
         for request in stub.requests
-        if not isinstance(request, protos.GetModelStatusRequest)
+        if not isinstance(request, messages.GetModelStatusRequest)
     ]
 
 
@@ -132,8 +124,8 @@ def test_no_pixel_is_decoded_before_the_model_has_answered(stub: Any, content: P
 
 @pytest.mark.usefixtures("small_default")
 def test_a_model_that_tells_no_limit_has_the_default(stub: Any, content: Path) -> None:
-    declared = stub.metadata(protos.GetModelMetadataRequest())
-    found = protos.SignatureDefMap.FromString(declared.metadata["signature_def"].value)
+    declared = stub.metadata(messages.GetModelMetadataRequest())
+    found = messages.SignatureDefMap.FromString(declared.metadata["signature_def"].value)
     del found.signature_def[contract.LIMITS]  # pyright: ignore[reportIndexIssue]
     declared.metadata["signature_def"].value = found.SerializeToString()
     stub.metadata = lambda _: declared  # pyright: ignore

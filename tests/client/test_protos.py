@@ -9,7 +9,7 @@ from google.protobuf import wrappers_pb2
 from google.protobuf.any_pb2 import Any as OriginalAny
 from google.protobuf.descriptor import FieldDescriptor
 
-from styleserve.client import protos
+from styleserve.client.wire import messages
 
 
 def original(module: str) -> Any:
@@ -30,23 +30,23 @@ status_pb2 = original("tensorflow_serving.apis.status_pb2")
 prediction_service_pb2_grpc = original("tensorflow_serving.apis.prediction_service_pb2_grpc")
 
 PAIRS: list[tuple[Any, Any]] = [
-    (protos.AnyMessage, OriginalAny),
-    (protos.Int64Value, wrappers_pb2.Int64Value),
-    (protos.TensorShapeProtoDim, tensor_shape_pb2.TensorShapeProto.Dim),
-    (protos.TensorShapeProto, tensor_shape_pb2.TensorShapeProto),
-    (protos.TensorProto, tensor_pb2.TensorProto),
-    (protos.TensorInfo, meta_graph_pb2.TensorInfo),
-    (protos.SignatureDef, meta_graph_pb2.SignatureDef),
-    (protos.SignatureDefMap, get_model_metadata_pb2.SignatureDefMap),
-    (protos.ModelSpec, model_pb2.ModelSpec),
-    (protos.PredictRequest, predict_pb2.PredictRequest),
-    (protos.PredictResponse, predict_pb2.PredictResponse),
-    (protos.GetModelMetadataRequest, get_model_metadata_pb2.GetModelMetadataRequest),
-    (protos.GetModelMetadataResponse, get_model_metadata_pb2.GetModelMetadataResponse),
-    (protos.GetModelStatusRequest, get_model_status_pb2.GetModelStatusRequest),
-    (protos.StatusProto, status_pb2.StatusProto),
-    (protos.ModelVersionStatus, get_model_status_pb2.ModelVersionStatus),
-    (protos.GetModelStatusResponse, get_model_status_pb2.GetModelStatusResponse),
+    (messages.AnyMessage, OriginalAny),
+    (messages.Int64Value, wrappers_pb2.Int64Value),
+    (messages.TensorShapeProtoDim, tensor_shape_pb2.TensorShapeProto.Dim),
+    (messages.TensorShapeProto, tensor_shape_pb2.TensorShapeProto),
+    (messages.TensorProto, tensor_pb2.TensorProto),
+    (messages.TensorInfo, meta_graph_pb2.TensorInfo),
+    (messages.SignatureDef, meta_graph_pb2.SignatureDef),
+    (messages.SignatureDefMap, get_model_metadata_pb2.SignatureDefMap),
+    (messages.ModelSpec, model_pb2.ModelSpec),
+    (messages.PredictRequest, predict_pb2.PredictRequest),
+    (messages.PredictResponse, predict_pb2.PredictResponse),
+    (messages.GetModelMetadataRequest, get_model_metadata_pb2.GetModelMetadataRequest),
+    (messages.GetModelMetadataResponse, get_model_metadata_pb2.GetModelMetadataResponse),
+    (messages.GetModelStatusRequest, get_model_status_pb2.GetModelStatusRequest),
+    (messages.StatusProto, status_pb2.StatusProto),
+    (messages.ModelVersionStatus, get_model_status_pb2.ModelVersionStatus),
+    (messages.GetModelStatusResponse, get_model_status_pb2.GetModelStatusResponse),
 ]
 ORIGINAL_NAME = {ours.DESCRIPTOR.full_name: theirs.DESCRIPTOR.full_name for ours, theirs in PAIRS}
 ENUM_NAMES = {"tensorflow.serving.ModelVersionState": "tensorflow.serving.ModelVersionStatus.State"}
@@ -85,17 +85,17 @@ def test_every_field_is_the_original_one(ours: Any, theirs: Any) -> None:
 
 
 def test_no_message_is_left_out_of_the_comparison() -> None:
-    public = {value for name, value in vars(protos).items() if isinstance(value, type) and not name.startswith("_")}
-    messages = {value for value in public if issubclass(value, protos.Message)}
-    assert messages - {protos.Message} == {ours for ours, _ in PAIRS}
+    public = {value for name, value in vars(messages).items() if isinstance(value, type) and not name.startswith("_")}
+    ours_public = {value for value in public if issubclass(value, messages.Message)}
+    assert ours_public - {messages.Message} == {ours for ours, _ in PAIRS}
 
 
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
-        (protos.DataType, types_pb2.DataType),
-        (protos.ModelVersionState, get_model_status_pb2.ModelVersionStatus.State),
-        (protos.ErrorCode, error_codes_pb2.Code),
+        (messages.DataType, types_pb2.DataType),
+        (messages.ModelVersionState, get_model_status_pb2.ModelVersionStatus.State),
+        (messages.ErrorCode, error_codes_pb2.Code),
     ],
 )
 def test_every_enum_value_is_the_original_one(ours: Any, theirs: Any) -> None:
@@ -104,23 +104,23 @@ def test_every_enum_value_is_the_original_one(ours: Any, theirs: Any) -> None:
 
 
 def test_both_read_what_the_other_wrote() -> None:
-    ours = protos.PredictRequest(
-        model_spec=protos.ModelSpec(name="m", version=protos.Int64Value(value=3), signature_name="s"),
-        inputs={"x": protos.TensorProto(dtype=1, float_val=[1.5, 2.5])},
+    ours = messages.PredictRequest(
+        model_spec=messages.ModelSpec(name="m", version=messages.Int64Value(value=3), signature_name="s"),
+        inputs={"x": messages.TensorProto(dtype=1, float_val=[1.5, 2.5])},
         output_filter=["y"],
     )
     theirs = predict_pb2.PredictRequest.FromString(ours.SerializeToString())
     assert theirs.model_spec.version.value == 3
     assert list(theirs.inputs["x"].float_val) == [1.5, 2.5]
     theirs.client_id = b"unknown to us, and kept"
-    again = protos.PredictRequest.FromString(theirs.SerializeToString())
+    again = messages.PredictRequest.FromString(theirs.SerializeToString())
     assert again.inputs["x"].float_val == [1.5, 2.5]
     assert predict_pb2.PredictRequest.FromString(again.SerializeToString()) == theirs
 
 
 def test_a_version_takes_the_place_of_a_label() -> None:
-    spec = protos.ModelSpec(version_label="stable")
-    spec.version.CopyFrom(protos.Int64Value(value=1))
+    spec = messages.ModelSpec(version_label="stable")
+    spec.version.CopyFrom(messages.Int64Value(value=1))
     assert not spec.version_label
 
 
@@ -137,4 +137,4 @@ def test_method_paths_are_the_original_ones() -> None:
 
     recorder = Recorder()
     prediction_service_pb2_grpc.PredictionServiceStub(recorder)
-    assert {protos.PREDICT, protos.GET_MODEL_METADATA} <= recorder.paths
+    assert {messages.PREDICT, messages.GET_MODEL_METADATA} <= recorder.paths

@@ -18,11 +18,11 @@ from styleserve.client import (
     ServiceError,
     SettingsError,
     StyleClient,
-    protos,
 )
-from styleserve.client.calling import GET_MODEL_STATUS, Caller
-from styleserve.client.flow import Call, Flow, Sleep, Work
-from styleserve.client.retrying import RetryBudget
+from styleserve.client.transport.call import GET_MODEL_STATUS, Caller
+from styleserve.client.transport.effects import Call, Flow, Sleep, Work
+from styleserve.client.transport.retry import RetryBudget
+from styleserve.client.wire import messages
 
 STATUS = grpc.StatusCode
 
@@ -132,7 +132,7 @@ def drive(flow: Flow[Any], answers: Callable[[Call], Exception | bytes], clock: 
 
 
 def request(caller: Caller, timeout_s: float = 60.0) -> Flow[int]:
-    return caller.call(GET_MODEL_STATUS, protos.GetModelStatusRequest(), lambda _: 7, timeout_s)
+    return caller.call(GET_MODEL_STATUS, messages.GetModelStatusRequest(), lambda _: 7, timeout_s)
 
 
 def test_what_fails_twice_is_tried_three_times() -> None:

@@ -34,7 +34,7 @@ from styleserve.client import (
     StyleClient,
     load_picture,
 )
-from styleserve.client.tensors import bytes_tensor, number_tensor, to_array
+from styleserve.client.wire.tensors import bytes_tensor, number_tensor, to_array
 
 
 @pytest.fixture

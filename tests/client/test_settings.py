@@ -10,8 +10,8 @@ import grpc
 import pytest
 
 from styleserve.client import ConnectionSettings, ServerUnavailable, SettingsError, StyleClient
-from styleserve.client.channel import channel_arguments
-from styleserve.client.settings import ENVIRONMENT
+from styleserve.client.transport.channel_arguments import channel_arguments
+from styleserve.client.transport.settings import ENVIRONMENT
 
 SECRET = "s3cret-t0ken"  # noqa: S105
 

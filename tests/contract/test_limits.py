@@ -15,7 +15,7 @@ import tensorflow as tf
 from styleserve import contract
 from styleserve.serving.call import Call
 from styleserve.serving.errors import GraphError, RequestError
-from styleserve.serving.servable import Servable, SessionSettings
+from styleserve.serving.models.servable import Servable, SessionSettings
 
 from .pictures import noise
 

@@ -32,7 +32,7 @@ def made_by_the_page(folder: Path) -> None:
 def test_the_page_is_in_an_order_in_which_it_runs(tmp_path: Path) -> None:
     pytest.importorskip("tensorflow_serving", reason="the server's messages are those of tensorflow-serving-api")
     from styleserve.serving.config_files import SSLConfig, read_config  # noqa: PLC0415
-    from styleserve.serving.security import Tokens  # noqa: PLC0415
+    from styleserve.serving.rpc.security import Tokens  # noqa: PLC0415
 
     made_by_the_page(tmp_path)
     config = read_config(tmp_path / "ssl.config", SSLConfig)

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from styleserve import contract
-from styleserve.client import errors, settings
+from styleserve.client import errors
+from styleserve.client.batch.job_list import COLUMNS
 from styleserve.client.errors import exit_codes
-from styleserve.client.job_files import COLUMNS
+from styleserve.client.transport import settings
 
 from .blocks import ROOT
 

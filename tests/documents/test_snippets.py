@@ -19,11 +19,12 @@ from typer.testing import CliRunner
 
 from styleserve import contract
 from styleserve.__main__ import app
-from styleserve.client import StyleServeError, protos
+from styleserve.client import StyleServeError
 from styleserve.client import errors as client_errors
-from styleserve.client.causes import service_error
+from styleserve.client.transport.status import service_error
+from styleserve.client.wire import messages
 from styleserve.serving import EmbeddedServer, ServerSettings
-from styleserve.serving.deployment import SERVING_VERSION
+from styleserve.serving.deploy.deployment import SERVING_VERSION
 
 from .blocks import PAGES, README, ROOT, Block, Call, blocks, calls
 
@@ -220,10 +221,10 @@ def test_requests_of_other_stacks_are_those_of_the_contract(block: Block, desk: 
         name: ranks[name] for name in found["inputs"]
     }
     encoded = base64.b64encode((desk / "photo.jpg").read_bytes()).decode()
-    message = json_format.Parse(re.sub(r"\w+_BASE64", encoded, block.text), protos.PredictRequest())
+    message = json_format.Parse(re.sub(r"\w+_BASE64", encoded, block.text), messages.PredictRequest())
     with grpc.insecure_channel(stub.address) as channel:
-        call: Any = channel.unary_unary(protos.PREDICT)
-        reply = protos.PredictResponse.FromString(call(message.SerializeToString(), timeout=10))
+        call: Any = channel.unary_unary(messages.PREDICT)
+        reply = messages.PredictResponse.FromString(call(message.SerializeToString(), timeout=10))
     assert set(reply.outputs) == {"image_bytes", "losses"}
     assert reply.outputs["image_bytes"].string_val[0].startswith(b"\x89PNG")
     assert reply.outputs["losses"].tensor_shape.dim[1].size == 100
@@ -252,7 +253,7 @@ def test_configurations_are_ones_that_a_server_takes(block: Block) -> None:
     from google.protobuf import text_format  # noqa: PLC0415
     from tensorflow_serving.config import model_server_config_pb2  # noqa: PLC0415
 
-    from styleserve.serving.versions import configs_from_proto  # noqa: PLC0415
+    from styleserve.serving.models.version_policy import configs_from_proto  # noqa: PLC0415
 
     parsed = text_format.Parse(block.text, model_server_config_pb2.ModelServerConfig())
     (model,) = configs_from_proto(parsed.model_config_list).values()
@@ -312,7 +313,7 @@ ANSWERED = [line for line in COMPARED.read_text().splitlines() if re.search(r"`[
 
 @pytest.mark.parametrize("line", ANSWERED, ids=lambda line: line.split("|")[1].strip())
 def test_answers_that_are_compared_are_in_the_servers_code(line: str) -> None:
-    code = "".join(path.read_text() for path in (ROOT / "serving").glob("*.py"))
+    code = "".join(path.read_text() for path in (ROOT / "serving").rglob("*.py"))
     for status, text in re.findall(r"`([A-Z_]{5,})`, `([^`]+)`", line):
         assert status in code
         assert text in code

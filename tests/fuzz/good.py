@@ -11,7 +11,7 @@ from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow_serving.apis import predict_pb2
 
 from styleserve import contract
-from styleserve.serving.tensors import _varint
+from styleserve.serving.requests.tensors import _varint
 
 from .files import good_file
 

@@ -16,7 +16,7 @@ from PIL import Image
 from tensorflow_serving.apis import predict_pb2
 
 from benchmarks.server import Server
-from styleserve.serving.picture_headers import picture_size
+from styleserve.serving.requests.picture_headers import picture_size
 
 from .attack import Attack, export_target, run_attack
 from .files import good_file, resized

@@ -9,11 +9,11 @@ from typing import Any
 
 import promql_parser
 
-import styleserve.serving
-from styleserve.serving.deployment import Deployment, Target
-from styleserve.serving.rendering import rendered
+import styleserve.serving.deploy
+from styleserve.serving.deploy.deployment import Deployment, Target
+from styleserve.serving.deploy.rendering import rendered
 
-FILES = Path(styleserve.serving.__file__).resolve().parent
+FILES = Path(styleserve.serving.deploy.__file__).resolve().parent
 
 FLAGS = frozenset(
     {

@@ -17,10 +17,10 @@ from typer.testing import CliRunner
 
 from styleserve.contract import DEFAULT_MODEL_NAME, Limits
 from styleserve.serving.command import register
-from styleserve.serving.deploy_command import EXIT_DEPLOY_FAILED, write
-from styleserve.serving.deployment import BATCHED_ROWS, Deployment, DeploymentError, Device, Target
-from styleserve.serving.exported_with import CARD_NAME, CallLimits, exporter_of, limits_of
-from styleserve.serving.rendering import rendered
+from styleserve.serving.deploy.command import EXIT_DEPLOY_FAILED, write
+from styleserve.serving.deploy.deployment import BATCHED_ROWS, Deployment, DeploymentError, Device, Target
+from styleserve.serving.deploy.rendering import rendered
+from styleserve.serving.models.model_card import CARD_NAME, CallLimits, exporter_of, limits_of
 
 from .deployments import FILES
 
@@ -465,7 +465,7 @@ def test_a_path_that_an_environment_file_cannot_hold(path: str) -> None:
 
 def test_the_command_imports_neither_tensorflow_nor_grpc() -> None:
     code = (
-        "import sys, styleserve.serving.deploy_command as command;"
+        "import sys, styleserve.serving.deploy.command as command;"
         "command.deploy(command.Target.compose, dry_run=True);"
         "sys.exit(any(name in sys.modules for name in ('tensorflow', 'grpc', 'numpy', 'google.protobuf')))"
     )

@@ -22,10 +22,10 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from styleserve.contract import DEFAULT_MODEL_NAME, DEFAULT_PORT
 from styleserve.serving.config_files import MonitoringConfig, read_config
-from styleserve.serving.deployment import Deployment, Device, Target
-from styleserve.serving.metrics import Metrics
-from styleserve.serving.rendering import models_config
-from styleserve.serving.versions import configs_from_proto
+from styleserve.serving.deploy.deployment import Deployment, Device, Target
+from styleserve.serving.deploy.rendering import models_config
+from styleserve.serving.models.version_policy import configs_from_proto
+from styleserve.serving.observability.metrics import Metrics
 
 from .deployments import FILES, METRICS, OWN_METRICS, check_query, files_of, flags, written
 
@@ -90,8 +90,8 @@ def test_metrics_are_where_prometheus_asks() -> None:
 
 def test_every_file_that_is_handed_out_is_in_the_package() -> None:
     """An installation has no repository beside it: what the package's data does not name is not there."""
-    text = (FILES.parent / "pyproject.toml").read_text()
-    (listed,) = re.findall(r'^"styleserve\.serving" = (\[.*\])$', text, re.MULTILINE)
+    text = (FILES.parents[1] / "pyproject.toml").read_text()
+    (listed,) = re.findall(r'^"styleserve\.serving\.deploy" = (\[.*\])$', text, re.MULTILINE)
     named = {path for pattern in json.loads(listed) for path in FILES.glob(pattern)}
     here = {path for path in FILES.rglob("*") if path.is_file() and path.suffix in (".yaml", ".json", ".config")}
     assert len(here) > 15
@@ -127,7 +127,7 @@ def test_the_image_gets_what_it_is_started_with() -> None:
     for *sources, place in copied:
         for source in sources:
             assert any(source.startswith(line[1:]) for line in ignored if line.startswith("!")), source
-            assert source.startswith("models/") or (FILES.parent / source).is_file(), source
+            assert source.startswith("models/") or (FILES.parents[1] / source).is_file(), source
         assert place.startswith("/models")
     assert json.loads(dockerfile("ENTRYPOINT")) == compose_file()["services"]["cpu"]["entrypoint"]
     assert dockerfile("USER") == compose_file()["services"]["cpu"]["user"]
@@ -254,7 +254,7 @@ def values_of(files: dict[str, str]) -> dict[str, str]:
 
 
 def test_what_the_command_writes_by_default_is_what_compose_does_without_it() -> None:
-    values = values_of(files_of("compose", model=str(FILES.parent / "models" / "style_transfer")))
+    values = values_of(files_of("compose", model=str(FILES.parents[1] / "models" / "style_transfer")))
     assert values.pop("COMPOSE_PROFILES") == "cpu"
     defaults = dict(DEFAULT.findall((FILES / "compose.yaml").read_text().replace("2.20.0-gpu", "2.20.0")))
     assert set(values) <= set(defaults)
@@ -346,7 +346,7 @@ def test_the_row_of_the_embedded_server_has_all_that_it_alone_tells() -> None:
     own = {family: {name for name in OWN_METRICS if name.startswith(family)} for family in families}
     assert set().union(*own.values()) == set(OWN_METRICS)
     assert [family for family, names in own.items() if not any(name in asked for name in names)] == []
-    listed = (FILES.parent / "docs" / "deploy" / "metrics.md").read_text()
+    listed = (FILES.parents[1] / "docs" / "deploy" / "metrics.md").read_text()
     assert [family for family in families if f"`{family}`" not in listed] == []
 
 
@@ -363,7 +363,7 @@ def test_a_query_for_something_else_would_be_seen(query: str) -> None:
         check_query(query)
 
 
-WATCHING = (FILES.parent / "docs" / "deploy" / "monitoring.md").read_text()
+WATCHING = (FILES.parents[1] / "docs" / "deploy" / "monitoring.md").read_text()
 
 
 @pytest.mark.parametrize("query", re.findall(r"^\| .+ \| `(.+)` \|$", WATCHING.partition("## Alerts")[2], re.M))

@@ -22,8 +22,8 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from styleserve.client.causes import service_error
-from styleserve.client.retrying import may_be_retried
+from styleserve.client.transport.retry import may_be_retried
+from styleserve.client.transport.status import service_error
 from styleserve.contract import DEFAULT_MODEL_NAME
 from styleserve.serving import EmbeddedServer, ServerSettings
 from styleserve.serving.server import STOPPING

@@ -14,10 +14,11 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from styleserve.serving import EmbeddedServer, ServerSettings, gate
-from styleserve.serving.gate import MAX_HEALTH_BYTES
-from styleserve.serving.health import Health
-from styleserve.serving.listener import WATCHING_THREADS, Listener
+from styleserve.serving import EmbeddedServer, ServerSettings
+from styleserve.serving.rpc import interceptor as gate
+from styleserve.serving.rpc.health import Health
+from styleserve.serving.rpc.interceptor import MAX_HEALTH_BYTES
+from styleserve.serving.rpc.listener import WATCHING_THREADS, Listener
 
 Make = Callable[..., Any]
 SOON_S = 60.0

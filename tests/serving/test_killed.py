@@ -28,9 +28,9 @@ from tensorflow_serving.apis import (
 
 from benchmarks.server import served
 from styleserve.client import ConnectionSettings, Controls, Record, RetryPolicy, ServerUnavailable, StyleClient
-from styleserve.client.manifest import MANIFEST_NAME
+from styleserve.client.batch.manifest import MANIFEST_NAME
 from styleserve.contract import DEFAULT_MODEL_NAME, LIMITS
-from styleserve.serving.metrics_endpoint import DEFAULT_PATH
+from styleserve.serving.observability.metrics_endpoint import DEFAULT_PATH
 
 pytestmark = pytest.mark.slow
 

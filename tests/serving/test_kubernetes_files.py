@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from styleserve.contract import DEFAULT_MODEL_NAME
-from styleserve.serving.deployment import Device
+from styleserve.serving.deploy.deployment import Device
 
 from .deployments import FILES, check_query, files_of, flags, written
 

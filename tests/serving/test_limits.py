@@ -19,13 +19,13 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from styleserve import contract
 from styleserve.contract import Limits
 from styleserve.serving.errors import RequestError
-from styleserve.serving.limits import ModelLimits
-from styleserve.serving.request_checks import check_request
-from styleserve.serving.request_files import RequestFiles
-from styleserve.serving.request_work import pixel_steps
+from styleserve.serving.models.signature import Signature
+from styleserve.serving.requests.checks import check_request
+from styleserve.serving.requests.files import RequestFiles
+from styleserve.serving.requests.limits import ModelLimits
+from styleserve.serving.requests.tensors import TensorError, _varint, to_array
+from styleserve.serving.requests.work import pixel_steps
 from styleserve.serving.server import MAX_REQUEST_BYTES, EmbeddedServer, ServerSettings
-from styleserve.serving.signature import Signature
-from styleserve.serving.tensors import TensorError, _varint, to_array
 
 IMAGES, PAINT = contract.SERVING_DEFAULT, contract.PAINT
 

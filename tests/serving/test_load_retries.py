@@ -12,12 +12,12 @@ import pytest
 from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 
 from styleserve.contract import DEFAULT_MODEL_NAME
-from styleserve.serving import manager as manager_module
 from styleserve.serving.errors import ModelsUnavailableError
-from styleserve.serving.lifecycle import LoadRetries
-from styleserve.serving.manager import ModelManager
-from styleserve.serving.servable import SessionSettings
-from styleserve.serving.versions import ModelConfig, VersionPolicy
+from styleserve.serving.models import manager as manager_module
+from styleserve.serving.models.lifecycle import LoadRetries
+from styleserve.serving.models.manager import ModelManager
+from styleserve.serving.models.servable import SessionSettings
+from styleserve.serving.models.version_policy import ModelConfig, VersionPolicy
 
 Make = Callable[..., Any]
 NAME = DEFAULT_MODEL_NAME

@@ -19,8 +19,8 @@ from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
 from styleserve.client import StyleClient
 from styleserve.contract import DEFAULT_MODEL_NAME
 from styleserve.serving import EmbeddedServer, ServerSettings
-from styleserve.serving.call_record import MAX_ID_CHARS, MAX_NAME_CHARS, CallRecord, request_id_of
-from styleserve.serving.log_format import JsonFormatter, TextFormatter, calls_logger, log_call
+from styleserve.serving.observability.call_record import MAX_ID_CHARS, MAX_NAME_CHARS, CallRecord, request_id_of
+from styleserve.serving.observability.logs import JsonFormatter, TextFormatter, calls_logger, log_call
 
 Make = Callable[..., Any]
 TOKEN = "0123456789-a-secret"  # noqa: S105

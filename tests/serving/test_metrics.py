@@ -18,7 +18,7 @@ from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from styleserve.contract import DEFAULT_MODEL_NAME
 from styleserve.serving import EmbeddedServer, ServerSettings, StartError
-from styleserve.serving.metrics_endpoint import DEFAULT_PATH, MAX_CONNECTIONS, MetricsEndpoint, path_of
+from styleserve.serving.observability.metrics_endpoint import DEFAULT_PATH, MAX_CONNECTIONS, MetricsEndpoint, path_of
 
 Make = Callable[..., Any]
 ENDLESS = 2**31 - 1

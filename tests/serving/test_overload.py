@@ -19,14 +19,14 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from styleserve.client.causes import service_error
-from styleserve.client.retrying import may_be_retried
+from styleserve.client.transport.retry import may_be_retried
+from styleserve.client.transport.status import service_error
 from styleserve.contract import DEFAULT_MODEL_NAME
 from styleserve.serving import EmbeddedServer, ServerSettings
-from styleserve.serving.gate import PREDICT
-from styleserve.serving.listener import REFUSING_THREADS, Listener
-from styleserve.serving.model_service import MOST_RELOADS
-from styleserve.serving.turns import most_long
+from styleserve.serving.rpc.interceptor import PREDICT
+from styleserve.serving.rpc.listener import REFUSING_THREADS, Listener
+from styleserve.serving.rpc.model_service import MOST_RELOADS
+from styleserve.serving.rpc.request_queue import most_long
 
 Make = Callable[..., Any]
 LONG = 2**20

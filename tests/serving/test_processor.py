@@ -14,11 +14,11 @@ import pytest
 from styleserve import processor
 from styleserve.contract import DEFAULT_MODEL_NAME
 from styleserve.processor import BFLOAT16_FLAGS, cpu_flags
-from styleserve.serving import exported_with
-from styleserve.serving.exported_with import CARD_NAME, slow_on_this_machine
-from styleserve.serving.manager import ModelManager
-from styleserve.serving.servable import Servable, SessionSettings
-from styleserve.serving.versions import ModelConfig
+from styleserve.serving.models import model_card
+from styleserve.serving.models.manager import ModelManager
+from styleserve.serving.models.model_card import CARD_NAME, slow_on_this_machine
+from styleserve.serving.models.servable import Servable, SessionSettings
+from styleserve.serving.models.version_policy import ModelConfig
 
 WARNING = "computes in bfloat16, for which this machine has no units"
 
@@ -60,7 +60,7 @@ def test_flags_of_the_first_processor(
 def test_bfloat16_without_units(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, flags: set[str], warned: bool
 ) -> None:
-    monkeypatch.setattr(exported_with, "cpu_flags", lambda: frozenset(flags))
+    monkeypatch.setattr(model_card, "cpu_flags", lambda: frozenset(flags))
     found = slow_on_this_machine(with_card(tmp_path, precision))
     assert (found is not None and WARNING in found and "--precision float32" in found) is warned
     assert slow_on_this_machine(tmp_path / "none") is None
@@ -74,7 +74,7 @@ def test_a_server_says_so_when_it_loads_such_a_version(
     add_stand_in: Callable[..., Any],
     on_gpu: bool,
 ) -> None:
-    monkeypatch.setattr(exported_with, "cpu_flags", lambda: frozenset({"avx2"}))
+    monkeypatch.setattr(model_card, "cpu_flags", lambda: frozenset({"avx2"}))
     if on_gpu:
         monkeypatch.setattr(Servable, "on_gpu", True)
     caplog.set_level(logging.WARNING, "styleserve.serving")
@@ -94,7 +94,7 @@ def test_a_server_says_so_when_it_loads_such_a_version(
 def test_a_card_of_an_export_tells_its_precision(
     tiny_model_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exported_with, "cpu_flags", lambda: frozenset({"avx2"}))
+    monkeypatch.setattr(model_card, "cpu_flags", lambda: frozenset({"avx2"}))
     (version,) = [path for path in tiny_model_base.iterdir() if path.name.isdigit()]
     assert slow_on_this_machine(version) is None
     copied = tmp_path / version.name / CARD_NAME

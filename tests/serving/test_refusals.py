@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from styleserve.serving.refusals import refusal
+from styleserve.serving.requests.refusals import refusal
 
 
 @pytest.mark.parametrize(

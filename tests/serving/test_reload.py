@@ -13,9 +13,9 @@ import pytest
 from styleserve.contract import DEFAULT_MODEL_NAME
 from styleserve.serving import EmbeddedServer, ServerSettings, StartError
 from styleserve.serving.errors import ModelsUnavailableError, PreconditionError
-from styleserve.serving.manager import ModelManager
-from styleserve.serving.servable import SessionSettings
-from styleserve.serving.versions import ModelConfig, VersionPolicy
+from styleserve.serving.models.manager import ModelManager
+from styleserve.serving.models.servable import SessionSettings
+from styleserve.serving.models.version_policy import ModelConfig, VersionPolicy
 
 Make = Callable[..., Any]
 NAME = DEFAULT_MODEL_NAME

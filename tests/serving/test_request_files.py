@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 from tensorflow.core.framework import tensor_pb2
 
-from styleserve.serving import request_files
-from styleserve.serving.picture_headers import picture_size
-from styleserve.serving.request_files import FileFacts, RequestFiles
-from styleserve.serving.tensors import _varint
+from styleserve.serving.requests import files as request_files
+from styleserve.serving.requests.files import FileFacts, RequestFiles
+from styleserve.serving.requests.picture_headers import picture_size
+from styleserve.serving.requests.tensors import _varint
 
 HEIGHT, WIDTH = 25, 300
 SAVED: dict[str, tuple[str, dict[str, Any]]] = {

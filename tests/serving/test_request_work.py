@@ -10,8 +10,8 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 
 from styleserve.contract import LOSS_COLUMNS, TUTORIAL_LOSS_COLUMNS
-from styleserve.serving.request_files import RequestFiles
-from styleserve.serving.request_work import SHORT_PIXEL_STEPS, pixel_steps, steps_done
+from styleserve.serving.requests.files import RequestFiles
+from styleserve.serving.requests.work import SHORT_PIXEL_STEPS, pixel_steps, steps_done
 
 DEFAULTS: dict[str, Any] = {
     "steps": np.array([100], np.int32),

@@ -21,11 +21,12 @@ from typer.testing import CliRunner
 import styleserve.serving
 from styleserve.__main__ import app
 from styleserve.client import ConnectionSettings, RequestRefused, RetryPolicy, ServerUnavailable, StyleClient
-from styleserve.serving import EmbeddedServer, ServerSettings, StartError, listener
+from styleserve.serving import EmbeddedServer, ServerSettings, StartError
 from styleserve.serving.config_files import SSLConfig
-from styleserve.serving.gate import PREDICT
-from styleserve.serving.listener import MAX_CONNECTIONS, SPARE_FILES, Listener, most_connections
-from styleserve.serving.security import NONE_CAME, NOT_ACCEPTED, Tokens, server_credentials
+from styleserve.serving.rpc import listener
+from styleserve.serving.rpc.interceptor import PREDICT
+from styleserve.serving.rpc.listener import MAX_CONNECTIONS, SPARE_FILES, Listener, most_connections
+from styleserve.serving.rpc.security import NONE_CAME, NOT_ACCEPTED, Tokens, server_credentials
 
 Make = Callable[..., Any]
 ONCE = RetryPolicy(tries=1)

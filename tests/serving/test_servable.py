@@ -17,9 +17,9 @@ from tensorflow_serving.apis import predict_pb2
 from styleserve.contract import SERVING_DEFAULT
 from styleserve.serving.call import Call
 from styleserve.serving.errors import CancelledError, DeadlineError, GraphError, LoadError
-from styleserve.serving.output_sets import MOST_SETS
-from styleserve.serving.servable import Servable, SessionSettings
-from styleserve.serving.warmup import warm_up
+from styleserve.serving.models.fetches import MOST_SETS
+from styleserve.serving.models.servable import Servable, SessionSettings
+from styleserve.serving.models.warmup import warm_up
 
 LONG = 50_000_000
 STOP_S = 0.5  # 200 ms are promised; the rest is for a machine shared with others

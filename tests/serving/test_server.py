@@ -28,9 +28,10 @@ from typer.testing import CliRunner
 from benchmarks.server import served
 from styleserve.contract import DEFAULT_MODEL_NAME
 from styleserve.export.command import export
-from styleserve.serving import EmbeddedServer, ServerSettings, StartError, manager
+from styleserve.serving import EmbeddedServer, ServerSettings, StartError
 from styleserve.serving.command import EXIT_START_FAILED, register, serve
-from styleserve.serving.lifecycle import LoadRetries
+from styleserve.serving.models import manager
+from styleserve.serving.models.lifecycle import LoadRetries
 
 Make = Callable[..., Any]
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,8 +10,8 @@ from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from styleserve.serving.errors import RequestError
-from styleserve.serving.signature import Signature
-from styleserve.serving.tensors import MAX_UNSENT_BYTES
+from styleserve.serving.models.signature import Signature
+from styleserve.serving.requests.tensors import MAX_UNSENT_BYTES
 
 
 def proto(*sizes: int, dtype: int = types_pb2.DT_FLOAT, **fields: Any) -> tensor_pb2.TensorProto:

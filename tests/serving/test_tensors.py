@@ -12,7 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
-from styleserve.serving.tensors import _KINDS, MAX_UNSENT_BYTES, TensorError, fill_proto, to_array, unsent_bytes
+from styleserve.serving.requests.tensors import (
+    _KINDS,
+    MAX_UNSENT_BYTES,
+    TensorError,
+    fill_proto,
+    to_array,
+    unsent_bytes,
+)
 
 DTYPES = ["f4", "f8", "f2", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?"]
 

@@ -18,7 +18,7 @@ from styleserve.serving.errors import (
     ServingError,
     UnavailableError,
 )
-from styleserve.serving.turns import FULL, Turns, most_long
+from styleserve.serving.rpc.request_queue import FULL, Turns, most_long
 
 SOON_S = 30.0
 """How long a test waits for what has to come; nothing waits so long for what must not."""

@@ -4,7 +4,7 @@ import pytest
 from tensorflow_serving.config import model_server_config_pb2
 
 from styleserve.serving.errors import RequestError
-from styleserve.serving.versions import VersionPolicy, configs_from_proto
+from styleserve.serving.models.version_policy import VersionPolicy, configs_from_proto
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image, features
 
 from styleserve.client import ImageError, load_picture
-from styleserve.client.images import av1, picture_extensions
+from styleserve.client.images.files import picture_extensions
+from styleserve.client.images.formats import av1
 
 from .files import ADOBE, BT2020, COLOURS, P3, PATCHES, as_srgb, box, bt709_linear, encoded, exif, linear, patches
 from .test_png import icc_of_patches

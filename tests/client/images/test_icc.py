@@ -11,7 +11,7 @@ import pytest
 from PIL import ImageCms
 
 from styleserve.client import load_picture
-from styleserve.client.images import icc_matrix
+from styleserve.client.images.colour.convert import icc_matrix
 
 from .files import COLOURS, P3, PATCHES, as_srgb, chunk, linear, patches, png, tiff
 

@@ -1,0 +1,1 @@
+"""The client for programs, blocking and asynchronous: single runs, runs in chunks, checkpoints."""

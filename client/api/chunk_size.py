@@ -1,0 +1,156 @@
+"""Size of the next chunk of a run, from what earlier calls to the same server cost.
+
+A chunk costs time for its bytes (the state goes up and comes back) and time for its work. Both rates are fitted
+separately, because over a slow link most of a short chunk is transfer, and only longer chunks make that less.
+docs/long-runs.md describes the strategy; `python -m benchmarks link` measures it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from ..transport.defaults import SECONDS_PER_PIXEL_AND_STEP
+
+TRANSFER_SHARE: Final = 0.06
+"""Transfer of a chunk, as a share of its work. With what the fit misses, a run stays below 10 %."""
+
+TARGETS_WORK: Final = 0.7
+"""Work of a run's first call beside its evaluations, in evaluations: content and style go through the network once,
+without a gradient."""
+
+FAST_ROUND_TRIP_S: Final = 0.01
+"""Round trip of a link that is taken for a local network until its throughput is measured."""
+
+# Seconds per byte before anything is measured: 100 MB/s in a local network, 20 Mbit/s elsewhere.
+_FAST_BYTE_S: Final = 1e-8
+_SLOW_BYTE_S: Final = 4e-7
+_FACTORS: Final = np.geomspace(1e-3, 1e3, 121)
+# Relative scatter of a measurement. The speed of a machine drifts, and a call without steps is mostly other work.
+_NOISE: Final = 0.25
+_NOISE_WITHOUT_STEPS: Final = 0.5
+_KEPT: Final = 8
+
+# Of a state: Gram matrices of each region; content, image and gradient (36) and ten pairs (60), or content, image and
+# moments (48); a reference picture (12) and its mask (1).
+_TARGETS_BYTES: Final = 2_500_000
+_STATE_BYTES_PER_PIXEL: Final[dict[str, int]] = {"lbfgs": 96, "adam": 48}
+_REFERENCE_BYTES_PER_PIXEL: Final = 13
+
+
+@dataclass(frozen=True)
+class CallCost:
+    """What one call took.
+
+    Attributes:
+        moved_bytes: Size of request and reply together.
+        work: Pixels times evaluations.
+        seconds: From the call to its reply.
+        has_steps: Whether the work is more than that of the targets.
+    """
+
+    moved_bytes: int
+    work: float
+    seconds: float
+    has_steps: bool = True
+
+
+class Pace:
+    """Rates of one server as one client sees it; shared by its runs, safe from several threads.
+
+    >>> pace = Pace()
+    >>> pace.round_trip_s = 0.05
+    >>> pace.next_steps(40, pixels=256 * 256, state_bytes=8_000_000, chunk_s=2.0)
+    40
+
+    After measurements the chunks are as short as `chunk_s`, or as long as their transfer demands:
+
+    >>> for megabytes, seconds in ((1, 1.1), (10, 2.0)):
+    ...     pace.add(CallCost(megabytes * 1_000_000, work=1e6, seconds=seconds))
+    >>> pace.next_steps(1000, pixels=100_000, state_bytes=1_000_000, chunk_s=2.0)
+    39
+    >>> pace.next_steps(1000, pixels=100_000, state_bytes=1_000, chunk_s=2.0)
+    21
+    """
+
+    def __init__(self) -> None:
+        self._costs: Final[deque[CallCost]] = deque(maxlen=_KEPT)
+        self.round_trip_s: float | None = None
+
+    @property
+    def measured(self) -> bool:
+        """Whether a call was measured."""
+        return bool(self._costs)
+
+    @property
+    def fast_link(self) -> bool:
+        """Whether the round trip is that of a local network."""
+        return self.round_trip_s is not None and self.round_trip_s < FAST_ROUND_TRIP_S
+
+    def add(self, cost: CallCost) -> None:
+        """Adds a measurement; the oldest of many is dropped."""
+        if cost.seconds > 0:
+            self._costs.append(cost)
+
+    def seconds(self, steps: int, pixels: int) -> float:
+        """Seconds that so many evaluations take, without transfer."""
+        return self._rates()[1] * steps * pixels
+
+    def next_steps(self, remaining: int, *, pixels: int, state_bytes: int, chunk_s: float) -> int:
+        """Evaluations of the next chunk.
+
+        Args:
+            remaining: Evaluations that are left of the run, at least 1.
+            pixels: Pixels of the picture.
+            state_bytes: Size of the state, which the chunk brings back and the next one sends.
+            chunk_s: Shortest time between two looks, in seconds.
+        """
+        byte_s, work_s = self._rates()
+        shortest_s = max(chunk_s, 2 * state_bytes * byte_s / TRANSFER_SHARE)
+        chunks = max(1, round(remaining * pixels * work_s / shortest_s))
+        return math.ceil(remaining / chunks)
+
+    def _rates(self) -> tuple[float, float]:
+        """Seconds per byte and seconds per pixel and evaluation."""
+        guess = _FAST_BYTE_S if self.fast_link else _SLOW_BYTE_S
+        costs = tuple(self._costs)
+        return _fit(costs, guess) if costs else (guess, SECONDS_PER_PIXEL_AND_STEP)
+
+
+def usual_state_bytes(pixels: int, optimizer: str, *, regions: int = 1, has_reference: bool = False) -> int:
+    """Size of a state of the default layers, before one was seen.
+
+    >>> usual_state_bytes(256 * 256, "lbfgs"), usual_state_bytes(256 * 256, "lbfgs", regions=2)
+    (8791456, 11422528)
+
+    Args:
+        pixels: Pixels of the picture.
+        optimizer: "lbfgs" or "adam".
+        regions: Number of regions, each with Gram matrices and a mask.
+        has_reference: Whether the run has a reference picture.
+    """
+    masks = regions if regions > 1 else 0
+    per_pixel = _STATE_BYTES_PER_PIXEL[optimizer] + masks + _REFERENCE_BYTES_PER_PIXEL * has_reference
+    return _TARGETS_BYTES * regions + per_pixel * pixels
+
+
+def _fit(costs: Sequence[CallCost], guess: float) -> tuple[float, float]:
+    """Most likely seconds per byte and seconds of work, neither negative.
+
+    The first rate lies within a power of ten of the guess, or the measurements have to outweigh it. So a short chunk
+    over a slow link, half of it transfer, settles the rate, and a long one, which tells little of it, leaves it.
+    """
+    seconds = np.array([cost.seconds for cost in costs])
+    weight = 1 / np.array([_NOISE if cost.has_steps else _NOISE_WITHOUT_STEPS for cost in costs])
+    moved = np.array([cost.moved_bytes for cost in costs]) / seconds
+    work = np.array([cost.work for cost in costs]) / seconds
+    explained = np.outer(guess * _FACTORS, moved)  # share of each measurement that is transfer, [factors, costs]
+    work_s = np.maximum(((1 - explained) * weight**2) @ work / max((work * weight) @ (work * weight), 1e-300), 0.0)
+    errors = (1 - explained - np.outer(work_s, work)) * weight
+    best = np.argmin((errors**2).sum(axis=1) + np.log10(_FACTORS) ** 2)
+    return float(guess * _FACTORS[best]), float(work_s[best])

@@ -1,0 +1,135 @@
+"""The `batch` command: a folder or a list of jobs in, pictures and a manifest out.
+
+What needs NumPy, Pillow or gRPC is imported when the command runs, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import replace
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from ..batch.job import Job, JobDefaults, folder_jobs
+from ..batch.job_list import COLUMNS, read_jobs
+from ..batch.settings import BatchSettings
+from ..errors import JobListError
+from ..inputs.controls import Controls
+from ..transport.defaults import DEFAULT_SERVER
+from ..transport.retry import RetryPolicy
+from ..transport.settings import ENVIRONMENT, ConnectionSettings
+from .batch_printing import finish, shown
+from .options import Json, Timeout, VersionLabel
+
+_DEFAULTS: Final = BatchSettings()
+_NO_RETRIES: Final = RetryPolicy(tries=1)
+"""The batch has its own, which look at how much a server takes."""
+
+
+class _Format(str, Enum):
+    PNG = "png"
+    JPG = "jpg"
+    WEBP = "webp"
+    AVIF = "avif"
+    BMP = "bmp"
+    TIFF = "tiff"
+
+
+def batch(
+    connection: ConnectionSettings,
+    jobs: Annotated[
+        Path,
+        typer.Argument(
+            help="A folder of pictures to paint in each --style; or a list of jobs, as CSV with a header or as JSON "
+            f"lines. Its columns: {', '.join(COLUMNS)}. Paths in it are relative to it. Several styles, masks or "
+            "numbers are a JSON list, or have ; between them in a cell of CSV.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="DIR", help="Folder for results and manifest.", show_default=False),
+    ],
+    *,
+    controls: Controls,
+    style: Annotated[
+        list[Path] | None,
+        typer.Option(help="A painting to follow, or a folder of them; may be repeated.", show_default=False),
+    ] = None,
+    server: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST[:PORT]",
+            help="gRPC address of a server; repeated, of several that share the work.",
+            envvar=ENVIRONMENT["server"],
+            rich_help_panel="Connection",
+            show_default=DEFAULT_SERVER,
+        ),
+    ] = None,
+    version_label: VersionLabel = None,
+    file_format: Annotated[
+        _Format, typer.Option("--format", help="Of results that are not named, or named without an extension.")
+    ] = _Format.PNG,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Calls at once to each server.",
+            show_default="found out from how the server answers",
+        ),
+    ] = None,
+    timeout: Timeout = None,
+    retries: Annotated[
+        int, typer.Option(metavar="N", help="Tries after the first, where an answer is late, damaged or an accident.")
+    ] = _DEFAULTS.retries,
+    patience: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            help="How long to wait for servers that are busy or absent, with no job coming to an end.",
+        ),
+    ] = _DEFAULTS.patience_s,
+    as_json: Json = False,
+) -> None:
+    """Paint many pictures; run again after a stop or a crash, only those that are missing."""
+    started = time.monotonic()
+    defaults = JobDefaults(controls=controls, extension=f".{file_format.value}")
+    found = _jobs(jobs, style or [], output, defaults)
+
+    settings = BatchSettings(concurrency=concurrency, timeout_s=timeout, retries=retries, patience_s=patience)
+
+    from ..api.client import StyleClient  # noqa: PLC0415
+    from ..batch.runner import run_batch  # noqa: PLC0415
+
+    with contextlib.ExitStack() as stack:
+        clients = [
+            stack.enter_context(
+                StyleClient(settings=replace(connection, server=each, retry=_NO_RETRIES), version_label=version_label)
+            )
+            for each in server or [DEFAULT_SERVER]
+        ]
+        display = stack.enter_context(shown(len(found)))
+        results = run_batch(found, clients, output, settings=settings, on_progress=display.progress)
+        for result in stack.enter_context(contextlib.closing(results)):
+            display.result(result)
+    summary = display.tally.summary(output, time.monotonic() - started)
+    finish(summary, as_json=as_json)
+
+
+def _jobs(source: Path, styles: list[Path], output: Path, defaults: JobDefaults) -> tuple[Job, ...]:
+    if not source.is_dir():
+        if not source.exists():
+            wanted = "folder" if styles else "folder or list of jobs"
+            raise JobListError(f"there is no {wanted} {source}", hint="Name the pictures to paint.")
+        if styles:
+            raise JobListError("--style is for a folder of pictures", hint="In a list, each job names its style.")
+        return read_jobs(source, defaults)
+    if output.resolve() in {folder.resolve() for folder in (source, *styles)}:
+        raise JobListError(
+            f"the results would be among the pictures, in {output}", hint="Name another folder with --output."
+        )
+    return folder_jobs(source, styles, defaults)

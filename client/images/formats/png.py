@@ -1,0 +1,241 @@
+"""PNG: its chunks are checked here, so that Pillow and the service are given those alone that make the pixels.
+
+W3C, Portable Network Graphics (PNG) Specification (Third Edition), sections 5 and 11.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageChops, ImageFile
+
+from .. import exif
+from ..colour.colour_space import SRGB, ColourSpace, Primaries, of_code_points, of_gamma_and_primaries
+from ..decoded import Decoded, Levels, SizeCheck, eight_bit_channel
+from ..errors import Unreadable
+from . import pillow_reader
+from .png_rows import CHANNELS, check_rows
+
+SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+
+_CRITICAL: Final = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
+_DECLARING: Final = (b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"tRNS", b"eXIf", b"acTL")
+_END: Final = b"\0\0\0\0IEND\xaeB`\x82"
+
+_GREY, _RGB, _INDEXED, _GREY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6  # colour types
+
+_UNSPECIFIED: Final = b"\2\2"
+"""Code points of primaries and transfer function in cICP that declare nothing."""
+
+_LARGEST_PROFILE: Final = 2**24
+"""Bytes of an unpacked ICC profile; profiles of printers with large tables have 2 to 4 MB."""
+
+_TEXTS: Final = (b"tEXt", b"zTXt", b"iTXt")
+_META_TEXTS: Final = (b"Raw profile type exif", b"XML:com.adobe.xmp")
+"""Keywords of ImageMagick's EXIF and of XMP, in which orientations are found."""
+
+_LARGEST_TEXT: Final = 2**20
+
+_PACKED_TEXTS: Final = (b"zTXt", b"iTXt")
+_MOST_SENT: Final = 2**16
+"""Bytes of all ancillary chunks that are sent to the service, whose libpng has limits of its own."""
+
+
+@dataclass
+class _Chunks:
+    """The chunks of a file.
+
+    Attributes:
+        pixels: file of those chunks alone that make the pixels of the first frame.
+        declared: content of the first chunk of each kind in `_DECLARING`.
+        texts: first EXIF and XMP, by the names that Pillow has for them.
+        is_sound: whether all chunks are regular and intact, those without pixels are short, and nothing follows them.
+    """
+
+    pixels: bytes = b""
+    declared: dict[bytes, bytes] = field(default_factory=dict[bytes, bytes])
+    texts: dict[str, bytes | str] = field(default_factory=dict[str, "bytes | str"])
+    is_sound: bool = True
+
+
+def read(data: bytes, check: SizeCheck) -> Decoded:
+    """The first frame of a PNG file.
+
+    Raises:
+        Unreadable: a chunk that it needs is damaged, or its colour space is not supported.
+        Exception: any error of Pillow, on damaged pixels.
+    """
+    chunks = _chunks(data)
+    check(struct.unpack_from(">2I", chunks.pixels, 16))
+    depth, colour_type = chunks.pixels[24:26]
+    facts = exif.exif_of(chunks.texts)
+    notes: list[str] = []
+    space = _colour_space(chunks.declared, notes) or exif.colour_space(facts)
+    if (frames := _frames(chunks.declared)) > 1:
+        notes.append(f"only the first of {frames} frames is used")
+    if depth == 16 and colour_type != _GREY:
+        picture = _sixteen_bit(chunks.pixels, colour_type)
+        check_rows(chunks.pixels, picture.colour)
+    else:
+        with _opened(chunks.pixels) as image:
+            picture = pillow_reader.decoded(image, frames=1)
+            check_rows(chunks.pixels, image)
+    if picture.alpha is None and b"tRNS" in chunks.declared:
+        picture.alpha = _transparent_colour(picture.colour, chunks.declared[b"tRNS"], depth)
+    if depth == 8 and colour_type in (_GREY, _RGB) and picture.alpha is None:
+        picture.sendable = data if chunks.is_sound and frames == 1 else chunks.pixels
+    picture.space, picture.orientation, picture.notes = space, exif.orientation(facts), tuple(notes)
+    return picture
+
+
+def _chunks(data: bytes) -> _Chunks:
+    """The chunks up to IEND.
+
+    Raises:
+        Unreadable: a critical chunk is damaged, or unknown.
+    """
+    found, at, kept = _Chunks(), len(SIGNATURE), [SIGNATURE]
+    dropped, previous, seen = 0, b"", set[bytes]()
+    while at + 12 <= len(data) and previous != b"IEND":
+        length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        end, critical = at + 12 + length, not kind[0] & 0x20
+        if end > len(data) and not critical:
+            break
+        intact = end <= len(data) and zlib.crc32(memoryview(data)[at + 4 : end - 4]) == int.from_bytes(
+            data[end - 4 : end], "big"
+        )
+        if kind == b"IHDR" and intact and not seen:
+            _check_header(data[at + 8 : end - 4])
+        indexed = b"IHDR" in seen and kept[1][17] == _INDEXED
+        misplaced = (kind == b"IHDR") != (not seen) or (
+            indexed and kind == b"PLTE" and (length % 3 != 0 or seen & {b"PLTE", b"IDAT"})
+        )
+        if critical and (not intact or kind not in _CRITICAL or misplaced):
+            wrong = "its checksum or its place is wrong" if kind in _CRITICAL else "which the PNG format does not have"
+            raise Unreadable(
+                f"is damaged or cut short: chunk {kind.decode('latin-1')!r}, {wrong}", hint="Save or fetch it again."
+            )
+        if kind in (b"IHDR", b"IDAT") or (indexed and intact and kind in (b"PLTE", b"tRNS")):
+            kept.append(data[at:end])
+            found.is_sound = found.is_sound and (kind not in seen or kind == previous)
+        elif kind != b"IEND":
+            dropped += end - at
+            usual = kind.isalpha() and kind != b"PLTE" and kind not in _PACKED_TEXTS
+            found.is_sound = found.is_sound and intact and usual and dropped <= _MOST_SENT
+        if intact and kind in _DECLARING:
+            found.declared.setdefault(kind, data[at + 8 : end - 4])
+        elif intact and kind in _TEXTS:
+            found.texts = _text(kind, data[at + 8 : end - 4]) | found.texts
+        at, previous = end, kind
+        seen.add(kind)
+    kept.append(_END)
+    found.is_sound = found.is_sound and previous == b"IEND" and at == len(data) and data.endswith(_END)
+    if b"eXIf" in found.declared:
+        found.texts["exif"] = found.declared[b"eXIf"]
+    found.pixels = b"".join(kept) if dropped or not found.is_sound else data
+    return found
+
+
+def _check_header(content: bytes) -> None:
+    """Refuses an IHDR with values that the specification does not have (11.2.1)."""
+    if len(content) != 13 or content[9] not in CHANNELS or content[10] or content[11] or content[12] > 1:
+        raise Unreadable(
+            "is damaged, or no PNG file that is supported: its header has values that the PNG format does not have",
+            hint="Save or fetch it again.",
+        )
+
+
+def _text(kind: bytes, content: bytes) -> dict[str, bytes | str]:
+    """EXIF or XMP in a chunk of text, by its name; empty for all other text, which is not even unpacked."""
+    name, _, rest = content.partition(b"\0")
+    if name not in _META_TEXTS:
+        return {}
+    packed = kind == b"zTXt" or (kind == b"iTXt" and rest[:1] == b"\1")
+    text = {b"tEXt": rest, b"zTXt": rest[1:], b"iTXt": rest[2:].split(b"\0", 2)[-1]}[kind]
+    unpacked = _unpacked(text, _LARGEST_TEXT) if packed else text
+    return {} if unpacked is None else {name.decode(): unpacked.decode("utf-8", "replace")}
+
+
+def _unpacked(data: bytes, most: int) -> bytes | None:
+    """The bytes of a zlib stream; None if it is damaged, or longer than `most`."""
+    unpacker = zlib.decompressobj()
+    try:
+        unpacked = unpacker.decompress(data, most)
+    except zlib.error:
+        return None
+    return unpacked if unpacker.eof else None
+
+
+def _opened(data: bytes) -> ImageFile.ImageFile:
+    image = pillow_reader.opened(data, "PNG")
+    if image is None:
+        raise Unreadable("is no PNG file", hint="Save or fetch it again.")
+    return image
+
+
+def _sixteen_bit(data: bytes, colour_type: int) -> Decoded:
+    if colour_type == _GREY_ALPHA:  # four bytes a pixel, as RGB with alpha has of 8 bits
+        header = b"IHDR" + data[16:24] + bytes((8, _RGB_ALPHA)) + data[26:29]
+        as_rgba = data[:12] + header + zlib.crc32(header).to_bytes(4, "big") + data[33:]
+        with _opened(as_rgba) as image:
+            levels = np.asarray(image).view(">u2").astype(np.uint16)
+        return Decoded(colour=levels[..., :1], alpha=eight_bit_channel(levels[..., 1]))
+    levels = pillow_reader.sixteen_bit(lambda: _opened(data))
+    alpha = eight_bit_channel(levels[..., 3]) if colour_type == _RGB_ALPHA else None
+    return Decoded(colour=levels[..., :3], alpha=alpha)
+
+
+def _transparent_colour(colour: Image.Image | Levels, chunk: bytes, depth: int) -> Image.Image | None:
+    """Alpha that is 0 where the picture has the one grey, or RGB colour, that tRNS declares, compared at full depth."""
+    top = 2**depth - 1
+    clear = [level & top for level in struct.unpack(f">{len(chunk) // 2}H", chunk[: len(chunk) // 2 * 2])]
+    if isinstance(colour, Image.Image):
+        channels = colour.split()
+        if len(clear) != len(channels):
+            return None
+        others = [
+            channel.point([0 if level * top == value * 255 else 255 for level in range(256)])
+            for channel, value in zip(channels, clear, strict=True)
+        ]
+        alpha = others[0]
+        for other in others[1:]:
+            alpha = ImageChops.lighter(alpha, other)
+        return alpha
+    if len(clear) != colour.shape[2]:
+        return None
+    opaque: NDArray[np.bool_] = (colour != np.array(clear, np.uint16)).any(axis=2)
+    return Image.fromarray(opaque.astype(np.uint8) * 255)
+
+
+def _frames(declared: dict[bytes, bytes]) -> int:
+    return int.from_bytes(declared.get(b"acTL", b"\0\0\0\1")[:4], "big")
+
+
+def _colour_space(declared: dict[bytes, bytes], notes: list[str]) -> ColourSpace | bytes | None:
+    """The colour space of the first chunk that declares one, in the order of the specification (4.3)."""
+    if len(cicp := declared.get(b"cICP", b"")) == 4 and cicp[:2] != _UNSPECIFIED:
+        return of_code_points(cicp[0], cicp[1], full_range=cicp[3] != 0)
+    if b"iCCP" in declared:
+        profile = _unpacked(declared[b"iCCP"].partition(b"\0")[2][1:], _LARGEST_PROFILE)
+        if profile is not None:
+            return profile
+        notes.append("its colour profile is damaged and was not used")
+    if b"sRGB" in declared:
+        return SRGB
+    return of_gamma_and_primaries(_gamma(declared.get(b"gAMA", b"")), _primaries(declared.get(b"cHRM", b"")))
+
+
+def _gamma(chunk: bytes) -> float | None:
+    return 100_000 / int.from_bytes(chunk, "big") if len(chunk) == 4 and any(chunk) else None
+
+
+def _primaries(chunk: bytes) -> Primaries | None:
+    if len(chunk) != 32:
+        return None
+    white_x, white_y, *colours = (value / 100_000 for value in struct.unpack(">8I", chunk))
+    return Primaries("", (*colours, white_x, white_y))

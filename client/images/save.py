@@ -1,0 +1,220 @@
+"""Results as files: written whole or not at all, with the facts of the run inside."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import stat
+import tempfile
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+
+from ..errors import OutputError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_FORMATS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
+    ".png": ("PNG", {}),
+    ".jpg": ("JPEG", {"quality": 95, "subsampling": "4:4:4"}),
+    ".jpeg": ("JPEG", {"quality": 95, "subsampling": "4:4:4"}),
+    ".webp": ("WEBP", {"lossless": True}),
+    ".avif": ("AVIF", {"quality": 95, "subsampling": "4:4:4"}),
+    ".bmp": ("BMP", {}),
+    ".tif": ("TIFF", {"compression": "tiff_deflate"}),
+    ".tiff": ("TIFF", {"compression": "tiff_deflate"}),
+}
+EXTENSIONS: Final = tuple(_FORMATS)
+"""What a result can be saved as."""
+
+_CODECS: Final = {".webp": "webp", ".avif": "avif"}
+"""Formats that a build of Pillow may lack, by its names for them."""
+
+IMAGE_DESCRIPTION: Final = 0x010E
+"""Tag of EXIF and TIFF for the facts about a picture."""
+_SOFTWARE: Final = 0x0131
+
+
+def check_output(
+    path: str | os.PathLike[str], *, extensions: Sequence[str] | None = EXTENSIONS, needed_bytes: int = 0
+) -> Path:
+    """Path of a file that can be saved; to be checked before minutes of work.
+
+    Args:
+        path: Path of the file.
+        extensions: Extensions that it may have; None is any, or none.
+        needed_bytes: Expected size of the file.
+
+    Raises:
+        OutputError: The extension is unknown, the name is too long or not that of a regular file, the folder is missing
+            or not writable, or its disk is too full.
+    """
+    path = Path(path)
+    if extensions is not None and path.suffix.lower() not in extensions:
+        came = f"has the extension {path.suffix!r}" if path.suffix else "has no extension"
+        raise OutputError(f"{path} {came}", hint=f"Name it with one of: {', '.join(extensions)}.")
+    if extensions is not None:
+        _check_codec(path)
+    _check_name(path)
+    folder = Path(os.path.realpath(path)).parent if path.is_symlink() else path.parent  # of the file that is replaced
+    if not folder.is_dir():
+        raise OutputError(f"there is no folder {folder}", hint=f"Create it: mkdir -p {folder}")
+    try:  # permissions do not show read-only file systems
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        free_bytes = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise OutputError(f"cannot write into the folder {folder}: {error.strerror}") from error
+    if free_bytes < needed_bytes:
+        raise OutputError(
+            f"{path} may take {needed_bytes:,} bytes, and its disk has {free_bytes:,} left",
+            hint="Free some space, or name a file on another disk.",
+        )
+    return path
+
+
+def largest_picture_bytes(pixels: int, *, channel_bytes: int = 1) -> int:
+    """Most bytes of a saved picture: RGB that does not compress, and its metadata.
+
+    >>> largest_picture_bytes(512 * 512)
+    851968
+    """
+    return 3 * channel_bytes * pixels + 65_536
+
+
+def _check_codec(path: Path) -> None:
+    codec = _CODECS.get(path.suffix.lower())
+    if codec is None:
+        return
+    from PIL import features  # noqa: PLC0415 - brings Pillow
+
+    if not features.check_module(codec):
+        raise OutputError(f"this build of Pillow cannot write {path.suffix}", hint="Name a .png file.")
+
+
+def _check_name(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:  # ValueError: a null byte
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise OutputError(f"cannot write {path}: {reason}", hint="Name another file.") from error
+    if stat.S_ISDIR(mode):
+        raise OutputError(f"{path} is a folder", hint="Name a file in it.")
+    if not stat.S_ISREG(mode):  # a device or a pipe would be replaced by a file
+        raise OutputError(f"{path} is not a regular file", hint="Name another file.")
+
+
+def is_same_file(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file: by links, by other spellings, and whether or not it exists.
+
+    >>> is_same_file(Path("a/../out.png"), Path("out.png"))
+    True
+    """
+    try:
+        return one.samefile(other)
+    except OSError:
+        return folded(os.path.realpath(one)) == folded(os.path.realpath(other))
+
+
+def folded(file: str | os.PathLike[str]) -> str:
+    """Name of a file, equal for all names that are one to a file system of macOS or Windows.
+
+    >>> folded("Lake.png") == folded("lake.PNG")
+    True
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", os.fspath(file)).casefold())
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+    """Writes a file so that its name leads to the whole new file or to the old one, at every moment.
+
+    Args:
+        path: Path of the file.
+        write: Is given the open file.
+
+    Raises:
+        OutputError: The folder cannot be written to, or the disk is full.
+    """
+    path = Path(os.path.realpath(path))  # a link stays, what it points to is replaced
+    # Not named after the file: a name as long as the file system allows would be longer with more around it.
+    part = path.with_name(f".styleserve.{secrets.token_hex(4)}.part")
+    try:
+        try:
+            with part.open("xb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except BaseException:  # Ctrl-C as well
+            part.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def save_or_fall_back(save: Callable[[Path], Path], path: Path) -> Path:
+    """Path of the file that `save` wrote; where that fails, the file is saved in another folder before the error.
+
+    Args:
+        save: Writes a file with this path, all or nothing.
+        path: Path of the file.
+
+    Raises:
+        OutputError: The file cannot be written there; the hint names the file that was written instead.
+    """
+    try:
+        return save(path)
+    except OutputError as error:
+        name = f"styleserve-{secrets.token_hex(4)}{path.suffix}"
+        for folder in _fallback_folders():
+            try:
+                saved = save(folder / name)
+            except OutputError:
+                continue
+            raise OutputError(error.message, hint=f"Saved as {saved} instead.") from error
+        raise
+
+
+def _fallback_folders() -> Iterator[Path]:
+    yield Path()
+    yield Path(os.path.expanduser("~"))  # noqa: PTH111 - pathlib's raises where there is no home
+    with contextlib.suppress(OSError):  # no folder for temporary files
+        yield Path(tempfile.gettempdir())
+
+
+def save_image(image: Image.Image, path: str | os.PathLike[str], *, text: Mapping[str, str]) -> Path:
+    """Path of a picture, saved in the format that the extension names.
+
+    Args:
+        image: RGB.
+        path: ends in one of `EXTENSIONS`.
+        text: facts about the picture. PNG keeps each under its name; other formats, all in the image description; BMP
+            has no place for them.
+
+    Raises:
+        OutputError: it cannot be written there.
+    """
+    from PIL import Image, PngImagePlugin  # noqa: PLC0415 - not for a command that only names the extensions
+
+    path = check_output(path)
+    file_format, options = _FORMATS[path.suffix.lower()]
+    extra: dict[str, Any] = dict(options)
+    if file_format == "PNG":
+        chunks = PngImagePlugin.PngInfo()
+        for key, value in text.items():
+            chunks.add_text(key, value)  # becomes an international chunk by itself where Latin-1 does not suffice
+        extra["pnginfo"] = chunks
+    elif file_format != "BMP":
+        exif = Image.Exif()
+        exif[IMAGE_DESCRIPTION] = "; ".join(f"{key}: {value}" for key, value in text.items() if key != "Software")
+        if "Software" in text:
+            exif[_SOFTWARE] = text["Software"]
+        extra["exif"] = exif.tobytes()
+    write_atomically(path, lambda file: image.save(file, file_format, **extra))
+    return path

@@ -1,0 +1,85 @@
+"""Sources of a picture: the name of a file, its bytes, an image of Pillow, an array."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..errors import ImageError
+from .files import read_file
+from .picture import MAX_PIXELS, Picture, picture_of_file, picture_of_image
+
+
+@dataclass(frozen=True, eq=False)
+class PictureFile:
+    """Bytes of a file, with its path."""
+
+    data: bytes
+    path: Path
+
+
+PictureSource: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[Any] | Picture | PictureFile
+
+
+def load_picture(source: PictureSource, *, name: str = "the picture", max_pixels: int = MAX_PIXELS) -> Picture:
+    """The picture, upright 8-bit sRGB.
+
+    Args:
+        source: path of a file, or its bytes; an image of Pillow; an array `[height, width, 3]` or `[height, width]`,
+            uint8, or of floats in [0, 1]. A `Picture` is passed on.
+        name: for messages, where `source` is not a path.
+        max_pixels: most pixels of a file or image, from its header; the default is that of `styleserve export`.
+            `StyleClient` asks the model for its own limit if a picture has more.
+
+    Raises:
+        ImageError: there is no such file, or it is not a picture that can be used.
+    """
+    if isinstance(source, Picture):
+        return source
+    if isinstance(source, bytes):
+        return _of_file(source, name, max_pixels)
+    if isinstance(source, PictureFile):
+        return replace(_of_file(source.data, str(source.path), max_pixels), path=source.path)
+    if isinstance(source, Image.Image):
+        return picture_of_image(source, name, max_pixels=max_pixels)
+    if isinstance(source, np.ndarray):
+        return picture_of_image(Image.fromarray(_levels(source, name)), name, max_pixels=max_pixels)
+    try:
+        path = Path(source)
+    except TypeError as error:
+        raise ImageError(
+            f"{name} is of the type {type(source).__name__}",
+            hint="Give a path, the bytes of a file, an image of Pillow, a NumPy array or a Picture.",
+        ) from error
+    return replace(_of_file(read_file(path, max_pixels=max_pixels), str(source), max_pixels), path=path)
+
+
+def _of_file(data: bytes, name: str, max_pixels: int) -> Picture:
+    return replace(picture_of_file(data, name, max_pixels=max_pixels), file_sha256=hashlib.sha256(data).hexdigest())
+
+
+def _levels(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
+    """The array as 8-bit levels, rounded to the nearest."""
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3) or not array.size:
+        raise ImageError(
+            f"{name} is an array of the shape {list(array.shape)}",
+            hint="Give [height, width, 3] or [height, width], one picture at a time.",
+        )
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype.kind != "f":
+        raise ImageError(f"{name} is an array of {array.dtype}", hint="Give uint8, or floats in [0, 1].")
+    low, high = float(array.min()), float(array.max())
+    if not 0.0 <= low <= high <= 1.0:  # NaN included
+        raise ImageError(
+            f"{name} is an array of floats from {low:g} to {high:g}; 0 to 1 is understood",
+            hint="Divide by the largest value, or give uint8.",
+        )
+    return np.rint(array * 255.0).astype(np.uint8)

@@ -1,0 +1,230 @@
+"""Controls of a run, checked against the wire contract before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final, Literal, TypeAlias, cast
+
+from styleserve import contract
+
+from ..errors import ControlError
+from ..representation import changed_fields
+from .control_values import Value, checked_value, plain_number
+
+_LONGEST_S: Final = 30 * 24 * 3600
+
+Loss: TypeAlias = Literal["painter", "tutorial"]
+Optimizer: TypeAlias = Literal["lbfgs", "adam"]
+Colors: TypeAlias = Literal["style", "content", "matched"]
+ImageFormat: TypeAlias = Literal["png", "png16", "jpeg"]
+
+OPTIMIZER_NAMES: Final[dict[str, str]] = {"lbfgs": "L-BFGS", "adam": "Adam"}
+"""The optimisers, as people write them."""
+
+OCTAVES: Final = "octaves"
+"""Name of the control that is the client's own."""
+
+
+class Unset(Enum):
+    """Type of `UNSET`."""
+
+    UNSET = "the server's default"
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+UNSET: Final = Unset.UNSET
+"""A control that is not sent, so that the model's own default holds. (None would be a value.)"""
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Controls:
+    """Controls of one run; each field but `octaves` is the `contract.Control` of its name.
+
+    Numbers of other types, such as NumPy's, become Python's own. Values for each style or layer become a tuple; one
+    number stands for all.
+
+    >>> Controls(steps=50), Controls(steps=50, style_scale=0.5).sent()
+    (Controls(steps=50), {'style_scale': (0.5,), 'steps': 50})
+
+    Attributes:
+        octaves: Number of sizes of a coarse-to-fine run, at least 1; unset, by `octaves.plan`.
+
+    Raises:
+        ControlError: A value is not of the control's kind, or out of its range. The upper bounds of steps and sides are
+            the model's, so the server checks those.
+    """
+
+    style_weight: float | Unset = UNSET
+    content_weight: float | Unset = UNSET
+    total_variation_weight: float | Unset = UNSET
+    reference_weight: float | Unset = UNSET
+    style_blend: float | Sequence[float] | Unset = UNSET
+    style_scale: float | Sequence[float] | Unset = UNSET
+    style_layer_weights: float | Sequence[float] | Unset = UNSET
+    start_noise: float | Unset = UNSET
+    seed: int | Unset = UNSET
+    colors: Colors | Unset = UNSET
+    loss: Loss | Unset = UNSET
+    optimizer: Optimizer | Unset = UNSET
+    steps: int | Unset = UNSET
+    learning_rate: float | Unset = UNSET
+    max_side: int | Unset = UNSET
+    image_format: ImageFormat | Unset = UNSET
+    octaves: int | Unset = UNSET
+
+    def __repr__(self) -> str:
+        return changed_fields(self)
+
+    def __post_init__(self) -> None:
+        for control in contract.CONTROLS:
+            value: object = getattr(self, control.name)
+            if value is not UNSET:
+                object.__setattr__(self, control.name, checked_value(control, value))
+        blend = cast("tuple[float, ...] | Unset", self.style_blend)
+        if not isinstance(blend, Unset) and not any(blend):
+            raise ControlError(
+                f"style_blend is {_shown(blend)}; at least one share must be over 0", hint=contract.STYLE_BLEND.help
+            )
+        if not isinstance(self.octaves, Unset):
+            number = plain_number(self.octaves, whole=True)
+            if number is None or number < 1:
+                raise ControlError(f"octaves is {self.octaves!r}; it must be a whole number from 1")
+            object.__setattr__(self, OCTAVES, number)
+
+    def given(self) -> dict[str, Value]:
+        """Controls that are set, by name."""
+        values = {name: getattr(self, name) for name in (*_NAMES, OCTAVES)}
+        return {name: value for name, value in values.items() if value is not UNSET}
+
+    def sent(self) -> dict[str, Value]:
+        """Controls that are set, by their names on the wire."""
+        return {name: value for name, value in self.given().items() if name != OCTAVES}
+
+    def over(self, base: Controls) -> Controls:
+        """Controls of `base`, such as a preset, replaced by those that are set here.
+
+        >>> Controls(steps=50).over(Controls(steps=1000, octaves=1))
+        Controls(steps=50, octaves=1)
+        """
+        return controls_of({**base.given(), **self.given()})
+
+    @property
+    def expected_optimizer(self) -> str:
+        """Optimiser of the run."""
+        return str(contract.OPTIMIZER.relative) if isinstance(self.optimizer, Unset) else self.optimizer
+
+    @property
+    def expected_loss(self) -> str:
+        """Loss of the run."""
+        return str(contract.LOSS.relative) if isinstance(self.loss, Unset) else self.loss
+
+    @property
+    def expected_steps(self) -> int:
+        """Steps of the run; where unset, those of a model with the usual limits."""
+        return int(contract.STEPS.relative) if isinstance(self.steps, Unset) else self.steps
+
+    @property
+    def expected_max_side(self) -> int:
+        """Longest side of the result; where unset, that of a model with the usual limits."""
+        return int(contract.MAX_SIDE.relative) if isinstance(self.max_side, Unset) else self.max_side
+
+
+_NAMES: Final = tuple(control.name for control in contract.CONTROLS)
+
+SHORT_NAMES: Final[Mapping[str, str]] = {
+    "total_variation_weight": "tv_weight",
+    "style_blend": "blend",
+    "style_layer_weights": "layer_weights",
+    "start_noise": "noise",
+}
+"""Names of controls as options and columns of jobs, where they differ."""
+
+
+def option_of(name: str) -> str:
+    """Option of a control.
+
+    >>> option_of("style_blend"), option_of("max_side")
+    ('--blend', '--max-side')
+    """
+    return f"--{SHORT_NAMES.get(name, name).replace('_', '-')}"
+
+
+def control_of_name(name: str) -> str:
+    """Name of the control that is called so, as in the contract, or as an option or column is.
+
+    >>> control_of_name("blend"), control_of_name("tv-weight"), control_of_name("octaves")
+    ('style_blend', 'total_variation_weight', 'octaves')
+
+    Raises:
+        ControlError: There is none.
+    """
+    wanted = name.replace("-", "_")
+    for each in (*_NAMES, OCTAVES):
+        if wanted in (each, SHORT_NAMES.get(each)):
+            return each
+    names = [SHORT_NAMES.get(each, each) for each in (*_NAMES, OCTAVES)]
+    raise ControlError(f"there is no control {name!r}", hint=f"Controls are: {', '.join(names)}.")
+
+
+def controls_of(values: Mapping[str, Any]) -> Controls:
+    """Controls with these values, of any type.
+
+    Raises:
+        ControlError: A name is unknown, or a value cannot be used.
+    """
+    return Controls(**{control_of_name(name): value for name, value in values.items()})
+
+
+def refuse_foreign_controls(controls: Controls) -> None:
+    """Refuses a learning rate for L-BFGS, which has none.
+
+    Raises:
+        ControlError: The hint names the optimiser that has one.
+    """
+    if controls.expected_optimizer == "lbfgs" and not isinstance(controls.learning_rate, Unset):
+        raise ControlError(
+            f"learning_rate is {controls.learning_rate:g}, but L-BFGS has none: it belongs to Adam",
+            hint="Ask for Adam with --optimizer adam (in Python, optimizer='adam'), or leave the learning rate out.",
+        )
+
+
+def check_count(name: str, count: int, styles: int) -> None:
+    """Refuses a number of values, or masks, that is neither 1 nor that of the styles.
+
+    Raises:
+        ControlError: The message has the name and both numbers.
+    """
+    if count not in (1, styles):
+        these = f"{styles} style{'' if styles == 1 else 's'}"
+        raise ControlError(f"{name} has {count} values for {these}", hint="Give one for each style, or one for all.")
+
+
+def check_styles(controls: Controls, styles: int) -> None:
+    """Refuses controls with another number of values than there are styles.
+
+    Raises:
+        ControlError: The message has the name of the control.
+    """
+    for control in contract.CONTROLS:
+        values = getattr(controls, control.name)
+        if control.per == "style" and not isinstance(values, Unset):
+            check_count(control.name, len(values), styles)
+
+
+def checked_timeout_s(timeout_s: float) -> float:
+    """Deadline of a call, in seconds.
+
+    Raises:
+        ControlError: It is not positive, or not finite: every call ends.
+    """
+    if not 0 < timeout_s < _LONGEST_S:
+        raise ControlError(f"the timeout is {timeout_s} s; it must be over 0 and under {_LONGEST_S:,} (a month)")
+    return timeout_s
+
+
+def _shown(values: Iterable[float]) -> str:
+    return ",".join(f"{value:g}" for value in values)

@@ -1,0 +1,137 @@
+"""Pictures of a run: content, styles, masks, start and reference, read from their sources, and facts about them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+
+from ..images.picture import MAX_PIXELS, Picture
+from ..images.source import PictureSource, load_picture
+from .picture_set import PictureSet
+
+StyleSources: TypeAlias = PictureSource | Sequence[PictureSource]
+Regions: TypeAlias = PictureSource | Sequence[PictureSource | None] | None
+"""Masks of the styles: one for each, or one for all; None, in place of a mask, means everywhere."""
+
+
+def picture_set(
+    content: PictureSource,
+    styles: StyleSources,
+    *,
+    content_regions: Regions = None,
+    style_regions: Regions = None,
+    start: PictureSource | None = None,
+    reference: PictureSource | None = None,
+    reference_mask: PictureSource | None = None,
+) -> PictureSet[PictureSource]:
+    """Sources of the pictures of a run; a style or mask may stand alone.
+
+    Raises:
+        ControlError: There is no style, or the number of masks is not that of the styles.
+    """
+    return PictureSet(
+        content=content,
+        styles=cast("tuple[PictureSource, ...]", _several(styles)),
+        content_regions=_several(content_regions),
+        style_regions=_several(style_regions),
+        start=start,
+        reference=reference,
+        reference_mask=reference_mask,
+    )
+
+
+def _several(given: PictureSource | Sequence[PictureSource | None] | None) -> tuple[PictureSource | None, ...]:
+    if given is None:
+        return ()
+    if isinstance(given, list | tuple):
+        return tuple(cast("Sequence[PictureSource | None]", given))
+    return (cast("PictureSource", given),)
+
+
+def load_pictures(sources: PictureSet[PictureSource], *, max_pixels: int = MAX_PIXELS) -> PictureSet[Picture]:
+    """All pictures, with names of their own for messages.
+
+    Raises:
+        ImageError: One cannot be used.
+    """
+    return sources.map(lambda source, role: load_picture(source, name=f"the {role}", max_pixels=max_pixels))
+
+
+def notes_of(pictures: PictureSet[Picture]) -> tuple[str, ...]:
+    """Visible changes to the pictures on loading, each once."""
+    return tuple(dict.fromkeys(f"{picture.name}: {note}" for _, picture in pictures.items() for note in picture.notes))
+
+
+def result_pixels(pictures: PictureSet[Picture], max_side: int) -> int:
+    """Pixels of the result: those of the content, as the other pictures cost one evaluation."""
+    width, height = pictures.content.size_within(max_side)
+    return width * height
+
+
+@dataclass(frozen=True, repr=False)
+class PictureFacts:
+    """Facts by which the picture of a run is known again.
+
+    Attributes:
+        sha256: SHA-256 of its file, in hexadecimal digits.
+        path: Path of its file; None where it came from memory.
+    """
+
+    sha256: str
+    path: Path | None = None
+
+    def __repr__(self) -> str:
+        return f"<PictureFacts: {'a picture' if self.path is None else self.path.name}, SHA-256 {self.sha256[:8]}>"
+
+
+def facts_of(pictures: PictureSet[Picture]) -> PictureSet[PictureFacts]:
+    """Facts about each picture."""
+    return pictures.map(lambda picture, _: PictureFacts(picture.sha256, picture.path and picture.path.absolute()))
+
+
+def facts_to_json(facts: PictureSet[PictureFacts], folder: Path | None = None) -> dict[str, Any]:
+    """Facts as an object; paths are relative to the folder, where one is given."""
+
+    def one(fact: PictureFacts | None) -> dict[str, str] | None:
+        if fact is None:
+            return None
+        path = {} if fact.path is None else {"path": _relative(fact.path, folder)}
+        return {"sha256": fact.sha256, **path}
+
+    values = {each.name: getattr(facts, each.name) for each in fields(facts)}
+    return {
+        name: [one(fact) for fact in cast("tuple[PictureFacts | None, ...]", value)]
+        if isinstance(value, tuple)
+        else one(value)
+        for name, value in values.items()
+        if value
+    }
+
+
+def facts_from_json(written: Mapping[str, Any], folder: Path | None = None) -> PictureSet[PictureFacts]:
+    """Facts in such an object.
+
+    Raises:
+        KeyError: One is missing, or has another form; also `TypeError`, `AttributeError` and `ControlError`.
+    """
+
+    def one(fact: Mapping[str, Any] | None) -> PictureFacts | None:
+        if fact is None:
+            return None
+        path = None if fact.get("path") is None else Path(os.path.normpath((folder or Path()) / str(fact["path"])))
+        return PictureFacts(str(fact["sha256"]), path)
+
+    values = {name: tuple(map(one, value)) if name.endswith("s") else one(value) for name, value in written.items()}
+    return PictureSet(**cast("dict[str, Any]", values))
+
+
+def _relative(path: Path, folder: Path | None) -> str:
+    if folder is None:
+        return str(path)
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:  # another drive of Windows
+        return str(path)

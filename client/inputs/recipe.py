@@ -1,0 +1,100 @@
+"""Recipe of a result: what repeats its run, as JSON in the metadata of its file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+from styleserve import __version__, contract
+
+from ..errors import ImageError, RecipeError, StyleServeError
+from .controls import Controls, controls_of
+from .picture_set import PictureSet
+from .pictures import PictureFacts, facts_from_json, facts_to_json
+
+RECIPE_KEY: Final = "Recipe"
+"""Name of the recipe among the facts in a picture's file."""
+
+
+@dataclass(frozen=True, repr=False)
+class Recipe:
+    """Controls, model and pictures of a run.
+
+    Attributes:
+        controls: Controls of the run.
+        model_name: Name of the model.
+        model_version: Version of the model.
+        pictures: Facts about the pictures.
+    """
+
+    controls: Controls
+    model_name: str
+    model_version: int
+    pictures: PictureSet[PictureFacts]
+
+    def __repr__(self) -> str:
+        return f"<Recipe: {len(self.pictures.styles)} styles, {self.controls}, {self.model_name}>"
+
+    def to_text(self, folder: Path | None = None) -> str:
+        """The recipe as JSON.
+
+        Args:
+            folder: Folder of the result: paths of the pictures are relative to it. None leaves them absolute.
+        """
+        return json.dumps(
+            {
+                "styleserve": __version__,
+                "contract": contract.CONTRACT_VERSION,
+                "model": {"name": self.model_name, "version": self.model_version},
+                "controls": self.controls.given(),
+                "pictures": facts_to_json(self.pictures, folder),
+            }
+        )
+
+    @classmethod
+    def from_text(cls, text: str, folder: Path) -> Recipe:
+        """The recipe in this JSON.
+
+        Args:
+            text: Text that `to_text` made.
+            folder: Folder of the result.
+
+        Raises:
+            ValueError: It is not a recipe; also `KeyError`, `TypeError`, `AttributeError` and `ControlError`.
+        """
+        written = cast("dict[str, Any]", json.loads(text))
+        if written["contract"] != contract.CONTRACT_VERSION:
+            raise ValueError(f"it is of contract {written['contract']}, not {contract.CONTRACT_VERSION}")
+        return cls(
+            controls_of(written["controls"]),
+            str(written["model"]["name"]),
+            int(written["model"]["version"]),
+            facts_from_json(written["pictures"], folder),
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> Recipe:
+        """The recipe of the result in a file.
+
+        Raises:
+            RecipeError: There is no such file, or it holds no recipe.
+        """
+        from ..images.png_text import read_text  # noqa: PLC0415 - brings Pillow
+
+        try:
+            text = read_text(path, RECIPE_KEY)
+        except (OSError, ImageError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error.message
+            raise RecipeError(f"{path} cannot be read: {reason}", hint="Name a result of styleserve.") from error
+        if text is None:
+            raise RecipeError(
+                f"{path} holds no recipe",
+                hint="Name a result of `styleserve stylize`; one saved as .bmp holds none.",
+            )
+        try:
+            return cls.from_text(text, path.absolute().parent)
+        except (ValueError, KeyError, TypeError, AttributeError, StyleServeError) as error:
+            reason = error.message if isinstance(error, StyleServeError) else error
+            raise RecipeError(f"the recipe in {path} cannot be used: {reason}") from error

@@ -1,0 +1,1 @@
+"""Images about runs: loss chart, report, contact sheet and animation. No network."""

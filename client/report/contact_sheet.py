@@ -1,0 +1,181 @@
+"""A contact sheet: one picture with the results of many settings, each labelled with the options to type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from ..errors import ControlError
+from ..inputs.control_values import value_of_text
+from ..inputs.controls import Controls, Unset, control_of_name, controls_of, option_of
+from ..inputs.presets import PRESETS, preset
+
+if TYPE_CHECKING:
+    from PIL import Image, ImageDraw
+
+_TUTORIAL_STEPS: Final = 300
+"""Steps of the preset "tutorial" on a sheet, where its 1000 would take longer than all else."""
+
+_MARGIN: Final = 24
+_GAP: Final = 16
+_LINE: Final = 18
+_TEXT: Final = 13
+_COLUMNS: Final = 4
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One setting of a sheet.
+
+    Attributes:
+        label: Options to type for it.
+        controls: Controls of the run.
+    """
+
+    label: str
+    controls: Controls
+
+
+def usual_cells(base: Controls) -> list[Cell]:
+    """Cells of a sheet that varies nothing by name: presets, sizes of the strokes, matched colours.
+
+    >>> [cell.label for cell in usual_cells(Controls())][:2]
+    ['--preset tutorial --steps 300', '--preset painter']
+    """
+    cells: list[Cell] = []
+    for name, controls in PRESETS.items():
+        few = name == "tutorial" and isinstance(base.steps, Unset)
+        label = f"--preset {name}" + (f" --steps {_TUTORIAL_STEPS}" if few else "")
+        own = base.over(Controls(steps=_TUTORIAL_STEPS)) if few else base
+        cells.append(Cell(label, own.over(controls)))
+    others = (Controls(style_scale=0.5), Controls(style_scale=2.0), Controls(colors="matched"))
+    return [*cells, *(Cell(_typed(controls), controls.over(base)) for controls in others)]
+
+
+def varied_cells(base: Controls, varied: Sequence[str]) -> tuple[list[Cell], int]:
+    """Cells for all combinations of varied controls, and the number of columns.
+
+    >>> cells, columns = varied_cells(Controls(steps=9), ["style-weight=1,3", "blend=2;1,1;2"])
+    >>> [cell.label for cell in cells], columns
+    (['--style-weight 1 --blend 2,1', '--style-weight 1 --blend 1,2', '--style-weight 3 --blend 2,1', \
+'--style-weight 3 --blend 1,2'], 2)
+
+    Args:
+        base: Controls that hold for all cells.
+        varied: One or two texts NAME=V1,V2,...; several numbers of one value have ";" between them.
+
+    Raises:
+        ControlError: A text has another form, or a value cannot be used.
+    """
+    if len(varied) > 2:
+        raise ControlError(f"--vary is given {len(varied)} times", hint="Vary one or two controls.")
+    axes = [list(_axis(text)) for text in varied]
+    cells = [
+        Cell(" ".join(label for label, _ in combination), _over_all([controls for _, controls in combination], base))
+        for combination in product(*axes)
+    ]
+    return cells, len(axes[-1]) if len(axes) == 2 else min(len(axes[0]), _COLUMNS)
+
+
+def _axis(text: str) -> Iterator[tuple[str, Controls]]:
+    """Label and controls of each value of a varied control."""
+    name, equals, values = text.partition("=")
+    if not equals or not values:
+        raise ControlError(f"--vary is {text!r}; it must be NAME=V1,V2,...", hint="As in --vary style-weight=0.3,1,3.")
+    if name == "preset":
+        yield from ((f"--preset {value}", preset(value)) for value in values.split(","))
+        return
+    control = control_of_name(name)
+    for value in values.split(","):
+        controls = controls_of({control: value_of_text(control, value, separator=";")})
+        yield _typed(controls), controls
+
+
+def _over_all(several: Sequence[Controls], base: Controls) -> Controls:
+    for controls in several:
+        base = controls.over(base)
+    return base
+
+
+def _typed(controls: Controls) -> str:
+    """Options to type for these controls."""
+    return " ".join(f"{option_of(name)} {_text(value)}" for name, value in controls.given().items())
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 - of a control
+    if isinstance(value, tuple):
+        return ",".join(f"{number:g}" for number in cast("tuple[float, ...]", value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def draw_sheet(
+    sources: Sequence[tuple[str, Image.Image]],
+    cells: Sequence[tuple[str, Image.Image | None]],
+    columns: int,
+    side: int,
+) -> Image.Image:
+    """The sheet: the pictures that went in, and below the results in rows.
+
+    Args:
+        sources: Labels and pictures of content and styles.
+        cells: Labels and results; None where there is none.
+        columns: Results in a row.
+        side: Longest side of a picture on the sheet, in pixels.
+    """
+    from PIL import Image, ImageDraw  # noqa: PLC0415 - not for --help
+
+    rows = [list(sources[at : at + columns]) for at in range(0, len(sources), columns)]
+    rows += [list(cells[at : at + columns]) for at in range(0, len(cells), columns)]
+    width = 2 * _MARGIN + columns * side + (columns - 1) * _GAP
+    page = Image.new("RGB", (width, 200 + len(rows) * (side + 8 * _LINE)), "white")
+    pen = ImageDraw.Draw(page)
+    top = _MARGIN
+    for row in rows:
+        top = _draw_row(page, pen, row, top, side)
+    return page.crop((0, 0, width, top + _MARGIN - _GAP))
+
+
+def _draw_row(
+    page: Image.Image,
+    pen: ImageDraw.ImageDraw,
+    row: Sequence[tuple[str, Image.Image | None]],
+    top: int,
+    side: int,
+) -> int:
+    """Draws pictures with their labels above, and returns where the next row begins."""
+    from PIL import Image, ImageOps  # noqa: PLC0415 - as above
+
+    from .chart import FAINT, INK, font  # noqa: PLC0415 - as above
+
+    labels = [_wrapped(pen, label, side) for label, _ in row]
+    below = top + max(map(len, labels)) * _LINE + 4
+    tallest = _LINE
+    for index, ((_, image), lines) in enumerate(zip(row, labels, strict=True)):
+        left = _MARGIN + index * (side + _GAP)
+        for number, line in enumerate(lines):
+            pen.text((left, top + number * _LINE), line, fill=INK, font=font(_TEXT))
+        if image is None:
+            pen.text((left, below), "not painted", fill=FAINT, font=font(_TEXT))
+            continue
+        shown = ImageOps.contain(image, (side, side), Image.Resampling.LANCZOS)
+        page.paste(shown, (left, below))
+        tallest = max(tallest, shown.height)
+    return below + tallest + _GAP
+
+
+def _wrapped(pen: ImageDraw.ImageDraw, text: str, width: int) -> list[str]:
+    """Lines of a label that fit the width; an option stays with its value where it can."""
+    from .chart import font  # noqa: PLC0415 - as above
+
+    typeface = font(_TEXT)
+    lines = [""]
+    for part in text.replace(" --", "\n--").split("\n"):
+        for piece in [part] if pen.textlength(part, font=typeface) <= width else part.split(" "):
+            longer = f"{lines[-1]} {piece}".strip()
+            if pen.textlength(longer, font=typeface) <= width or not lines[-1]:
+                lines[-1] = longer
+            else:
+                lines.append(piece)
+    return lines

@@ -1,0 +1,254 @@
+"""Messages of the server, read into `results`; a reply that does not fit the contract is refused by name."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from PIL import Image
+
+from styleserve import contract
+
+from ..errors import BadReply, ImageError, NonFiniteResult
+from ..images.picture import picture_of_file
+from .messages import (
+    ErrorCode,
+    GetModelMetadataResponse,
+    GetModelStatusResponse,
+    ModelVersionState,
+    PredictResponse,
+    SignatureDefMap,
+    TensorInfo,
+    TensorProto,
+)
+from .results import (
+    Default,
+    Description,
+    Floats,
+    LayerDescription,
+    Metadata,
+    SignatureDescription,
+    TensorDescription,
+    VersionStatus,
+)
+from .tensors import Array, to_array, type_name
+
+SIGNATURE_DEF: Final = "signature_def"
+"""The only metadata that TensorFlow Serving has."""
+
+
+def output(reply: PredictResponse, field: contract.Field) -> Array:
+    """The output of a request for one example, without the batch dimension.
+
+    Raises:
+        BadReply: it is missing, damaged, or its type or shape is not what the contract says.
+    """
+    if field.name not in reply.outputs:
+        raise BadReply(f"the reply has no {field.name!r}; it has {sorted(reply.outputs)}")
+    tensor = reply.outputs[field.name]
+    if type_name(tensor.dtype) != field.dtype:
+        raise BadReply(f"the reply's {field.name!r} is {type_name(tensor.dtype)}; it must be {field.dtype}")
+    array = to_array(tensor, field.name)
+    wanted = (1, *field.shape[1:])
+    if array.ndim != len(wanted) or any(size not in (None, got) for size, got in zip(wanted, array.shape, strict=True)):
+        raise BadReply(f"the reply's {field.name!r} has the shape {list(array.shape)}; it must be {list(wanted)}")
+    return array[0]
+
+
+def numbers(reply: PredictResponse, field: contract.Field) -> Array:
+    """The same, for an output in which every number must be finite.
+
+    Raises:
+        NonFiniteResult: there is NaN or infinity in it.
+    """
+    array = output(reply, field)
+    if not np.isfinite(array).all():
+        raise NonFiniteResult(
+            f"the reply's {field.name!r} holds {_count_non_finite(array)}",
+            hint="See the server's log; try other pictures.",
+        )
+    return array
+
+
+def losses(reply: PredictResponse, steps: int, optimizer: str, *, before: int = 0) -> Floats:
+    """The losses of each step, `[steps, 5]` float32, finite; columns as in `contract.LOSS_COLUMNS`.
+
+    Args:
+        reply: Reply to a request for one example.
+        steps: Steps that were asked for.
+        optimizer: Optimiser that was asked for.
+        before: Steps of the same run that were done before.
+
+    Raises:
+        NonFiniteResult: The optimisation diverged.
+        BadReply: There are not as many rows as steps.
+    """
+    table = output(reply, contract.LOSSES)
+    # A server that joins requests sends as many rows as the longest of them has, behind our own nothing but NaN.
+    if np.isnan(table[steps:]).all():
+        table = table[:steps]
+    if len(table) != steps:
+        raise BadReply(f"the reply has {len(table)} rows of losses; {steps} steps were asked for")
+    rows, columns = np.nonzero(~np.isfinite(table))
+    if len(rows):
+        row, column = rows[0], columns[0]
+        adam = optimizer == "adam"
+        when = f"{'before' if adam else 'after'} step {before + row + 1} of {before + len(table)}"
+        raise NonFiniteResult(
+            f"the optimisation diverged: {when}, the {contract.LOSS_COLUMNS[column]} loss is {table[row, column]:g}",
+            hint=f"Give {'a smaller learning rate or ' if adam else ''}smaller weights.",
+        )
+    return table
+
+
+def state(reply: PredictResponse) -> bytes:
+    """Where the run is, for the next call.
+
+    Raises:
+        BadReply: it is missing, or empty.
+    """
+    found = bytes(output(reply, contract.STATE))
+    if not found:
+        raise BadReply(f"the reply's {contract.STATE.name!r} is empty")
+    return found
+
+
+def painted_file(reply: PredictResponse) -> bytes:
+    """The result, as the file that the server encoded.
+
+    Raises:
+        BadReply: It is missing.
+    """
+    return bytes(output(reply, contract.IMAGE_BYTES))
+
+
+def painted_image(file: bytes) -> Image.Image:
+    """The result, 8-bit RGB.
+
+    Raises:
+        BadReply: It is not a picture.
+    """
+    try:
+        return picture_of_file(file, "the result").image
+    except ImageError as error:
+        raise BadReply(f"the reply's {contract.IMAGE_BYTES.name!r} cannot be used: {error.message}") from error
+
+
+def description(reply: PredictResponse, notes: tuple[str, ...]) -> Description:
+    """What the network sees in the one picture of the request.
+
+    Raises:
+        BadReply: an output is missing or has another form than the contract says.
+    """
+    names = [bytes(name).decode("utf-8", "replace") for name in output(reply, contract.LAYER_NAMES)]
+    shapes, statistics = output(reply, contract.LAYER_SHAPES), numbers(reply, contract.LAYER_STATISTICS)
+    if not len(names) == len(shapes) == len(statistics):
+        raise BadReply(
+            f"the reply names {len(names)} layers, with {len(shapes)} shapes and {len(statistics)} statistics"
+        )
+    sobel = numbers(reply, contract.SOBEL_EDGES)
+    return Description(
+        width=sobel.shape[1],
+        height=sobel.shape[0],
+        layers=tuple(
+            LayerDescription(name, *map(int, shape), *map(float, row), gram=_gram(reply, name))
+            for name, shape, row in zip(names, shapes, statistics, strict=True)
+        ),
+        total_variation=float(numbers(reply, contract.TOTAL_VARIATION)),
+        high_pass_x=numbers(reply, contract.HIGH_PASS_X),
+        high_pass_y=numbers(reply, contract.HIGH_PASS_Y),
+        sobel_edges=sobel,
+        model_version=reply.model_spec.version.value,
+        notes=notes,
+    )
+
+
+def versions(reply: GetModelStatusResponse) -> tuple[VersionStatus, ...]:
+    """The versions of a model, newest first."""
+    found = [
+        VersionStatus(
+            version=status.version,
+            state=_member_name(ModelVersionState, status.state),
+            error=""
+            if status.status.error_code == ErrorCode.OK
+            else f"{_member_name(ErrorCode, status.status.error_code)}: {status.status.error_message}",
+        )
+        for status in reply.model_version_status
+    ]
+    return tuple(sorted(found, key=lambda status: -status.version))
+
+
+def metadata(reply: GetModelMetadataResponse) -> Metadata:
+    """The signatures that a model declares, by name.
+
+    Raises:
+        BadReply: they are missing or damaged.
+    """
+    if SIGNATURE_DEF not in reply.metadata:
+        raise BadReply(f"the reply has no {SIGNATURE_DEF!r}; it has {sorted(reply.metadata)}")
+    try:
+        signatures = SignatureDefMap.FromString(reply.metadata[SIGNATURE_DEF].value).signature_def
+    except DecodeError as error:
+        raise BadReply(f"the reply's {SIGNATURE_DEF!r} is damaged") from error
+    return Metadata(
+        model_name=reply.model_spec.name,
+        model_version=reply.model_spec.version.value,
+        signatures=tuple(
+            SignatureDescription(
+                name,
+                tuple(
+                    _tensor(key, info, _default(signature.defaults[key], key) if key in signature.defaults else None)
+                    for key, info in sorted(signature.inputs.items())
+                ),
+                tuple(_tensor(key, info) for key, info in sorted(signature.outputs.items())),
+            )
+            for name, signature in sorted(signatures.items())
+            if not name.startswith("__")  # TensorFlow's own, as `__saved_model_init_op`
+        ),
+    )
+
+
+def limits(reply: PredictResponse) -> dict[str, float]:
+    """What the model takes; limits that are not in the contract of this client are left out.
+
+    Raises:
+        BadReply: one has another form than the contract says.
+    """
+    told = [field for field in contract.LIMIT_FIELDS if field.name in reply.outputs]
+    numbers = {field.name: output(reply, field) for field in told}
+    # By way of its text, a float32 stays the decimal number that it was made from.
+    return {name: float(str(number)) if number.dtype.kind == "f" else int(number) for name, number in numbers.items()}
+
+
+def _gram(reply: PredictResponse, layer: str) -> Floats | None:
+    name = contract.gram_name(layer)
+    if name not in reply.outputs:
+        return None
+    return numbers(reply, contract.Field(name, "float32", (None, None, None), "Gram matrix."))
+
+
+def _tensor(name: str, info: TensorInfo, default: Default | None = None) -> TensorDescription:
+    sizes = tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim)
+    return TensorDescription(name, type_name(info.dtype), None if info.tensor_shape.unknown_rank else sizes, default)
+
+
+def _default(tensor: TensorProto, name: str) -> Default:
+    values = to_array(tensor, name)
+    if not any(values.flat) and (values.dtype == object or not values.size):
+        return ""
+    if values.size != 1:
+        raise BadReply(
+            f"the default of {name!r} has the shape {list(values.shape)}; one value, or nothing, was expected"
+        )
+    value = values.reshape(()).item()
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def _member_name(members: type[ErrorCode] | type[ModelVersionState], value: int) -> str:
+    return members(value).name if value in [int(member) for member in members] else f"code {value}"
+
+
+def _count_non_finite(array: Array) -> str:
+    bad: Any = np.count_nonzero(~np.isfinite(array))
+    return f"{bad} of {array.size} numbers that are NaN or infinite"

@@ -1,0 +1,262 @@
+"""Replies of the service, typed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from styleserve import __version__
+
+from ..images.picture import png_of_image
+from ..images.png_text import save_png_file
+from ..images.save import save_image
+from ..inputs.controls import OPTIMIZER_NAMES, Controls
+from ..inputs.octaves import Octave
+from ..inputs.recipe import RECIPE_KEY, Recipe
+
+Floats = NDArray[np.float32]
+Default = float | int | str
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Where the time of a call went, in seconds.
+
+    Attributes:
+        prepare_s: reading the pictures.
+        call_s: sending, waiting and receiving.
+        decode_s: reading the reply.
+    """
+
+    prepare_s: float
+    call_s: float
+    decode_s: float
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class StylizedResult:
+    """A stylised picture and the run that made it.
+
+    Attributes:
+        image: Picture, 8-bit RGB.
+        image_bytes: Same picture as the file that the server encoded, in the format of the control `image_format`.
+        losses: Losses, `[steps, 5]` float32; columns as in `contract.LOSS_COLUMNS`. By Adam the losses before each
+            step, by L-BFGS those of the picture held after each step. Those of all octaves follow one another.
+        octaves: Sizes and steps of the run, smallest first.
+        recipe: Recipe that repeats the run: controls, model and pictures.
+        timings: Time of each part.
+        notes: Visible changes to the pictures on loading, and events of the run.
+    """
+
+    image: Image.Image
+    image_bytes: bytes
+    losses: Floats
+    octaves: tuple[Octave, ...]
+    recipe: Recipe
+    timings: Timings
+    notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        size = "{} x {} pixels".format(*self.image.size)
+        loss = f", loss {self.losses[-1, 0]:.4g}" if self.steps else ""
+        return f"<StylizedResult: {size}, {self.steps} steps{loss}, {self.model_name} version {self.model_version}>"
+
+    def _repr_png_(self) -> bytes:
+        """The picture, for notebooks."""
+        return png_of_image(self.image)
+
+    @property
+    def steps(self) -> int:
+        """Optimisation steps that were done, each an evaluation of the network."""
+        return len(self.losses)
+
+    @property
+    def controls(self) -> Controls:
+        """Controls that were asked for, with the steps and the largest side of the run."""
+        return self.recipe.controls
+
+    @property
+    def model_name(self) -> str:
+        """Name of the model."""
+        return self.recipe.model_name
+
+    @property
+    def model_version(self) -> int:
+        """Version of the model that made the picture."""
+        return self.recipe.model_version
+
+    @property
+    def optimizer(self) -> str:
+        """Optimiser: "lbfgs" or "adam"."""
+        return self.controls.expected_optimizer
+
+    def facts(self, folder: Path | None = None) -> dict[str, str]:
+        """Facts about the run as text to keep in the picture's file.
+
+        Args:
+            folder: Folder of the file, for the paths in the recipe; None leaves them absolute.
+        """
+        return {
+            "Software": f"styleserve {__version__}",
+            "Model": self.model_name,
+            "Model version": str(self.model_version),
+            "Optimizer": OPTIMIZER_NAMES[self.optimizer],
+            "Steps": str(self.steps),
+            RECIPE_KEY: self.recipe.to_text(folder),
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Writes the picture, all or nothing, in the format that the extension names; `facts` goes with it.
+
+        A result of 16 bits is saved with all of them as PNG, with 8 in other formats.
+
+        Raises:
+            OutputError: It cannot be written there.
+        """
+        path = Path(path)
+        text = self.facts(path.absolute().parent)
+        if self.controls.image_format == "png16" and path.suffix.lower() == ".png":
+            return save_png_file(self.image_bytes, path, text=text)
+        return save_image(self.image, path, text=text)
+
+
+@dataclass(frozen=True, eq=False)
+class LayerDescription:
+    """What one layer of the network sees in a picture.
+
+    Attributes:
+        name: of the layer.
+        height: of its output.
+        width: of its output.
+        channels: of its output.
+        minimum: of its activations.
+        maximum: of its activations.
+        mean: of its activations.
+        gram: `[channels, channels]` float32, where it is a style layer.
+    """
+
+    name: str
+    height: int
+    width: int
+    channels: int
+    minimum: float
+    maximum: float
+    mean: float
+    gram: Floats | None = field(repr=False)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Description:
+    """What the network sees in a picture.
+
+    Attributes:
+        width: of the picture as it was sent, in pixels.
+        height: of the picture as it was sent, in pixels.
+        layers: in network order.
+        total_variation: sum of absolute differences of neighbours.
+        high_pass_x: `[height, width - 1, 3]` float32, differences along x.
+        high_pass_y: `[height - 1, width, 3]` float32, differences along y.
+        sobel_edges: `[height, width, 3, 2]` float32; the last dimension is (dy, dx).
+        model_version: of the model that answered.
+        notes: what was done to the picture before it was sent, and can be seen.
+    """
+
+    width: int
+    height: int
+    layers: tuple[LayerDescription, ...]
+    total_variation: float
+    high_pass_x: Floats
+    high_pass_y: Floats
+    sobel_edges: Floats
+    model_version: int
+    notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        size = f"{self.width} x {self.height} pixels"
+        return f"<Description: {size}, {len(self.layers)} layers, model version {self.model_version}>"
+
+
+@dataclass(frozen=True)
+class VersionStatus:
+    """Where a version of the model is in its life.
+
+    Attributes:
+        version: its number.
+        state: START, LOADING, AVAILABLE, UNLOADING or END.
+        error: why it could not be loaded; empty where nothing failed.
+    """
+
+    version: int
+    state: str
+    error: str = ""
+
+    @property
+    def available(self) -> bool:
+        """Whether requests are answered."""
+        return self.state == "AVAILABLE"
+
+    def __str__(self) -> str:
+        return f"version {self.version} is {self.state}" + (f" ({self.error})" if self.error else "")
+
+
+@dataclass(frozen=True)
+class TensorDescription:
+    """An input or output of a signature, as the model declares it.
+
+    Attributes:
+        name: of the input or output.
+        dtype: as in the contract: "float32", "int32", "string".
+        shape: sizes; None is known only at run time. The whole is None where not even the rank is known.
+        default: taken where an input is not sent, empty text where that is nothing at all; None where it must be sent,
+            and for outputs.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...] | None
+    default: Default | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class SignatureDescription:
+    """One callable of the model, as the model declares it."""
+
+    name: str
+    inputs: tuple[TensorDescription, ...]
+    outputs: tuple[TensorDescription, ...]
+
+    def __repr__(self) -> str:
+        return f"<SignatureDescription {self.name}: {len(self.inputs)} inputs, {len(self.outputs)} outputs>"
+
+
+@dataclass(frozen=True, repr=False)
+class Metadata:
+    """What the model declares about itself.
+
+    Attributes:
+        model_name: of the model.
+        model_version: of the model.
+        signatures: by name.
+        limits: Limits, by the names of `contract.LIMIT_FIELDS`; None where the model has none, as one of an older
+            version, or where the server is too busy.
+    """
+
+    model_name: str
+    model_version: int
+    signatures: tuple[SignatureDescription, ...]
+    limits: Mapping[str, float] | None = None
+
+    @property
+    def contract_version(self) -> int | None:
+        """Version of the wire contract that the model was exported with; None where it is not known."""
+        return None if self.limits is None else int(self.limits.get("contract_version", 1))
+
+    def __repr__(self) -> str:
+        names = ", ".join(signature.name for signature in self.signatures)
+        return f"<Metadata: {self.model_name} version {self.model_version}, signatures {names}>"

@@ -1,0 +1,1 @@
+"""Log and metrics of the embedded server."""
