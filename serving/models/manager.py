@@ -28,12 +28,12 @@ from styleserve.version_directories import other_names
 
 from ..call import OpenCalls
 from ..errors import LoadError, NotFoundError, PreconditionError, RequestError, ServingError
-from .model_card import slow_on_this_machine
-from .lifecycle import AVAILABLE, END, LOADING, UNLOADING, LoadRetries, Version
 from ..requests.limits import ModelLimits
+from .aspired_versions import Looks, Wanted, unavailable, wanted_anew
+from .lifecycle import AVAILABLE, END, LOADING, UNLOADING, LoadRetries, Version
+from .model_card import slow_on_this_machine
 from .servable import Servable, SessionSettings
 from .version_policy import ModelConfig
-from .aspired_versions import Looks, Wanted, unavailable, wanted_anew
 from .warmup import warm_up
 
 logger = logging.getLogger(__name__)

@@ -54,6 +54,7 @@ def limits_of(version_dir: Path) -> CallLimits | None:
 
 
 def in_bfloat16(version_dir: Path) -> bool:
+    """Whether a version computes in bfloat16, by its card."""
     return _of_card(version_dir, "precision") == "bfloat16"
 
 

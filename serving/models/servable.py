@@ -21,7 +21,6 @@ from styleserve.contract import LIMITS, SERVING_DEFAULT
 from styleserve.sizing import inter_op_threads
 
 from ..call import Call
-from ..observability.call_record import MAX_NAME_CHARS, clean
 from ..errors import (
     CancelledError,
     DeadlineError,
@@ -32,15 +31,15 @@ from ..errors import (
     RequestError,
     graph_message,
 )
-from ..requests.limits import ModelLimits
-from .fetches import OutputSets
+from ..observability.call_record import MAX_NAME_CHARS, clean
 from ..requests.checks import check_request
-from ..requests.tensors import Array
 from ..requests.files import RequestFiles
+from ..requests.limits import ModelLimits
+from ..requests.tensors import Array, fill_proto
 from ..requests.work import pixel_steps, steps_done
+from .fetches import OutputSets
 from .signature import Signature
 from .stop_switch import DEVICE_COUNT, StopSwitch
-from ..requests.tensors import fill_proto
 
 _SERVE_TAG = "serve"
 
