@@ -1,0 +1,1 @@
+"""Models in memory: which versions are served, loading, unloading, and running one."""
