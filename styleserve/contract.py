@@ -17,6 +17,7 @@ from typing import Final, Literal
 from .limits import BLEND_RULE as BLEND_RULE
 from .limits import MASK_RULE as MASK_RULE
 from .limits import RESIZED as RESIZED
+from .limits import SAME_BATCH_RULE as SAME_BATCH_RULE
 from .limits import THE_BATCH as THE_BATCH
 from .limits import Limits as Limits
 from .limits import batch_pixels_rule as batch_pixels_rule
