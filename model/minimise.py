@@ -15,7 +15,7 @@ from .checks import check
 from .noinline import noinline
 from .objective import Objective
 from .optimisers import Optimiser
-from .terms.term import TermWeights
+from .terms.term import TermWeights, term_weight_specs
 
 _State = TypeVar("_State")
 
@@ -35,14 +35,13 @@ class Minimiser(Generic[_State]):
         image = tf.TensorSpec(contract.IMAGE.shape, tf.float32)
         init = tf.function(optimiser.init, autograph=False).get_concrete_function(image)
         state = tf.nest.map_structure(_spec, init.structured_outputs)
-        weight = tf.TensorSpec([None], tf.float32)
-        names = [term.name for term in objectives[0].terms]
-        weights = TermWeights(dict.fromkeys(names, weight), tf.TensorSpec([None, None], tf.float32))
+        weights, learning_rate = term_weight_specs(objectives[0].terms), tf.TensorSpec([None], tf.float32)
         # A call that is not inlined, because this loop holds calls (`cancellation_point`) and stands in the loop over
         # examples: inlined, TensorFlow would tie the calls to the wrong loop. One function for all losses: a server
         # prepares it once.
         index = tf.TensorSpec([], tf.int32)
-        self._call = noinline(self._run, [index, canvas, state, weights, tf.TensorSpec([None], tf.int32), weight])
+        steps = tf.TensorSpec([None], tf.int32)
+        self._call = noinline(self._run, [index, canvas, state, weights, steps, learning_rate])
 
     def run(
         self,
@@ -82,15 +81,31 @@ class Minimiser(Generic[_State]):
         targets = _switch(loss, [partial(each.targets, canvas) for each in self.objectives])
         cover = canvas.cover()
         trial, update = self.optimiser.bind(state, learning_rate)
+        most = tf.reduce_max(steps)
 
-        def step(state: _State, running: tf.Tensor) -> tuple[_State, tf.Tensor]:
+        def step(i: tf.Tensor, state: _State, history: tf.TensorArray) -> tuple[tf.Tensor, _State, tf.TensorArray]:
+            running = i < steps
             point = trial(state)
             image = canvas.painted(point)
             evaluate = [partial(each.losses_and_gradient, image, targets, weights) for each in self.objectives]
             losses, gradient = _switch(loss, evaluate)
-            return update(state, point, losses, cover * gradient, running)
+            state, losses = update(state, point, losses, cover * gradient, running)
+            return i + 1, state, history.write(i, tf.where(running[:, None], losses, float("nan")))
 
-        state, losses = _loop(step, state, steps, columns=1 + len(self.objectives[0].terms))
+        def unfinished(i: tf.Tensor, *_: object) -> tf.Tensor:
+            return i < most
+
+        # An empty array cannot be stacked, so without steps there is one row, which is cut off at the end.
+        columns = 1 + len(self.objectives[0].terms)
+        history = tf.TensorArray(tf.float32, size=tf.maximum(most, 1), element_shape=[None, columns])
+        history = history.write(0, tf.fill([tf.shape(steps)[0], columns], float("nan")))
+        _, state, history = tf.while_loop(
+            unfinished,
+            step,
+            (tf.constant(0), state, history),
+            parallel_iterations=1,  # iterations depend on each other; more would only hold memory
+        )
+        losses = tf.transpose(history.stack()[:most], [1, 0, 2])
         return state, check(losses, self.optimiser.is_finite(state, losses), self.optimiser.not_finite)
 
 
@@ -100,39 +115,3 @@ def _switch(index: tf.Tensor, branches: Sequence[Callable[[], Any]]) -> Any:  # 
 
 def _spec(tensor: Any) -> tf.TensorSpec:  # noqa: ANN401 - a symbolic tensor
     return tf.TensorSpec(tensor.shape, tensor.dtype)
-
-
-def _loop(step: Any, state: _State, steps: tf.Tensor, *, columns: int) -> tuple[_State, tf.Tensor]:  # noqa: ANN401
-    """The state after `max(steps)` calls of `step`, and all losses.
-
-    Args:
-        step: Function of a state and of the running examples, `[batch]` bool, that returns the next state and the
-            losses, `[batch, columns]` float32.
-        state: State before the first step.
-        steps: Steps of each example, `[batch]` int32.
-        columns: Number of losses of an example.
-
-    Returns:
-        The state after the last step, and all losses, `[batch, max(steps), columns]` float32, NaN after an example's
-        own last step.
-    """
-    most = tf.reduce_max(steps)
-
-    def body(i: tf.Tensor, state: _State, history: tf.TensorArray) -> tuple[tf.Tensor, _State, tf.TensorArray]:
-        running = i < steps
-        state, losses = step(state, running)
-        return i + 1, state, history.write(i, tf.where(running[:, None], losses, float("nan")))
-
-    def unfinished(i: tf.Tensor, *_: object) -> tf.Tensor:
-        return i < most
-
-    # An empty array cannot be stacked, so without steps there is one row, which is cut off at the end.
-    history = tf.TensorArray(tf.float32, size=tf.maximum(most, 1), element_shape=[None, columns])
-    history = history.write(0, tf.fill([tf.shape(steps)[0], columns], float("nan")))
-    _, state, history = tf.while_loop(
-        unfinished,
-        body,
-        (tf.constant(0), state, history),
-        parallel_iterations=1,  # iterations depend on each other; more would only hold memory
-    )
-    return state, tf.transpose(history.stack()[:most], [1, 0, 2])

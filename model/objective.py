@@ -15,7 +15,7 @@ from .canvas import Canvas, canvas_tensor_specs, flat_moments
 from .noinline import noinline
 from .statistics import moments
 from .terms import ContentTerm, ReferenceTerm, SquaredVariationTerm, StyleTerm, TotalVariationTerm
-from .terms.term import Term, TermWeights
+from .terms.term import Term, TermWeights, term_weight_specs
 from .tiled_convolution import Border, tiled_if_large
 from .vgg19 import Vgg19
 
@@ -106,7 +106,6 @@ class Objective(tf.Module):
         self._border: Border = loss.border
         self._style_layers = style_layers
         image = tf.TensorSpec(contract.IMAGE.shape, tf.float32)
-        weight = tf.TensorSpec([None], tf.float32)
         # A call, so that the network without a gradient is in a graph once.
         self.features: Callable[[tf.Tensor], Mapping[str, tf.Tensor]] = tiled_if_large(
             self._features, [image], max_side=max_side
@@ -115,7 +114,7 @@ class Objective(tf.Module):
         # A call, so that of two losses in one graph a server prepares only the one that a request uses.
         self.targets: Callable[[Canvas], tuple[Any, ...]] = noinline(self._targets, [canvas_tensor_specs(style_layers)])
         """Targets of each term for a canvas."""
-        weights = TermWeights({term.name: weight for term in self.terms}, tf.TensorSpec([None, None], tf.float32))
+        weights = term_weight_specs(self.terms)
         self.losses_and_gradient: Callable[[tf.Tensor, tuple[Any, ...], TermWeights], tuple[tf.Tensor, tf.Tensor]] = (
             tiled_if_large(self._losses_and_gradient, [image, self.target_specs(), weights], max_side=max_side)
         )

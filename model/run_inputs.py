@@ -61,7 +61,8 @@ class RunInputs:
         Returns:
             The canvas, and the start image, `[1, height, width, 3]` float32 in [0, 1].
         """
-        content = self._picture(inputs, contract.CONTENT_BYTES, longest=inputs[contract.MAX_SIDE.name])
+        longest = tf.cast(inputs[contract.MAX_SIDE.name], tf.float32)
+        content = self._scaled(inputs[contract.CONTENT_BYTES.name], contract.CONTENT_BYTES, longest)
         sides = tf.shape(content)[1:3]
         regions = self._regions(inputs[contract.CONTENT_REGION_BYTES.name], sides)
         reference, reference_weight = self._reference(inputs, sides)
@@ -75,25 +76,20 @@ class RunInputs:
         )
         return canvas, self._start(inputs, content)
 
-    def _picture(
-        self,
-        inputs: Mapping[str, tf.Tensor],
-        field: Field,
-        *,
-        longest: tf.Tensor | None = None,
-        size: tf.Tensor | None = None,
-    ) -> tf.Tensor:
-        """A picture, `[1, height, width, 3]` float32 in [0, 1], by its longest side or stretched to a size."""
-        side = tf.constant(0.0) if longest is None else tf.cast(longest, tf.float32)
-        sides = tf.zeros([2], tf.int32) if size is None else size
-        return self._decode(inputs[field.name], side, sides, tf.constant(field.name))
+    def _scaled(self, file: tf.Tensor, field: Field, longest: tf.Tensor) -> tf.Tensor:
+        """A picture scaled to a longest side, `[1, height, width, 3]` float32 in [0, 1]."""
+        return self._decode(file, longest, tf.zeros([2], tf.int32), tf.constant(field.name))
 
-    def _mask(self, file: tf.Tensor, sides: tf.Tensor, name: str) -> tf.Tensor:
-        """A mask, `[height, width]` uint8: the luma of a picture, stretched to the size."""
-        picture = self._decode(file, tf.constant(0.0), sides, tf.constant(name))
+    def _stretched(self, file: tf.Tensor, field: Field, sides: tf.Tensor) -> tf.Tensor:
+        """A picture stretched to height and width, `[1, height, width, 3]` float32 in [0, 1]."""
+        return self._decode(file, tf.constant(0.0), sides, tf.constant(field.name))
+
+    def _mask(self, file: tf.Tensor, field: Field, sides: tf.Tensor) -> tf.Tensor:
+        """A mask, `[height, width]` uint8: the luma of a picture, stretched to height and width."""
+        picture = self._stretched(file, field, sides)
         mask = tf.cast(tf.round(luma(picture[0])[..., 0] * 255.0), tf.uint8)
         mean = tf.reduce_mean(tf.cast(mask, tf.float32)) / 255.0
-        return check(mask, tf.reduce_any(mask > 0), f"{name} {contract.MASK_RULE}", mean)
+        return check(mask, tf.reduce_any(mask > 0), f"{field.name} {contract.MASK_RULE}", mean)
 
     def _regions(self, files: tf.Tensor, sides: tf.Tensor) -> tf.Tensor:
         """Masks of all styles, `[styles, height, width]` uint8, or `[0, height, width]` if no style has one."""
@@ -109,10 +105,9 @@ class RunInputs:
 
     def _region_of(self, file: tf.Tensor, sides: tf.Tensor) -> tf.Tensor:
         """Mask of one style, `[height, width]` uint8; 255 everywhere without a file."""
-        name = contract.CONTENT_REGION_BYTES.name
         return tf.cond(
             tf.strings.length(file) > 0,
-            lambda: self._mask(file, sides, name),
+            lambda: self._mask(file, contract.CONTENT_REGION_BYTES, sides),
             lambda: tf.fill(sides, tf.constant(255, tf.uint8)),
         )
 
@@ -131,10 +126,12 @@ class RunInputs:
 
         def decoded() -> tuple[tf.Tensor, tf.Tensor]:
             everywhere = tf.fill(sides, tf.constant(255, tf.uint8))
-            name = contract.REFERENCE_WEIGHT_BYTES.name
-            mask = tf.cond(tf.strings.length(weight) > 0, lambda: self._mask(weight, sides, name), lambda: everywhere)
-            picture = self._decode(file, tf.constant(0.0), sides, tf.constant(contract.REFERENCE_BYTES.name))
-            return picture, mask[None]
+            mask = tf.cond(
+                tf.strings.length(weight) > 0,
+                lambda: self._mask(weight, contract.REFERENCE_WEIGHT_BYTES, sides),
+                lambda: everywhere,
+            )
+            return self._stretched(file, contract.REFERENCE_BYTES, sides), mask[None]
 
         return tf.cond(tf.strings.length(file) > 0, decoded, none)
 
@@ -170,12 +167,12 @@ class RunInputs:
         content: tf.Tensor,
     ) -> tf.Tensor:
         """Moments of one style, `[numbers]` float32."""
-        style = self._decode(file, longest, tf.zeros([2], tf.int32), tf.constant(contract.STYLE_BYTES.name))
+        style = self._scaled(file, contract.STYLE_BYTES, longest)
         style = tf.cond(colors == "matched", lambda: matched_to(style, content), lambda: style)
-        sides, name = tf.shape(style)[1:3], contract.STYLE_REGION_BYTES.name
+        sides = tf.shape(style)[1:3]
         region = tf.cond(
             tf.strings.length(mask) > 0,
-            lambda: self._mask(mask, sides, name)[None],
+            lambda: self._mask(mask, contract.STYLE_REGION_BYTES, sides)[None],
             lambda: tf.zeros(tf.concat([[0], sides], axis=0), tf.uint8),
         )
         return tf.switch_case(loss, [partial(each, style, region) for each in self._style_moments])[0]
@@ -185,10 +182,11 @@ class RunInputs:
         file, share = inputs[contract.START_BYTES.name], inputs[contract.START_NOISE.name]
         size = tf.shape(content)
 
-        def decoded() -> tf.Tensor:
-            return self._picture(inputs, contract.START_BYTES, size=size[1:3])
-
-        start = tf.cond(tf.strings.length(file) > 0, decoded, lambda: content)
+        start = tf.cond(
+            tf.strings.length(file) > 0,
+            lambda: self._stretched(file, contract.START_BYTES, size[1:3]),
+            lambda: content,
+        )
 
         def noisy() -> tf.Tensor:
             # Philox is the same on every device: equal seeds give equal noise.

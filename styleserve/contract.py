@@ -171,34 +171,26 @@ class Term:
 _MAX_WEIGHT: Final = 1e12
 _MAX_FACTOR: Final = 1e6
 
+
+def _factor(name: str, noun: str) -> Control:
+    return _number(name, 0.0, _MAX_FACTOR, "factor", f"Weight of {noun}; 2 counts twice.", 1.0)
+
+
+def _term(name: str, noun: str, loss: str, tutorial: float, relative: float) -> Term:
+    weight, text = f"{name}_weight", f"Weight of {loss}."
+    absolute = Control(weight, "float32", 0.0, _MAX_WEIGHT, "factor", text, tutorial, relative)
+    return Term(name, _factor(weight, noun), absolute)
+
+
 # The relative defaults bring losses of the order of 1 to the size of the tutorial's, because Adam's epsilon of 0.1
 # makes steps small under small gradients. Their ratios were chosen by looking at results of L-BFGS: more content keeps
 # the content's palette, less total variation leaves grain, and more removes brush strokes.
 
 TERMS: Final = (
-    Term(
-        "style",
-        _number("style_weight", 0.0, _MAX_FACTOR, "factor", "Weight of the style; 2 counts twice.", 1.0),
-        Control("style_weight", "float32", 0.0, _MAX_WEIGHT, "factor", "Weight of the style loss.", 1e-2, 1e6),
-    ),
-    Term(
-        "content",
-        _number("content_weight", 0.0, _MAX_FACTOR, "factor", "Weight of the content; 2 counts twice.", 1.0),
-        Control("content_weight", "float32", 0.0, _MAX_WEIGHT, "factor", "Weight of the content loss.", 1e4, 5e4),
-    ),
-    Term(
-        "total_variation",
-        _number("total_variation_weight", 0.0, _MAX_FACTOR, "factor", "Weight of smoothness; 2 counts twice.", 1.0),
-        Control(
-            "total_variation_weight", "float32", 0.0, _MAX_WEIGHT, "factor", "Weight of the total variation.", 30.0, 1.0
-        ),
-    ),
-    Term(
-        "reference",
-        _number(
-            "reference_weight", 0.0, _MAX_FACTOR, "factor", "Weight of the reference picture; 2 counts twice.", 1.0
-        ),
-    ),
+    _term("style", "the style", "the style loss", 1e-2, 1e6),
+    _term("content", "the content", "the content loss", 1e4, 5e4),
+    _term("total_variation", "smoothness", "the total variation", 30.0, 1.0),
+    Term("reference", _factor("reference_weight", "the reference picture")),
 )
 """Terms of the loss, in the order of the columns. Weight controls and columns derive from them."""
 

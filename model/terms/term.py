@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import ClassVar, Generic, NamedTuple, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import tensorflow as tf
 
@@ -61,3 +61,9 @@ class Term(ABC, Generic[Targets]):
             targets: Targets of the run.
             weights: Weights of the request; the caller applies the factor of the term.
         """
+
+
+def term_weight_specs(terms: Iterable[Term[Any]]) -> TermWeights:
+    """A `tf.TensorSpec` in place of each tensor of the weights of some terms."""
+    factors = {term.name: tf.TensorSpec([None], tf.float32) for term in terms}
+    return TermWeights(factors, tf.TensorSpec([None, None], tf.float32))
