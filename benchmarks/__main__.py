@@ -1,6 +1,6 @@
 """The command line: `python -m benchmarks [PART] [--full] [--json FILE] [options of the part]`.
 
-Without a part all of them run, one after another, and the figures go to `benchmarks/results/<date>.json` as well.
+Without PART, all parts run one after another, and the figures are also written to `benchmarks/results/<date>.json`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final, cast, get_args, get_type_hints
 
-# Before TensorFlow is imported, here or in the processes that inherit it: no greeting; and no process takes a GPU's
-# whole memory, because a server and the loop in process are measured side by side.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if Path("/dev/nvidiactl").exists() else "3")
-os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-
 from styleserve.memory import keep_freed_memory
+from styleserve.tensorflow_log import quieten_tensorflow
+
+# Before TensorFlow is imported, here or in processes that inherit the environment. No process takes all of a GPU's
+# memory, because a server and the loop in process are measured side by side.
+quieten_tensorflow()
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 
 from .bench import Bench
 from .machine import machine_facts
@@ -33,31 +34,31 @@ RESULTS: Final = Path(__file__).parent / "results"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures, prints tables, keeps the figures; returns the exit code, 1 where a part failed."""
-    given = vars(_parser().parse_args(arguments))
+    """Measures, prints tables and writes the figures; returns the exit code, 1 if a part failed."""
+    options = vars(_parser().parse_args(arguments))
     started = datetime.now(timezone.utc)
-    part, full = given.pop("part", None), given.pop("full", False)
-    json_path: Path | None = given.pop("json", None if part else RESULTS / f"{started:%Y-%m-%d-%H%M%S}.json")
-    chosen = {name: own for name, own in (FULL if full else SHORT).items() if part in (None, name)}
-    chosen = {name: dataclasses.replace(own, **given) for name, own in chosen.items()}
+    part, full = options.pop("part", None), options.pop("full", False)
+    json_path: Path | None = options.pop("json", None if part else RESULTS / f"{started:%Y-%m-%d-%H%M%S}.json")
+    parts = {name: settings for name, settings in (FULL if full else SHORT).items() if part in (None, name)}
+    parts = {name: dataclasses.replace(settings, **options) for name, settings in parts.items()}
     facts = machine_facts()
     print(_facts_text(facts))
     document: dict[str, Any] = {"date": started.isoformat(timespec="seconds"), "machine": facts, "parts": {}}
     failed = False
     with Bench() as bench:
-        for name, settings in chosen.items():
+        for name, settings in parts.items():
             outcome = run_part(name, settings, bench)
             document["parts"][name] = outcome
             failed = failed or "error" in outcome
-            if json_path is not None:  # after each part, so that an interrupted run keeps what it has
+            if json_path is not None:  # after each part, so that an interrupted run keeps its figures
                 write_json(json_path, document)
     if json_path is not None:
-        print(f"\nkept in {json_path}")
+        print(f"\nwritten to {json_path}")
     return int(failed)
 
 
 def run_part(name: str, settings: Settings, bench: Bench) -> dict[str, Any]:
-    """Measures one part and prints its tables; what it found, or the error that ended it."""
+    """Measures one part, prints its tables and returns them, or the error of the part."""
     start = time.perf_counter()
     outcome: dict[str, Any] = {"settings": settings}
     try:
@@ -67,7 +68,7 @@ def run_part(name: str, settings: Settings, bench: Bench) -> dict[str, Any]:
         outcome["tables"] = measure(settings, bench)
         for table in outcome["tables"]:
             print(f"\n{table.text()}", flush=True)
-    except Exception as error:  # whatever it is, the other parts are still worth their time
+    except Exception as error:  # the other parts still run
         outcome["error"] = f"{type(error).__name__}: {error}"
         print(f"\n{name} failed: {outcome['error']}", flush=True)
         traceback.print_exc()
@@ -100,15 +101,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    # Suppressed, because a part's own default would overwrite what stands before the part.
+    # Suppressed, because the default of a part would overwrite an option before the part.
     parser.add_argument("--full", action="store_true", default=argparse.SUPPRESS, help="the long form")
     parser.add_argument(
-        "--json", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="where the figures are kept"
+        "--json", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="file to write the figures to"
     )
 
 
 def _reader(kind: object) -> Callable[[str], object]:
-    """What turns the text of an option into a value of its field."""
+    """Function from the text of an option to a value of its field."""
     readers: dict[object, Callable[[str], object]] = {
         int: int,
         float: float,
@@ -128,7 +129,7 @@ def _shown(default: object) -> str:
 
 
 def _facts_text(facts: dict[str, Any]) -> str:
-    flags = ", ".join(flag if there else f"no {flag}" for flag, there in facts["cpu_flags"].items())
+    flags = ", ".join(flag if present else f"no {flag}" for flag, present in facts["cpu_flags"].items())
     versions = ", ".join(f"{package} {version}" for package, version in facts["versions"].items())
     return (
         f"{facts['cpu']} ({flags}), {facts['processors']} processors, {facts['memory_gib']} GiB, "
@@ -137,5 +138,5 @@ def _facts_text(facts: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    keep_freed_memory()  # as the command line does, whose calls stand for those of users
+    keep_freed_memory()  # as the command line does
     sys.exit(main())

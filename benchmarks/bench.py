@@ -1,4 +1,4 @@
-"""State that the parts share in one run: a folder for exported models, and progress messages."""
+"""State that the parts share in one run: exported models, the precision, and progress messages."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ TINY_CONTENT_LAYER: Final = "block2_conv2"
 
 
 class Bench:
-    """A run of benchmarks; a context manager, because it has a folder that has to go away.
+    """A run of benchmarks; a context manager that deletes the exported models at the end.
 
     Args:
-        quiet: Print no progress.
+        quiet: Whether to print no progress.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
@@ -45,29 +45,29 @@ class Bench:
         self._folder.cleanup()
 
     def say(self, line: str) -> None:
-        """A line for the people who wait; the tables are all that goes to standard output."""
+        """Prints a line of progress to stderr; stdout is for the tables."""
         if not self._quiet:
             print(f"  {line}", file=sys.stderr, flush=True)
 
     @cached_property
     def precision(self) -> PrecisionChoice:
-        """The fastest on this machine. Found out once: it is measured, and might come out otherwise the next time."""
+        """The fastest precision on this machine, measured once, because a second measurement may differ."""
         from styleserve.export.precision import choose_precision  # noqa: PLC0415 - imports TensorFlow
 
         return choose_precision("auto")
 
-    def precision_for(self, asked: Precision) -> PrecisionChoice:
-        """What a part that was asked for this precision computes in, and why."""
+    def precision_for(self, setting: Precision) -> PrecisionChoice:
+        """The precision of a part with this setting, and the reason for it."""
         from styleserve.export.precision import choose_precision  # noqa: PLC0415 - imports TensorFlow
 
-        return self.precision if asked == "auto" else choose_precision(asked)
+        return self.precision if setting == "auto" else choose_precision(setting)
 
     def model(self, max_side: int, *, tiny: bool = False) -> Path:
         """Base path of a model with random weights of seed 0, exported once, in `precision`.
 
         Args:
-            max_side: longest side of an image that the model accepts, in pixels.
-            tiny: no further than block2, for what does not depend on the network.
+            max_side: Longest side of an image that the model accepts, in pixels.
+            tiny: Whether the network ends at block2, for measurements that do not depend on it.
         """
         from styleserve.export import ExportSettings, export_model  # noqa: PLC0415 - imports TensorFlow
 

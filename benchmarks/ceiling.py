@@ -1,4 +1,4 @@
-"""The convolutions alone: what a step cannot fall below with this library's kernels on this machine."""
+"""The convolutions alone: the lower bound of a step with TensorFlow's kernels on this machine."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from .timing import seconds
 def convolutions(side: int, layers: Sequence[str], precision: Precision) -> Callable[[], float]:
     """A function that runs every convolution of a step once and returns the seconds.
 
-    Those of a step are, for each layer up to the last one named, the convolution itself and its gradient with respect
-    to its input. (The kernels are constant: theirs is not needed.)
+    A step has two convolutions for each layer up to the deepest of `layers`: the layer itself, and its gradient by its
+    input. Kernels are constant, so their gradient is not needed.
 
     Args:
-        side: of the square image, in pixels.
-        layers: that the losses look at.
-        precision: of images and kernels.
+        side: Side of the square image, in pixels.
+        layers: Layers of the losses.
+        precision: Precision of images and kernels.
     """
     dtype = tf.as_dtype(precision)
-    # Layers of the same shape share their numbers, so that memory holds a few of them and not all.
-    made: dict[tuple[int, ...], tf.Tensor] = {}
+    # Layers of the same shape share a tensor, to save memory.
+    tensors: dict[tuple[int, ...], tf.Tensor] = {}
 
-    def numbers(*shape: int) -> tf.Tensor:
-        if shape not in made:
-            made[shape] = tf.cast(tf.random.stateless_normal(shape, seed=[0, len(made)]), dtype)
-        return made[shape]
+    def random(*shape: int) -> tf.Tensor:
+        if shape not in tensors:
+            tensors[shape] = tf.cast(tf.random.stateless_normal(shape, seed=[0, len(tensors)]), dtype)
+        return tensors[shape]
 
     stack: list[tuple[tf.Tensor, tf.Tensor, tf.Tensor]] = []
     for layer in layers_up_to(layers):
         side = side // 2 if layer.pool else side
         stack.append(
             (
-                numbers(1, side, side, layer.in_channels),
-                numbers(*layer.kernel_shape),
-                numbers(1, side, side, layer.out_channels),
+                random(1, side, side, layer.in_channels),
+                random(*layer.kernel_shape),
+                random(1, side, side, layer.out_channels),
             )
         )
 
@@ -50,6 +50,6 @@ def convolutions(side: int, layers: Sequence[str], precision: Precision) -> Call
             back = tf.raw_ops.Conv2DBackpropInput(
                 input_sizes=image.shape, filter=kernel, out_backprop=gradient, strides=[1, 1, 1, 1], padding="SAME"
             )
-        back[0, 0, 0, 0].numpy()  # waits for a GPU, which works in order
+        back[0, 0, 0, 0].numpy()  # waits for a GPU, which runs operations in their order
 
     return lambda: seconds(run)

@@ -1,4 +1,4 @@
-"""The loss against seconds, of several loops, drawn with Pillow alone."""
+"""Chart of the loss over seconds for several loops, drawn with Pillow."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _SIZE: Final = (900, 480)
 _LEFT, _RIGHT, _TOP, _BOTTOM = 84, 24, 44, 56
 
 _SMOOTH: Final = 3
-"""Drawn so many times larger and shrunk: Pillow does not smooth the edges of lines by itself."""
+"""Factor of supersampling, because Pillow does not antialias lines."""
 
 _TICKS: Final = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
-"""Of a decade, the round numbers that an axis may show."""
+"""Round numbers of a decade that an axis may show."""
 
 
 def draw_curves(curves: Mapping[str, Curve], level: float) -> Image.Image:
-    """The curves, both axes logarithmic.
+    """A chart of the curves with two logarithmic axes.
 
     Args:
-        curves: `(seconds, loss)`, all positive, by name.
-        level: a loss to draw a line at.
+        curves: Points `(seconds, loss)`, all positive, by name.
+        level: Loss of a horizontal line.
     """
     image = Image.new("RGB", (_SIZE[0] * _SMOOTH, _SIZE[1] * _SMOOTH), "white")
     _Chart(ImageDraw.Draw(image), curves, level).draw()
@@ -70,7 +70,7 @@ class _Chart:
         self._text(((_LEFT + self.right) / 2, self.bottom + 42), "seconds", "mm", FAINT)
 
     def _legend(self) -> None:
-        """In the corner that falling curves leave free."""
+        """Draws the legend at the top right, which falling curves leave free."""
         for row, (name, colour) in enumerate(zip(self.curves, _COLOURS, strict=False)):
             y = _TOP + 16 + 26 * row
             self._text((self.right - 40, y), name, "rm", INK)
@@ -95,7 +95,7 @@ def _place(value: float, ends: tuple[float, float]) -> float:
 
 
 def round_numbers(low: float, high: float, most: int = 8) -> list[float]:
-    """Round numbers between the ends, of a logarithmic axis: of each decade as many as there is room for.
+    """Round numbers on a logarithmic axis between two ends, at most `most`.
 
     >>> round_numbers(0.2, 120), round_numbers(1.4e6, 4e6)
     ([0.3, 1.0, 3.0, 10.0, 30.0, 100.0], [1500000.0, 2000000.0, 3000000.0])

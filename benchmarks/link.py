@@ -1,4 +1,4 @@
-"""What progress costs: a run in chunks against one call, on loopback and over a slow link."""
+"""Cost of progress: a run in chunks against one call, on loopback and over a slow link."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def measure(settings: LinkSettings, bench: Bench) -> list[Table]:
                             client.stylize(content.encoded, style.encoded, controls, timeout_s=CALL_TIMEOUT_S)
 
                     def run(side: int = side, address: str = address, chunks: list[int] = chunks) -> None:
-                        """As the command line does: with a client that has measured nothing yet, and every picture."""
+                        """Runs in chunks as the command line does: with a new client, and every picture."""
                         with StyleClient(address) as client:
                             controls = Controls(steps=settings.steps, max_side=side, octaves=1)
                             progress = client.stylize_iter(content.encoded, style.encoded, controls, images=True)

@@ -1,4 +1,4 @@
-"""The facts of a machine that its figures depend on."""
+"""Facts about the machine on which the figures depend."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _PACKAGES: Final = ("styleserve", "tensorflow", "keras", "numpy", "grpcio", "tor
 
 
 def machine_facts() -> dict[str, Any]:
-    """Processor, memory, GPUs, versions and commit, in words and numbers that JSON can hold."""
+    """Processor, memory, GPUs, versions and commit, as JSON values."""
     flags = cpu_flags()
     return {
         "cpu": _cpu_name(),
         "cpu_flags": {flag: flag in flags for flag in _CPU_FLAGS},
         "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        # Of others, before anything is measured: well above 0, and the figures are disturbed.
+        # Load of other processes before the measurement; well above 0, it disturbs the figures.
         "load_average_1_min": round(os.getloadavg()[0], 2),
         "gpus": _gpus(),
         "system": platform.platform(),
@@ -45,7 +45,7 @@ def _cpu_name() -> str:
 
 
 def _gpus() -> list[str]:
-    import tensorflow as tf  # noqa: PLC0415 - seconds that --help has no need to spend
+    import tensorflow as tf  # noqa: PLC0415 - takes seconds, which --help does not need
 
     devices = tf.config.list_physical_devices("GPU")
     return [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in devices]
@@ -59,7 +59,7 @@ def _version(package: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    """The commit that was measured, with a plus where files differ from it; None outside a checkout."""
+    """The measured commit, with a plus if files differ from it; None outside a checkout."""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(ROOT), *arguments]

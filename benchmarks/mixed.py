@@ -1,6 +1,6 @@
 """Memory of a server over many requests with pictures of random sizes.
 
-TensorFlow keeps kernels for the sizes that each thread has seen, up to a constant number (`sizing.KERNELS_MIB`).
+Each thread of TensorFlow caches kernels for each size of a picture, up to a constant number (`sizing.KERNELS_MIB`).
 """
 
 from __future__ import annotations
@@ -17,24 +17,20 @@ from styleserve.client import Controls, StyleClient
 from styleserve.sizing import MIB, inter_op_threads, server_mib
 
 from .bench import Bench
-from .memory import resident_mb
-from .results import Row, Table
+from .memory import memory_rows
+from .results import Table
 from .server import served
 from .settings import MixedSettings
-from .timing import seconds
 
 SHORTEST = 16
-"""Fewest pixels of a side that the network takes."""
-
-ROWS = 10
+"""Shortest side that the network can process, in pixels."""
 
 
 def measure(settings: MixedSettings, bench: Bench) -> list[Table]:
     """One table, a row after each tenth of the requests."""
     base_path = bench.model(settings.side)
     bench.say(f"mixed: {settings.requests} requests, {settings.concurrent} at a time")
-    chosen = random.Random(0)  # noqa: S311 - sizes, no secrets
-    rows: list[Row] = []
+    seeds = random.Random(0)  # noqa: S311 - sizes, no secrets
     with (
         served(base_path, "--max-calls", str(settings.concurrent)) as server,
         StyleClient(server.address) as client,
@@ -48,23 +44,10 @@ def measure(settings: MixedSettings, bench: Bench) -> list[Table]:
             client.stylize(content, style, Controls(steps=settings.steps, max_side=longest, octaves=1))
 
         def requests(count: int) -> None:
-            for _ in threads.map(paint, [chosen.getrandbits(32) for _ in range(count)]):
+            for _ in threads.map(paint, [seeds.getrandbits(32) for _ in range(count)]):
                 pass
 
-        done = 0
-        for part in range(1, ROWS + 1):
-            upto = settings.requests * part // ROWS
-            if upto == done:
-                continue
-            took_s = seconds(lambda count=upto - done: requests(count))
-            rows.append(
-                {
-                    "requests": upto,
-                    "ms a request": 1000 * took_s / (upto - done),
-                    "server MB": resident_mb(server.pid),
-                }
-            )
-            done = upto
+        rows = memory_rows(server.pid, requests, settings.requests)
     sizes = {"calls": settings.concurrent, "images": settings.concurrent, "pixels": settings.side**2}
     limit_mb = server_mib(**sizes, encoded_pixels=contract.Limits().max_encoded_pixels) * MIB / 1e6
     notes = [
@@ -75,7 +58,7 @@ def measure(settings: MixedSettings, bench: Bench) -> list[Table]:
 
 
 def _picture(longest: int, sizes: random.Random) -> bytes:
-    """A PNG file of noise, whose longest side is this one."""
+    """A PNG file of noise with a longest side, in pixels, and a random other side."""
     sides = [longest, sizes.randint(SHORTEST, longest)]
     sizes.shuffle(sides)
     pixels = np.random.default_rng(sizes.getrandbits(32)).integers(0, 256, (*sides, 3), np.uint8)

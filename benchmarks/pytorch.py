@@ -1,6 +1,6 @@
-"""A second baseline: the same loop in plain PyTorch, as a reader of its style-transfer tutorials would write it.
+"""A second baseline: the tutorial's loop in plain PyTorch, as PyTorch's style-transfer tutorials write it.
 
-PyTorch is an optional extra (`pip install '.[bench]'` in this project's folder), so it is imported when it is used.
+PyTorch is an optional extra (`pip install '.[bench]'` in the repository), so the first use imports it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from styleserve.model.architecture import IMAGENET_BGR_MEANS, layers_up_to
 
 from .tutorial import CONTENT_WEIGHT, STYLE_WEIGHT, TOTAL_VARIATION_WEIGHT
 
+# Settings of the tutorial; beta_2 is Keras' default.
 LEARNING_RATE: Final = 0.02
-# The tutorial's: Keras' beta_1 of 0.99, its default beta_2, its epsilon of 0.1.
 BETAS: Final = (0.99, 0.999)
 EPSILON: Final = 0.1
 
@@ -31,15 +31,15 @@ def available() -> bool:
 
 
 class PyTorch:
-    """The tutorial's optimisation of one image, in PyTorch, on its first GPU or else the CPU.
+    """The tutorial's optimisation of one image in PyTorch, on the first GPU or else on the CPU.
 
     Args:
-        weights: of VGG-19.
-        content: `[1, height, width, 3]` float32 in [0, 1]; the start and the content target.
+        weights: Weights of VGG-19.
+        content: Start and content target, `[1, height, width, 3]` float32 in [0, 1].
         style: `[1, height, width, 3]` float32 in [0, 1].
-        style_layers: layers whose Gram matrices are matched.
-        content_layer: layer whose features are matched.
-        precision: of the convolutions. In bfloat16 they run channels-last, which is what PyTorch advises for it.
+        style_layers: Layers whose Gram matrices are matched.
+        content_layer: Layer whose features are matched.
+        precision: Precision of the convolutions. In bfloat16 they run channels-last, as PyTorch advises.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class PyTorch:
         self._style_layers: Final = tuple(style_layers)
         self._content_layer: Final = content_layer
         self._stack: Final = layers_up_to([*style_layers, content_layer])
-        # TensorFlow's kernels are [height, width, in, out].
+        # TensorFlow's kernels are [height, width, in, out], PyTorch's are [out, in, height, width].
         self._parameters: Final = {
             layer.name: (
                 self._tensor(weights.layers[layer.name].kernel.transpose(3, 2, 0, 1)).to(
@@ -80,14 +80,14 @@ class PyTorch:
         self._optimizer: Final = torch.optim.Adam([self.image], lr=LEARNING_RATE, betas=BETAS, eps=EPSILON)
         self._steps = 0
 
-    def step(self) -> Any:  # noqa: ANN401 - PyTorch may be absent, and with it its types
-        """One step; the losses before it, `contract.TUTORIAL_LOSS_COLUMNS`, `[4]` float32, without waiting."""
+    def step(self) -> Any:  # noqa: ANN401 - PyTorch and its types may be absent
+        """Runs one step without waiting; returns the losses before it, `[4]` float32 (`TUTORIAL_LOSS_COLUMNS`)."""
         torch = self._torch
         self._steps += 1
         self._optimizer.zero_grad()
         losses = self._losses()
         losses[0].backward()
-        # Keras adds epsilon before the second moment is corrected, PyTorch after; with 0.1 that is another algorithm.
+        # Keras adds epsilon before the correction of the second moment, PyTorch after it: 0.1 must be scaled.
         self._optimizer.param_groups[0]["eps"] = EPSILON / math.sqrt(1.0 - BETAS[1] ** self._steps)
         self._optimizer.step()
         with torch.no_grad():
@@ -95,7 +95,7 @@ class PyTorch:
         return losses.detach()
 
     def steps(self, count: int) -> None:
-        """So many steps, done when this returns."""
+        """Runs a number of steps and waits for the last one."""
         for _ in range(count):
             self.step()
         self.image[0, 0, 0, 0].item()  # waits for a GPU

@@ -1,7 +1,7 @@
-"""Time to quality: seconds until the loss is reached that the tutorial has after its thousand steps.
+"""Time to quality: seconds until the loss of the tutorial's last step is reached.
 
-Same weights, images, losses and run. Both loops are traced before the clock starts, and both results are judged in
-float32, because the losses that a bfloat16 model reports of itself are not the tutorial's.
+Weights, images, losses and run are the same. Both loops are traced before the clock starts. The losses of both results
+are computed in float32, because those of a bfloat16 model differ from the tutorial's.
 """
 
 from __future__ import annotations
@@ -36,12 +36,19 @@ CURVE_POINTS: Final = 200
 
 _NOTES: Final = (
     "loss: of the resulting image, in float32; seconds leave tracing out",
-    "steps: evaluations of the network; ours is the smallest number whose image is as good as the tutorial's last",
+    "steps: evaluations of the network; ours is the smallest number whose loss is at most the tutorial's last",
 )
 
 
 class Task(NamedTuple):
-    """What both are asked to do: images `[1, height, width, 3]` float32 in [0, 1]."""
+    """Weights, images and settings of both loops.
+
+    Attributes:
+        weights: Weights of VGG-19.
+        content: `[1, height, width, 3]` float32 in [0, 1].
+        style: `[1, height, width, 3]` float32 in [0, 1].
+        settings: Settings of the part.
+    """
 
     weights: Weights
     content: Image
@@ -49,7 +56,7 @@ class Task(NamedTuple):
     settings: QualitySettings
 
     def model(self, precision: Precision) -> StyleTransfer:
-        """Ours, with the losses of the tutorial."""
+        """Our model, with the losses of the tutorial."""
         return StyleTransfer(
             self.weights,
             ModelSettings(
@@ -63,8 +70,15 @@ class Task(NamedTuple):
         )
 
 
-class _Tried(NamedTuple):
-    """A run of ours: its seconds, the loss of its image as judged, the image, and the losses that it saw itself."""
+class _Trial(NamedTuple):
+    """A run of our loop.
+
+    Attributes:
+        seconds: Wall time.
+        loss: Loss of its image, computed in float32.
+        image: `[1, height, width, 3]` float32 in [0, 1].
+        losses: Losses that the run reported.
+    """
 
     seconds: float
     loss: float
@@ -73,7 +87,15 @@ class _Tried(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a loop came to its loss. `curve` is in seconds of that loop and in its own losses; `image` may miss it."""
+    """Result of a loop.
+
+    Attributes:
+        steps: Steps of the run.
+        seconds: Wall time.
+        loss: Loss of its image, computed in float32; may be over the tutorial's.
+        image: `[1, height, width, 3]` float32 in [0, 1].
+        curve: Losses that the run reported, over its seconds.
+    """
 
     steps: int
     seconds: float
@@ -137,7 +159,7 @@ def _side(task: Task, side: int, precision: Precision, bench: Bench) -> dict[str
 
 
 def _judge(task: Task) -> Callable[[Image], float]:
-    """What gives the total loss of an image in float32."""
+    """Function from an image to its total loss, computed in float32."""
     objective = task.model("float32").objectives["tutorial"]
     targets = objective.targets(
         plain_canvas(tf.constant(task.content), objective.style_moments(tf.constant(task.style)))
@@ -185,10 +207,10 @@ def _ours(
     signature: str,
     precision: Precision,
     judge: Callable[[Image], float],
-    wanted: float,
+    target: float,
     bench: Bench,
 ) -> Outcome:
-    """The fewest steps of ours whose image is as good as wanted, or the most that are tried."""
+    """Run of our loop with the fewest steps whose loss is at most `target`, or with the most that are tried."""
     function = task.model(precision).functions[signature]
     controls = {name: [value] for name, value in _weights(task.settings).items()}
 
@@ -197,63 +219,63 @@ def _ours(
         return {name: tensor.numpy() for name, tensor in outputs.items()}
 
     call(2)  # traces
-    found: dict[int, _Tried] = {}
+    trials: dict[int, _Trial] = {}
 
-    def tried(steps: int) -> _Tried:
-        if steps not in found:
+    def trial(steps: int) -> _Trial:
+        if steps not in trials:
             outputs: dict[str, Any] = {}
             took_s = seconds(lambda: outputs.update(call(steps)))
             image = outputs[contract.STYLIZED_IMAGE.name]
             losses = outputs[contract.LOSSES.name][0, :, 0].tolist()
-            found[steps] = _Tried(took_s, judge(image), image, losses)
-            bench.say(f"quality: after {steps} steps a loss of {found[steps].loss:.6g}; wanted {wanted:.6g}")
-        return found[steps]
+            trials[steps] = _Trial(took_s, judge(image), image, losses)
+            bench.say(f"quality: after {steps} steps a loss of {trials[steps].loss:.6g}; target {target:.6g}")
+        return trials[steps]
 
     steps = fewest_steps(
-        lambda steps: tried(steps).loss, lambda steps: tried(steps).losses, wanted, most=task.settings.most_steps
+        lambda steps: trial(steps).loss, lambda steps: trial(steps).losses, target, most=task.settings.most_steps
     )
-    first_s, loss, image, losses = found[steps]
+    first_s, loss, image, losses = trials[steps]
     more = range(task.settings.repeats - 1)
     took_s = statistics.median([first_s, *(seconds(partial(call, steps)) for _ in more)])
-    # Adam tells the loss before each step, L-BFGS the one after.
+    # Adam reports the loss before each step, L-BFGS the loss after it.
     after = losses[1:] if signature == contract.SERVING_DEFAULT else losses[:-1]
     return Outcome(steps, took_s, loss, image, _curve([*after, loss], took_s))
 
 
 def fewest_steps(
-    loss_after: Callable[[int], float], own_losses: Callable[[int], list[float]], wanted: float, *, most: int
+    loss_after: Callable[[int], float], reported_losses: Callable[[int], list[float]], target: float, *, most: int
 ) -> int:
-    """The fewest steps after which the loss is as wanted; `most` where it never is.
+    """The fewest steps after which the loss is at most `target`; `most` if there are none.
 
-    A loop is run from its start for every number that is asked about, so few are: its own losses say where to look,
-    and a search that widens and then halves corrects them.
+    Each number of steps needs a run from the start, so the search begins at the reported losses, then widens and then
+    bisects.
 
     Args:
-        loss_after: the loss after so many steps, as judged; all but falling.
-        own_losses: the losses of a run of so many steps, as the loop itself saw them, which may differ a little.
-        wanted: the loss to reach.
-        most: steps that may be tried.
+        loss_after: Function from a number of steps to the loss after them; it falls almost everywhere.
+        reported_losses: Function from a number of steps to the losses that the run reports, which may differ a little.
+        target: Loss to reach.
+        most: Most steps to try.
     """
     steps = min(FIRST_STEPS, most)
-    while own_losses(steps)[-1] > wanted and steps < most:
+    while reported_losses(steps)[-1] > target and steps < most:
         steps = min(2 * steps, most)
-    guess = next((i for i, loss in enumerate(own_losses(steps), start=1) if loss <= wanted), steps)
-    # `good` is as wanted and `bad` is not; one of them is the guess, the other is looked for in growing strides.
+    guess = next((i for i, loss in enumerate(reported_losses(steps), start=1) if loss <= target), steps)
+    # `good` reaches the target and `bad` does not. One of them is the guess; growing strides find the other.
     good, bad, stride = guess, guess - 1, 1
-    while loss_after(good) > wanted:
+    while loss_after(good) > target:
         if good == most:
             return most
         good, bad, stride = min(good + stride, most), good, 2 * stride
-    while bad > 0 and loss_after(bad) <= wanted:
+    while bad > 0 and loss_after(bad) <= target:
         good, bad, stride = bad, max(bad - stride, 0), 2 * stride
     while good - bad > 1:
         middle = (good + bad) // 2
-        good, bad = (middle, bad) if loss_after(middle) <= wanted else (good, middle)
+        good, bad = (middle, bad) if loss_after(middle) <= target else (good, middle)
     return good
 
 
 def _curve(losses: list[float], took_s: float) -> Curve:
-    """The loss after each step against seconds, all steps taken to be equally long; thinned."""
+    """The loss after each step over seconds, for steps of equal length, at `CURVE_POINTS` or a few more points."""
     stride = max(len(losses) // CURVE_POINTS, 1)
     points = [(took_s * (i + 1) / len(losses), loss) for i, loss in enumerate(losses)]
     return [*points[:-1:stride], points[-1]]

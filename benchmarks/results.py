@@ -1,4 +1,4 @@
-"""What a part hands back, how it is printed, and how it is kept."""
+"""Tables of figures: how they are printed and written to a file."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Curve = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Table:
-    """What one part measured.
+    """A table of figures.
 
     Attributes:
-        title: what the table is about.
-        rows: values by the name of their column, with units in the names; every row has the same columns.
-        notes: what has to be known to read it.
-        curves: `(seconds, loss)` by name, where there are any; kept, not printed.
+        title: Title.
+        rows: Values by the name of their column, with units in the names; every row has the same columns.
+        notes: Notes below the table.
+        curves: Points `(seconds, loss)` by name; written to the file, not printed.
     """
 
     title: str
@@ -55,7 +55,7 @@ class Table:
 
 
 def shown(value: Value) -> str:
-    """A value as it stands in a table: numbers with the digits that can mean something.
+    """A value as text for a table: numbers with their significant digits.
 
     >>> shown(0.04567), shown(12.345), shown(12345.6), shown(1.5e8), shown(3), shown(None)
     ('0.0457', '12.3', '12346', '1.5e+08', '3', '-')
@@ -72,11 +72,11 @@ def shown(value: Value) -> str:
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Writes a document so that at every moment there is a whole one under the name; makes the folder.
+    """Writes a document to a temporary name and renames it; creates the folder.
 
     Args:
-        path: of the file.
-        document: dataclasses are written as objects, paths as text, and what is not finite as null.
+        path: Path of the file.
+        document: Document; dataclasses are written as objects, paths as text, and numbers that are not finite as null.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
@@ -87,7 +87,7 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
         part.unlink(missing_ok=True)
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a document holds
+def _plain(value: Any) -> Any:  # noqa: ANN401 - any value of a document
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {entry.name: _plain(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Seconds a step and peak memory by size of the image and of the batch, each in a fresh process."""
+"""Seconds a step and peak memory by size of the image and of the batch, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def measure(settings: ScaleSettings, bench: Bench) -> list[Table]:
     """Two tables: by side of the image, and by size of the batch."""
     precision = bench.precision_for(settings.precision).precision
     kept = "given back" if settings.give_back else "kept"
-    note = f"{settings.signature}, {precision}; peak of a process that does nothing else; freed memory is {kept}"
+    note = f"{settings.signature}, {precision}; peak of a process of its own; freed memory is {kept}"
     sides = [_job(settings, precision, side=side, batch=1) for side in settings.sides]
     batches = [_job(settings, precision, side=settings.batch_side, batch=batch) for batch in settings.batches]
     return [
@@ -72,7 +72,7 @@ def _by_batch(jobs: Sequence[Job], bench: Bench) -> list[Row]:
 
 
 def columns(found: Found | None) -> Row:
-    """Columns of a measurement."""
+    """Columns of a measurement, by name; without figures if it failed."""
     if found is None:
         return dict.fromkeys(("s a step", "peak MB", "of it TensorFlow alone MB", "GPU peak MB"))
     return {
@@ -88,18 +88,18 @@ def _pixel_us(job: Job, found: Found | None) -> float | None:
 
 
 def measured(job: Job, bench: Bench, name: str) -> Found | None:
-    """What a process of its own found; None if it failed, as one does that runs out of memory.
+    """Figures of a job, measured in a process of its own; None if it failed, for example without enough memory.
 
     Args:
-        job: To measure.
-        bench: The run.
-        name: Name of the measurement, for people.
+        job: Job to measure.
+        bench: State of the run.
+        name: Name of the measurement, for progress lines.
     """
     bench.say(name)
     command = [sys.executable, "-m", "benchmarks.worker", json.dumps(dataclasses.asdict(job))]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
-        bench.say(f"{name} ended with {done.returncode}: {last}")
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        bench.say(f"{name}: exit code {done.returncode}: {last}")
         return None
     return Found(**json.loads(done.stdout))

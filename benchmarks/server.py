@@ -1,4 +1,4 @@
-"""The embedded server as users start it: a process of its own."""
+"""The embedded server in a process of its own, as users start it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ START_TIMEOUT_S = 600.0
 
 
 class Server(NamedTuple):
-    """A server that answers: where, in which process, and the seconds from its start until it said so."""
+    """A server that is ready.
+
+    Attributes:
+        address: Host and port.
+        pid: Its process.
+        ready_s: Seconds from its start until it was ready.
+    """
 
     address: str
     pid: int
@@ -27,14 +33,14 @@ class Server(NamedTuple):
 
 @contextmanager
 def served(base_path: Path, *options: str) -> Generator[Server]:
-    """A server of the newest version below `base_path`; it ends with the context.
+    """A server of the newest version below `base_path`, which ends with the context.
 
     Args:
-        base_path: of the model.
-        *options: more, of `styleserve serve`.
+        base_path: Base path of the model.
+        *options: More options of `styleserve serve`.
 
     Raises:
-        RuntimeError: it ended, or did not serve in time; the message holds what it printed.
+        RuntimeError: The server ended, or was not ready in time; the message has its output.
     """
     command = [
         sys.executable,
@@ -51,10 +57,10 @@ def served(base_path: Path, *options: str) -> Generator[Server]:
     with subprocess.Popen(  # noqa: S603
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
-        too_late = threading.Timer(START_TIMEOUT_S, process.kill)
-        too_late.start()
+        timeout = threading.Timer(START_TIMEOUT_S, process.kill)
+        timeout.start()
         output = process.stdout or iter(())
-        # Read on to the end, because a server whose pipe is full would block.
+        # Reads all output, because a full pipe would block the server.
         reader = threading.Thread(target=lambda: [None for _ in output], daemon=True)
         try:
             printed: list[str] = []
@@ -67,11 +73,11 @@ def served(base_path: Path, *options: str) -> Generator[Server]:
                 found = re.search(r"Serving .* on (\S+?)\. ", line)
                 address = found[1] if found else ""
             ready_s = time.perf_counter() - start
-            too_late.cancel()
+            timeout.cancel()
             reader.start()
             yield Server(address, process.pid, ready_s)
         finally:
-            too_late.cancel()
+            timeout.cancel()
             process.terminate()
             process.wait()
             if reader.ident is not None:

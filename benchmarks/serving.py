@@ -1,4 +1,4 @@
-"""What serving costs: a call against the loop in process; several calls at a time against one; status calls."""
+"""Cost of serving: a call against the loop in process, concurrent calls against one, and status calls under load."""
 
 from __future__ import annotations
 
@@ -23,13 +23,17 @@ from .settings import DEMO, ServingSettings, StartupSettings
 from .timing import in_turn, median_ratio, seconds
 
 Loop = Callable[[int], object]
-"""Runs so many steps."""
+"""Function that runs a number of steps."""
 
-MODEL_SIDE: Final = StartupSettings().side  # as that of `startup`, so that one export does for both
-STATUS_EVERY_S: Final = 0.25  # each takes 4 ms of a processor: fifty a second would be a tenth of two
+MODEL_SIDE: Final = StartupSettings().side
+"""Longest side of the model, in pixels: that of `startup`, so that both parts share an export."""
+
+STATUS_EVERY_S: Final = 0.25
+"""Interval of status calls. Each takes 4 ms of a processor, so fifty a second would take a tenth of two processors."""
+
 CALL_TIMEOUT_S: Final = 3600.0
 WARM_UP_STEPS: Final = 2
-"""Enough to trace, and to prepare what is prepared once."""
+"""Steps of a first run, which traces and prepares kernels."""
 
 WANTED_CALL: Final = "<= 1.03x"
 WANTED_CONCURRENT: Final = "<= {limit:.1f}x"
@@ -37,7 +41,7 @@ WANTED_STATUS_MS: Final = "< 50 ms"
 
 
 def measure(settings: ServingSettings, bench: Bench) -> list[Table]:
-    """One table, a row for each question."""
+    """One table, a row for each comparison."""
     content, style = load_picture(DEMO / "content.jpg"), load_picture(DEMO / "style.jpg")
     model_side = max(settings.side, MODEL_SIDE)
     base_path = bench.model(model_side)
@@ -46,7 +50,7 @@ def measure(settings: ServingSettings, bench: Bench) -> list[Table]:
     with served(base_path) as server, StyleClient(server.address) as client:
 
         def call(steps: int, client: StyleClient = client) -> None:
-            # The bytes of the files, so that the whole of a user's call is in its time.
+            # Encoded files, so that the time includes a user's whole call.
             controls = Controls(loss="tutorial", steps=steps, max_side=settings.side, octaves=1)
             client.stylize(content.encoded, style.encoded, controls, timeout_s=CALL_TIMEOUT_S)
 
@@ -73,7 +77,7 @@ def measure(settings: ServingSettings, bench: Bench) -> list[Table]:
                 )
             )
             after_s = seconds(one_call)
-            alone_s.append((before_s + after_s) / 2)  # a machine's speed drifts
+            alone_s.append((before_s + after_s) / 2)  # before and after, because a machine's speed drifts
             before_s = after_s
     rows = [
         _row("client call / the loop in process", "s", found["call"], found["loop"], WANTED_CALL),
@@ -82,7 +86,7 @@ def measure(settings: ServingSettings, bench: Bench) -> list[Table]:
             "s",
             together_s,
             alone_s,
-            # Of eight, 8.2: the calls share what one alone has, and may cost a fortieth more.
+            # Calls share the processors, and may cost a fortieth more: 8.2x for eight.
             WANTED_CONCURRENT.format(limit=settings.concurrent * 1.025),
         ),
         _row("worst status call meanwhile / without work", "ms", [max(busy_ms)], [idle_ms], WANTED_STATUS_MS),
@@ -104,7 +108,7 @@ def _row(what: str, unit: str, values: Sequence[float], baseline: Sequence[float
 
 
 def _loop_in_process(base_path: Path, signature: str, images: Sequence[Picture], side: int) -> Loop:
-    """The very model that is served, on the same pixels, without server, client, files or resizing."""
+    """The loop of the served model, on the same pixels, without server, client, files and resizing."""
     (version,) = (path for path in base_path.iterdir() if path.name.isdecimal())
     model = tf.saved_model.load(str(version))
     function = model.signatures[signature]
@@ -115,15 +119,15 @@ def _loop_in_process(base_path: Path, signature: str, images: Sequence[Picture],
     for field, picture in zip((contract.CONTENT_IMAGE, contract.STYLE_IMAGE), images, strict=True):
         inputs[field.name] = tf.constant(picture.pixels(picture.size_within(side)))
 
-    def loop(steps: int, _model: object = model) -> object:  # a function does not keep its model's variables alive
-        given = inputs | {contract.STEPS.name: tf.constant([steps])}
-        return function(**given)[contract.STYLIZED_IMAGE.name].numpy()
+    def loop(steps: int, _model: object = model) -> object:  # the default keeps the variables of the model alive
+        tensors = inputs | {contract.STEPS.name: tf.constant([steps])}
+        return function(**tensors)[contract.STYLIZED_IMAGE.name].numpy()
 
     return loop
 
 
 def _together_s(address: str, count: int, call: Callable[..., None]) -> float:
-    """Seconds from the first of so many calls at a time to the last reply, each over a connection of its own."""
+    """Seconds from the first of `count` concurrent calls to the last reply, each over a connection of its own."""
 
     def one(_: int) -> None:
         with StyleClient(address) as client:
@@ -134,7 +138,7 @@ def _together_s(address: str, count: int, call: Callable[..., None]) -> float:
 
 
 def _worst_status_ms(address: str, work: Callable[[], object]) -> float:
-    """The slowest of status calls that are made all through some work, in milliseconds."""
+    """Latency of the slowest status call during some work, in milliseconds."""
     latencies: list[float] = []
     done = threading.Event()
 

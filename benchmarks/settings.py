@@ -1,7 +1,7 @@
-"""How much is measured: one frozen dataclass a part, whose fields are the options of its command.
+"""Settings of the parts: a frozen dataclass for each, whose fields are the options of its command.
 
-The defaults together take five to ten minutes on two processors; `FULL` is the long form. Free of TensorFlow, so that
-`--help` is quick.
+All defaults together take five to ten minutes on two processors; `FULL` is the long form. Free of TensorFlow, so that
+`--help` is fast.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ Precision = Literal["auto", "float32", "bfloat16"]
 DEMO: Final = Path(__file__).resolve().parents[1] / "demo"
 
 
+_PRECISIONS: Final = "float32, bfloat16, or auto for the fastest on this machine"
+
+
 def _help(text: str) -> dict[str, str]:
     return {"help": text}
 
@@ -29,7 +32,7 @@ class StepSettings:
     steps: int = field(default=1, metadata=_help("steps of a round"))
     rounds: int = field(default=3, metadata=_help("rounds; the median is taken"))
     precision: Precision = field(
-        default="auto", metadata=_help("float32 alone, bfloat16 beside it, or auto for what is fastest here")
+        default="auto", metadata=_help("float32, bfloat16 beside it, or auto for the fastest on this machine")
     )
     style_layers: tuple[str, ...] = field(default=contract.STYLE_LAYERS, metadata=_help("layers, with commas between"))
     content_layer: str = field(default=contract.CONTENT_LAYER, metadata=_help("layer of the content loss"))
@@ -37,36 +40,36 @@ class StepSettings:
 
 @dataclass(frozen=True)
 class QualitySettings:
-    """Seconds until the loss is reached that the tutorial has after its steps."""
+    """Seconds until the loss of the tutorial's last step is reached."""
 
     sides: tuple[int, ...] = field(default=(64,), metadata=_help("longest sides of the images, in pixels"))
     steps: int = field(default=1000, metadata=_help("steps of the tutorial"))
-    most_steps: int = field(default=1000, metadata=_help("steps after which ours gives up"))
+    most_steps: int = field(default=1000, metadata=_help("most steps of ours"))
     repeats: int = field(default=1, metadata=_help("timed calls of ours; the median is taken"))
     precision: Precision = field(
-        default="auto", metadata=_help("of ours: float32, bfloat16, or auto for what is fastest here")
+        default="auto", metadata=_help("precision of ours: float32, bfloat16, or auto for the fastest on this machine")
     )
-    adam: bool = field(default=False, metadata=_help("also measure Adam, ours, for as many steps as the tutorial"))
+    adam: bool = field(default=False, metadata=_help("also measure our Adam, for as many steps as the tutorial"))
     content: Path = field(default=DEMO / "content.jpg", metadata=_help("picture to paint"))
     style: Path = field(default=DEMO / "style.jpg", metadata=_help("painting to follow"))
-    weights: Path | None = field(default=None, metadata=_help("file of VGG-19's weights; random ones without it"))
+    weights: Path | None = field(default=None, metadata=_help("file of VGG-19's weights; by default random ones"))
     style_layers: tuple[str, ...] = field(default=contract.STYLE_LAYERS, metadata=_help("layers, with commas between"))
     content_layer: str = field(default=contract.CONTENT_LAYER, metadata=_help("layer of the content loss"))
     content_weight: float = field(
         default=float(contract.CONTENT_WEIGHT.tutorial), metadata=_help("factor of the content loss, for both")
     )
-    picture: Path | None = field(default=None, metadata=_help("PNG file to draw the curves of the last side into"))
-    images: Path | None = field(default=None, metadata=_help("folder to save the resulting images in"))
+    picture: Path | None = field(default=None, metadata=_help("PNG file for the curves of the last side"))
+    images: Path | None = field(default=None, metadata=_help("folder for the resulting images"))
 
 
 @dataclass(frozen=True)
 class ServingSettings:
-    """A served call against the loop in process; eight at a time against one; status calls meanwhile."""
+    """A served call against the loop in process; eight concurrent calls against one; status calls under load."""
 
     side: int = field(default=128, metadata=_help("longest side of the images, in pixels"))
     steps: int = field(default=10, metadata=_help("steps, or network evaluations, of a call"))
     rounds: int = field(default=2, metadata=_help("calls of each kind; the median is taken"))
-    concurrent: int = field(default=8, metadata=_help("requests at a time"))
+    concurrent: int = field(default=8, metadata=_help("concurrent requests"))
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class LinkSettings:
     steps: int = field(default=20, metadata=_help("network evaluations of a run"))
     rounds: int = field(default=1, metadata=_help("runs of each kind; the median is taken"))
     mbit_s: float = field(default=20.0, metadata=_help("throughput of the slow link each way, in Mbit/s"))
-    delay_ms: float = field(default=40.0, metadata=_help("its delay each way, in milliseconds"))
+    delay_ms: float = field(default=40.0, metadata=_help("delay of the slow link each way, in milliseconds"))
 
 
 @dataclass(frozen=True)
@@ -89,31 +92,31 @@ class ScaleSettings:
     batch_side: int = field(default=128, metadata=_help("side of the images of a batch, in pixels"))
     steps: int = field(default=1, metadata=_help("steps of a round"))
     rounds: int = field(default=1, metadata=_help("rounds; the median is taken"))
-    signature: str = field(default=contract.STYLIZE_LBFGS, metadata=_help("signature that is called"))
+    signature: str = field(default=contract.STYLIZE_LBFGS, metadata=_help("signature to call"))
     give_back: bool = field(
         default=False,
-        metadata=_help("hand freed memory to the system at once, as TensorFlow Serving does and our server does not"),
+        metadata=_help("return freed memory to the system at once, as TensorFlow Serving does and our server does not"),
     )
-    precision: Precision = field(default="auto", metadata=_help("float32, bfloat16, or auto for what is fastest here"))
+    precision: Precision = field(default="auto", metadata=_help(_PRECISIONS))
 
 
 @dataclass(frozen=True)
 class StylesSettings:
-    """Seconds a step and memory of several styles and regions, beside one style."""
+    """Seconds a step and memory of several styles and regions, compared with one style."""
 
     side: int = field(default=256, metadata=_help("side of the square pictures, in pixels"))
     styles: tuple[int, ...] = field(default=(1, 2, 4), metadata=_help("numbers of styles"))
-    regions: int = field(default=3, metadata=_help("styles that have a region each"))
+    regions: int = field(default=3, metadata=_help("number of styles with a region each"))
     steps: int = field(default=2, metadata=_help("steps of a round"))
     rounds: int = field(default=3, metadata=_help("rounds; the median is taken"))
-    precision: Precision = field(default="auto", metadata=_help("float32, bfloat16, or auto for what is fastest here"))
+    precision: Precision = field(default="auto", metadata=_help(_PRECISIONS))
 
 
 @dataclass(frozen=True)
 class SoakSettings:
     """Memory of a server over many requests to a small model."""
 
-    requests: int = field(default=50, metadata=_help("requests in a row"))
+    requests: int = field(default=50, metadata=_help("requests, one after another"))
     side: int = field(default=64, metadata=_help("longest side of the images, in pixels"))
     steps: int = field(default=3, metadata=_help("steps of a request"))
 
@@ -123,14 +126,14 @@ class MixedSettings:
     """Memory of a server over many requests with pictures of random sizes."""
 
     requests: int = field(default=100, metadata=_help("requests in all"))
-    concurrent: int = field(default=4, metadata=_help("requests at a time"))
+    concurrent: int = field(default=4, metadata=_help("concurrent requests"))
     side: int = field(default=128, metadata=_help("longest side of the images, in pixels"))
     steps: int = field(default=1, metadata=_help("steps of a request"))
 
 
 @dataclass(frozen=True)
 class StartupSettings:
-    """Wall time of commands and imports, of a server's start and of its first request."""
+    """Wall time of commands, of imports, of a server's start and of its first request."""
 
     repeats: int = field(default=5, metadata=_help("runs of each command; the median is taken"))
     side: int = field(default=512, metadata=_help("longest side that the model accepts, in pixels"))
@@ -160,7 +163,7 @@ SHORT: Final[dict[str, Settings]] = {
     "mixed": MixedSettings(),
     "startup": StartupSettings(),
 }
-"""Every part by its name, at sizes that make five to ten minutes together."""
+"""Short settings of every part, by name: five to ten minutes together."""
 
 FULL: Final[dict[str, Settings]] = {
     "step": StepSettings(sides=(256, 512), steps=5, rounds=5),
@@ -173,4 +176,4 @@ FULL: Final[dict[str, Settings]] = {
     "mixed": MixedSettings(requests=2000),
     "startup": StartupSettings(repeats=15, steps=2),
 }
-"""The long form: hours on two processors, most of them in `quality`."""
+"""Long settings of every part, by name: hours on two processors, most of them in `quality`."""

@@ -6,13 +6,10 @@ from styleserve import contract
 from styleserve.client import Controls, StyleClient, load_picture
 
 from .bench import Bench
-from .memory import resident_mb
-from .results import Row, Table
+from .memory import memory_rows
+from .results import Row, Table, Value
 from .server import served
 from .settings import DEMO, SoakSettings
-from .timing import seconds
-
-LOOKS = 10
 
 
 def measure(settings: SoakSettings, bench: Bench) -> list[Table]:
@@ -21,30 +18,18 @@ def measure(settings: SoakSettings, bench: Bench) -> list[Table]:
     controls = Controls(steps=settings.steps, max_side=settings.side, octaves=1)
     base_path = bench.model(settings.side, tiny=True)
     bench.say(f"soak: {settings.requests} requests")
-    rows: list[Row] = []
     with served(base_path) as server, StyleClient(server.address) as client:
 
         def requests(count: int) -> None:
             for _ in range(count):
                 client.stylize(content, style, controls)
 
-        first_mb, done = None, 0
-        for look in range(1, LOOKS + 1):
-            upto = settings.requests * look // LOOKS
-            if upto == done:
-                continue
-            took_s = seconds(lambda count=upto - done: requests(count))
-            now_mb = resident_mb(server.pid)
-            first_mb = now_mb if first_mb is None else first_mb
-            rows.append(
-                {
-                    "requests": upto,
-                    "ms a request": 1000 * took_s / (upto - done),
-                    "server MB": now_mb,
-                    "ratio to the first row": now_mb / first_mb if now_mb and first_mb else None,
-                }
-            )
-            done = upto
-    return [
-        Table(f"A server's memory over {settings.requests} requests", rows, [f"{contract.PAINT}, {settings.side} px"])
-    ]
+        rows = memory_rows(server.pid, requests, settings.requests)
+    first_mb = rows[0]["server MB"] if rows else None
+    with_ratios: list[Row] = [{**row, "ratio to the first row": _ratio(row["server MB"], first_mb)} for row in rows]
+    notes = [f"{contract.PAINT}, {settings.side} px"]
+    return [Table(f"A server's memory over {settings.requests} requests", with_ratios, notes)]
+
+
+def _ratio(memory_mb: Value, first_mb: Value) -> float | None:
+    return memory_mb / first_mb if isinstance(memory_mb, float) and isinstance(first_mb, float) else None

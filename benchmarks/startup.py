@@ -1,4 +1,4 @@
-"""How long one waits: for a command, for an import, for a server to be ready, for its first reply."""
+"""Wall time of commands, of imports, of a server's start and of its first replies."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Final
 
 from styleserve import contract
 from styleserve.client import Controls, Picture, StyleClient, load_picture
+from styleserve.version_directories import WARMUP_FILE
 
 from .bench import Bench
 from .machine import ROOT
@@ -40,7 +41,7 @@ def measure(settings: StartupSettings, bench: Bench) -> list[Table]:
         HELP: _process([*_styleserve(), "--help"]),
     }
     for command in commands.values():
-        command()  # brings the files into memory
+        command()  # reads the files into the page cache
     found = median_in_turn(commands, settings.repeats)
     rows = [_row(name, own_s, PYTHON, found[PYTHON], WANTED_S.get(name)) for name, own_s in found.items()]
     return [Table("Commands", rows), Table(f"A server of a {settings.side}-px model", _server_rows(settings, bench))]
@@ -55,7 +56,7 @@ def _server_rows(settings: StartupSettings, bench: Bench) -> list[Row]:
     with served(base_path) as server, StyleClient(server.address) as client:
         call = partial(client.stylize, content, style, controls)
         first_s, second_s = seconds(call), seconds(call)
-        # A run in chunks asks for other outputs, for which a server prepares its graph again.
+        # A run in chunks fetches other outputs, for which a server prepares its graph again.
         chunk = partial(_first_chunk, client, content, style, settings)
         first_chunk_s, second_chunk_s = seconds(chunk), seconds(chunk)
     cold_s = _ready_s_without_warmup(base_path)
@@ -78,7 +79,7 @@ def _first_chunk(client: StyleClient, content: Picture, style: Picture, settings
 def _ready_s_without_warmup(base_path: Path) -> float:
     with tempfile.TemporaryDirectory(prefix="styleserve-cold-") as folder:
         cold = Path(folder) / base_path.name
-        shutil.copytree(base_path, cold, ignore=shutil.ignore_patterns("tf_serving_warmup_requests"))
+        shutil.copytree(base_path, cold, ignore=shutil.ignore_patterns(Path(WARMUP_FILE).name))
         with served(cold) as server:
             return server.ready_s
 
@@ -99,6 +100,6 @@ def _process(command: Sequence[str]) -> Callable[[], float]:
 
 
 def _styleserve() -> list[str]:
-    """The command installed beside this Python, or else the module."""
+    """Command line of `styleserve`: the script beside this Python, or else the module."""
     script = Path(sys.executable).with_name("styleserve")
     return [str(script)] if script.is_file() else [sys.executable, "-m", "styleserve"]

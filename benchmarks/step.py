@@ -1,4 +1,4 @@
-"""Seconds a step: our loop beside the tutorial's, PyTorch's and the convolutions alone, in turn, in one run."""
+"""Seconds a step: our loop, the tutorial's, PyTorch's and the convolutions alone, in turn, in one process."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _NOTES: Final = (
     "convolutions alone: forward and gradient by input of every layer, eagerly, in the precision of the row",
     "wanted: no more than 1.15 times the convolutions alone",
     "seconds: medians of the rounds; ratios: medians of each round's",
-    "ours: a call of so many steps less a call of none, both with the targets; serving_default is Adam",
+    "ours: a call with the steps minus a call without, both with the targets; serving_default is Adam",
 )
 
 
 def measure(settings: StepSettings, bench: Bench) -> list[Table]:
     """One table, a row for each loop at each side."""
     weights, choice = random_weights(0), bench.precision_for(settings.precision)
-    # Float32 in any case, as the tutorial's.
+    # Always float32 as well, the precision of the tutorial.
     precisions: tuple[Precision, ...] = ("float32",) if choice.precision == "float32" else ("float32", "bfloat16")
     notes: list[str] = [*_NOTES]
     if choice.precision == "float32" and settings.precision == "auto":
@@ -49,7 +49,7 @@ def _side(
 ) -> list[Row]:
     bench.say(f"step: {side} px")
     content = tf.random.stateless_uniform([1, side, side, 3], seed=[0, 1])
-    # A step does not depend on the size of the style image, but the targets, which each call makes, do.
+    # The size of the style image has no effect on a step, only on the targets, which each call computes.
     style = tf.random.stateless_uniform([1, STYLE_SIDE, STYLE_SIDE, 3], seed=[0, 2])
     layers = (*settings.style_layers, settings.content_layer)
     contestants: dict[str, Callable[[], float]] = {TUTORIAL: _tutorial(weights, content, style, settings)}
@@ -61,7 +61,7 @@ def _side(
         if pytorch.available():
             contestants[_pytorch(precision)] = _pytorch_loop(weights, content, style, settings, precision)
     for contestant in contestants.values():
-        contestant()  # traces, and prepares what is prepared once
+        contestant()  # traces, and prepares kernels
     found = in_turn(contestants, settings.rounds)
     rows: list[Row] = [_row(side, TUTORIAL, found, "float32")]
     for name in (*(partial(_ours, signature) for signature in SIGNATURES), _pytorch):

@@ -1,4 +1,4 @@
-"""Cost of styles and regions: seconds a step, seconds until the first step, and memory, beside one style."""
+"""Cost of styles and regions: seconds a step, seconds until the first step, and memory, compared with one style."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _times(settings: StylesSettings, precision: Precision, jobs: dict[str, Job],
     model = StyleTransfer(random_weights(0), ModelSettings(precision=precision, limits=Limits(max_side=settings.side)))
     calls = {name: loop(model, job) for name, job in jobs.items()}
     for call in calls.values():
-        call(settings.steps)  # traces, and prepares what is prepared once
+        call(settings.steps)  # traces, and prepares kernels
     contestants = {
         (name, steps): partial(seconds, partial(call, steps))
         for name, call in calls.items()

@@ -16,10 +16,10 @@ _READ_BYTES: Final = 16_384
 
 
 class ThrottledLink:
-    """Listens on a port of its own on loopback and passes everything on, each direction throttled on its own.
+    """Proxy on a free port of loopback; throttles each direction independently.
 
     Args:
-        port: Port on loopback of the server behind it.
+        port: Port of the server on loopback.
         mbit_s: Throughput each way, in Mbit/s.
         delay_ms: Delay each way, in milliseconds.
     """
@@ -68,7 +68,7 @@ class ThrottledLink:
                     await each.wait_closed()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Reads, and writes later: after what was read before, the time on the link, and the delay."""
+        """Forwards data; each piece arrives after the pieces before it, its time on the link, and the delay."""
         arriving: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
         delivery = asyncio.create_task(self._deliver(arriving, writer))
         free_s = 0.0

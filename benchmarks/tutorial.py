@@ -1,6 +1,6 @@
-"""The baseline: TensorFlow's style-transfer tutorial as its readers run it, with Keras' layers, Adam and a train step.
+"""The baseline: TensorFlow's style-transfer tutorial with its Keras layers, Keras' Adam and its train step.
 
-Only the weights are handed in, so that it runs without the network connection that `weights="imagenet"` needs.
+Only the weights are an argument, so that no network connection is needed, as `weights="imagenet"` would.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TOTAL_VARIATION_WEIGHT = 30.0
 
 
 def vgg_layers(weights: Weights, layers: Sequence[str]) -> keras.Model:
-    """The tutorial's `vgg_layers`, built with the layers that Keras Applications builds VGG-19 with."""
+    """The tutorial's `vgg_layers`, built from the Keras layers of VGG-19 in Keras Applications."""
     inputs = keras.Input((None, None, 3))
     x = inputs
     outputs: dict[str, tf.Tensor] = {}
@@ -36,7 +36,7 @@ def vgg_layers(weights: Weights, layers: Sequence[str]) -> keras.Model:
 
 
 def gram_matrix(input_tensor: tf.Tensor) -> tf.Tensor:
-    """The tutorial's `gram_matrix`."""
+    """The tutorial's `gram_matrix`, `[batch, height, width, channels]` float32 to `[batch, channels, channels]`."""
     result = tf.linalg.einsum("bijc,bijd->bcd", input_tensor, input_tensor)
     input_shape = tf.shape(input_tensor)
     return result / tf.cast(input_shape[1] * input_shape[2], tf.float32)
@@ -46,13 +46,13 @@ class Tutorial:
     """The tutorial's optimisation of one image.
 
     Args:
-        weights: of VGG-19.
-        content: `[1, height, width, 3]` float32 in [0, 1]; the start and the content target.
+        weights: Weights of VGG-19.
+        content: Start and content target, `[1, height, width, 3]` float32 in [0, 1].
         style: `[1, height, width, 3]` float32 in [0, 1].
-        style_layers: layers whose Gram matrices are matched.
-        content_layer: layer whose features are matched.
-        content_weight: factor of the content loss.
-        total_variation_weight: factor of the total variation.
+        style_layers: Layers whose Gram matrices are matched.
+        content_layer: Layer whose features are matched.
+        content_weight: Factor of the content loss.
+        total_variation_weight: Factor of the total variation.
     """
 
     def __init__(
@@ -79,13 +79,13 @@ class Tutorial:
         self.train_step = tf.function(self._train_step)
 
     def restart(self) -> None:
-        """Sets image and optimiser back, so that steps may be timed without the first one, which traces."""
+        """Resets image and optimiser, so that a measurement can leave out the first step, which traces."""
         for variable, value in zip(self._state, self._beginning, strict=True):
             variable.assign(value)
 
     def steps(self, count: int) -> list[float]:
-        """So many steps; the total loss before each."""
-        # Read at the end, so that a GPU is not made to wait for Python after every step, nor the clock stopped early.
+        """Runs a number of steps; returns the total loss before each."""
+        # Losses are read at the end, so that a GPU does not wait for Python after every step.
         losses = [self.train_step() for _ in range(count)]
         return [float(loss) for loss in losses]
 
@@ -94,7 +94,7 @@ class Tutorial:
         return [gram_matrix(output) for output in outputs[:-1]], outputs[-1]
 
     def _train_step(self) -> tf.Tensor:
-        """One step; the total loss before it."""
+        """Runs one step; returns the total loss before it, float32 scalar."""
         with tf.GradientTape() as tape:
             style_outputs, content_output = self._extract(self.image)
             pairs = zip(style_outputs, self._style_targets, strict=True)

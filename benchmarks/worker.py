@@ -22,16 +22,16 @@ from .timing import median_in_turn, seconds_a_step
 
 @dataclass(frozen=True)
 class Job:
-    """A run of square pictures.
+    """A measurement of square pictures.
 
     Attributes:
         side: Side of the pictures, in pixels.
-        batch: Pictures that are painted together; of `paint` 1.
+        batch: Pictures of a call; 1 for `paint`.
         steps: Steps of a round.
-        rounds: Rounds; the median counts.
-        signature: Signature that is called.
+        rounds: Rounds; the median is taken.
+        signature: Signature to call.
         precision: Precision of the convolutions.
-        give_back: Whether freed memory is handed to the system at once.
+        give_back: Whether freed memory is returned to the system at once.
         styles: Styles of `paint`.
         regions: Whether each style has a region of its own, a stripe of the content.
     """
@@ -49,7 +49,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Found:
-    """What was found: peaks in MB, before the model was built and at the end; of the first GPU, where there is one."""
+    """Figures of a job.
+
+    Attributes:
+        step_s: Seconds a step.
+        base_mb: Peak memory before the model was built, in MB.
+        peak_mb: Peak memory at the end, in MB.
+        gpu_peak_mb: Peak memory of the first GPU, in MB; None without a GPU.
+    """
 
     step_s: float
     base_mb: float
@@ -58,19 +65,19 @@ class Found:
 
 
 def work(job: Job) -> Found:
-    """Measures here."""
+    """Measures a job in this process."""
     base_mb = own_peak_mb()
     settings = ModelSettings(
         precision=job.precision, limits=Limits(max_side=max(job.side, 16), max_batch=max(job.batch, 1))
     )
     call = loop(StyleTransfer(random_weights(0), settings), job)
-    call(job.steps)  # traces, and prepares what is prepared once
+    call(job.steps)  # traces, and prepares kernels
     found = median_in_turn({"step": lambda: seconds_a_step(call, job.steps)}, job.rounds)
     return Found(found["step"], base_mb, own_peak_mb(), _gpu_peak_mb())
 
 
 def loop(model: StyleTransfer, job: Job) -> Callable[[int], None]:
-    """A function that runs so many steps."""
+    """A function that runs a number of steps."""
     function = model.functions[job.signature]
     if job.signature == contract.PAINT:
         inputs = _files(job)
@@ -89,7 +96,7 @@ def loop(model: StyleTransfer, job: Job) -> Callable[[int], None]:
 
 
 def _files(job: Job) -> dict[str, tf.Tensor]:
-    """Inputs of `paint`: noise for pictures, and stripes of the content for regions."""
+    """Inputs of `paint`: noise as pictures, and stripes of the content as regions."""
 
     def png(pixels: tf.Tensor) -> tf.Tensor:
         return tf.io.encode_png(tf.cast(pixels * 255.0, tf.uint8))
@@ -117,8 +124,8 @@ def _gpu_peak_mb() -> float | None:
 
 
 if __name__ == "__main__":
-    given: dict[str, Any] = json.loads(sys.argv[1])
-    job = Job(**given)
+    arguments: dict[str, Any] = json.loads(sys.argv[1])
+    job = Job(**arguments)
     if not job.give_back:
         keep_freed_memory()
     print(json.dumps(dataclasses.asdict(work(job))))

@@ -1,8 +1,6 @@
-"""From a model to a directory that a server can pick up: versioned, validated, with warm-up requests and a card.
+"""Export of a model: a version directory with SavedModel, warm-up requests and model card, checked before publishing.
 
-Nothing here serves, and nothing is published that was not reloaded and run first.
-
-TensorFlow is imported when a name is first used, not when this package is.
+The first use of a name imports TensorFlow; the import of this package does not.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["ExportError", "ExportSettings", "export_model"]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the front door offers
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public name
     if name in __all__:
         from . import exporter  # noqa: PLC0415
 

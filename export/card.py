@@ -1,4 +1,4 @@
-"""The model's card: what is in a version, for people and programs, as `assets.extra/model_card.json`."""
+"""The model card: facts about a version as JSON, for people and programs."""
 
 from __future__ import annotations
 
@@ -6,23 +6,21 @@ import dataclasses
 import json
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Final
 
 import tensorflow as tf
 
 from styleserve import __version__, contract
 from styleserve.model import ModelSettings, Weights
-
-CARD_NAME: Final = "assets.extra/model_card.json"
+from styleserve.version_directories import MODEL_CARD_FILE
 
 
 def write_card(version_dir: Path, weights: Weights, settings: ModelSettings) -> None:
     """Writes the card of a version.
 
     Args:
-        version_dir: directory of the version; its `assets.extra` exists.
-        weights: what the network was built from.
-        settings: what the model was built with.
+        version_dir: Directory of the version; its `assets.extra` exists.
+        weights: Weights of the model.
+        settings: Settings of the model.
     """
     card = {
         "contract_version": contract.CONTRACT_VERSION,
@@ -36,4 +34,4 @@ def write_card(version_dir: Path, weights: Weights, settings: ModelSettings) -> 
             control.name: control.default_within(settings.loss_scale, settings.limits) for control in contract.CONTROLS
         },
     }
-    (version_dir / CARD_NAME).write_text(json.dumps(card, indent=2) + "\n")
+    (version_dir / MODEL_CARD_FILE).write_text(json.dumps(card, indent=2) + "\n")

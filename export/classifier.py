@@ -1,4 +1,4 @@
-"""The check of the tutorial: if VGG-19's classifier names what is in a picture, its weights are right."""
+"""The tutorial's check of the weights: VGG-19's classifier names the content of a picture."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-# The size that the classifier was trained on.
 _SIDE = 224
+"""Side of the classifier's training images, in pixels."""
 
 
 class Guess(NamedTuple):
-    """One of the classes of ImageNet, and how likely the classifier thinks it is, from 0 to 1."""
+    """A class of ImageNet and its probability.
+
+    Attributes:
+        label: Name of the class.
+        probability: Probability in [0, 1].
+    """
 
     label: str
     probability: float
@@ -22,11 +27,11 @@ def classify(picture: Path) -> list[Guess]:
     """The five best classes of a picture, best first, by Keras' VGG-19 with its classifier.
 
     Args:
-        picture: a JPEG, PNG or WebP file.
+        picture: Path of a JPEG, PNG or WebP file.
 
     Raises:
-        OSError: there is no such file, or Keras' weights with the classifier cannot be fetched.
-        ValueError: the file is not a picture.
+        OSError: There is no such file, or Keras' weights with the classifier cannot be downloaded.
+        ValueError: The file is not a picture.
     """
     import keras  # noqa: PLC0415 - only this check needs it
 
@@ -40,5 +45,5 @@ def classify(picture: Path) -> list[Guess]:
         probabilities = network(keras.applications.vgg19.preprocess_input(x)).numpy()
         (best,) = keras.applications.vgg19.decode_predictions(probabilities, top=5)
     except Exception as error:  # Keras raises a bare Exception where a download fails
-        raise OSError(f"Keras' VGG-19 with its classifier cannot be had: {error}") from error
+        raise OSError(f"Keras' VGG-19 with its classifier cannot be loaded: {error}") from error
     return [Guess(label, float(probability)) for _, label, probability in best]

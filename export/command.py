@@ -1,4 +1,4 @@
-"""`styleserve export`. Imports TensorFlow only when it is called, so that `--help` is quick."""
+"""`styleserve export`. The command imports TensorFlow only when it runs, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def register(app: typer.Typer) -> None:
 
 def export(
     output: Annotated[
-        Path, typer.Option(help="Directory of the model; the new version is a directory in it, named by the time.")
+        Path, typer.Option(help="Directory of the model. The new version is a directory in it, named by the time.")
     ] = DEFAULT_BASE_PATH,
     weights: Annotated[
         str, typer.Option(help="'imagenet' (from Keras), 'random', or a file: .npz, .h5, .weights.h5, .keras.")
     ] = "imagenet",
     seed: Annotated[int, typer.Option(help="Seed of random weights.", min=0)] = 0,
     precision: Annotated[
-        _Precision, typer.Option(help="Of the convolutions; 'auto' takes what is fastest on this machine.")
+        _Precision, typer.Option(help="Precision of the convolutions; 'auto' picks the fastest one on this machine.")
     ] = _Precision.auto,
     max_side: Annotated[
         int, typer.Option(help="Longest side of an image that the model accepts, in pixels.", min=16)
@@ -62,14 +62,14 @@ def export(
     max_batch: Annotated[int, typer.Option(help="Most examples of one call.", min=1)] = _LIMITS.max_batch,
     max_pixels: Annotated[
         int | None,
-        typer.Option(help="Most pixels of an image that is worked on.", min=1, show_default="square of --max-side"),
+        typer.Option(help="Most pixels of a processed image.", min=1, show_default="square of --max-side"),
     ] = None,
     max_batch_pixels: Annotated[
         int | None,
         typer.Option(
-            help="Most pixels of the images of one call together: they are in memory at the same time.",
+            help="Most pixels of all images of one call, which are in memory at the same time.",
             min=1,
-            show_default="those of one image",
+            show_default="pixels of one image",
         ),
     ] = None,
     max_work: Annotated[
@@ -84,13 +84,13 @@ def export(
     ] = _LIMITS.max_encoded_pixels,
     max_encoded_bytes: Annotated[
         int | None,
-        typer.Option(help="Most bytes of a picture in a file.", min=1, show_default="8 a pixel, and 16 MiB"),
+        typer.Option(help="Most bytes of a picture in a file.", min=1, show_default="16 MiB plus 8 for each pixel"),
     ] = None,
     style_layers: Annotated[
         str | None,
         typer.Option(
             help="Layers whose Gram matrices are matched, separated by commas.",
-            show_default=f"those of {','.join(contract.STYLE_LAYERS)} that the weights have",
+            show_default=f"{','.join(contract.STYLE_LAYERS)}, as far as the weights have them",
         ),
     ] = None,
     content_layer: Annotated[
@@ -105,7 +105,8 @@ def export(
     loss_scale: Annotated[
         _LossScale,
         typer.Option(
-            help="'tutorial': plain mean squares. 'relative': each divided by its target's. 'auto': by weights."
+            help="'tutorial': plain mean squares; 'relative': divided by the mean square of the target; 'auto': "
+            "by weights."
         ),
     ] = _LossScale.auto,
     check_classifier: Annotated[
@@ -114,7 +115,7 @@ def export(
 ) -> None:
     """Write the model as a version that TensorFlow Serving and `styleserve serve` pick up.
 
-    It is reloaded and run before it is published. Prints the directory of the version.
+    The model is reloaded and run before it is published. The command prints the directory of the version.
     """
     try:
         limits = Limits(
@@ -131,16 +132,16 @@ def export(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
 
-    lines = _Lines()
-    lines.say("loading TensorFlow")
+    progress = _Progress()
+    progress.say("loading TensorFlow")
     try:
         from . import ExportError, ExportSettings, export_model  # noqa: PLC0415
     except ModuleNotFoundError as error:
         how = "in styleserve's repository, pip install --constraint requirements.lock '.[tensorflow]'"
-        lines.say(f"error: {error}. Exporting needs TensorFlow: {how}")
+        progress.say(f"error: {error}. Exporting needs TensorFlow: {how}")
         raise typer.Exit(EXIT_EXPORT_FAILED) from error
     except KeyboardInterrupt as error:  # TensorFlow takes seconds to import
-        lines.say(_STOPPED)
+        progress.say(_STOPPED)
         raise typer.Exit(EXIT_STOPPED) from error
     try:
         if check_classifier is not None:
@@ -155,16 +156,16 @@ def export(
             loss_scale=None if loss_scale is _LossScale.auto else loss_scale.value,
             limits=limits,
         )
-        with redirect_stdout(sys.stderr):  # Keras tells of its downloads there, where only the path shall stand
+        with redirect_stdout(sys.stderr):  # Keras prints its downloads to stdout, which is for the path alone
             drop_notes_of_the_first_session()
-            version = export_model(settings, say=lines.say, on_check=lines.step)
-        lines.close()
+            version = export_model(settings, say=progress.say, on_check=progress.step)
+        progress.close()
         typer.echo(version)
     except ExportError as error:
-        lines.say(f"error: {error}")
+        progress.say(f"error: {error}")
         raise typer.Exit(EXIT_EXPORT_FAILED) from error
     except KeyboardInterrupt as error:
-        lines.say(_STOPPED)
+        progress.say(_STOPPED)
         raise typer.Exit(EXIT_STOPPED) from error
 
 
@@ -172,8 +173,8 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(layer.strip() for layer in text.split(",") if layer.strip())
 
 
-class _Lines:
-    """Lines on stderr. Of the steps of the check, each takes the place of the one before where that is a terminal."""
+class _Progress:
+    """Progress lines on stderr. On a terminal, each step of the check overwrites the line of the step before."""
 
     def __init__(self) -> None:
         self._open = False
@@ -184,7 +185,7 @@ class _Lines:
         typer.echo(line, err=True)
 
     def step(self, number: int, total: int, name: str) -> None:
-        """Writes which step of the check begins."""
+        """Writes the number and name of a step of the check."""
         text = f"checking {number} of {total}: {name}"
         if not sys.stderr.isatty():
             self.say(text)
@@ -208,5 +209,5 @@ def _check_classifier(picture: Path) -> None:
         for guess in guesses:
             typer.echo(f"{guess.probability:7.1%}  {guess.label}", err=True)
     except (OSError, ValueError) as error:
-        # Not the model's fault: the export goes on.
+        # The export continues, because the classifier is not part of the model.
         typer.echo(f"the classifier was not checked: {error}", err=True)

@@ -1,4 +1,4 @@
-"""Building, saving, checking and publishing one version of the model."""
+"""Exporter: builds, saves, checks and publishes one version of a model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from styleserve.contract import Limits, LossScale
 from styleserve.model import ModelSettings, StyleTransfer, Weights, file_weights, imagenet_weights, random_weights
-from styleserve.version_directories import MAX_VERSION, inside_a_version, version_number
+from styleserve.version_directories import EXTRA_ASSETS, MAX_VERSION, inside_a_version, version_number
 
 from .card import write_card
 from .layers import choose_layers
@@ -24,28 +24,28 @@ from .precision import choose_precision
 from .validation import OnStep, ValidationError, validate
 from .warmup import write_warmup_requests
 
-# Nothing is trained from a saved model, and its gradients are most of the functions that would be saved.
+# Saved models are not trained, and gradients would be most of the saved functions.
 _SAVE_OPTIONS: Final = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
 
 
 class ExportError(Exception):
-    """The model could not be built, checked or written. Nothing was published."""
+    """The model could not be built, checked or written; no version was published."""
 
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """What to export, and where to.
+    """Settings of an export.
 
     Attributes:
-        output: directory of the model; versions are written into it as `<unix time>/`.
+        output: Directory of the model; versions are written into it as `<unix time>/`.
         weights: "imagenet", "random", or the path of a file (`file_weights`).
-        seed: of random weights, 0 or more.
-        precision: of the convolutions; "auto" looks at this machine.
-        style_layers: layers whose Gram matrices are matched; None for those of the tutorial that the weights have.
-        content_layer: layer whose features are matched, by both losses; None for the tutorial's and the painter's own,
-            or the deepest one that the weights have.
-        loss_scale: None for what suits the weights: "relative" for random ones, else "tutorial".
-        limits: bounds on requests, enforced by the graph.
+        seed: Seed of random weights, 0 or more.
+        precision: Precision of the convolutions; "auto" for the fastest one on this machine.
+        style_layers: Layers whose Gram matrices are matched; None for the tutorial's, as far as the weights have them.
+        content_layer: Layer whose features are matched, by both losses; None for the default of each loss, or the
+            deepest layer of the weights.
+        loss_scale: Scale of the tutorial's loss; None for "relative" with random weights and "tutorial" with others.
+        limits: Limits of requests, which the graph enforces.
     """
 
     output: Path
@@ -58,11 +58,11 @@ class ExportSettings:
     limits: Limits = field(default_factory=Limits)
 
     def load_weights(self) -> Weights:
-        """The weights that are named.
+        """Weights by the name in `weights`.
 
         Raises:
-            OSError: there is no such file, or ImageNet weights cannot be fetched.
-            ValueError: the file is not one of VGG-19 weights, or the seed is negative.
+            OSError: There is no such file, or ImageNet weights cannot be downloaded.
+            ValueError: The file does not hold VGG-19 weights, or the seed is negative.
         """
         if self.weights == "imagenet":
             return imagenet_weights()
@@ -72,12 +72,11 @@ class ExportSettings:
 
 
 @contextmanager
-def _plain_calls() -> Generator[None]:
-    """Whatever is traced inside has its calls of functions marked as not to be rewritten; nor is what runs inside.
+def _without_rewriting() -> Generator[None]:
+    """Turns graph rewriting off, for functions that run inside and for calls in graphs that are traced inside.
 
-    A server rewrites a whole signature before it runs it first. Without the mark it would do so a second time for each
-    function that is called, when it is called first: a third of the time until it is ready, for nothing. For the runs
-    of the check rewriting is a fifth of an export, and the results are the same.
+    A server rewrites a signature as a whole before its first run. Without this mark it would rewrite each called
+    function once more: a third of its start. The check of an export is a fifth faster, with the same results.
     """
     before = tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer", False)
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
@@ -87,7 +86,7 @@ def _plain_calls() -> Generator[None]:
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": before})
 
 
-@_plain_calls()
+@_without_rewriting()
 def export_model(
     settings: ExportSettings,
     *,
@@ -96,16 +95,16 @@ def export_model(
 ) -> Path:
     """Exports one version and returns its directory.
 
-    It is written and checked in a staging directory, whose name no server takes for a version, and renamed in
-    afterwards. Whatever fails or interrupts it, there is no new version.
+    The version is written and checked in a staging directory, which servers ignore, and then renamed. After a failure
+    or an interruption there is no new version.
 
     Args:
-        settings: what to export, and where to.
-        say: is called with a line for each step.
-        on_check: is called before each step of the check, which takes most of the time.
+        settings: Settings of the export.
+        say: Function that is called with a line of progress for each step.
+        on_check: Function that is called before each step of the check, which takes most of the time.
 
     Raises:
-        ExportError: with what went wrong and what to do.
+        ExportError: The export failed; the message has the reason and the next step.
     """
     _check_output(settings.output)
     try:
@@ -136,32 +135,33 @@ def export_model(
     try:
         say("saving")
         tf.saved_model.save(model, str(staging), signatures=model.functions, options=_SAVE_OPTIONS)
-        (staging / "assets.extra").mkdir()
+        (staging / EXTRA_ASSETS).mkdir()
         write_warmup_requests(staging, model_settings)
         write_card(staging, weights, model_settings)
         validate(staging, model, on_check)
         return _publish(staging, settings.output)
     except ValidationError as error:
         raise ExportError(f"the exported model did not pass its check, so it was not published: {error}") from error
-    except (OSError, tf.errors.OpError) as error:  # TensorFlow has errors of its own for a full disk
+    except (OSError, tf.errors.OpError) as error:  # TensorFlow raises its own errors for a full disk
         raise ExportError(f"cannot write below {settings.output}: {error}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
 def _publish(staging: Path, output: Path) -> Path:
+    """Renames the staging directory to a new version, and returns the directory of the version."""
     for path in (staging, *staging.rglob("*")):
-        # Servers run as other users, whatever umask the exporter has.
+        # Readable by all users, because servers may run as another user.
         path.chmod(0o755 if path.is_dir() else 0o644)
         _fsync(path)
-    # Servers take the highest number, so one below those of a clock that was ahead would never be served.
+    # Servers serve the highest number, also if the clock of an earlier export was ahead.
     numbers = [number for path in output.iterdir() if (number := version_number(path.name)) is not None]
     version = max([int(time.time()), *(number + 1 for number in numbers)])
     if version > MAX_VERSION:
         raise _unusable(output, f"its version {MAX_VERSION} is the largest number that a server reads")
     while True:
         target = output / str(version)
-        # Another export may have been as quick, and rename() would replace an empty directory.
+        # Another export may have the same number, and rename() would replace an empty directory.
         if not target.exists():
             try:
                 staging.rename(target)
@@ -169,19 +169,19 @@ def _publish(staging: Path, output: Path) -> Path:
                 if not target.exists():
                     raise
             else:
-                with suppress(OSError):  # it is published, whatever a network disk says of it
+                with suppress(OSError):  # the version is published even if a network disk cannot sync
                     _fsync(output)
                 return target
         version += 1
 
 
 def _check_output(output: Path) -> None:
-    """Whether versions can be written, as far as can be told before there is one; nothing is made for it yet.
+    """Checks that versions can be written to a directory, without creating it.
 
     Raises:
-        ExportError: they cannot.
+        ExportError: Versions cannot be written.
     """
-    # Not Path.exists(), which raises where it may not look.
+    # Not Path.exists(), which raises without permission to search a directory.
     nearest = next((path for path in (output, *output.parents) if os.path.exists(path)), output)  # noqa: PTH110
     if not nearest.is_dir():
         raise _unusable(output, f"{nearest} is not a directory")
@@ -196,12 +196,12 @@ def _unusable(output: Path, why: str) -> ExportError:
 
 
 def _make_readable(directory: Path) -> None:
-    """Makes a directory, and those above it that are missing, so that other users can read them."""
+    """Creates a directory and its missing parents, readable by all users."""
     missing = [path for path in (directory, *directory.parents) if not path.exists()]
     for path in reversed(missing):
         path.mkdir(exist_ok=True)
         path.chmod(0o755)
-    directory.mkdir(exist_ok=True)  # raises where it is a file
+    directory.mkdir(exist_ok=True)  # raises if it is a file
 
 
 def _fsync(path: Path) -> None:

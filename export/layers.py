@@ -1,4 +1,4 @@
-"""Choice of the layers of a model, by how far its weights reach."""
+"""Choice of the layers of a model by the depth of its weights."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from styleserve import contract
 from styleserve.model import Weights
 
 _PAINTER_IN_BLOCK3: Final = "block3_conv3"
-"""Content layer of the painter's loss for weights that end at block3: the one after it leaves faces streaked."""
+"""Content layer of the painter's loss for weights that end at block3; the next layer leaves streaks on faces."""
 
 
 class Layers(NamedTuple):
     """Layers of a model.
 
     Attributes:
-        style: Style layers, of both losses.
+        style: Style layers of both losses.
         content: Content layer of the tutorial's loss.
         painter_content: Content layer of the painter's loss.
         deepest: Last layer that the weights have.
@@ -34,28 +34,28 @@ class Layers(NamedTuple):
 
 
 def choose_layers(weights: Weights, style: tuple[str, ...] | None, content: str | None, *, trained: bool) -> Layers:
-    """The layers that were named, and for the others the usual ones, as far as the weights have them.
+    """Layers of a model: those of the arguments, or the defaults as far as the weights have them.
 
     Args:
         weights: Weights of the network.
-        style: Style layers that were named.
-        content: Content layer that was named, for both losses.
-        trained: Whether the weights are trained; with others both losses have one content layer.
+        style: Style layers; None for the defaults.
+        content: Content layer of both losses; None for the defaults.
+        trained: Whether the weights are trained; if not, both losses have the tutorial's content layer.
 
     Raises:
-        ValueError: The weights have no layer at all, or none of the usual style layers.
+        ValueError: The weights have no layer, or none of the default style layers.
     """
-    there = tuple(weights.layers)
-    if not there:
+    available = tuple(weights.layers)
+    if not available:
         raise ValueError(f"{weights.source}: it has no layer of VGG-19")
     if style is None:
-        style = tuple(layer for layer in contract.STYLE_LAYERS if layer in there)
+        style = tuple(layer for layer in contract.STYLE_LAYERS if layer in available)
         if not style:
             raise ValueError(f"{weights.source}: it has none of the style layers {', '.join(contract.STYLE_LAYERS)}")
 
-    def usual(*layers: str) -> str:
-        return content or next((layer for layer in layers if layer in there), there[-1])
+    def content_layer(*defaults: str) -> str:
+        return content or next((layer for layer in defaults if layer in available), available[-1])
 
-    tutorial = usual(contract.CONTENT_LAYER)
-    painter = usual(contract.PAINTER_CONTENT_LAYER, _PAINTER_IN_BLOCK3) if trained else tutorial
-    return Layers(style, tutorial, painter, there[-1])
+    tutorial = content_layer(contract.CONTENT_LAYER)
+    painter = content_layer(contract.PAINTER_CONTENT_LAYER, _PAINTER_IN_BLOCK3) if trained else tutorial
+    return Layers(style, tutorial, painter, available[-1])

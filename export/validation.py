@@ -1,4 +1,4 @@
-"""The check of a saved model before it is published: what a server will do with it is done here first."""
+"""Check of a saved model before it is published: runs every signature and the warm-up requests, as servers do."""
 
 from __future__ import annotations
 
@@ -17,34 +17,35 @@ from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from styleserve import contract
 from styleserve.contract import Field
 from styleserve.model import StyleTransfer
+from styleserve.session_options import session_config
+from styleserve.warmup_requests import read_warmup_logs
 
-from .warmup import is_given, read_warmup_requests
+from .warmup import in_first_request
 
 NumpyArray = npt.NDArray[np.generic]
 
-# Reloaded and eager run the same kernels; grappler may fuse or reorder a few sums. In bfloat16, whose step is 2^-8, a
-# sum in another order may round one feature differently, which a few steps carry into the picture.
 _TOLERANCE: Final = {"float32": 1e-3, "bfloat16": 5e-2}
-
+"""Largest difference from the model, relative to the range of an output. Rewriting may reorder a few sums. In bfloat16,
+whose step is 2^-8, that may round a feature differently, and further steps carry the difference into the picture."""
 
 OnStep = Callable[[int, int, str], None]
-"""Called before a step, with its number from 1 on, the number of steps, and its name."""
+"""Function that is called before a step, with its number from 1, the number of steps, and its name."""
 
 
 class ValidationError(Exception):
-    """A saved model does not do what it was saved to do."""
+    """A saved model differs from the model it was saved from, or does not run."""
 
 
 def validate(version_dir: Path, model: StyleTransfer, on_step: OnStep = lambda _number, _total, _name: None) -> None:
-    """Reloads a saved model, runs each signature, compares with the model it was saved from, replays the warm-up.
+    """Reloads a saved model, compares each signature with the model it was saved from, and replays the warm-up.
 
     Args:
-        version_dir: directory of the version.
-        model: what was saved there.
-        on_step: is called before each step.
+        version_dir: Directory of the version.
+        model: Model that was saved there.
+        on_step: Function that is called before each step.
 
     Raises:
-        ValidationError: names the signature and what differs.
+        ValidationError: A signature fails or differs; the message names it.
     """
     total = 2 + len(contract.SIGNATURES)
     on_step(1, total, "reload")
@@ -69,11 +70,11 @@ def validate(version_dir: Path, model: StyleTransfer, on_step: OnStep = lambda _
 def _checked_run(
     name: str, function: Callable[..., Mapping[str, tf.Tensor]], inputs: Mapping[str, tf.Tensor], model: StyleTransfer
 ) -> dict[str, NumpyArray]:
-    """What the saved function gives, once it was found to be what the model gives."""
+    """Outputs of the saved function, after a comparison with those of the model."""
     got = _run(name, function, inputs)
 
-    def eager(**given: tf.Tensor) -> Mapping[str, tf.Tensor]:
-        return model.methods[name](given)
+    def eager(**tensors: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        return model.methods[name](tensors)
 
     expected = _run(name, eager, inputs)
     _compare(name, got, expected, _TOLERANCE[model.settings.precision])
@@ -99,14 +100,14 @@ def _check_defaults(name: str, definition: meta_graph_pb2.SignatureDef, model: S
 
 
 def _sample(field: Field, model: StyleTransfer) -> tf.Tensor:
-    """A small input for a field: a picture drawn from a seed, two steps, everything else at its default."""
+    """A small value of an input: a random picture, two steps, and defaults for all other inputs."""
     if field is contract.RETURN_STATE:
         return tf.constant([1])
     if field.control is contract.STEPS:
         return tf.constant([min(2, model.settings.limits.max_steps)])
     if field.control is contract.MAX_SIDE:
         return tf.constant([min(32, math.isqrt(int(model.settings.limits.numbers()["max_pixels"])))])
-    if not is_given(field):
+    if not in_first_request(field):
         return model.default(field)
     seed = sum(field.name.encode())
     numbers = model.settings.limits.numbers()
@@ -128,7 +129,7 @@ def _run(
 
 
 def _reason(error: tf.errors.OpError) -> str:
-    # The last line before the node's name; what stands above it is where the graph was built.
+    """The message of an error without its traceback, which precedes it, and without the node, which follows it."""
     return error.message.partition("\n\t [[")[0].splitlines()[-1]
 
 
@@ -139,10 +140,10 @@ def _compare(name: str, got: Mapping[str, NumpyArray], expected: Mapping[str, Nu
         if got[key].shape != value.shape:
             raise ValidationError(f"{name}: {key} has shape {got[key].shape}; the model gives {value.shape}")
         if key == contract.STATE.name:
-            continue  # what it resumes to is compared
+            continue  # compared by the run that it resumes
         if key == contract.IMAGE_BYTES.name:
             pairs = [(_decoded(a), _decoded(b)) for a, b in zip(got[key], value, strict=True)]
-            rounding = 1.0  # what lies between two levels may go to either
+            rounding = 1.0  # a value between two levels may round to either
         elif value.dtype.kind == "f":
             pairs = [(got[key].astype(np.float32), value.astype(np.float32))]
             rounding = 0.0
@@ -153,8 +154,7 @@ def _compare(name: str, got: Mapping[str, NumpyArray], expected: Mapping[str, Nu
         for a, b in pairs:
             scale = max(float(np.abs(b).max(initial=0.0)), 1.0 / 255.0)
             difference = (float(np.abs(a - b).max(initial=0.0)) - rounding) / scale
-            # Written so that a NaN, which is not smaller than anything, fails.
-            if not difference <= tolerance:
+            if not difference <= tolerance:  # a NaN fails, too
                 raise ValidationError(
                     f"{name}: {key} differs from the model by {difference:.2g} of its range; allowed is {tolerance:g}"
                 )
@@ -165,19 +165,13 @@ def _decoded(png: bytes) -> npt.NDArray[np.float32]:
 
 
 def _replay_warmup(version_dir: Path, definitions: Mapping[str, meta_graph_pb2.SignatureDef]) -> None:
-    """Runs the warm-up requests in a session, as servers do: a graph can run as functions and yet not load there."""
-    requests = read_warmup_requests(version_dir)
-    # The signatures were run with graph rewriting just before; here it would take longer than all the rest.
-    config = tf.compat.v1.ConfigProto()
-    config.graph_options.rewrite_options.disable_meta_optimizer = True
-    # As in the embedded server; TensorFlow Serving's rewriting inlines, too.
-    config.graph_options.optimizer_options.do_function_inlining = True
-    with tf.Graph().as_default(), tf.compat.v1.Session(config=config) as session:
+    """Runs the warm-up requests in a session, as servers do: a graph that runs as functions may not load in one."""
+    requests = [log.predict_log.request for log in read_warmup_logs(version_dir)]
+    with tf.Graph().as_default(), tf.compat.v1.Session(config=session_config()) as session:
         _load(session, version_dir)
         for request in requests:
             name = request.model_spec.signature_name
             definition = definitions[name]
-            # The signature's defaults stand in where the request has nothing.
             protos = {**dict(definition.defaults), **dict(request.inputs)}
             feeds = {definition.inputs[key].name: tf.make_ndarray(proto) for key, proto in protos.items()}
             try:
@@ -196,7 +190,7 @@ def _load(session: tf.compat.v1.Session, version_dir: Path) -> None:
 
 @contextmanager
 def _without_advice() -> Generator[None]:
-    """Keeps TensorFlow from advising a loader that takes no session, and gradients that nothing needs."""
+    """Silences TensorFlow's advice to use another loader and to save gradients."""
     loggers = (tf.get_logger(), logging.getLogger("absl"))
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,6 +1,6 @@
-"""The paper, as code: VGG-19 features, losses, optimisers, the loop. No gRPC, and no files but weights.
+"""The algorithm: VGG-19 features, losses, optimisers and the loop. No gRPC, and no files but weights.
 
-The front door is `StyleTransfer`: a `tf.Module` with one `tf.function` for each signature of the wire contract.
+Start with `StyleTransfer`, a `tf.Module` with one `tf.function` for each signature of the wire contract.
 """
 
 from .calibration import random_weights

@@ -13,7 +13,13 @@ EPSILON: Final = 0.1
 
 
 class AdamState(NamedTuple):
-    """First and second moments of the gradient, shaped like the image, and the number of updates made, int32."""
+    """State of Adam.
+
+    Attributes:
+        step: Number of updates made, int32 scalar.
+        m: First moment of the gradient, `[batch, height, width, 3]` float32.
+        v: Second moment of the gradient, `[batch, height, width, 3]` float32, 0 or more.
+    """
 
     step: tf.Tensor
     m: tf.Tensor
@@ -21,22 +27,22 @@ class AdamState(NamedTuple):
 
 
 def init(image: tf.Tensor) -> AdamState:
-    """The state before the first update."""
+    """The state before the first update of an image, `[batch, height, width, 3]` float32."""
     return AdamState(tf.constant(0), tf.zeros_like(image), tf.zeros_like(image))
 
 
 def update(
     image: tf.Tensor, gradient: tf.Tensor, state: AdamState, *, learning_rate: tf.Tensor
 ) -> tuple[tf.Tensor, AdamState]:
-    """One step, in the form at the end of section 2 of the paper, which is also that of Keras.
+    """The image and the state after one update, in the form at the end of section 2 of the paper, as in Keras.
 
-    There epsilon is added to the square root of the uncorrected second moment ("epsilon hat"). With an epsilon of
-    0.1 that is another algorithm than the paper's algorithm 1, so it matters.
+    That form adds epsilon to the square root of the uncorrected second moment ("epsilon hat"). With an epsilon of 0.1
+    it is another algorithm than algorithm 1 of the paper.
 
     Args:
         image: `[batch, height, width, 3]` float32.
-        gradient: of the loss, shaped like the image.
-        state: of the update before.
+        gradient: Gradient of the loss, shape and dtype of the image.
+        state: State before the update.
         learning_rate: `[batch]` float32.
 
     Returns:

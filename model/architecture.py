@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 
 class ConvLayer(NamedTuple):
-    """A 3x3 convolution with a rectifier; `pool` says whether a 2x2 max-pooling stands before it."""
+    """A 3x3 convolution with a rectifier.
+
+    Attributes:
+        name: Name of the layer, as in Keras.
+        in_channels: Channels of its input.
+        out_channels: Channels of its features.
+        pool: Whether a 2x2 max-pooling comes before it.
+    """
 
     name: str
     in_channels: int
@@ -16,7 +23,7 @@ class ConvLayer(NamedTuple):
 
     @property
     def kernel_shape(self) -> tuple[int, int, int, int]:
-        """Height, width, channels in, channels out."""
+        """Shape of the kernel: height, width, channels in, channels out."""
         return (3, 3, self.in_channels, self.out_channels)
 
 
@@ -35,17 +42,37 @@ CONV_LAYERS: Final = _conv_layers()
 """All sixteen convolutions, in network order."""
 
 IMAGENET_BGR_MEANS: Final = (103.939, 116.779, 123.68)
-"""Channel means that the published weights expect to be subtracted (Keras Applications, mode "caffe")."""
+"""Channel means to subtract from an image for the published weights (Keras Applications, mode "caffe")."""
+
+
+def in_network_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of the layers, each once, in network order.
+
+    >>> in_network_order(["block2_conv1", "block1_conv2", "block2_conv1"])
+    ('block1_conv2', 'block2_conv1')
+    """
+    named = set(names)
+    return tuple(layer.name for layer in CONV_LAYERS if layer.name in named)
+
+
+def channels_of(layers: Sequence[str]) -> list[int]:
+    """Number of channels of each layer.
+
+    >>> channels_of(["block1_conv1", "block5_conv1"])
+    [64, 512]
+    """
+    channels = {layer.name: layer.out_channels for layer in CONV_LAYERS}
+    return [channels[name] for name in layers]
 
 
 def layers_up_to(layers: Sequence[str]) -> tuple[ConvLayer, ...]:
-    """The convolutions from the first to the last one named.
+    """The convolutions from the first one to the deepest of `layers`.
 
     Args:
-        layers: names out of `CONV_LAYERS`, in any order.
+        layers: Names of layers, in any order.
 
     Raises:
-        ValueError: nothing is named, or a name is not a convolution of VGG-19.
+        ValueError: `layers` is empty, or a name is not a convolution of VGG-19.
 
     >>> [layer.name for layer in layers_up_to(["block2_conv1"])]
     ['block1_conv1', 'block1_conv2', 'block2_conv1']
@@ -58,7 +85,7 @@ def layers_up_to(layers: Sequence[str]) -> tuple[ConvLayer, ...]:
 
 
 def min_side(layers: Sequence[str]) -> int:
-    """Fewest pixels a side of an image must have so that no layer up to the last one named is empty.
+    """Shortest side of an image, in pixels, for which no layer up to the deepest of `layers` is empty.
 
     >>> min_side(["block5_conv1"])
     16
@@ -67,9 +94,9 @@ def min_side(layers: Sequence[str]) -> int:
 
 
 def poolings_before(layer: str) -> int:
-    """Number of poolings between the image and a layer, each of which halves height and width.
+    """Number of poolings between the image and a layer; each halves height and width.
 
     >>> poolings_before("block3_conv2")
     2
     """
-    return sum(own.pool for own in layers_up_to([layer]))
+    return sum(each.pool for each in layers_up_to([layer]))

@@ -1,4 +1,4 @@
-"""Untrained weights that behave like trained ones in scale: for tests, and for use without a network connection."""
+"""Random weights with the activation scale of trained ones: for tests, and for use without a network connection."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import tensorflow as tf
 from .architecture import CONV_LAYERS, IMAGENET_BGR_MEANS
 from .weights import Array, LayerWeights, Weights
 
-# Mean activation of ImageNet weights on a photograph. Layers that are not listed lie on a straight line, in the
-# logarithm, between their neighbours. Source: TensorFlow's style-transfer tutorial, layer statistics of its example.
 PUBLISHED_MEANS: Final = {
     "block1_conv1": 26.0,
     "block2_conv1": 134.0,
@@ -20,16 +18,18 @@ PUBLISHED_MEANS: Final = {
     "block5_conv1": 40.6,
     "block5_conv2": 13.8,
 }
+"""Mean activation of ImageNet weights on a photograph, from the layer statistics of TensorFlow's style-transfer
+tutorial. Other layers are interpolated linearly in the logarithm."""
 
 
 def random_weights(seed: int) -> Weights:
-    """Normally distributed kernels, scaled so that each layer's mean activation is that of ImageNet weights.
+    """Normally distributed kernels, scaled to the mean activations of ImageNet weights, and biases of zero.
 
-    With the same scale the weights of the losses mean the same. Biases are zero. The picture that the scale is
-    taken on is noise with the 1/f spectrum of natural images (Field, 1987).
+    With the same scale, loss weights have the same effect. The scale is measured on noise with the 1/f spectrum of
+    natural images (Field, 1987).
 
     Args:
-        seed: 0 or more; the same seed gives the same weights.
+        seed: Seed, 0 or more; the same seed gives the same weights.
 
     Raises:
         ValueError: `seed` is negative.
@@ -47,17 +47,19 @@ def random_weights(seed: int) -> Weights:
         kernel = rng.standard_normal(layer.kernel_shape, np.float32)
         activation = tf.nn.relu(tf.nn.conv2d(x, kernel, strides=1, padding="SAME"))
         scale = np.float32(mean / float(tf.reduce_mean(activation)))
-        # A rectified convolution without bias is homogeneous: scaling the kernel scales what comes out.
+        # A rectified convolution without bias is homogeneous: a scaled kernel scales its features.
         layers[layer.name] = LayerWeights(kernel * scale, np.zeros(layer.out_channels, np.float32))
         x = activation * scale
     return Weights(layers, f"random (seed {seed})", "none needed: made from a seed")
 
 
 def _natural_noise(rng: np.random.Generator, *, side: int) -> Array:
-    """Coloured noise `[side, side, 3]` float32 in [0, 1] whose amplitude falls with the frequency as 1/f."""
+    """Coloured noise with a 1/f amplitude spectrum, `[side, side, 3]` float32 in [0, 1].
+
+    The range spans two standard deviations on either side of grey; values outside are clipped.
+    """
     frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side)[None, :])
     frequency[0, 0] = np.inf
     spectrum = np.fft.fft2(rng.standard_normal((side, side, 3)), axes=(0, 1)) / frequency[..., None]
     noise = np.real(np.fft.ifft2(spectrum, axes=(0, 1)))
-    # Two standard deviations either side of grey.
     return np.clip(0.5 + noise / (4 * noise.std()), 0.0, 1.0).astype(np.float32)

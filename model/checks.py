@@ -1,7 +1,7 @@
-"""Refusal of bad requests inside the graph, because TensorFlow Serving checks neither shapes nor values.
+"""Input checks inside the graph: TensorFlow Serving checks neither shapes nor values.
 
-Each refusal names the input, what came and what is allowed, and comes before any memory is taken for the work. Servers
-report it as INVALID_ARGUMENT with this text.
+Each check runs before the work takes memory. Its message names the input, the allowed values and the value that came;
+servers report it as INVALID_ARGUMENT.
 """
 
 from __future__ import annotations
@@ -15,25 +15,22 @@ from styleserve.contract import Control, Field, Limits
 
 
 def check(tensor: tf.Tensor, condition: tf.Tensor, message: str | tf.Tensor, *data: tf.Tensor) -> tf.Tensor:
-    """`tensor`, once `condition` was found to be true.
+    """`tensor`, which depends on a check of `condition`.
 
     Args:
-        tensor: passed on.
-        condition: bool scalar.
-        message: of the refusal.
-        *data: shown behind the message.
-
-    Returns:
-        An identity of `tensor` that nothing can use before the check was made.
+        tensor: Any tensor; every use of the result waits for the check.
+        condition: Bool scalar.
+        message: Start of the error message.
+        *data: Values to show after the message.
     """
-    # The bare op: tf.debugging.Assert wraps it in a conditional, which a server takes a while to prepare.
+    # The bare op, because tf.debugging.Assert adds a conditional, which slows down a server's start.
     with tf.control_dependencies([tf.raw_ops.Assert(condition=condition, data=[message, *data], summarize=8)]):
         return tf.identity(tensor)
 
 
 def checked_batch(tensor: tf.Tensor, field: Field, limits: Limits) -> tf.Tensor:
-    """`tensor`, once its shape was found to be the field's and its batch size to be within the limits."""
-    # The very first op of each input: a wrong rank that reaches a convolution aborts the whole server process.
+    """`tensor`, after a check of its shape against the field and of its batch size against the limits."""
+    # First op of each input, because a wrong rank that reaches a convolution aborts the whole server process.
     tensor = tf.ensure_shape(tensor, field.shape)
     batch = tf.shape(tensor)[0]
     return check(
@@ -45,13 +42,13 @@ def checked_batch(tensor: tf.Tensor, field: Field, limits: Limits) -> tf.Tensor:
 
 
 def checked_image(image: tf.Tensor, field: Field, limits: Limits, min_side: int) -> tf.Tensor:
-    """`image`, once its sizes were found to be within the limits and its values finite and in [0, 1].
+    """`image`, after checks of its sizes against the limits and of its values: finite and in [0, 1].
 
     Args:
         image: `[batch, height, width, 3]` float32.
-        field: the input it came in by.
-        limits: of the model.
-        min_side: fewest pixels the network can work on.
+        field: Input of the signature.
+        limits: Limits of the model.
+        min_side: Shortest side that the network can process, in pixels.
     """
     image = checked_batch(image, field, limits)
     image = checked_sides(image, tf.shape(image)[1:3], field.name, limits, min_side)
@@ -59,7 +56,7 @@ def checked_image(image: tf.Tensor, field: Field, limits: Limits, min_side: int)
 
 
 def checked_batch_pixels(image: tf.Tensor, name: str, limits: Limits) -> tf.Tensor:
-    """`image`, after a check of the pixels of all its examples, which are in memory at the same time."""
+    """`image`, after a check of the total pixels of its examples, which are in memory at the same time."""
     most = int(limits.numbers()["max_batch_pixels"])
     sizes = tf.shape(image)[:3]
     pixels = tf.reduce_prod(tf.cast(sizes, tf.int64))
@@ -67,7 +64,7 @@ def checked_batch_pixels(image: tf.Tensor, name: str, limits: Limits) -> tf.Tens
 
 
 def checked_pixels(image: tf.Tensor, name: str) -> tf.Tensor:
-    """`image`, once its values were found to be finite and in [0, 1]."""
+    """`image`, float32 of any shape, after a check that its values are finite and in [0, 1]."""
     low, high = tf.reduce_min(image), tf.reduce_max(image)
     finite = tf.reduce_all(tf.math.is_finite(image))
     return check(
@@ -83,29 +80,29 @@ def checked_pixels(image: tf.Tensor, name: str) -> tf.Tensor:
 def checked_sides(
     tensor: tf.Tensor, sides: tf.Tensor, name: str | tf.Tensor, limits: Limits, min_side: int
 ) -> tf.Tensor:
-    """`tensor`, once `sides` (height and width, int32) were found to be within the limits."""
+    """`tensor`, after a check of `sides`, height and width, `[2]` int32, against the limits."""
     tensor = check(
         tensor,
         tf.reduce_all((sides >= min_side) & (sides <= limits.max_side)),
         _text(name, contract.sides_rule(min_side, limits.max_side)),
         sides,
     )
-    if limits.max_pixels is None:  # follows from the sides
+    if limits.max_pixels is None:  # implied by the check of the sides
         return tensor
     pixels = tf.reduce_prod(tf.cast(sides, tf.int64))
     return check(tensor, pixels <= limits.max_pixels, _text(name, contract.pixels_rule(limits.max_pixels)), sides)
 
 
 def checked_work(steps: tf.Tensor, image: tf.Tensor, batch: tf.Tensor, limits: Limits) -> tf.Tensor:
-    """`steps`, once the work of the call was found to be within the limits.
+    """`steps`, after a check of pixels x steps x examples against the limits.
 
     Args:
-        steps: of the examples that are worked on together, int32.
-        image: of them, `[..., height, width, 3]`.
-        batch: examples of the whole call: where they are worked on one after another, each has its share.
-        limits: of the model.
+        steps: Steps of the examples that run together, `[examples]` int32.
+        image: Their images, `[..., height, width, 3]`.
+        batch: Examples of the whole call, int32 scalar; also those that run one after another.
+        limits: Limits of the model.
     """
-    if limits.max_work is None:  # follows from the others
+    if limits.max_work is None:  # implied by the other limits
         return steps
     pixels, most, examples = (
         tf.cast(number, tf.float64) for number in (tf.reduce_prod(tf.shape(image)[-3:-1]), tf.reduce_max(steps), batch)
@@ -115,7 +112,7 @@ def checked_work(steps: tf.Tensor, image: tf.Tensor, batch: tf.Tensor, limits: L
 
 
 def checked_partner(tensor: tf.Tensor, name: str, batch: tf.Tensor, partner: str) -> tf.Tensor:
-    """`tensor`, once its batch size was found to be 1 or that of the partner."""
+    """`tensor`, after a check that its batch size is 1 or `batch`, the batch size of the input named `partner`."""
     size = tf.shape(tensor)[0]
     return check(
         tensor,
@@ -129,22 +126,22 @@ def checked_partner(tensor: tf.Tensor, name: str, batch: tf.Tensor, partner: str
 def checked_batches(
     inputs: Mapping[str, tf.Tensor], fields: Iterable[Field], limits: Limits
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-    """Inputs of the same examples by name, `[batch, ...]` each, after a check of their shapes; and the batch size.
+    """Inputs `[batch, ...]` by name, after a check of their shapes, and the batch size, int32 scalar.
 
     Args:
-        inputs: By name, `[1 or batch, ...]`.
-        fields: Those to take.
-        limits: Of the model.
+        inputs: Inputs by name, `[1 or batch, ...]`.
+        fields: Inputs to check and to return.
+        limits: Limits of the model.
     """
-    given = {field.name: tf.ensure_shape(inputs[field.name], field.shape) for field in fields}
-    sizes = tf.stack([_sizes(tensor)[0] for tensor in given.values()])
+    tensors = {field.name: tf.ensure_shape(inputs[field.name], field.shape) for field in fields}
+    sizes = tf.stack([_sizes(tensor)[0] for tensor in tensors.values()])
     rule = contract.batch_rule(limits.max_batch)
-    sizes = _check_each(sizes, (sizes >= 1) & (sizes <= limits.max_batch), [f"{name} {rule}" for name in given], sizes)
+    messages = [f"{name} {rule}" for name in tensors]
+    sizes = _check_each(sizes, (sizes >= 1) & (sizes <= limits.max_batch), messages, sizes)
     batch = tf.reduce_max(sizes)
     agreed = tf.reduce_all((sizes == 1) | (sizes == batch))
-    message = f"{', '.join(given)} must have batch size 1 or that of the others; got"
-    batch = check(batch, agreed, message, sizes)
-    return {name: _repeated(tensor, batch) for name, tensor in given.items()}, batch
+    batch = check(batch, agreed, f"{', '.join(tensors)} {contract.SAME_BATCH_RULE}", sizes)
+    return {name: _broadcast(tensor, batch) for name, tensor in tensors.items()}, batch
 
 
 def checked_controls(
@@ -152,41 +149,41 @@ def checked_controls(
 ) -> dict[str, tf.Tensor]:
     """Values of controls by name, `[batch]` or `[batch, values]`, after checks of batch sizes and ranges.
 
-    NaN is in no range. Single numbers of one dtype are checked together: a server takes long to prepare a check.
+    NaN is in no range. Numbers of one dtype share one check, because each check slows down a server's start.
 
     Args:
-        inputs: By name.
-        fields: Inputs; those that are no controls are passed over.
-        limits: Of the model.
-        batch: Examples of the call.
+        inputs: Inputs by name.
+        fields: Fields of the signature; those without a control are ignored.
+        limits: Limits of the model.
+        batch: Examples of the call, int32 scalar.
     """
     controls = [(field, field.control) for field in fields if field.control is not None]
-    given = {field.name: tf.ensure_shape(inputs[field.name], field.shape) for field, _ in controls}
-    sizes = tf.stack([_sizes(value)[0] for value in given.values()])
-    rules = [f"{name} {contract.partner_rule(contract.THE_BATCH)}" for name in given]
-    batch = _check_each(batch, (sizes == 1) | (sizes == batch), rules, sizes, batch)
+    tensors = {field.name: tf.ensure_shape(inputs[field.name], field.shape) for field, _ in controls}
+    sizes = tf.stack([_sizes(value)[0] for value in tensors.values()])
+    messages = [f"{name} {contract.partner_rule(contract.THE_BATCH)}" for name in tensors]
+    batch = _check_each(batch, (sizes == 1) | (sizes == batch), messages, sizes, batch)
 
     values: dict[str, tf.Tensor] = {}
     numbers: dict[str, list[tuple[Field, Control]]] = {}
     for field, control in controls:
         if control.choices or control.per:
-            values[field.name] = _checked_values(_repeated(given[field.name], batch), field, control, limits)
+            values[field.name] = _checked_values(_broadcast(tensors[field.name], batch), field, control, limits)
         else:
             numbers.setdefault(control.dtype, []).append((field, control))
-    for dtype, both in numbers.items():
-        stacked = tf.stack([_repeated(given[field.name], batch) for field, _ in both])
-        ranges = [(control.minimum, control.limit(limits)) for _, control in both]
-        low, high = (tf.constant([[own[i]] for own in ranges], dtype) for i in range(2))
+    for dtype, group in numbers.items():
+        names = [field.name for field, _ in group]
+        stacked = tf.stack([_broadcast(tensors[name], batch) for name in names])
+        ranges = [(control.minimum, control.limit(limits)) for _, control in group]
+        low, high = (tf.constant([[bounds[i]] for bounds in ranges], dtype) for i in range(2))
         allowed = tf.reduce_all((stacked >= low) & (stacked <= high), axis=1)
-        rules = [f"{field.name} {contract.range_rule(*own)}" for (field, _), own in zip(both, ranges, strict=True)]
-        stacked = _check_each(stacked, allowed, rules, stacked)
-        names = [field.name for field, _ in both]
+        messages = [f"{name} {contract.range_rule(*bounds)}" for name, bounds in zip(names, ranges, strict=True)]
+        stacked = _check_each(stacked, allowed, messages, stacked)
         values |= dict(zip(names, tf.unstack(stacked, len(names)), strict=True))
     return values
 
 
 def _checked_values(value: tf.Tensor, field: Field, control: Control, limits: Limits) -> tf.Tensor:
-    """`value`, after a check that all of it is among the choices, or in the range, of the control."""
+    """`value`, after a check that every element is one of the control's choices or in its range."""
     if control.choices:
         allowed = tf.reduce_any(value[..., None] == tf.constant(control.choices), axis=-1)
         rule = contract.choice_rule(control.choices)
@@ -198,7 +195,14 @@ def _checked_values(value: tf.Tensor, field: Field, control: Control, limits: Li
 
 
 def checked_per(tensor: tf.Tensor, name: str, per: str, count: tf.Tensor) -> tf.Tensor:
-    """`[batch, 1 or count]` as `[batch, count]`: one value for all styles or layers, or one for each."""
+    """`tensor`, `[batch, 1 or count]`, as `[batch, count]`.
+
+    Args:
+        tensor: One value for all styles or style layers, or one for each.
+        name: Name of the input.
+        per: "style" or "style layer", for the message.
+        count: Number of styles or style layers, int32 scalar.
+    """
     batch, size = _sizes(tensor)
     tensor = check(tensor, (size == 1) | (size == count), f"{name} {contract.per_rule(per)}", size, count)
     return tf.broadcast_to(tensor, tf.stack([batch, count]))
@@ -207,18 +211,18 @@ def checked_per(tensor: tf.Tensor, name: str, per: str, count: tf.Tensor) -> tf.
 def _check_each(
     tensor: tf.Tensor, conditions: tf.Tensor, messages: Sequence[str], numbers: tf.Tensor, *data: tf.Tensor
 ) -> tf.Tensor:
-    """`check` of several conditions; the message, and the one of `numbers`, are those of the first that is false."""
-    wrong = tf.argmin(tf.cast(conditions, tf.int32))
-    message = tf.gather(tf.constant(messages), wrong)
-    return check(tensor, tf.reduce_all(conditions), message, tf.gather(numbers, wrong), *data)
+    """`tensor`, after a `check` of all `conditions`, with the message and the number of the first that is false."""
+    first_false = tf.argmin(tf.cast(conditions, tf.int32))
+    message = tf.gather(tf.constant(messages), first_false)
+    return check(tensor, tf.reduce_all(conditions), message, tf.gather(numbers, first_false), *data)
 
 
 def _sizes(tensor: tf.Tensor) -> list[tf.Tensor]:
-    """Sizes of a tensor of known rank, int32 scalars: two operations, where each slice of a shape would be four."""
+    """Sizes of a tensor of known rank, int32 scalars, in two operations; each slice of a shape would be four."""
     return tf.unstack(tf.shape(tensor), len(tensor.shape))
 
 
-def _repeated(tensor: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
+def _broadcast(tensor: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
     """`[1 or batch, ...]` as `[batch, ...]`."""
     return tf.broadcast_to(tensor, tf.stack([batch, *_sizes(tensor)[1:]]))
 

@@ -1,4 +1,4 @@
-"""What the style-transfer tutorial shows about an image: layer and Gram statistics, high frequencies, Sobel edges."""
+"""Statistics of an image that the style-transfer tutorial shows: layers, Gram matrices, high frequencies, edges."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from .statistics import gram_matrix
 
 
 def high_pass(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Differences of neighbours along x and along y, each one pixel shorter there.
+    """Differences of neighbours along x and along y.
 
     Args:
-        image: `[batch, height, width, channels]`.
+        image: `[batch, height, width, channels]` float32.
+
+    Returns:
+        `[batch, height, width - 1, channels]` and `[batch, height - 1, width, channels]` float32.
     """
     return image[:, :, 1:, :] - image[:, :, :-1, :], image[:, 1:, :, :] - image[:, :-1, :, :]
 
@@ -23,12 +26,12 @@ def high_pass(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 def describe(
     image: tf.Tensor, network: Callable[[tf.Tensor], Mapping[str, tf.Tensor]], *, style_layers: tuple[str, ...]
 ) -> dict[str, tf.Tensor]:
-    """Every output of the signature `describe`.
+    """Outputs of the signature `describe`, by name.
 
     Args:
         image: `[batch, height, width, 3]` float32 in [0, 1].
-        network: gives the layers to report on.
-        style_layers: those with a Gram matrix.
+        network: Function from an image to its features, by layer.
+        style_layers: Layers to compute a Gram matrix of.
     """
     features = {layer: tf.cast(value, tf.float32) for layer, value in network(image).items()}
     batch = tf.shape(image)[0]

@@ -1,12 +1,15 @@
 """L-BFGS on [0, 1] (Liu and Nocedal, 1989, https://doi.org/10.1007/BF01589116) as a pure init/trial/update triple.
 
-Each update takes one evaluation of the loss and its gradient, and ends with the point where it wants the next one. So
-an evaluation is never thrown away without a word, and examples of a batch that are at different places, one in a line
-search and one past it, share the passes through the network.
+Each update consumes exactly one evaluation of the loss and its gradient, also within a line search. So the examples of
+a batch share the passes through the network, one in a line search and another past it.
 
-Safeguards: a point is accepted only with a sufficient decrease (Armijo; Nocedal and Wright, 2006, equation 3.4), give
-or take the roughness of the loss, else the step shrinks; a pair that lacks positive curvature is not remembered; points
-are projected on [0, 1]; where the memory leads nowhere it is dropped.
+Safeguards:
+
+- A point is accepted only with a sufficient decrease (Armijo; Nocedal and Wright, 2006, equation 3.4), within the
+  roughness of the loss; otherwise the step shrinks.
+- A pair without positive curvature is not stored.
+- Points are projected on [0, 1].
+- The memory is cleared after several rejected points in a row.
 """
 
 from __future__ import annotations
@@ -16,58 +19,66 @@ from typing import Final, NamedTuple
 
 import tensorflow as tf
 
-from .rounding import Rounded
+from .quantized import Quantized
 
 HISTORY: Final = 10
-"""Pairs of steps and gradient differences that are remembered."""
+"""Pairs of steps and gradient differences in the memory."""
 
 FIRST_STEP: Final = 8.0 / 255.0
-"""Mean change of a pixel that is tried first, while nothing is known of the curvature."""
+"""Mean change of a pixel in the first trial, before the memory holds a pair."""
 
 _DECREASE: Final = 1e-4
-# A loss this much worse, as a share of it, passes for a decrease. In bfloat16 losses are rough at that scale, and a
-# search that insists on a decrease ends there for good.
+"""Constant of Armijo's condition."""
+
 _ROUGHNESS: Final = 5e-4
+"""Increase of the loss, relative to it, that counts as a decrease. In bfloat16 losses are rough at that scale, and a
+search without this tolerance stops there."""
+
 _CURVATURE: Final = 1e-8
-# A step shrinks to a tenth at most and to a half at least; after so many in a row the memory is dropped.
+"""Smallest cosine between step and gradient difference of a pair to store."""
+
 _SHRINK: Final = (0.1, 0.5)
+"""Smallest and largest factor of a step after a rejected point."""
+
 _MAX_SHRINKS: Final = 6
+"""Rejected points in a row, after which the memory is cleared."""
 
 Preconditioner = Callable[[tf.Tensor], tf.Tensor]
 
 
 class Memory(NamedTuple):
-    """What the pairs of the last accepted steps tell of the curvature; everything per example of the batch.
+    """Curvature pairs of the last accepted steps, for each example of the batch.
 
-    Pairs are kept in 8 bits a number: a quarter of the memory, and of what a run carries from call to call.
+    Pairs are quantised to 8 bits: a quarter of the memory, and of the state that a run carries from call to call.
 
     Attributes:
-        s: accepted steps, newest first, `[HISTORY, *image.shape]`.
-        y: the gradient differences that belong to them.
-        rho: 1 / (s . y), `[HISTORY, batch]`; 0 where there is no pair.
-        scale: of the preconditioner, from the newest pair, `[batch]`; 0 where there is none.
+        s: Accepted steps, newest first, `[HISTORY, batch, height, width, 3]` quantised.
+        y: Gradient differences of these steps, shaped like `s`.
+        rho: 1 / (s . y), `[HISTORY, batch]` float32; 0 without a pair.
+        scale: Scale of the preconditioner, from the newest pair, `[batch]` float32; 0 without a pair.
     """
 
-    s: Rounded
-    y: Rounded
+    s: Quantized
+    y: Quantized
     rho: tf.Tensor
     scale: tf.Tensor
 
     def pairs(self) -> tf.Tensor:
-        """Pairs of the example that has most of them, int32 scalar. They stand in front."""
+        """Largest number of pairs of an example, int32 scalar. Pairs come before free places."""
         return tf.reduce_max(tf.math.count_nonzero(self.rho, axis=0, dtype=tf.int32))
 
 
 class LbfgsState(NamedTuple):
-    """What is known after some evaluations; everything per example of the batch.
+    """State after some evaluations, for each example of the batch.
 
     Attributes:
-        image: the point accepted last, `[batch, height, width, channels]` float32 in [0, 1].
-        losses: of that point, `[batch, columns]`, the first of them minimised; infinite before the first evaluation.
-        gradient: of that point, shaped like the image.
-        step: length of the next trial in units of the direction of search, `[batch]`.
-        shrinks: refused trials since the last accepted one, `[batch]` int32.
-        memory: the pairs that directions are made with.
+        image: Last accepted point, `[batch, height, width, channels]` float32 in [0, 1].
+        losses: Losses at that point, `[batch, columns]` float32; the first column is minimised. Infinite before the
+            first evaluation.
+        gradient: Gradient at that point, shape and dtype of the image.
+        step: Length of the next trial in units of the search direction, `[batch]` float32.
+        shrinks: Rejected trials since the last accepted one, `[batch]` int32.
+        memory: Pairs that give the search direction.
     """
 
     image: tf.Tensor
@@ -79,14 +90,14 @@ class LbfgsState(NamedTuple):
 
 
 def init(image: tf.Tensor, *, columns: int) -> LbfgsState:
-    """The state before the first evaluation, which `trial` wants at `image` itself.
+    """The state before the first evaluation, whose `trial` is `image` itself.
 
     Args:
-        image: where to start, `[batch, height, width, channels]` float32 in [0, 1].
-        columns: losses per example that evaluations give.
+        image: Start of the run, `[batch, height, width, channels]` float32 in [0, 1].
+        columns: Number of losses of an example.
     """
     batch = tf.shape(image)[0]
-    pairs = Rounded.zeros(tf.concat([[HISTORY], tf.shape(image)], axis=0))
+    pairs = Quantized.zeros(tf.concat([[HISTORY], tf.shape(image)], axis=0))
     return LbfgsState(
         image=image,
         losses=tf.fill([batch, columns], float("inf")),
@@ -97,20 +108,20 @@ def init(image: tf.Tensor, *, columns: int) -> LbfgsState:
     )
 
 
-def padded(pairs: tf.Tensor) -> tf.Tensor:
-    """`[pairs, ...]` as `[HISTORY, ...]`, with zeros for the pairs that are missing."""
-    missing = HISTORY - tf.shape(pairs)[0]
-    all_of_them = tf.pad(pairs, [[0, missing], *([[0, 0]] * (len(pairs.shape) - 1))])
-    return tf.ensure_shape(all_of_them, [HISTORY, *pairs.shape[1:]])
+def padded_pairs(pairs: tf.Tensor) -> tf.Tensor:
+    """`[pairs, ...]` as `[HISTORY, ...]`, with zeros in free places."""
+    free = HISTORY - tf.shape(pairs)[0]
+    padded = tf.pad(pairs, [[0, free], *([[0, 0]] * (len(pairs.shape) - 1))])
+    return tf.ensure_shape(padded, [HISTORY, *pairs.shape[1:]])
 
 
 def trial(state: LbfgsState, precondition: Preconditioner) -> tf.Tensor:
-    """Where the loss is wanted next, `[batch, height, width, channels]` float32 in [0, 1].
+    """Point of the next evaluation, `[batch, height, width, channels]` float32 in [0, 1].
 
     Args:
-        state: of the run.
-        precondition: a symmetric positive definite operator on images, the shape of the inverse Hessian where nothing
-            is remembered; its scale does not matter.
+        state: State of the run.
+        precondition: Symmetric positive definite operator on images: the inverse Hessian, up to its scale, while the
+            memory is empty.
     """
     direction = _direction(state.gradient, state.memory, precondition)
     return tf.clip_by_value(state.image + _wide(state.step) * direction, 0.0, 1.0)
@@ -128,41 +139,41 @@ def update(
     """The state after one evaluation.
 
     Args:
-        state: before it.
+        state: State before the evaluation.
         point: `trial(state, precondition)`.
-        losses: at that point, `[batch, columns]` float32, the first column minimised.
-        gradient: of the first column at that point, shaped like the image.
-        running: `[batch]` bool; False keeps an example where it is.
-        precondition: see `trial`.
+        losses: Losses at that point, `[batch, columns]` float32; the first column is minimised.
+        gradient: Gradient of the first column at that point, shape and dtype of the image.
+        running: `[batch]` bool; an example with False keeps its image.
+        precondition: The operator of `trial`.
     """
     s, y = point - state.image, gradient - state.gradient
     slope = _dot(state.gradient, s)
     first = tf.math.is_inf(state.losses[:, 0])
     allowed = _ROUGHNESS * tf.abs(state.losses[:, 0])
     enough = losses[:, 0] <= state.losses[:, 0] + _DECREASE * slope + allowed
-    # A descent that projection has turned into an ascent, or into nothing, is no descent; a NaN is not enough.
+    # After projection a step may have no descent left, so the slope is checked, too. A NaN fails both comparisons.
     accepted = running & (first & tf.math.is_finite(losses[:, 0]) | enough & (slope < 0.0))
 
-    newest_s, newest_y = Rounded.of(s), Rounded.of(y)
-    s, y = newest_s.exact(), newest_y.exact()
+    newest_s, newest_y = Quantized.of(s), Quantized.of(y)
+    s, y = newest_s.dequantized(), newest_y.dequantized()
     sy = _dot(s, y)
     curved = accepted & ~first & (sy > _CURVATURE * tf.sqrt(_dot(s, s) * _dot(y, y)))
     shrinks = tf.where(accepted, 0, state.shrinks + 1)
-    lost = ~accepted & (shrinks > _MAX_SHRINKS)
+    cleared = ~accepted & (shrinks > _MAX_SHRINKS)
     memory = Memory(
-        s=Rounded(*(_push(old, new, curved) for old, new in zip(state.memory.s, newest_s, strict=True))),
-        y=Rounded(*(_push(old, new, curved) for old, new in zip(state.memory.y, newest_y, strict=True))),
-        rho=tf.where(lost, 0.0, _push(state.memory.rho, tf.math.reciprocal_no_nan(sy), curved)),
+        s=Quantized(*(_push(old, new, curved) for old, new in zip(state.memory.s, newest_s, strict=True))),
+        y=Quantized(*(_push(old, new, curved) for old, new in zip(state.memory.y, newest_y, strict=True))),
+        rho=tf.where(cleared, 0.0, _push(state.memory.rho, tf.math.reciprocal_no_nan(sy), curved)),
         scale=tf.where(
-            lost, 0.0, tf.where(curved, tf.math.divide_no_nan(sy, _dot(y, precondition(y))), state.memory.scale)
+            cleared, 0.0, tf.where(curved, tf.math.divide_no_nan(sy, _dot(y, precondition(y))), state.memory.scale)
         ),
     )
     return LbfgsState(
         image=tf.where(_wide(accepted), point, state.image),
         losses=tf.where(accepted[:, None], losses, state.losses),
         gradient=tf.where(_wide(accepted), gradient, state.gradient),
-        step=tf.where(accepted | lost, 1.0, state.step * _shrunk(state.losses[:, 0], losses[:, 0], slope)),
-        shrinks=tf.where(lost, 0, shrinks),
+        step=tf.where(accepted | cleared, 1.0, state.step * _shrink(state.losses[:, 0], losses[:, 0], slope)),
+        shrinks=tf.where(cleared, 0, shrinks),
         memory=memory,
     )
 
@@ -170,14 +181,14 @@ def update(
 def _direction(gradient: tf.Tensor, memory: Memory, precondition: Preconditioner) -> tf.Tensor:
     """Minus the inverse Hessian times the gradient: the two-loop recursion (Nocedal and Wright, algorithm 7.4)."""
 
-    # Loops, because a graph with every pair written out takes a server seconds more to prepare.
+    # Loops, because a graph with every pair unrolled adds seconds to a server's start.
     def backward(i: tf.Tensor, q: tf.Tensor, alphas: tf.TensorArray) -> tuple[tf.Tensor, tf.Tensor, tf.TensorArray]:
-        alpha = memory.rho[i] * _dot(memory.s.exact(i), q)
-        return i + 1, q - _wide(alpha) * memory.y.exact(i), alphas.write(i, alpha)
+        alpha = memory.rho[i] * _dot(memory.s.dequantized(i), q)
+        return i + 1, q - _wide(alpha) * memory.y.dequantized(i), alphas.write(i, alpha)
 
     def forward(i: tf.Tensor, r: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        beta = memory.rho[i] * _dot(memory.y.exact(i), r)
-        return i - 1, r + _wide(alphas.read(i) - beta) * memory.s.exact(i)
+        beta = memory.rho[i] * _dot(memory.y.dequantized(i), r)
+        return i - 1, r + _wide(alphas.read(i) - beta) * memory.s.dequantized(i)
 
     def older(i: tf.Tensor, *_: object) -> tf.Tensor:
         return i < count
@@ -195,18 +206,18 @@ def _direction(gradient: tf.Tensor, memory: Memory, precondition: Preconditioner
     return -r
 
 
-def _shrunk(before: tf.Tensor, after: tf.Tensor, slope: tf.Tensor) -> tf.Tensor:
-    """The minimum of the parabola through both losses and the slope, as a factor of the step, within `_SHRINK`."""
+def _shrink(before: tf.Tensor, after: tf.Tensor, slope: tf.Tensor) -> tf.Tensor:
+    """Factor of the step, `[batch]` float32 within `_SHRINK`: the minimum of the parabola through losses and slope."""
     factor = -slope / (2.0 * (after - before - slope))
     return tf.where(tf.math.is_finite(factor), tf.clip_by_value(factor, *_SHRINK), _SHRINK[0])
 
 
 def _push(memory: tf.Tensor, newest: tf.Tensor, where: tf.Tensor) -> tf.Tensor:
-    """`memory` with `newest` in front and its last one dropped, for the examples where that is wanted."""
+    """`memory`, `[HISTORY, batch, ...]`, with `newest` before it and without its last, for the examples in `where`."""
     longer = tf.concat([newest[None], memory], axis=0)
     batch = tf.shape(where)[0]
     rows = (tf.range(HISTORY)[:, None] + tf.where(where, 0, 1)) * batch + tf.range(batch)
-    # Copies of whole images: many times as fast as a choice for each number.
+    # A gather copies whole images: many times as fast as tf.where over all numbers.
     return tf.gather(tf.reshape(longer, tf.concat([[(HISTORY + 1) * batch], tf.shape(longer)[2:]], axis=0)), rows)
 
 
@@ -216,4 +227,5 @@ def _dot(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
 
 def _wide(per_example: tf.Tensor) -> tf.Tensor:
+    """`[batch]` as `[batch, 1, 1, 1]`."""
     return per_example[:, None, None, None]

@@ -1,4 +1,4 @@
-"""A loss as a whole: the network, the parts of the loss, their balance, and the gradient."""
+"""Objectives: a network, the terms of a loss, their balance, and the gradient."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import tensorflow as tf
 
 from styleserve import contract
 
-from .architecture import CONV_LAYERS
-from .bands import Border, by_size
+from .architecture import in_network_order
 from .canvas import Canvas, canvas_tensor_specs, flat_moments
-from .interruptible import uninlined
+from .noinline import noinline
 from .statistics import moments
 from .terms import ContentTerm, ReferenceTerm, SquaredVariationTerm, StyleTerm, TotalVariationTerm
-from .terms.term import Term, TermWeights
+from .terms.term import Term, TermWeights, term_weight_specs
+from .tiled_convolution import Border, tiled_if_large
 from .vgg19 import Vgg19
 
 
 @dataclass(frozen=True)
 class LossSettings:
-    """A loss, before it is joined to a network.
+    """Settings of a loss, independent of the network.
 
     Attributes:
         name: Value of `contract.LOSS`.
-        terms: Parts of the loss, in the order of `contract.TERMS`.
-        balance: Factor of each part where its weight is 1.
-        border: Values beside the image, for the network.
+        terms: Terms of the loss, in the order of `contract.TERMS`.
+        balance: Factor of each term at weight 1.
+        border: Values beside the image in the convolutions.
     """
 
     name: str
@@ -38,20 +38,24 @@ class LossSettings:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Layers that the parts need, each once, in network order."""
-        named = {layer for term in self.terms for layer in term.layers}
-        return tuple(layer.name for layer in CONV_LAYERS if layer.name in named)
+        """Layers of all terms, each once, in network order."""
+        return in_network_order(layer for term in self.terms for layer in term.layers)
 
 
 _REFERENCE: Final = 1e6
-"""Balance of the reference: a mean difference of a tenth of the range weighs as much as a changed content."""
+"""Balance of the reference term: a mean difference of a tenth of the range costs as much as another content."""
 
 
 def tutorial_loss(style_layers: tuple[str, ...], content_layer: str, *, relative: bool) -> LossSettings:
-    """TensorFlow's style-transfer tutorial; with `relative`, for untrained weights, each layer over its target.
+    """The loss of TensorFlow's style-transfer tutorial.
 
     Style: mean over layers of the mean squared difference of Gram matrices. Content: mean squared difference of
     features. Total variation: `tf.image.total_variation`, a sum over the image.
+
+    Args:
+        style_layers: Layers of the style term.
+        content_layer: Layer of the content term.
+        relative: Whether each layer's loss is divided by the mean square of its target, as untrained weights need.
     """
     terms = (
         StyleTerm(style_layers, relative=relative),
@@ -60,14 +64,18 @@ def tutorial_loss(style_layers: tuple[str, ...], content_layer: str, *, relative
         ReferenceTerm(),
     )
     weights = [term.absolute_weight for term in contract.TERMS if term.absolute_weight is not None]
-    own = [float(weight.relative if relative else weight.tutorial) for weight in weights]
-    return LossSettings("tutorial", terms, (*own, _REFERENCE), "zeros")
+    balance = [float(weight.relative if relative else weight.tutorial) for weight in weights]
+    return LossSettings("tutorial", terms, (*balance, _REFERENCE), "zeros")
 
 
 def painter_loss(style_layers: tuple[str, ...], content_layer: str) -> LossSettings:
-    """The painter's loss, for trained weights: relative losses, covariances and means, edges.
+    """The painter's loss, for trained weights: relative losses, covariances and means, edge padding.
 
     The balance was chosen by looking at pictures; docs/look.md shows them.
+
+    Args:
+        style_layers: Layers of the style term.
+        content_layer: Layer of the content term.
     """
     terms = (
         StyleTerm(style_layers, relative=True, centred=True),
@@ -82,8 +90,8 @@ class Objective(tf.Module):
     """A loss over a network.
 
     Args:
-        network: Returns at least the layers of the loss.
-        loss: Parts of the loss.
+        network: Network with at least the layers of the loss.
+        loss: Settings of the loss.
         style_layers: Layers whose moments a canvas has.
         max_side: Longest side of an image, in pixels.
     """
@@ -98,25 +106,23 @@ class Objective(tf.Module):
         self._border: Border = loss.border
         self._style_layers = style_layers
         image = tf.TensorSpec(contract.IMAGE.shape, tf.float32)
-        weight = tf.TensorSpec([None], tf.float32)
-        # Of pictures that nothing is derived by. A call of its own, so that it stands in a graph once.
-        self.features: Callable[[tf.Tensor], Mapping[str, tf.Tensor]] = by_size(
+        # A call, so that the network without a gradient is in a graph once.
+        self.features: Callable[[tf.Tensor], Mapping[str, tf.Tensor]] = tiled_if_large(
             self._features, [image], max_side=max_side
         )
-        # A call of its own: of two losses in one graph, a server prepares only the one that is taken.
-        self.targets: Callable[[Canvas], tuple[Any, ...]] = uninlined(
-            self._targets, [canvas_tensor_specs(style_layers)]
-        )
-        """From what a run works on to the targets of each term."""
-        weights = TermWeights({term.name: weight for term in self.terms}, tf.TensorSpec([None, None], tf.float32))
+        """Features of an image, `[batch, height, width, 3]` float32 in [0, 1], by layer."""
+        # A call, so that of two losses in one graph a server prepares only the one that a request uses.
+        self.targets: Callable[[Canvas], tuple[Any, ...]] = noinline(self._targets, [canvas_tensor_specs(style_layers)])
+        """Targets of each term for a canvas."""
+        weights = term_weight_specs(self.terms)
         self.losses_and_gradient: Callable[[tf.Tensor, tuple[Any, ...], TermWeights], tuple[tf.Tensor, tf.Tensor]] = (
-            by_size(self._losses_and_gradient, [image, self.target_specs(), weights], max_side=max_side)
+            tiled_if_large(self._losses_and_gradient, [image, self.target_specs(), weights], max_side=max_side)
         )
-        """Losses `[batch, 1 + terms]` and the gradient of each example's total loss by its own pixels.
+        """Losses, `[batch, 1 + terms]` float32, and the gradient of each example's total loss by its own pixels.
 
-        A call of its own: TensorFlow takes oneDNN's kernel for the gradient of a pooling if it has seen that of the
-        pooling before. Within a loop, whose graph has no beginning, that is chance, and the other kernel works with
-        one thread an example: at 512 pixels in bfloat16 a sixth of a step.
+        A call, because TensorFlow picks oneDNN's kernel for the gradient of a pooling only after it has seen the
+        pooling's. In the graph of a loop that order is chance, and the other kernel has one thread for each example: a
+        sixth of a step at 512 pixels in bfloat16.
         """
 
     def style_moments(self, style: tf.Tensor, regions: tf.Tensor | None = None) -> tf.Tensor:
@@ -124,7 +130,7 @@ class Objective(tf.Module):
 
         Args:
             style: `[batch, height, width, 3]` float32 in [0, 1].
-            regions: Full-size mask of a single picture, `[0 or 1, height, width]` uint8; none counts everything.
+            regions: Mask of a single picture, `[0 or 1, height, width]` uint8; without one, all pixels count.
         """
         features = self.features(style)
         if regions is None:
@@ -139,36 +145,43 @@ class Objective(tf.Module):
         return tuple(term.targets(canvas, content) for term in self.terms)
 
     def target_specs(self) -> tuple[Any, ...]:
-        """What `targets` returns, each as a `tf.TensorSpec`."""
+        """Structure of `targets`, with a `tf.TensorSpec` in place of each tensor."""
         return tuple(term.target_specs() for term in self.terms)
 
     def balanced(self, factors: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Weight of each term, by name, where 1 keeps the balance of the loss."""
+        """Weight of each term by name, `[batch]` float32: its balance times its factor, which is 1 by default."""
         return {term.name: balance * factors[term.name] for term, balance in zip(self.terms, self.balance, strict=True)}
 
     def losses(
-        self, image: tf.Tensor, targets: Sequence[Any], weights: TermWeights, *, banded: bool = False
+        self, image: tf.Tensor, targets: Sequence[Any], weights: TermWeights, *, tiled: bool = False
     ) -> tf.Tensor:
-        """Total loss and weighted parts of each example, `[batch, 1 + terms]` float32."""
-        features = self._features(image, banded=banded)
+        """Total loss and weighted terms of each example, `[batch, 1 + terms]` float32.
+
+        Args:
+            image: `[batch, height, width, 3]` float32 in [0, 1].
+            targets: Targets of each term.
+            weights: Weights of the terms and of the style layers.
+            tiled: Whether the convolutions are tiled.
+        """
+        features = self._features(image, tiled=tiled)
         parts = tf.stack(
             [
-                weights.parts[term.name] * term.loss(image, features, own, weights)
-                for term, own in zip(self.terms, targets, strict=True)
+                weights.parts[term.name] * term.loss(image, features, target, weights)
+                for term, target in zip(self.terms, targets, strict=True)
             ],
             axis=1,
         )
         return tf.concat([tf.reduce_sum(parts, axis=1, keepdims=True), parts], axis=1)
 
-    def _features(self, image: tf.Tensor, *, banded: bool) -> Mapping[str, tf.Tensor]:
-        return self.network(image, self._layers, border=self._border, banded=banded)
+    def _features(self, image: tf.Tensor, *, tiled: bool) -> Mapping[str, tf.Tensor]:
+        return self.network(image, self._layers, border=self._border, tiled=tiled)
 
     def _losses_and_gradient(
-        self, image: tf.Tensor, targets: tuple[Any, ...], weights: TermWeights, *, banded: bool
+        self, image: tf.Tensor, targets: tuple[Any, ...], weights: TermWeights, *, tiled: bool
     ) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(image)
-            losses = self.losses(image, targets, weights, banded=banded)
-            # Examples do not see each other, so the gradient of the sum is each example's own gradient.
+            losses = self.losses(image, targets, weights, tiled=tiled)
+            # Examples are independent, so the gradient of the sum is each example's own gradient.
             total = tf.reduce_sum(losses[:, 0])
         return losses, tape.gradient(total, image)

@@ -1,4 +1,4 @@
-"""The optimisers behind one interface: start a run, propose a point, take its loss and gradient, travel in a state."""
+"""The optimisers behind one interface: start a run, propose a point, take its losses and gradient, pack the state."""
 
 from __future__ import annotations
 
@@ -11,59 +11,64 @@ import tensorflow as tf
 from styleserve import contract
 
 from . import adam, lbfgs
-from .rounding import Rounded
+from .quantized import Quantized
 from .spectrum import smoothing
 from .state import Spec
 
 _State = TypeVar("_State")
 Trial = Callable[[_State], tf.Tensor]
 Update = Callable[[_State, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tuple[_State, tf.Tensor]]
-"""From a state, the point of its trial, losses and gradient there, and which examples are running, to the next state
-and the losses to report, `[batch, columns]`."""
+"""Function of a state, its trial point, losses and gradient at that point, and the running examples, `[batch]` bool. It
+returns the next state and the losses to report, `[batch, columns]` float32."""
 
 _IMAGE = Spec("float32", (1, "height", "width", 3))
 
 
 class Optimiser(ABC, Generic[_State]):
-    """One way to optimise the pixels.
+    """Interface of an optimiser of the pixels.
 
     Attributes:
         name: Value of `contract.OPTIMIZER`.
-        advice: Error where a result is not finite.
-        specs: Dtypes and dimensions of what `pack` returns, the image first.
+        not_finite: Error message for a result that is not finite.
+        specs: `Spec` of each tensor that `pack` returns, the image first.
     """
 
     name: ClassVar[str]
-    advice: ClassVar[str]
+    not_finite: ClassVar[str]
     specs: ClassVar[tuple[Spec, ...]]
 
     @abstractmethod
     def init(self, image: tf.Tensor) -> _State:
-        """The state of a run before its first step, at `image`, `[batch, height, width, 3]` float32 in [0, 1]."""
+        """State of a run before its first step, at `image`, `[batch, height, width, 3]` float32 in [0, 1]."""
 
     @abstractmethod
     def image(self, state: _State) -> tf.Tensor:
-        """The image of a state, `[batch, height, width, 3]` float32 in [0, 1]."""
+        """Image of a state, `[batch, height, width, 3]` float32 in [0, 1]."""
 
     @abstractmethod
     def bind(self, state: _State, learning_rate: tf.Tensor) -> tuple[Trial[_State], Update[_State]]:
-        """Trial and update for images of the size of those of `state`."""
+        """Trial and update functions for images of the size of those in `state`; `learning_rate`: `[batch]` float32."""
 
     @abstractmethod
     def is_finite(self, state: _State, losses: tf.Tensor) -> tf.Tensor:
-        """Whether a run can continue, bool scalar."""
+        """Whether the result of a run is finite, bool scalar."""
 
     @abstractmethod
     def pack(self, state: _State) -> tuple[tf.Tensor, ...]:
-        """What a state carries of a run of one example, the image first."""
+        """Tensors of a run of one example, the image first, with the dtypes and shapes of `specs`."""
 
     @abstractmethod
     def unpack(self, tensors: tuple[tf.Tensor, ...]) -> _State:
-        """The run that was packed."""
+        """State of a run from its packed tensors: the inverse of `pack`."""
 
 
 class AdamRun(NamedTuple):
-    """A run of Adam: the image, `[batch, height, width, 3]` float32 in [0, 1], and the moments of its gradient."""
+    """State of a run of Adam.
+
+    Attributes:
+        image: `[batch, height, width, 3]` float32 in [0, 1].
+        moments: Moments of the gradient.
+    """
 
     image: tf.Tensor
     moments: adam.AdamState
@@ -73,7 +78,7 @@ class Adam(Optimiser[AdamRun]):
     """The tutorial's optimiser, clipped to [0, 1] after each step. It reports the losses before each step."""
 
     name = "adam"
-    advice = "the result is not finite; use smaller weights or a smaller learning_rate"
+    not_finite = "the result is not finite; use smaller weights or a smaller learning_rate"
     specs = (_IMAGE, Spec("int32", (1,)), _IMAGE, _IMAGE)
 
     def init(self, image: tf.Tensor) -> AdamRun:
@@ -114,13 +119,13 @@ class Adam(Optimiser[AdamRun]):
 
 
 class Lbfgs(Optimiser[lbfgs.LbfgsState]):
-    """L-BFGS, projected on [0, 1]. A step is one evaluation; it reports the losses of the image that is held after it.
+    """L-BFGS, projected on [0, 1]. A step is one evaluation; the reported losses are those of the image after it.
 
-    Its pairs have 8 bits a number, so a run that is resumed gives the same bytes as one that was not stopped.
+    Packing is exact, because the memory itself is quantised: a resumed run gives the bytes of an uninterrupted one.
     """
 
     name = "lbfgs"
-    advice = "the loss is not finite; use smaller weights"
+    not_finite = "the loss is not finite; use smaller weights"
     specs = (
         _IMAGE,
         _IMAGE,
@@ -156,7 +161,7 @@ class Lbfgs(Optimiser[lbfgs.LbfgsState]):
     def is_finite(self, state: lbfgs.LbfgsState, losses: tf.Tensor) -> tf.Tensor:
         """See `Optimiser`."""
         del state
-        # It takes no step that makes the loss infinite, but it may have started there.
+        # L-BFGS accepts no step to an infinite loss, but the loss of the start may be infinite.
         return tf.reduce_all(~tf.math.is_inf(losses))
 
     def pack(self, state: lbfgs.LbfgsState) -> tuple[tf.Tensor, ...]:
@@ -164,24 +169,24 @@ class Lbfgs(Optimiser[lbfgs.LbfgsState]):
         memory = state.memory
         pairs = memory.pairs()
         numbers = [state.step[:, None], tf.cast(state.shrinks, tf.float32)[:, None], memory.scale[:, None]]
-        remembered = (memory.s, memory.y)
+        stored = (memory.s, memory.y)
         return (
             state.image,
             state.gradient,
             tf.concat([state.losses, *numbers], axis=1),
-            tf.stack([own.numbers[:pairs] for own in remembered]),
-            tf.stack([own.level[:pairs] for own in remembered]),
+            tf.stack([each.integers[:pairs] for each in stored]),
+            tf.stack([each.scale[:pairs] for each in stored]),
             memory.rho[:pairs],
         )
 
     def unpack(self, tensors: tuple[tf.Tensor, ...]) -> lbfgs.LbfgsState:
         """See `Optimiser`."""
-        image, gradient, numbers, pairs, levels, rho = tensors
-        s, y = (Rounded(lbfgs.padded(pairs[i]), lbfgs.padded(levels[i])) for i in range(2))
-        memory = lbfgs.Memory(s, y, lbfgs.padded(rho), numbers[:, -1])
+        image, gradient, numbers, pairs, scales, rho = tensors
+        s, y = (Quantized(lbfgs.padded_pairs(pairs[i]), lbfgs.padded_pairs(scales[i])) for i in range(2))
+        memory = lbfgs.Memory(s, y, lbfgs.padded_pairs(rho), numbers[:, -1])
         shrinks = tf.cast(numbers[:, -2], tf.int32)
         return lbfgs.LbfgsState(image, numbers[:, :-3], gradient, numbers[:, -3], shrinks, memory)
 
 
 OPTIMISERS: tuple[Optimiser[Any], ...] = (Lbfgs(), Adam())
-"""In the order of `contract.OPTIMIZER.choices`."""
+"""Optimisers in the order of `contract.OPTIMIZER.choices`."""

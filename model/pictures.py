@@ -1,4 +1,4 @@
-"""Encoded pictures in the graph: sizes from the header, decoding, resizing, encoding."""
+"""Encoded pictures in the graph: size from the header, decoding, resizing, encoding."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from styleserve.contract import Limits
 
 from .checks import check, checked_sides
 
-# As far as the fields that are read reach, for every format.
 _HEADER_BYTES = 32
+"""Bytes of a file that hold its size, in every format but JPEG."""
 
 
 def header_size(picture: tf.Tensor) -> tf.Tensor:
-    """Height and width that a file claims, read without decoding it.
+    """Height and width in the header of a file, read without decoding it.
 
-    Decoders take memory for what the header claims, so a file of a few bytes may ask for gigabytes.
+    Decoders allocate memory by the header, so a file of a few bytes may need gigabytes.
 
     Args:
-        picture: string scalar, the file.
+        picture: The file, string scalar.
 
     Returns:
-        `[2]` int64; zeros where it is not told, or the format is none of JPEG, PNG and WebP.
+        `[2]` int64; zeros if the header has no size, or the format is none of JPEG, PNG and WebP.
     """
     padded = tf.strings.join([tf.strings.substr(picture, 0, _HEADER_BYTES), tf.constant(b"\0" * _HEADER_BYTES)])
     header = tf.cast(tf.io.decode_raw(tf.strings.substr(padded, 0, _HEADER_BYTES), tf.uint8), tf.int64)
@@ -41,33 +41,33 @@ def header_size(picture: tf.Tensor) -> tf.Tensor:
 
     webp = starts(b"RIFF") & starts(b"WEBP", 8)
     lossless = little(21, 4)  # two fields of 14 bits
-    found = [
-        # libpng skips other chunks before this one, which could tell of another size.
+    sizes = [
+        # IHDR must come first: libpng skips chunks before it, which could hold another size.
         (starts(b"\x89PNG\r\n\x1a\n") & starts(b"IHDR", 12), big(20, 4), big(16, 4)),
         (webp & starts(b"VP8X", 12), little(27, 3) + 1, little(24, 3) + 1),
         (webp & starts(b"VP8L", 12), lossless // 2**14 % 2**14 + 1, lossless % 2**14 + 1),
         (webp & starts(b"VP8 ", 12), little(28, 2) % 2**14, little(26, 2) % 2**14),
     ]
-    # No file begins in two ways, so a sum picks. A conditional for each would take a server seconds to prepare.
-    others = tf.add_n([tf.cast(begins, tf.int64) * tf.stack(size) for begins, *size in found])
+    # A file begins in one way at most, so a sum selects its size. Conditionals would add seconds to a server's start.
+    others = tf.add_n([tf.cast(begins, tf.int64) * tf.stack(size) for begins, *size in sizes])
     return tf.cond(starts(b"\xff\xd8\xff"), jpeg, lambda: others)
 
 
 def decode(
     picture: tf.Tensor, longest: tf.Tensor, size: tf.Tensor, name: tf.Tensor, *, limits: Limits, min_side: int
 ) -> tf.Tensor:
-    """A file as an image.
+    """A file as an image, decoded and resized.
 
-    Resized with antialiasing (the tutorial does not, and aliases large photographs), larger or smaller: bilinear, as
-    the tutorial does, or bicubic to a given size, as the start of the next octave is enlarged.
+    Resizing uses antialiasing (the tutorial's does not, and aliases large photographs). It is bilinear, as in the
+    tutorial, or bicubic to a given size, which enlarges the start of the next octave.
 
     Args:
-        picture: String scalar; one of `contract.ENCODED_FORMATS`.
-        longest: Longest side of the image in pixels, float32 scalar; where `size` is zeros.
+        picture: The file, string scalar, in one of `contract.ENCODED_FORMATS`.
+        longest: Longest side of the image in pixels, float32 scalar, if `size` is zeros.
         size: Height and width of the image, `[2]` int32; zeros keep the proportions of the file.
-        name: Name of the input, for refusals; string scalar.
-        limits: Of the model.
-        min_side: Fewest pixels the network can work on.
+        name: Name of the input, for error messages, string scalar.
+        limits: Limits of the model.
+        min_side: Shortest side that the network can process, in pixels.
 
     Returns:
         `[1, height, width, 3]` float32 RGB in [0, 1].
@@ -85,10 +85,10 @@ def decode(
     )
     pixels = _decode(picture)
     sides = tf.cast(tf.shape(pixels)[:2], tf.float32)
-    own = tf.cast(tf.round(sides * longest / tf.reduce_max(sides)), tf.int32)
-    sides = tf.where(tf.reduce_all(size > 0), size, own)
+    proportional = tf.cast(tf.round(sides * longest / tf.reduce_max(sides)), tf.int32)
+    sides = tf.where(tf.reduce_all(size > 0), size, proportional)
     pixels = checked_sides(pixels, sides, tf.strings.join([name, contract.RESIZED]), limits, min_side)
-    # From the bytes as they are: as floats a photograph takes several times the memory.
+    # Resized from uint8: as floats a photograph takes several times the memory.
     image = tf.cond(
         tf.reduce_all(size > 0),
         lambda: _resized(pixels, sides, tf.image.ResizeMethod.BICUBIC),
@@ -102,9 +102,10 @@ def _resized(pixels: tf.Tensor, sides: tf.Tensor, method: str) -> tf.Tensor:
 
 
 def _decode(picture: tf.Tensor) -> tf.Tensor:
-    """Pixels `[height, width, 3]` uint8, as other programs see them.
+    """Pixels `[height, width, 3]` uint8.
 
-    `tf.io.decode_image` decodes JPEG with libjpeg's fast transform, which is a level off on average.
+    JPEG is decoded with libjpeg's accurate transform, as in other programs. `tf.io.decode_image` uses the fast one,
+    which is a level off on average.
     """
     pixels = tf.cond(
         tf.io.is_jpeg(picture),
@@ -115,9 +116,13 @@ def _decode(picture: tf.Tensor) -> tf.Tensor:
 
 
 def encode(image: tf.Tensor, image_format: tf.Tensor) -> tf.Tensor:
-    """An image `[height, width, 3]` float32 in [0, 1] as a file, rounded to the nearest level; strings are scalars.
+    """An image as a file, string scalar, rounded to the nearest level.
 
-    zlib's level 1: on a stylised picture the default takes three times as long, for a file smaller by 4 to 10 %.
+    PNG uses zlib's level 1: on a stylised picture the default takes three times as long for a file 4 to 10 % smaller.
+
+    Args:
+        image: `[height, width, 3]` float32 in [0, 1].
+        image_format: One of `contract.IMAGE_FORMAT.choices`, string scalar.
     """
 
     def levels(dtype: tf.DType) -> tf.Tensor:
@@ -128,5 +133,5 @@ def encode(image: tf.Tensor, image_format: tf.Tensor) -> tf.Tensor:
         "png16": lambda: tf.io.encode_png(levels(tf.uint16), compression=1),
         "jpeg": lambda: tf.io.encode_jpeg(levels(tf.uint8), quality=95, chroma_downsampling=False),
     }
-    chosen = tf.argmax(image_format == tf.constant(contract.IMAGE_FORMAT.choices), output_type=tf.int32)
-    return tf.switch_case(chosen, [encoders[name] for name in contract.IMAGE_FORMAT.choices])
+    index = tf.argmax(image_format == tf.constant(contract.IMAGE_FORMAT.choices), output_type=tf.int32)
+    return tf.switch_case(index, [encoders[name] for name in contract.IMAGE_FORMAT.choices])

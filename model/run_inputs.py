@@ -1,4 +1,4 @@
-"""What a run begins with: decoded and checked pictures, masks, styles and start, from the files of a request."""
+"""Inputs of a run: pictures, masks, styles and start image, decoded and checked, from the files of a request."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from styleserve.contract import Control, Field, Limits
 from .canvas import Canvas
 from .checks import check
 from .colours import luma, matched_to
-from .interruptible import uninlined
+from .noinline import noinline
 from .pictures import decode
 
 
-def chosen(own: Mapping[str, tf.Tensor], control: Control) -> tf.Tensor:
-    """Number of the choice of an example, int32 scalar; `own` are its inputs by name."""
-    return tf.argmax(own[control.name] == tf.constant(control.choices), output_type=tf.int32)
+def choice_index(inputs: Mapping[str, tf.Tensor], control: Control) -> tf.Tensor:
+    """Index of the choice of an example in `control.choices`, int32 scalar; `inputs` are its inputs by name."""
+    return tf.argmax(inputs[control.name] == tf.constant(control.choices), output_type=tf.int32)
 
 
 StyleMoments = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-"""From a style picture `[1, height, width, 3]` and its mask `[0 or 1, height, width]` uint8 to its moments,
-`[1, numbers]`."""
+"""Function of a style picture, `[1, height, width, 3]` float32 in [0, 1], and its mask, `[0 or 1, height, width]`
+uint8, that returns the moments, `[1, numbers]` float32."""
 
 
 class RunInputs:
     """Reads the files of one example.
 
     Args:
-        style_moments: One for each of `contract.LOSS.choices`.
-        limits: Of the model.
-        min_side: Fewest pixels the network can work on.
+        style_moments: One function for each of `contract.LOSS.choices`.
+        limits: Limits of the model.
+        min_side: Shortest side that the network can process, in pixels.
     """
 
     def __init__(
@@ -44,58 +44,55 @@ class RunInputs:
     ) -> None:
         self._style_moments = style_moments
         text, number, sides = tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.float32), tf.TensorSpec([2], tf.int32)
-        self._decode: Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor] = uninlined(
+        self._decode: Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor] = noinline(
             partial(decode, limits=limits, min_side=min_side), [text, number, sides, text]
         )
-        # All that a loop does is a call of one function: of more, TensorFlow's inlining ties calls to the wrong loop.
+        # A loop body holds a single call: with more, TensorFlow's inlining ties calls to the wrong loop.
         image = tf.TensorSpec([1, None, None, 3], tf.float32)
-        self._region = uninlined(self._region_of, [text, sides])
-        self._style = uninlined(self._style_of, [text, text, number, text, tf.TensorSpec([], tf.int32), image])
+        self._region = noinline(self._region_of, [text, sides])
+        self._style = noinline(self._style_of, [text, text, number, text, tf.TensorSpec([], tf.int32), image])
 
-    def canvas(self, own: Mapping[str, tf.Tensor]) -> tuple[Canvas, tf.Tensor]:
-        """Canvas and start of a run.
+    def canvas(self, inputs: Mapping[str, tf.Tensor]) -> tuple[Canvas, tf.Tensor]:
+        """Canvas and start image of a run.
 
         Args:
-            own: Inputs of the example by name, checked but for the files: scalars, and `[styles]`.
+            inputs: Inputs of the example by name, checked except for the files: scalars, and `[styles]`.
 
         Returns:
-            The canvas, and the start, `[1, height, width, 3]` float32 in [0, 1].
+            The canvas, and the start image, `[1, height, width, 3]` float32 in [0, 1].
         """
-        content = self._picture(own, contract.CONTENT_BYTES, longest=own[contract.MAX_SIDE.name])
+        longest = tf.cast(inputs[contract.MAX_SIDE.name], tf.float32)
+        content = self._scaled(inputs[contract.CONTENT_BYTES.name], contract.CONTENT_BYTES, longest)
         sides = tf.shape(content)[1:3]
-        regions = self._regions(own[contract.CONTENT_REGION_BYTES.name], sides)
-        reference, reference_weight = self._reference(own, sides)
+        regions = self._regions(inputs[contract.CONTENT_REGION_BYTES.name], sides)
+        reference, reference_weight = self._reference(inputs, sides)
         canvas = Canvas(
             content=content,
             regions=regions,
-            blend=own[contract.STYLE_BLEND.name][: tf.shape(regions)[0]],
+            blend=inputs[contract.STYLE_BLEND.name][: tf.shape(regions)[0]],
             reference=reference,
             reference_weight=reference_weight,
-            styles=self._styles(own, content, blended=tf.shape(regions)[0] == 0),
+            styles=self._styles(inputs, content, blended=tf.shape(regions)[0] == 0),
         )
-        return canvas, self._start(own, content)
+        return canvas, self._start(inputs, content)
 
-    def _picture(
-        self,
-        own: Mapping[str, tf.Tensor],
-        field: Field,
-        *,
-        longest: tf.Tensor | None = None,
-        size: tf.Tensor | None = None,
-    ) -> tf.Tensor:
-        side = tf.constant(0.0) if longest is None else tf.cast(longest, tf.float32)
-        sides = tf.zeros([2], tf.int32) if size is None else size
-        return self._decode(own[field.name], side, sides, tf.constant(field.name))
+    def _scaled(self, file: tf.Tensor, field: Field, longest: tf.Tensor) -> tf.Tensor:
+        """A picture scaled to a longest side, `[1, height, width, 3]` float32 in [0, 1]."""
+        return self._decode(file, longest, tf.zeros([2], tf.int32), tf.constant(field.name))
 
-    def _mask(self, file: tf.Tensor, sides: tf.Tensor, name: str) -> tf.Tensor:
-        """A mask, `[height, width]` uint8: the luma of the picture, stretched to the size."""
-        picture = self._decode(file, tf.constant(0.0), sides, tf.constant(name))
+    def _stretched(self, file: tf.Tensor, field: Field, sides: tf.Tensor) -> tf.Tensor:
+        """A picture stretched to height and width, `[1, height, width, 3]` float32 in [0, 1]."""
+        return self._decode(file, tf.constant(0.0), sides, tf.constant(field.name))
+
+    def _mask(self, file: tf.Tensor, field: Field, sides: tf.Tensor) -> tf.Tensor:
+        """A mask, `[height, width]` uint8: the luma of a picture, stretched to height and width."""
+        picture = self._stretched(file, field, sides)
         mask = tf.cast(tf.round(luma(picture[0])[..., 0] * 255.0), tf.uint8)
         mean = tf.reduce_mean(tf.cast(mask, tf.float32)) / 255.0
-        return check(mask, tf.reduce_any(mask > 0), f"{name} {contract.MASK_RULE}", mean)
+        return check(mask, tf.reduce_any(mask > 0), f"{field.name} {contract.MASK_RULE}", mean)
 
     def _regions(self, files: tf.Tensor, sides: tf.Tensor) -> tf.Tensor:
-        """Masks of all styles, `[styles, height, width]` uint8; none where no style has one."""
+        """Masks of all styles, `[styles, height, width]` uint8, or `[0, height, width]` if no style has one."""
 
         def one(i: tf.Tensor) -> tf.Tensor:
             return self._region(files[i], sides)
@@ -103,20 +100,20 @@ class RunInputs:
         styles = tf.shape(files)[0]
         spec = tf.TensorSpec([None, None], tf.uint8)
         regions = tf.map_fn(one, tf.range(styles), fn_output_signature=spec, parallel_iterations=1)
-        # Not a condition around the loop: of loops inside conditions, too, TensorFlow's inlining loses count.
+        # No condition around the loop: TensorFlow's inlining also ties calls to the wrong loop inside a condition.
         return regions[: tf.where(tf.reduce_any(tf.strings.length(files) > 0), styles, 0)]
 
     def _region_of(self, file: tf.Tensor, sides: tf.Tensor) -> tf.Tensor:
-        """The mask of one style, which without a file is everywhere."""
-        name = contract.CONTENT_REGION_BYTES.name
+        """Mask of one style, `[height, width]` uint8; 255 everywhere without a file."""
         return tf.cond(
             tf.strings.length(file) > 0,
-            lambda: self._mask(file, sides, name),
+            lambda: self._mask(file, contract.CONTENT_REGION_BYTES, sides),
             lambda: tf.fill(sides, tf.constant(255, tf.uint8)),
         )
 
-    def _reference(self, own: Mapping[str, tf.Tensor], sides: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        file, weight = own[contract.REFERENCE_BYTES.name], own[contract.REFERENCE_WEIGHT_BYTES.name]
+    def _reference(self, inputs: Mapping[str, tf.Tensor], sides: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Target pixels and their weights, as in `Canvas`."""
+        file, weight = inputs[contract.REFERENCE_BYTES.name], inputs[contract.REFERENCE_WEIGHT_BYTES.name]
         file = check(
             file,
             (tf.strings.length(file) > 0) | (tf.strings.length(weight) == 0),
@@ -127,26 +124,27 @@ class RunInputs:
             empty = tf.concat([[0], sides], axis=0)
             return tf.zeros(tf.concat([empty, [3]], axis=0)), tf.zeros(empty, tf.uint8)
 
-        def given() -> tuple[tf.Tensor, tf.Tensor]:
+        def decoded() -> tuple[tf.Tensor, tf.Tensor]:
             everywhere = tf.fill(sides, tf.constant(255, tf.uint8))
-            name = contract.REFERENCE_WEIGHT_BYTES.name
-            mask = tf.cond(tf.strings.length(weight) > 0, lambda: self._mask(weight, sides, name), lambda: everywhere)
-            picture = self._decode(file, tf.constant(0.0), sides, tf.constant(contract.REFERENCE_BYTES.name))
-            return picture, mask[None]
+            mask = tf.cond(
+                tf.strings.length(weight) > 0,
+                lambda: self._mask(weight, contract.REFERENCE_WEIGHT_BYTES, sides),
+                lambda: everywhere,
+            )
+            return self._stretched(file, contract.REFERENCE_BYTES, sides), mask[None]
 
-        return tf.cond(tf.strings.length(file) > 0, given, none)
+        return tf.cond(tf.strings.length(file) > 0, decoded, none)
 
-    def _styles(self, own: Mapping[str, tf.Tensor], content: tf.Tensor, *, blended: tf.Tensor) -> tf.Tensor:
-        """Moments of each style, `[styles, numbers]`, or of their blend, `[1, numbers]`.
+    def _styles(self, inputs: Mapping[str, tf.Tensor], content: tf.Tensor, *, blended: tf.Tensor) -> tf.Tensor:
+        """Moments of each style, `[styles, numbers]` float32, or of their blend, `[1, numbers]` float32.
 
-        A blend is the mean of the Gram matrices and of the means, by share.
+        The blend is the mean of the moments, weighted by share.
         """
-        files, masks = own[contract.STYLE_BYTES.name], own[contract.STYLE_REGION_BYTES.name]
-        shares = own[contract.STYLE_BLEND.name]
-
-        colors = own[contract.COLORS.name]
-        sides = tf.cast(own[contract.MAX_SIDE.name], tf.float32) * own[contract.STYLE_SCALE.name]
-        loss = chosen(own, contract.LOSS)
+        files, masks = inputs[contract.STYLE_BYTES.name], inputs[contract.STYLE_REGION_BYTES.name]
+        shares = inputs[contract.STYLE_BLEND.name]
+        colors = inputs[contract.COLORS.name]
+        sides = tf.cast(inputs[contract.MAX_SIDE.name], tf.float32) * inputs[contract.STYLE_SCALE.name]
+        loss = choice_index(inputs, contract.LOSS)
 
         def one(i: tf.Tensor) -> tf.Tensor:
             return self._style(files[i], masks[i], sides[i], colors, loss, content)
@@ -168,29 +166,31 @@ class RunInputs:
         loss: tf.Tensor,
         content: tf.Tensor,
     ) -> tf.Tensor:
-        """Moments of one style, `[numbers]`."""
-        style = self._decode(file, longest, tf.zeros([2], tf.int32), tf.constant(contract.STYLE_BYTES.name))
+        """Moments of one style, `[numbers]` float32."""
+        style = self._scaled(file, contract.STYLE_BYTES, longest)
         style = tf.cond(colors == "matched", lambda: matched_to(style, content), lambda: style)
-        sides, name = tf.shape(style)[1:3], contract.STYLE_REGION_BYTES.name
+        sides = tf.shape(style)[1:3]
         region = tf.cond(
             tf.strings.length(mask) > 0,
-            lambda: self._mask(mask, sides, name)[None],
+            lambda: self._mask(mask, contract.STYLE_REGION_BYTES, sides)[None],
             lambda: tf.zeros(tf.concat([[0], sides], axis=0), tf.uint8),
         )
         return tf.switch_case(loss, [partial(each, style, region) for each in self._style_moments])[0]
 
-    def _start(self, own: Mapping[str, tf.Tensor], content: tf.Tensor) -> tf.Tensor:
-        file, share = own[contract.START_BYTES.name], own[contract.START_NOISE.name]
+    def _start(self, inputs: Mapping[str, tf.Tensor], content: tf.Tensor) -> tf.Tensor:
+        """Start image, `[1, height, width, 3]` float32 in [0, 1]: start picture or content, mixed with noise."""
+        file, share = inputs[contract.START_BYTES.name], inputs[contract.START_NOISE.name]
         size = tf.shape(content)
 
-        def given() -> tf.Tensor:
-            return self._picture(own, contract.START_BYTES, size=size[1:3])
-
-        start = tf.cond(tf.strings.length(file) > 0, given, lambda: content)
+        start = tf.cond(
+            tf.strings.length(file) > 0,
+            lambda: self._stretched(file, contract.START_BYTES, size[1:3]),
+            lambda: content,
+        )
 
         def noisy() -> tf.Tensor:
-            # Philox on every device: equal seeds give equal noise.
-            seed = tf.stack([own[contract.SEED.name], 0])
+            # Philox is the same on every device: equal seeds give equal noise.
+            seed = tf.stack([inputs[contract.SEED.name], 0])
             noise = tf.random.stateless_uniform(size, seed, alg=tf.random.Algorithm.PHILOX)
             return start + share * (noise - start)
 

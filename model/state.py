@@ -1,9 +1,9 @@
-"""States as bytes: any tree of tensors, whose dimensions have names and stand once in a header.
+"""Serialised states: a tree of tensors as bytes, with a header of named dimensions.
 
 16 bytes  fingerprint of the model and of this layout
-4 each    the dimensions, int32, in the order of their names
-...       the tensors, raw and little-endian, in the order of the tree
-8         keyed hash of everything before
+4 each    dimensions, int32, in the order of their names
+...       tensors, raw and little-endian, in the order of the tree
+8         keyed hash of all bytes before
 """
 
 from __future__ import annotations
@@ -19,43 +19,43 @@ FINGERPRINT_BYTES: Final = 16
 _HASH_BYTES: Final = 8
 _HASH_BUCKETS: Final = 2**63 - 1
 _KEY: Final = [0x5354594C45535256, 0x5354415445464D54]
-"""Of the hash, any two numbers: it finds damage; it is no signature."""
+"""Key of the hash, any two numbers: the hash detects damage and is no signature."""
 
 _Tree = TypeVar("_Tree")
 Dimensions = Mapping[str, tf.Tensor]
-"""Sizes by name, int32 scalars."""
+"""Sizes by name of the dimension, int32 scalars."""
 
 
 class Spec(NamedTuple):
-    """A tensor of a state.
+    """Dtype and dimensions of a tensor of a state.
 
     Attributes:
-        dtype: Name of its dtype.
-        dims: Its sizes: numbers, or names of dimensions.
+        dtype: Name of the dtype.
+        dims: Sizes: numbers, or names of dimensions.
     """
 
     dtype: str
     dims: tuple[int | str, ...]
 
     def tensor_spec(self) -> tf.TensorSpec:
-        """Its dtype and shape, with None for named dimensions."""
+        """Dtype and shape, with None for named dimensions."""
         return tf.TensorSpec([size if isinstance(size, int) else None for size in self.dims], self.dtype)
 
 
 def map_specs(function: Callable[[Spec], Any], tree: Any) -> Any:  # noqa: ANN401 - any tree
-    """The tree with `function(spec)` in place of each spec, in the order in which `tf.nest.flatten` has tensors."""
-    if isinstance(tree, Spec):  # as a tuple it would be a tree of its own
+    """The tree with `function(spec)` in place of each spec, called in the order of `tf.nest.flatten`."""
+    if isinstance(tree, Spec):  # a tuple as well, but a leaf here
         return function(tree)
     branches = [map_specs(function, branch) for branch in tree]
     return type(tree)(*branches) if hasattr(tree, "_fields") else tuple(branches)
 
 
 class Layout(Generic[_Tree]):
-    """Where the tensors of a state stand.
+    """Byte layout of a state: packs a tree of tensors, and unpacks it after checks.
 
     Args:
-        names: All dimensions.
-        specs: Tree of `Spec`; trees of tensors have its structure.
+        names: Names of all dimensions.
+        specs: Tree of tensors with a `Spec` in place of each.
     """
 
     def __init__(self, names: Sequence[str], specs: _Tree) -> None:
@@ -64,7 +64,7 @@ class Layout(Generic[_Tree]):
         self._start = FINGERPRINT_BYTES + 4 * len(names)
         self._flat: list[Spec] = []
         map_specs(self._flat.append, specs)
-        # Sizes are looked up by tables, in one step for all tensors: a server prepares few operations sooner.
+        # Index tables give the sizes of all tensors in one operation: fewer operations make a server's start faster.
         sizes = [[tf.as_dtype(spec.dtype).size, *spec.dims] for spec in self._flat]
         numbers = sorted({1, *(size for row in sizes for size in row if isinstance(size, int))})
         self._numbers = numbers
@@ -74,11 +74,11 @@ class Layout(Generic[_Tree]):
         self._table = [row + [place[1]] * (longest - len(row)) for row in self._places]
 
     def pack(self, fingerprint: tf.Tensor, tree: _Tree) -> tf.Tensor:
-        """A state, a string scalar.
+        """A state, string scalar.
 
         Args:
-            fingerprint: Of the model and of the layout, string scalar of `FINGERPRINT_BYTES`.
-            tree: Tensors, without other tuples or lists than those of the specs.
+            fingerprint: Fingerprint of the model and of the layout, string scalar of `FINGERPRINT_BYTES`.
+            tree: Tensors in the structure of the specs.
         """
         tensors = tf.nest.flatten(tree)
         dimensions: dict[str, tf.Tensor] = {}
@@ -96,17 +96,17 @@ class Layout(Generic[_Tree]):
         return tf.strings.join([whole, _hash(whole)])
 
     def opened(self, state: tf.Tensor, fingerprint: tf.Tensor) -> tuple[tf.Tensor, Dimensions]:
-        """A state whose fingerprint and hash are right, and the dimensions in its header.
+        """The state, after checks of its fingerprint and of its hash, and the dimensions in its header.
 
         Args:
             state: String scalar.
-            fingerprint: Of the model and of the layout.
+            fingerprint: Expected fingerprint, string scalar.
         """
         length = tf.strings.length(state)
-        begins = tf.strings.substr(state, 0, FINGERPRINT_BYTES) == fingerprint
+        matches = tf.strings.substr(state, 0, FINGERPRINT_BYTES) == fingerprint
         state = check(
             state,
-            (length >= self._start + _HASH_BYTES) & begins,
+            (length >= self._start + _HASH_BYTES) & matches,
             "state must be one that this model returned, for the same loss and optimizer; got another one, or other "
             "data, of bytes:",
             length,
@@ -117,13 +117,13 @@ class Layout(Generic[_Tree]):
         return state, self.dimensions(state)
 
     def dimensions(self, state: tf.Tensor) -> Dimensions:
-        """The dimensions in the header of a state."""
+        """Dimensions in the header of a state, a string scalar."""
         header = tf.strings.substr(state, FINGERPRINT_BYTES, self._start - FINGERPRINT_BYTES)
         numbers = tf.ensure_shape(tf.io.decode_raw(header, tf.int32), [len(self._names)])
         return dict(zip(self._names, tf.unstack(numbers), strict=True))
 
     def checked_length(self, state: tf.Tensor, dimensions: Dimensions) -> tf.Tensor:
-        """`state`, after a check that it is as long as its dimensions, each within its bounds, say."""
+        """`state`, after a check of its length against its dimensions, whose ranges are checked already."""
         expected = tf.reduce_sum(self._lengths(self._sizes(dimensions))) + (self._start + _HASH_BYTES)
         length = tf.cast(tf.strings.length(state), tf.int64)
         return check(
@@ -131,7 +131,7 @@ class Layout(Generic[_Tree]):
         )
 
     def unpack(self, state: tf.Tensor, dimensions: Dimensions) -> _Tree:
-        """The tensors of a state, a string scalar; there may be more behind them."""
+        """Tensors of a state, a string scalar; more tensors may follow them."""
         sizes = self._sizes(dimensions)
         lengths = self._lengths(sizes)
         starts = self._each(tf.cumsum(lengths, exclusive=True) + self._start)
@@ -145,20 +145,21 @@ class Layout(Generic[_Tree]):
         return map_specs(tensor_of, self._specs)
 
     def _sizes(self, dimensions: Dimensions) -> tf.Tensor:
-        """Numbers and dimensions, int64, as the tables name them."""
+        """Sizes that the tables index: numbers, then dimensions, `[sizes]` int64."""
         named = tf.stack([dimensions[name] for name in self._names])
         return tf.concat([tf.constant(self._numbers, tf.int64), tf.cast(named, tf.int64)], axis=0)
 
     def _lengths(self, sizes: tf.Tensor) -> tf.Tensor:
-        """Bytes of each tensor, int64."""
+        """Bytes of each tensor, `[tensors]` int64."""
         return tf.reduce_prod(tf.gather(sizes, self._table), axis=1)
 
     def _each(self, numbers: tf.Tensor) -> list[tf.Tensor]:
+        """Scalar of each tensor, from `[tensors]`."""
         return tf.unstack(numbers, len(self._flat))
 
 
 def without_nan(tensor: tf.Tensor, tensors: Any) -> tf.Tensor:  # noqa: ANN401 - any tree
-    """`tensor`, after a check that none of `tensors` holds a NaN. An infinity is the loss before any evaluation."""
+    """`tensor`, after a check that no tensor of the tree holds a NaN. A loss may be infinite before any evaluation."""
     floats = [each for each in tf.nest.flatten(tensors) if each.dtype.is_floating]
     damaged = tf.reduce_any(tf.stack([tf.reduce_any(tf.math.is_nan(each)) for each in floats]))
     return check(tensor, ~damaged, "state is damaged: it must hold no NaN; got one")
@@ -169,11 +170,11 @@ def _hash(body: tf.Tensor) -> tf.Tensor:
 
 
 def _raw(tensor: tf.Tensor) -> tf.Tensor:
-    """A tensor's own bytes."""
+    """Bytes of the values of a tensor, string scalar."""
     size = tf.size(tensor) * tensor.dtype.size
     return _tail(tensor, size, -size)
 
 
 def _tail(tensor: tf.Tensor, size: tf.Tensor, minus: tf.Tensor) -> tf.Tensor:
-    """The own bytes of a tensor, `size` of them. No op gives them alone, but they stand last in a serialised tensor."""
+    """Last `size` bytes of a serialised tensor: its values, which no op gives alone; `minus` is `-size`."""
     return tf.strings.substr(tf.io.serialize_tensor(tensor), minus, size)

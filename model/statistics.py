@@ -1,4 +1,4 @@
-"""Statistics of features over positions: Gram matrices and means, of whole images or of weighted regions."""
+"""Moments of features over positions, Gram matrices and means, for whole images or weighted regions."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from .interruptible import uninlined
+from .noinline import noinline
 
 
 class Moments(NamedTuple):
     """Moments of the channels of a layer over positions.
 
     Attributes:
-        gram: Second moments, the Gram matrix, `[images or regions, channels, channels]` float32.
+        gram: Second moments, the Gram matrices, `[images or regions, channels, channels]` float32.
         mean: First moments, `[images or regions, channels]` float32.
     """
 
@@ -28,9 +28,10 @@ class Moments(NamedTuple):
 
 
 def gram_matrix(features: tf.Tensor) -> tf.Tensor:
-    """Correlations of channels over positions: G_cd = sum_ij F_ijc F_ijd / (height x width), equation 3 of Gatys.
+    """Gram matrices of the channels: G_cd = sum_ij F_ijc F_ijd / (height x width).
 
-    Divided by the number of positions, as in TensorFlow's tutorial, so that it does not grow with the image.
+    Equation 3 of Gatys et al. (2015, https://arxiv.org/abs/1508.06576), divided by the number of positions as in
+    TensorFlow's tutorial, so that it does not grow with the image.
 
     Args:
         features: `[batch, height, width, channels]`, any floating dtype.
@@ -38,61 +39,70 @@ def gram_matrix(features: tf.Tensor) -> tf.Tensor:
     Returns:
         `[batch, channels, channels]` float32, symmetric and positive semidefinite.
     """
-    return _plain(tf.cast(_rows(features), tf.float32), with_mean=False).gram
+    return _moments_of_rows(tf.cast(_rows(features), tf.float32), with_mean=False).gram
 
 
 def moments(features: tf.Tensor, regions: tf.Tensor | None) -> Moments:
-    """Moments of features.
+    """Moments of features, of each image or of each region.
 
-    Guided Gram matrices are those of Gatys et al. (2017, https://arxiv.org/abs/1611.07865, section 4): each position
-    counts with its weight in the region.
+    Guided Gram matrices weight each position by its region (Gatys et al., 2017, https://arxiv.org/abs/1611.07865,
+    section 4).
 
     Args:
-        features: `[batch, height, width, channels]`, any floating dtype; batch 1 where there are regions.
-        regions: Weights of the positions, `[regions, height, width]` float32, which sum to 1 in each region. With 0
-            regions, or None, all positions count alike.
+        features: `[batch, height, width, channels]`, any floating dtype; batch 1 with regions.
+        regions: Weights of the positions, `[regions, height, width]` float32, sum 1 in each region. With 0 regions, or
+            None, all positions have the same weight.
     """
     channels = features.shape[-1]
     if regions is None:
-        return _plain(tf.cast(_rows(features), tf.float32), with_mean=True)
-    gram, mean = _moments_call(features.dtype.name)(features, regions)
+        return _moments_of_rows(tf.cast(_rows(features), tf.float32), with_mean=True)
+    gram, mean = _moments_function(features.dtype.name)(features, regions)
     return Moments(tf.ensure_shape(gram, [None, channels, channels]), tf.ensure_shape(mean, [None, channels]))
 
 
 @functools.cache
-def _moments_call(dtype: str) -> Callable[[tf.Tensor, tf.Tensor], Moments]:
-    """`moments_within` for any shape: one function keeps the graph small."""
+def _moments_function(dtype: str) -> Callable[[tf.Tensor, tf.Tensor], Moments]:
+    """`moments_within` as one function for any shape, which keeps the graph small."""
     images, regions = tf.TensorSpec([None] * 4, dtype), tf.TensorSpec([None] * 3, tf.float32)
-    return uninlined(functools.partial(moments_within, with_mean=True), [images, regions])
+    return noinline(functools.partial(moments_within, with_mean=True), [images, regions])
 
 
 def moments_within(features: tf.Tensor, regions: tf.Tensor, *, with_mean: bool) -> Moments:
-    """`moments`, as part of the graph that calls it; without the mean, that has 0 channels."""
-    wide, flat = tf.cast(_rows(features), tf.float32), _rows(regions)
+    """`moments` inside the graph of the caller; `with_mean` False gives means of 0 channels."""
+    rows, flat = tf.cast(_rows(features), tf.float32), _rows(regions)
 
     def of_region(region: tf.Tensor) -> Moments:
-        weighted = wide[0] * region[:, None]
+        weighted = rows[0] * region[:, None]
         mean = tf.reduce_sum(weighted, axis=0) if with_mean else tf.zeros([0])
-        return Moments(tf.matmul(weighted, wide[0], transpose_a=True), mean)
+        return Moments(tf.matmul(weighted, rows[0], transpose_a=True), mean)
 
     def guided() -> Moments:
         specs = Moments(tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([None], tf.float32))
         return tf.map_fn(of_region, flat, fn_output_signature=specs, parallel_iterations=1)
 
-    return tf.cond(tf.shape(flat)[0] == 0, lambda: _plain(wide, with_mean=with_mean), guided)
+    return tf.cond(tf.shape(flat)[0] == 0, lambda: _moments_of_rows(rows, with_mean=with_mean), guided)
 
 
-def _plain(rows: tf.Tensor, *, with_mean: bool) -> Moments:
-    """Moments of rows, `[batch, positions, channels]` float32."""
+def _moments_of_rows(rows: tf.Tensor, *, with_mean: bool) -> Moments:
+    """Moments of `[batch, positions, channels]` float32, all positions with the same weight."""
     mean = tf.reduce_mean(rows, axis=1) if with_mean else tf.zeros([tf.shape(rows)[0], 0])
     return Moments(tf.matmul(rows, rows, transpose_a=True) / tf.cast(tf.shape(rows)[1], tf.float32), mean)
 
 
-def by_moments(features: tf.Tensor, regions: tf.Tensor, gradient: Moments, *, with_mean: bool) -> tf.Tensor:
-    """Gradient by the features of a function of their `moments`, given its gradient by these; the matrix is symmetric.
+def moments_gradient(features: tf.Tensor, regions: tf.Tensor, gradient: Moments, *, with_mean: bool) -> tf.Tensor:
+    """Gradient by the features of a function of their `moments`.
 
-    The factors of a Gram matrix are the same, so its gradient is one product, in the features' own precision; derived
-    automatically it is a product for each factor, of float32 copies.
+    Both factors of a Gram matrix are the features, so the gradient is one product, in the precision of the features.
+    Automatic differentiation makes two products of float32 copies.
+
+    Args:
+        features: `[batch, height, width, channels]`, any floating dtype; batch 1 with regions.
+        regions: The regions of `moments`.
+        gradient: Gradient by the moments; that by the Gram matrix is symmetric.
+        with_mean: Whether the function depends on the mean.
+
+    Returns:
+        Shape and dtype of the features.
     """
     rows, flat = _rows(features), _rows(regions)
 
@@ -106,8 +116,8 @@ def by_moments(features: tf.Tensor, regions: tf.Tensor, gradient: Moments, *, wi
 
     def guided() -> tf.Tensor:
         def add(i: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            own = product(rows[0], gradient.gram[i], gradient.mean[i])
-            return i + 1, total + own * tf.cast(flat[i], rows.dtype)[:, None]
+            of_region = product(rows[0], gradient.gram[i], gradient.mean[i])
+            return i + 1, total + of_region * tf.cast(flat[i], rows.dtype)[:, None]
 
         def is_left(i: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
             return i < tf.shape(flat)[0]
@@ -120,17 +130,17 @@ def by_moments(features: tf.Tensor, regions: tf.Tensor, gradient: Moments, *, wi
 
 def _rows(x: tf.Tensor) -> tf.Tensor:
     """`[n, height, width, ...]` as `[n, height x width, ...]`."""
-    # In this form TensorFlow's rewriting does not see that there are 0 regions: it would remove the branch that is not
-    # taken, and then find no order for what remains of the loop in it.
+    # This reshape hides from TensorFlow's graph rewriting that there are 0 regions. Otherwise it removes one branch of
+    # the condition, and cannot order the remaining nodes of the loop in it.
     shape = tf.shape(x)
     return tf.reshape(x, tf.concat([[-1, shape[1] * shape[2]], shape[3:]], axis=0))
 
 
 def mean_square(x: tf.Tensor) -> tf.Tensor:
-    """Mean of squares over all but the first dimension: `[batch, ...]` to `[batch]`."""
+    """Mean of squares over all but the first dimension, `[batch, ...]` to `[batch]`."""
     return tf.reduce_mean(tf.square(x), axis=list(range(1, len(x.shape))))
 
 
-def positive(scale: tf.Tensor) -> tf.Tensor:
-    """`scale`, with 1 in place of 0: a picture can be black to a layer, and plain mean squares are all there is."""
+def one_where_zero(scale: tf.Tensor) -> tf.Tensor:
+    """`scale`, 0 or more, with 1 in place of 0, for layers whose features are all 0."""
     return tf.where(scale > 0.0, scale, tf.ones_like(scale))

@@ -8,25 +8,25 @@ from typing import Literal
 import tensorflow as tf
 
 from .architecture import IMAGENET_BGR_MEANS, layers_up_to
-from .bands import Border, rectified_convolution
-from .edges import with_edges
-from .interruptible import interruptible
+from .edge_padding import edge_padded
+from .noinline import cancellation_point
+from .tiled_convolution import Border, tiled_convolution
 from .weights import Weights
 
 Precision = Literal["float32", "bfloat16"]
 
 
 class Vgg19(tf.Module):
-    """The network up to the last layer that is asked for.
+    """VGG-19 up to the deepest of some layers.
 
     Args:
-        weights: kernels and biases; layers beyond the last one asked for are not kept.
-        layers: names of the layers to return.
-        precision: dtype of the convolutions. The image comes in and the features go out of a bfloat16 extractor as
-            float32 and bfloat16 respectively: half the memory traffic, and matrix units where the machine has them.
+        weights: Kernels and biases; those of deeper layers are not kept.
+        layers: Names of the layers to return.
+        precision: Dtype of the convolutions and of the features; images are float32. bfloat16 halves the memory traffic
+            and uses the matrix units of the machine.
 
     Raises:
-        ValueError: an unknown layer, or one that `weights` does not have.
+        ValueError: A layer is unknown, or `weights` does not have it.
     """
 
     def __init__(self, weights: Weights, layers: Sequence[str], *, precision: Precision = "float32") -> None:
@@ -43,24 +43,24 @@ class Vgg19(tf.Module):
             self._biases[layer.name] = self._constant(bias, f"{layer.name}/bias")
 
     def _constant(self, value: object, name: str) -> tf.Variable:
-        # Variables, never written: they are saved beside the graph rather than inside it.
+        # A variable is saved beside the graph rather than inside it; nothing assigns to it.
         return tf.Variable(tf.cast(value, self._dtype), trainable=False, name=name)
 
     def __call__(
-        self, image: tf.Tensor, layers: Sequence[str] | None = None, *, border: Border = "zeros", banded: bool = False
+        self, image: tf.Tensor, layers: Sequence[str] | None = None, *, border: Border = "zeros", tiled: bool = False
     ) -> Mapping[str, tf.Tensor]:
         """The features of some layers.
 
         Args:
             image: `[batch, height, width, 3]` float32 RGB in [0, 1].
-            layers: Names of the layers to return; all that were asked for if None.
-            border: Values beside the image: zeros, as the network was trained with, or the pixels of the edge again.
-                Zeros leave a coloured rim where an image is optimised.
-            banded: Whether to convolve band by band, for the same features to rounding.
+            layers: Names of the layers to return; None for those of the constructor.
+            border: Values beside the image: zeros, as in training, or the edge pixels repeated. Zeros leave a coloured
+                rim on an optimised image.
+            tiled: Whether the convolutions are tiled; the features are the same up to rounding.
 
         Returns:
-            `[batch, height / 2^k, width / 2^k, channels]` per layer, rectified, in the extractor's precision; k is
-            the number of poolings before the layer, sizes are rounded down.
+            `[batch, height / 2^k, width / 2^k, channels]` for each layer, 0 or more, in the network's precision; k is
+            the number of poolings before the layer, and sizes are rounded down.
         """
         layers = self.layers if layers is None else layers
         x = tf.reverse(image * 255.0, axis=[-1]) - tf.constant(IMAGENET_BGR_MEANS)
@@ -69,13 +69,13 @@ class Vgg19(tf.Module):
         for layer in layers_up_to(layers):
             if layer.pool:
                 x = tf.nn.max_pool2d(x, ksize=2, strides=2, padding="VALID")
-            kernel, bias = (tf.convert_to_tensor(own[layer.name]) for own in (self._kernels, self._biases))
-            if banded:
-                x = rectified_convolution(x, kernel, bias, border=border)
+            kernel, bias = (tf.convert_to_tensor(each[layer.name]) for each in (self._kernels, self._biases))
+            if tiled:
+                x = tiled_convolution(x, kernel, bias, border=border)
             else:
-                x = with_edges(x) if border == "edge" else x
+                x = edge_padded(x) if border == "edge" else x
                 x = tf.nn.conv2d(x, kernel, strides=1, padding="VALID" if border == "edge" else "SAME")
-                x = interruptible(tf.nn.relu(tf.nn.bias_add(x, bias)))
+                x = cancellation_point(tf.nn.relu(tf.nn.bias_add(x, bias)))
             if layer.name in layers:
                 features[layer.name] = x
         return features

@@ -1,4 +1,4 @@
-"""Weights of VGG-19 from Keras Applications or from a file. Nothing falls back in silence."""
+"""Weights of VGG-19, from Keras Applications or from a file; there is no silent fallback."""
 
 from __future__ import annotations
 
@@ -23,12 +23,17 @@ Array = npt.NDArray[np.float32]
 
 VGG_LICENCE: Final = "CC BY 4.0, Visual Geometry Group, University of Oxford"
 
-# The classifier of the published network: files "with top" have it, style transfer does not need it.
 _TOP: Final = ("fc1", "fc2", "predictions")
+"""Layers of the classifier, in files "with top"; style transfer does not need them."""
 
 
 class LayerWeights(NamedTuple):
-    """One convolution: `kernel` [3, 3, in, out] and `bias` [out], float32."""
+    """Weights of one convolution.
+
+    Attributes:
+        kernel: `[3, 3, in, out]` float32.
+        bias: `[out]` float32.
+    """
 
     kernel: Array
     bias: Array
@@ -36,15 +41,15 @@ class LayerWeights(NamedTuple):
 
 @dataclass(frozen=True)
 class Weights:
-    """Kernels and biases by layer, and where they are from.
+    """Kernels and biases by layer, their source and their licence.
 
     Attributes:
-        layers: by layer name, in network order; need not reach to the end of the network.
-        source: "imagenet", "random (seed N)" or a file's name.
-        licence: under what terms they may be passed on, as far as is known.
+        layers: Weights by name of the layer, in network order; deep layers may be missing.
+        source: "imagenet", "random (seed N)" or the name of a file.
+        licence: Licence of the weights, as far as it is known.
 
     Raises:
-        ValueError: a layer is not one of VGG-19's, has the wrong shape or holds a NaN or an infinity.
+        ValueError: A layer is not one of VGG-19's, has the wrong shape or holds a NaN or an infinity.
     """
 
     layers: Mapping[str, LayerWeights]
@@ -67,10 +72,10 @@ class Weights:
                 raise ValueError(f"{self.source}: {name} holds values that are not finite")
 
     def require(self, names: Iterable[str]) -> None:
-        """Checks that the layers are there.
+        """Checks that the weights have these layers.
 
         Raises:
-            ValueError: names those that are missing.
+            ValueError: Layers are missing; the message names them.
         """
         missing = [name for name in names if name not in self.layers]
         if missing:
@@ -81,7 +86,7 @@ class Weights:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of the numbers themselves: the same weights give the same hash, whatever file they came in."""
+        """SHA-256 of the numbers, which does not depend on the file format."""
         digest = hashlib.sha256()
         for layer in CONV_LAYERS:
             if layer.name in self.layers:
@@ -91,12 +96,12 @@ class Weights:
 
 
 def imagenet_weights() -> Weights:
-    """The weights of Keras Applications, from its cache or, after checking their hash, from its server.
+    """ImageNet weights of Keras Applications, from its cache or, with a check of their hash, from its server.
 
     Raises:
-        OSError: they are not in the cache and cannot be fetched.
+        OSError: The weights are not in the cache and cannot be downloaded.
     """
-    import keras  # noqa: PLC0415 - half a second that only this source of weights has to spend
+    import keras  # noqa: PLC0415 - takes half a second, which the other sources do not need
 
     try:
         network = keras.applications.VGG19(include_top=False, weights="imagenet")
@@ -112,7 +117,6 @@ def imagenet_weights() -> Weights:
     return Weights(layers, "imagenet (Keras Applications)", VGG_LICENCE)
 
 
-# What NumPy, zipfile and h5py raise for files that are damaged, encrypted, or something else.
 _UNREADABLE = (
     OSError,
     KeyError,
@@ -124,18 +128,19 @@ _UNREADABLE = (
     AttributeError,
     RuntimeError,
 )
+"""Errors of NumPy, zipfile and h5py for files that are damaged, encrypted, or of another format."""
 
 
 def file_weights(path: Path) -> Weights:
-    """The weights in a file.
+    """Weights from a file.
 
     Args:
-        path: `.npz` with `<layer>/kernel` and `<layer>/bias`, or what Keras saves of VGG-19 with or without top:
+        path: `.npz` with `<layer>/kernel` and `<layer>/bias`, or a file that Keras saved of VGG-19 with or without top:
             `.h5`, `.weights.h5`, `.keras`.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it cannot be read as such a file, or holds layers that are not VGG-19's, incomplete or misshapen.
+        FileNotFoundError: There is no such file.
+        ValueError: The file cannot be read, or a layer is not VGG-19's, is incomplete or has the wrong shape.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}. Give a file, 'imagenet' or 'random'")
@@ -164,7 +169,7 @@ def file_weights(path: Path) -> Weights:
         if set(parts) != {"kernel", "bias"}:
             raise ValueError(f"{path.name}: {name} has {', '.join(sorted(parts))}; it needs a kernel and a bias")
         layers[name] = LayerWeights(parts["kernel"], parts["bias"])
-    return Weights(layers, path.name, "as its owner says; VGG-19's own weights are " + VGG_LICENCE)
+    return Weights(layers, path.name, "set by their owner; the original VGG-19 weights are " + VGG_LICENCE)
 
 
 _Entries = Iterator[tuple[str, str, npt.NDArray[np.generic]]]
@@ -188,7 +193,7 @@ def _read_h5(file: IO[bytes]) -> _Entries:
     def visit(path: str, item: h5py.Group | h5py.Dataset) -> None:
         if not isinstance(item, h5py.Dataset) or path.startswith("optimizer"):
             return
-        # A kernel has four dimensions, or two in the classifier: the forms of the file name it differently.
+        # Dimensions tell kernels from biases, because the file formats differ in names. A bias has one dimension.
         entries.append((_h5_layer(path, item), "bias" if item.ndim == 1 else "kernel", item[()]))
 
     with h5py.File(file, "r") as h5:
@@ -197,10 +202,10 @@ def _read_h5(file: IO[bytes]) -> _Entries:
 
 
 def _h5_layer(path: str, dataset: h5py.Dataset) -> str:
-    """Name of the layer that a dataset belongs to.
+    """Name of the layer of a dataset.
 
     Keras 2 and `.h5`: `block1_conv1/block1_conv1/kernel:0`. Keras 3: `layers/conv2d_3/vars/0`, with the name as an
-    attribute of `vars`, or, in its first releases, with no name but the position among the convolutions.
+    attribute of `vars`, or, in its first releases, with only the position among the convolutions.
     """
     groups = path.split("/")[:-1]
     name = dataset.parent.attrs.get("name")

@@ -1,7 +1,7 @@
 """Neural style transfer as a service.
 
-``styleserve.client`` talks to a server and needs no TensorFlow; ``styleserve.model`` is the paper as code;
-``styleserve.export`` turns it into a SavedModel; ``styleserve.serving`` runs that SavedModel.
+``styleserve.client`` sends requests to a server and needs no TensorFlow; ``styleserve.model`` is the algorithm;
+``styleserve.export`` writes it as a SavedModel; ``styleserve.serving`` runs that SavedModel.
 """
 
 __all__ = ["__version__"]

@@ -1,4 +1,4 @@
-"""The command line: the commands of every room, put together here and nowhere else."""
+"""The command line: registers the commands of every package."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from styleserve.tensorflow_log import quieten_tensorflow
 
 
 class Commands(TyperGroup):
-    """Commands whose help has no `<bool>` beside flags, which newer versions of Typer print."""
+    """Commands whose help shows flags without `<bool>`, which newer versions of Typer print."""
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401 - Typer's, of click or its own copy of it
-        """The command of this name."""
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401 - of click, or of Typer's copy of click
+        """Command by its name."""
         command = super().get_command(ctx, cmd_name)
         if command is not None:
             _without_types(command.get_params(ctx))
         return command
 
     def get_params(self, ctx: Any) -> Any:  # noqa: ANN401 - likewise
-        """Its own options."""
+        """Options of the program itself."""
         return _without_types(super().get_params(ctx))
 
 

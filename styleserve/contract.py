@@ -1,11 +1,11 @@
 """The wire contract: every name, shape, range, unit and default that graph, server and client share.
 
-Free of TensorFlow, NumPy and gRPC, so that everything may import it. A change here is a decision: bump
-`CONTRACT_VERSION`, write it into CHANGELOG.md and test what becomes of callers of the old form.
+Free of TensorFlow, NumPy and gRPC, so that every package can import it. A change that breaks callers needs a new
+`CONTRACT_VERSION`, an entry in CHANGELOG.md and a test of old callers.
 
-Everything is batch-first, because server-side batching joins requests along the first dimension. Each control is a
-vector of one value per example, or of one value for all. A control that is not sent takes the default that stands in
-the model's SignatureDef; the defaults of absolute weights depend on the loss scale the model was exported with.
+Every tensor is batch-first, because server-side batching joins requests along the first dimension. A control is a
+vector with one value for each example, or one value for all. A control that is not sent takes its default from the
+model's SignatureDef; the defaults of absolute weights depend on the loss scale of the model.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Final, Literal
 from .limits import BLEND_RULE as BLEND_RULE
 from .limits import MASK_RULE as MASK_RULE
 from .limits import RESIZED as RESIZED
+from .limits import SAME_BATCH_RULE as SAME_BATCH_RULE
 from .limits import THE_BATCH as THE_BATCH
 from .limits import Limits as Limits
 from .limits import batch_pixels_rule as batch_pixels_rule
@@ -32,7 +33,7 @@ from .limits import styles_rule as styles_rule
 from .limits import work_rule as work_rule
 
 CONTRACT_VERSION: Final = 2
-"""Raised when a request that was valid would be refused or would mean something else."""
+"""Version of the contract; raised when valid requests would be refused or would change their meaning."""
 
 DEFAULT_MODEL_NAME: Final = "style_transfer"
 DEFAULT_PORT: Final = 8500
@@ -58,29 +59,29 @@ PAINTER_CONTENT_LAYER: Final = "block4_conv2"
 STYLE_LAYERS: Final = ("block1_conv1", "block2_conv1", "block3_conv1", "block4_conv1", "block5_conv1")
 
 ENCODED_FORMATS: Final = ("JPEG", "PNG", "WebP")
-"""Formats that `paint` decodes; WebP only still, and without transparency."""
+"""Formats that `paint` decodes; WebP without animation and transparency."""
 
 FILE_RULE: Final = (
     f"must be a file of one of the formats {', '.join(ENCODED_FORMATS)} with its size in its header; got height, width:"
 )
-"""For the size that a file claims. A file without one could need any amount of memory."""
+"""Rule for the size in the header of a file. A file without it could need any amount of memory."""
 
 
 @dataclass(frozen=True)
 class Control:
-    """A knob of a request: one value per example, or one for all; with `per`, also one value per style or layer.
+    """A control of a request: one value for each example, or one for all; with `per`, for each style or layer as well.
 
     Attributes:
-        name: Input name in the signature.
+        name: Name of the input.
         dtype: "float32", "int32", or "string" for a choice.
-        minimum: Smallest value allowed, inclusive; of a choice 0.
-        maximum: Largest value allowed, inclusive; None where `Limits` sets it.
-        unit: What the number counts.
-        help: One line for people.
-        tutorial: Default of models with the loss scale "tutorial", where their limits leave it; see `default_within`.
-        relative: Default of models with the loss scale "relative", likewise.
-        per: Second dimension of the input: "style" or "layer", one value for all of them or one for each. Empty: none.
-        choices: Values allowed, of a string.
+        minimum: Smallest value, inclusive; 0 for a choice.
+        maximum: Largest value, inclusive; None if `Limits` sets it.
+        unit: Unit of the number.
+        help: Description in one line.
+        tutorial: Default with the loss scale "tutorial", before the limits; see `default_within`.
+        relative: Default with the loss scale "relative", before the limits.
+        per: Second dimension of the input, "style" or "layer", of size 1 or their number. Empty for no such dimension.
+        choices: Allowed values of a choice.
     """
 
     name: str
@@ -95,17 +96,17 @@ class Control:
     choices: tuple[str, ...] = ()
 
     def default(self, loss_scale: LossScale) -> Default:
-        """Value that a model exported with `loss_scale` takes where none is sent."""
+        """Default of models with a loss scale, before their limits."""
         return self.tutorial if loss_scale == "tutorial" else self.relative
 
     def limit(self, limits: Limits) -> float:
-        """Largest value allowed, inclusive, under the limits of a model."""
+        """Largest value under the limits of a model, inclusive."""
         if self.maximum is not None:
             return self.maximum
         return limits.max_steps if self.name == STEPS.name else limits.max_side
 
     def default_within(self, loss_scale: LossScale, limits: Limits) -> Default:
-        """Value that a model takes where none is sent: its default, or as much of it as its limits leave.
+        """Default of a model: that of its loss scale, or less if its limits require it.
 
         >>> small = Limits(max_side=600, max_pixels=10_000, max_work=0.5)
         >>> MAX_SIDE.default_within("relative", small), STEPS.default_within("relative", small)
@@ -118,7 +119,7 @@ class Control:
         most = self.limit(limits)
         if self.name == MAX_SIDE.name:
             most = max(self.minimum, min(most, math.isqrt(int(numbers["max_pixels"]))))
-        elif self.name == STEPS.name:  # of a square of the side that is taken where none is sent
+        elif self.name == STEPS.name:  # for a square of the default side
             side = float(MAX_SIDE.default_within(loss_scale, limits))
             most = min(most, max(1, int(numbers["max_work"] * 1e6 / side**2)))
         return min(default, most)
@@ -153,13 +154,13 @@ def _choice(name: str, text: str, *choices: str) -> Control:
 
 @dataclass(frozen=True)
 class Term:
-    """A part of the loss: a column of `losses`, and the weight of that part.
+    """A term of the loss: a column of `losses`, and its weight.
 
     Attributes:
         name: Name of the column.
-        weight: Control of `paint`; 1 keeps the balance that the loss was made with, 2 counts twice.
+        weight: Control of `paint`; 1 keeps the balance of the loss, 2 counts twice.
         absolute_weight: Control of `serving_default` and `stylize_lbfgs`: the factor itself, as in the tutorial. None
-            where these have no such part.
+            if these signatures do not have the term.
     """
 
     name: str
@@ -170,45 +171,36 @@ class Term:
 _MAX_WEIGHT: Final = 1e12
 _MAX_FACTOR: Final = 1e6
 
-# Relative losses are of the order of 1, so their weights could be, too. But Adam's epsilon of 0.1 is no fraction of the
-# gradient: under small losses it takes small steps. So the weights bring them to the size of the tutorial's losses.
-# Their ratios were chosen by looking at what L-BFGS makes of several pairs of pictures: with more content the palette
-# stays behind, with less total variation there is grain, with more there are no brush strokes.
+
+def _factor(name: str, noun: str) -> Control:
+    return _number(name, 0.0, _MAX_FACTOR, "factor", f"Weight of {noun}; 2 counts twice.", 1.0)
+
+
+def _term(name: str, noun: str, loss: str, tutorial: float, relative: float) -> Term:
+    weight, text = f"{name}_weight", f"Weight of {loss}."
+    absolute = Control(weight, "float32", 0.0, _MAX_WEIGHT, "factor", text, tutorial, relative)
+    return Term(name, _factor(weight, noun), absolute)
+
+
+# The relative defaults bring losses of the order of 1 to the size of the tutorial's, because Adam's epsilon of 0.1
+# makes steps small under small gradients. Their ratios were chosen by looking at results of L-BFGS: more content keeps
+# the content's palette, less total variation leaves grain, and more removes brush strokes.
 
 TERMS: Final = (
-    Term(
-        "style",
-        _number("style_weight", 0.0, _MAX_FACTOR, "factor", "Weight of the style; 2 counts twice.", 1.0),
-        Control("style_weight", "float32", 0.0, _MAX_WEIGHT, "factor", "Weight of the style loss.", 1e-2, 1e6),
-    ),
-    Term(
-        "content",
-        _number("content_weight", 0.0, _MAX_FACTOR, "factor", "Weight of the content; 2 counts twice.", 1.0),
-        Control("content_weight", "float32", 0.0, _MAX_WEIGHT, "factor", "Weight of the content loss.", 1e4, 5e4),
-    ),
-    Term(
-        "total_variation",
-        _number("total_variation_weight", 0.0, _MAX_FACTOR, "factor", "Weight of smoothness; 2 counts twice.", 1.0),
-        Control(
-            "total_variation_weight", "float32", 0.0, _MAX_WEIGHT, "factor", "Weight of the total variation.", 30.0, 1.0
-        ),
-    ),
-    Term(
-        "reference",
-        _number(
-            "reference_weight", 0.0, _MAX_FACTOR, "factor", "Weight of the reference picture; 2 counts twice.", 1.0
-        ),
-    ),
+    _term("style", "the style", "the style loss", 1e-2, 1e6),
+    _term("content", "the content", "the content loss", 1e4, 5e4),
+    _term("total_variation", "smoothness", "the total variation", 30.0, 1.0),
+    Term("reference", _factor("reference_weight", "the reference picture")),
 )
-"""Parts of the loss, in the order of the columns. Weight controls and columns derive from here."""
+"""Terms of the loss, in the order of the columns. Weight controls and columns derive from them."""
 
 STYLE_WEIGHT, CONTENT_WEIGHT, TOTAL_VARIATION_WEIGHT, REFERENCE_WEIGHT = (term.weight for term in TERMS)
 
 LOSS_COLUMNS: Final = ("total", *(term.name for term in TERMS))
-"""Last dimension of `losses` of `paint`. The parts are already weighted: they add up to `total`."""
+"""Columns of `losses` of `paint`. The terms are weighted: they add up to `total`."""
 
 TUTORIAL_LOSS_COLUMNS: Final = ("total", *(term.name for term in TERMS if term.absolute_weight is not None))
-"""Last dimension of `losses` of `serving_default` and `stylize_lbfgs`."""
+"""Columns of `losses` of `serving_default` and `stylize_lbfgs`."""
 
 STEPS: Final = _count(
     "steps", 0, None, "evaluations", "Evaluations of the network; 0 returns the start of the run.", 100
@@ -273,12 +265,12 @@ class Field:
     """A tensor of a signature.
 
     Attributes:
-        name: Input or output name.
+        name: Name of the input or output.
         dtype: "float32", "int32" or "string" (bytes).
-        shape: Sizes; None is known only at run time. The first is the batch.
-        help: One line for people.
-        control: Control behind an input that may be left out, else None.
-        default: Value taken where an input without a control is left out; None where it must be sent, and for outputs.
+        shape: Sizes, the batch first; None for a size that is known only at run time.
+        help: Description in one line.
+        control: Control of an optional input, else None.
+        default: Default of an optional input without a control; None for required inputs and for outputs.
     """
 
     name: str
@@ -296,7 +288,14 @@ class Field:
 
 @dataclass(frozen=True)
 class Signature:
-    """One callable of the model. Outputs that depend on the exported layers are not listed (`gram_name`)."""
+    """A signature of the model. `outputs` lacks those that depend on the layers of a model (`gram_name`).
+
+    Attributes:
+        name: Name of the signature.
+        inputs: Inputs, in their order.
+        outputs: Outputs of every model.
+        help: Description in one line.
+    """
 
     name: str
     inputs: tuple[Field, ...]
@@ -317,7 +316,7 @@ IMAGE: Final = Field("image", "float32", _IMAGE, f"The picture to look at: {_IMA
 
 
 def _file(name: str, text: str, *, per_style: bool = False) -> Field:
-    """An input of encoded files, empty where left out."""
+    """An input of encoded files, empty by default."""
     return Field(name, "string", (None, None) if per_style else (None,), text, default="")
 
 
@@ -381,15 +380,15 @@ SOBEL_EDGES: Final = Field("sobel_edges", "float32", (None, None, None, 3, 2), "
 
 
 EXAMPLE: Final = Field(
-    "example", "int32", (None,), "Any number: there is a row of limits for each. Left out, there is one.", default=0
+    "example", "int32", (None,), "Any number; each returns one row of limits. By default one row.", default=0
 )
 SMALLEST_OCTAVE: Final = "smallest_octave"
 LIMIT_FIELDS: Final = (
     Field("contract_version", "int32", (None,), "Version of the wire contract that the model was exported with."),
-    Field("min_side", "int32", (None,), "Shortest side of an image that is worked on, in pixels."),
-    Field("max_side", "int32", (None,), "Longest side of an image that is worked on, in pixels."),
-    Field("max_pixels", "int32", (None,), "Most pixels of an image that is worked on."),
-    Field("max_batch_pixels", "int32", (None,), "Most pixels of the images that one call works on together."),
+    Field("min_side", "int32", (None,), "Shortest side of a processed image, in pixels."),
+    Field("max_side", "int32", (None,), "Longest side of a processed image, in pixels."),
+    Field("max_pixels", "int32", (None,), "Most pixels of a processed image."),
+    Field("max_batch_pixels", "int32", (None,), "Most pixels of all images of one call."),
     Field("max_steps", "int32", (None,), "Most steps of one call."),
     Field("max_batch", "int32", (None,), "Most examples of one call."),
     Field("max_styles", "int32", (None,), "Most styles of an example."),
@@ -419,27 +418,27 @@ RETURN_STATE: Final = Field(
     "return_state",
     "int32",
     (None,),
-    "1 returns the state of the run, to resume it; with 0 `state` is empty, and the reply small.",
+    "1 returns the state of the run, to resume it; 0 leaves `state` empty and the reply small.",
     default=0,
 )
 RETURN_STATE_RULE: Final = "must be 0 or 1; got"
-"""For `return_state`."""
+"""Rule for `return_state`."""
 CONTRACT_VERSION_INPUT: Final = Field(
     "contract_version",
     "int32",
     (None,),
-    "Version of the wire contract that the caller was written for; the model refuses another than its own.",
+    "Version of the wire contract that the caller uses; the model refuses any other than its own.",
     default=CONTRACT_VERSION,
 )
 CONTRACT_VERSION_RULE: Final = (
     f"must be {CONTRACT_VERSION}, the contract of this model; install the client of the same version, or export the "
     "model with the version of the client; got"
 )
-"""For the version of the wire contract in a request."""
+"""Rule for the contract version of a request."""
 
 
 def gram_name(layer: str) -> str:
-    """Output of `describe` with the Gram matrix of a style layer, [batch, channels, channels] float32.
+    """Name of the output of `describe` with the Gram matrix of a style layer, `[batch, channels, channels]` float32.
 
     >>> gram_name("block1_conv1")
     'gram_block1_conv1'
@@ -481,7 +480,7 @@ SIGNATURES: Final = {
                 HIGH_PASS_Y,
                 SOBEL_EDGES,
             ),
-            "What the network sees in a picture: layer and Gram statistics, high-frequency deltas, Sobel edges.",
+            "Statistics of a picture: layers, Gram matrices, high-frequency deltas and Sobel edges.",
         ),
         Signature(LIMITS, (EXAMPLE,), LIMIT_FIELDS, "Limits of the model, in numbers."),
     )

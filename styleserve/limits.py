@@ -1,6 +1,6 @@
-"""What a model takes, in numbers, and the texts that refuse more. Part of the wire contract; import it from there.
+"""Limits of a model, and the error texts of the wire contract; import both from `contract`.
 
-A graph and a server in front of it refuse with the same text. Each begins with the name of an input and ends before the
+The graph and the embedded server refuse a request with the same text: the name of the input, a rule from here, and the
 numbers that came.
 """
 
@@ -16,21 +16,21 @@ _INT32_MAX: Final = 2**31 - 1
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds that the exporter writes into the graph, so that every server enforces them.
+    """Limits that the exporter writes into the graph, so that every server enforces them.
 
     Attributes:
-        max_side: longest side of an image that is worked on, in pixels.
-        max_steps: most optimisation steps of one call.
-        max_batch: most examples of one call.
-        max_styles: most styles of one example.
-        max_encoded_pixels: most pixels that an encoded picture may have before it is resized.
-        max_pixels: most pixels of an image that is worked on; None for the square of `max_side`.
-        max_batch_pixels: most pixels of the images of one call together, batch x height x width; None for `max_pixels`.
-        max_encoded_bytes: most bytes of an encoded picture; None for 16 MiB, and 8 for each of `max_encoded_pixels`.
-        max_work: most megapixel-steps of one call, pixels x steps x examples; None for the product of the others.
+        max_side: Longest side of a processed image, in pixels.
+        max_steps: Most optimisation steps of one call.
+        max_batch: Most examples of one call.
+        max_styles: Most styles of one example.
+        max_encoded_pixels: Most pixels of an encoded picture, before it is resized.
+        max_pixels: Most pixels of a processed image; None for the square of `max_side`.
+        max_batch_pixels: Most pixels of all images of one call, batch x height x width; None for `max_pixels`.
+        max_encoded_bytes: Most bytes of an encoded picture; None for 16 MiB plus 8 for each of `max_encoded_pixels`.
+        max_work: Most megapixel-steps of one call, pixels x steps x examples; None for the product of the others.
 
     Raises:
-        ValueError: a limit is not positive or over 2^31 - 1, `max_side` is below 16, or `max_batch_pixels` is below the
+        ValueError: A limit is not positive or over 2^31 - 1, `max_side` is below 16, or `max_batch_pixels` is below the
             pixels of one image.
     """
 
@@ -65,7 +65,7 @@ class Limits:
         return square if self.max_pixels is None else min(self.max_pixels, square)
 
     def numbers(self) -> dict[str, float]:
-        """Every limit by its name, with what follows from others filled in.
+        """Every limit by its name; those that are None are derived from the others.
 
         >>> Limits(max_side=500, max_steps=100, max_batch=1).numbers()["max_work"]
         25.0
@@ -88,67 +88,71 @@ class Limits:
 
 
 def range_rule(minimum: float, maximum: float) -> str:
-    """For the values of a control, both bounds inclusive."""
+    """Rule for the values of a control, both bounds inclusive."""
     return f"must be from {minimum:g} to {maximum:g}; got"
 
 
 def batch_rule(max_batch: int) -> str:
-    """For the number of examples."""
+    """Rule for the number of examples."""
     return f"must have a batch size from 1 to {max_batch}; got"
 
 
 def choice_rule(choices: Sequence[str]) -> str:
-    """For the values of a control that is a choice."""
+    """Rule for the values of a control that is a choice."""
     return f"must be one of {', '.join(choices)}; got"
 
 
 def styles_rule(max_styles: int) -> str:
-    """For the number of styles of an example."""
+    """Rule for the number of styles of an example."""
     return f"must have from 1 to {max_styles} styles; got"
 
 
 def per_rule(per: str) -> str:
-    """For an input that has one value for all styles (or layers), or one for each."""
+    """Rule for an input with one value for all styles or style layers, or one for each; `per` is the singular noun."""
     return f"must have one value, or one for each {per}; got, and the number of {per}s:"
 
 
 BLEND_RULE: Final = "must not be 0 for all styles; got"
-"""For `style_blend`."""
+"""Rule for `style_blend`."""
 
 MASK_RULE: Final = "must not be black everywhere; got the mean of each:"
-"""For a mask."""
+"""Rule for a mask."""
 
 THE_BATCH: Final = "the batch"
-"""What the values of a control are held against."""
+"""Partner of a control in `partner_rule`."""
 
 
 def partner_rule(partner: str) -> str:
-    """For an input that has one example for all, or as many as its partner."""
-    return f"must have batch size 1 or that of {partner}; got, and {partner} has:"
+    """Rule for an input with one example for all, or as many examples as another input, its partner."""
+    return f"must have batch size 1 or match {partner}; sizes:"
+
+
+SAME_BATCH_RULE: Final = "must have batch size 1 or match each other; sizes:"
+"""Rule for several inputs, each with one example for all or as many examples as the others."""
 
 
 def sides_rule(min_side: int, max_side: int) -> str:
-    """For height and width of an image that is worked on."""
+    """Rule for height and width of a processed image."""
     return f"must have sides from {min_side} to {max_side} pixels; got height, width:"
 
 
 def pixels_rule(max_pixels: int) -> str:
-    """For height and width of an image that is worked on, or of a file."""
+    """Rule for height and width of a processed image, or of a file."""
     return f"must have at most {max_pixels} pixels; got height, width:"
 
 
 def batch_pixels_rule(max_batch_pixels: int) -> str:
-    """For batch size, height and width of images that are worked on together."""
+    """Rule for batch size, height and width of the images of one call."""
     return f"must have at most {max_batch_pixels} pixels in all its images together; got batch, height, width:"
 
 
 def bytes_rule(max_encoded_bytes: int) -> str:
-    """For the size of a file."""
+    """Rule for the size of a file."""
     return f"must have at most {max_encoded_bytes} bytes; got"
 
 
 def work_rule(max_work: float) -> str:
-    """For all of a call, in megapixel-steps; behind `steps`, which is what can be changed most easily."""
+    """Rule for the work of a call, in megapixel-steps; it follows `steps`, the input that is easiest to change."""
     return (
         f"must be fewer, or pictures smaller, or examples fewer: one call may take {max_work:g} megapixel-steps "
         "(pixels x steps x examples / 1000000); got"
@@ -156,4 +160,4 @@ def work_rule(max_work: float) -> str:
 
 
 RESIZED: Final = ", resized to a longest side of max_side (x style_scale for a style),"
-"""Behind the name of an input whose files are resized, where a rule is for what becomes of them."""
+"""Text between the name of an input of files and a rule for the resized image."""

@@ -1,4 +1,7 @@
-"""How a process of ours keeps its memory: what glibc's `malloc` is told. With another C library nothing happens."""
+"""Settings of glibc's `malloc` for the processes of this project; no effect with another C library.
+
+Not for use in a library: the settings change the whole process.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +9,23 @@ import ctypes
 import gc
 from typing import Any, Final
 
-# Of glibc's malloc.h.
+# Constants of glibc's malloc.h.
 _M_TRIM_THRESHOLD: Final = -1
 _M_TOP_PAD: Final = -2
 _M_MMAP_MAX: Final = -4
 _M_ARENA_MAX: Final = -8
-_NEVER: Final = -1  # of the trim threshold; the largest int would trim what is free beyond 2 GiB
+_NEVER: Final = -1  # as trim threshold; the largest int would trim free memory beyond 2 GiB
 _PAD: Final = 2**26
 
 
 def keep_freed_memory() -> None:
-    """Lets the process keep the large blocks that it frees, for the next ones; it stays as large as it once had to be.
+    """Keeps freed blocks in the process for reuse, in one heap for all threads; the process stays at its peak size.
 
-    As it comes, glibc gives each back to the system and takes the next one from it, page by page: 600,000 pages for a
-    step of 512 x 512 pixels in float32. On a virtual machine, where pages are dear, they were three tenths of its time.
+    By default, glibc returns each large block to the system and takes the next one page by page: 600,000 pages for a
+    step of 512 x 512 pixels in float32, three tenths of its time on a virtual machine.
 
-    And all threads share one heap. As it comes, each new thread has one of its own; every version of a model has
-    threads of its own, so with each swap more of what is free lies in heaps that nobody uses: a server grew by 6 MB a
-    swap of a small model.
-
-    For processes that are ours alone: not for a library.
+    By default, each new thread has a heap. Every version of a model has new threads, so free memory stays in heaps
+    without threads: a server grew by 6 MB with each new version of a small model.
     """
     mallopt = _from_glibc("mallopt")
     if mallopt is not None:
@@ -36,9 +36,9 @@ def keep_freed_memory() -> None:
 
 
 def give_back_freed_memory() -> None:
-    """Frees what only a cycle keeps, and hands what is free to the system: once, when something large is gone for good.
+    """Collects reference cycles and returns free memory to the system; for use after a large object is gone.
 
-    What a version of a model took to load, about 180 MB of a small one, is kept for the next one otherwise.
+    Otherwise the memory that loaded a version of a model, about 180 MB for a small one, stays in the process.
     """
     gc.collect()
     malloc_trim = _from_glibc("malloc_trim")
@@ -47,6 +47,7 @@ def give_back_freed_memory() -> None:
 
 
 def _from_glibc(name: str) -> Any | None:  # noqa: ANN401 - a foreign function
+    """Function of glibc by name; None with another C library."""
     try:
         return getattr(ctypes.CDLL(None), name)
     except (AttributeError, OSError, TypeError):  # another C library, or Windows

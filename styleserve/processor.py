@@ -1,4 +1,4 @@
-"""What the processor of this machine computes in."""
+"""Flags of this machine's processor."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Final
 
 BFLOAT16_FLAGS: Final = ("amx_bf16", "avx512_bf16")
-"""Of x86 processors that multiply in bfloat16. Without either, each convolution is converted and done in software."""
+"""Flags of x86 processors that multiply in bfloat16. Without them, bfloat16 convolutions are emulated."""
 
 _CPUINFO: Final = Path("/proc/cpuinfo")
 
 
 def cpu_flags() -> frozenset[str]:
-    """Flags of the first processor; empty where Linux' /proc is not there, or speaks of another architecture."""
+    """Flags of the first processor; empty without Linux' /proc, or on another architecture than x86."""
     try:
         lines = _CPUINFO.read_text().splitlines()
     except OSError:

@@ -1,6 +1,6 @@
-"""Keeps TensorFlow's notes for its developers off the terminal of our commands. Warnings and errors stay.
+"""Filters TensorFlow's informational log lines from the output of the commands; warnings and errors stay.
 
-For processes that are ours alone: not for a library.
+Not for use in a library: the filter changes the whole process.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ _NOTES: Final = re.compile(rb"I\d{4} |WARNING: All log messages before absl::Ini
 
 
 def quieten_tensorflow() -> None:
-    """Turns off TensorFlow's greeting, and its complaint about CUDA where there is no NVIDIA device.
+    """Turns off TensorFlow's informational lines, and its errors about CUDA on a machine without an NVIDIA device.
 
-    TensorFlow reads the variable once, when it is imported, which the commands that need it do later.
+    Must run before TensorFlow is imported, because TensorFlow reads the variable once.
     """
     os.environ.setdefault(_LEVEL, "2" if Path("/dev/nvidiactl").exists() else "3")
 
 
 def drop_notes_of_the_first_session() -> None:
-    """Runs a first, empty session, and drops the notes that TensorFlow writes to stderr in the first one alone.
+    """Runs an empty session and drops the informational lines that the first session of a process writes to stderr.
 
-    They are written through absl, which takes no notice of `TF_CPP_MIN_LOG_LEVEL`: that MLIR's passes are off, and that
-    absl is not initialised. All else that comes to stderr meanwhile is written there afterwards.
+    absl writes them and ignores `TF_CPP_MIN_LOG_LEVEL`: MLIR's passes are off, absl is not initialised. Other lines are
+    held back while the session runs, and then written.
     """
-    if os.environ.get(_LEVEL, "0") == "0":  # the user asked for all notes
+    if os.environ.get(_LEVEL, "0") == "0":  # the user wants all lines
         return
     import tensorflow as tf  # noqa: PLC0415 - takes seconds
 
     try:
         stderr = os.dup(2)
-    except OSError:  # the process was started without one
+    except OSError:  # the process has no stderr
         return
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
         try:
-            # Without a GPU, of which a session would take all the memory.
+            # Without GPU, because a session would take all of its memory.
             config = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
             with tf.Graph().as_default(), tf.compat.v1.Session(config=config) as session:
                 session.run(tf.constant(0))

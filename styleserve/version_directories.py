@@ -1,6 +1,6 @@
-"""Version directories of a model: how their names are read, and what is wrong with a path that has none.
+"""Version directories of a model: their names, the files in them, and the errors of a path without any.
 
-Shared by the exporter, which names them, and by what serves them.
+The exporter, which writes them, and the servers share this module. It is free of TensorFlow.
 """
 
 from __future__ import annotations
@@ -13,19 +13,28 @@ from typing import Final, NamedTuple
 from .contract import DEFAULT_MODEL_NAME
 
 DEFAULT_BASE_PATH: Final = Path("models") / DEFAULT_MODEL_NAME
-"""Base path that an export writes to and a server reads, where none is named."""
+"""Default base path of an export and of a server."""
 
 SAVED_MODEL_FILES: Final = ("saved_model.pb", "saved_model.pbtxt")
-"""One of them is in every SavedModel."""
+"""Names of the main file of a SavedModel, of which each has one."""
+
+EXTRA_ASSETS: Final = "assets.extra"
+"""Directory in a version for files that TensorFlow does not write."""
+
+MODEL_CARD_FILE: Final = f"{EXTRA_ASSETS}/model_card.json"
+"""Path of the model card in a version directory."""
+
+WARMUP_FILE: Final = f"{EXTRA_ASSETS}/tf_serving_warmup_requests"
+"""Path of the warm-up requests in a version directory, as TensorFlow Serving expects it."""
 
 MAX_VERSION: Final = 2**63 - 1
 
-# absl::SimpleAtoi, with which TensorFlow Serving 2.20 reads the names.
 _NUMBER: Final = re.compile(r"[ \t-\r]*[+-]?[0-9]+[ \t-\r]*")
+"""Syntax of absl::SimpleAtoi, which parses the names in TensorFlow Serving 2.20."""
 
 
 def version_number(name: str) -> int | None:
-    """Version that a directory of this name holds, read as TensorFlow Serving reads it; None if it holds none.
+    """Version number in the name of a directory, parsed as in TensorFlow Serving; None if the name is no number.
 
     Leading zeros, a sign, and blanks around the number are allowed.
 
@@ -39,12 +48,13 @@ def version_number(name: str) -> int | None:
 
 
 def versions_on_disk(base_path: Path) -> dict[int, Path]:
-    """Version directories below a base path, by number. Anything else, such as a staging directory, is ignored.
+    """Version directories below a base path, by number. Other names, such as staging directories, are ignored.
 
-    Of two names of one number (`0001` and `1`) the last one in alphabetical order counts, as in TensorFlow Serving.
+    If two names have the same number (`0001` and `1`), the last one in alphabetical order counts, as in TensorFlow
+    Serving.
 
     Raises:
-        OSError: the directory cannot be read now, or there is none. An empty one is no error.
+        OSError: The directory does not exist or cannot be read. An empty directory is no error.
     """
     with os.scandir(base_path) as entries:
         names = sorted(entry.name for entry in entries if version_number(entry.name) is not None and entry.is_dir())
@@ -52,7 +62,7 @@ def versions_on_disk(base_path: Path) -> dict[int, Path]:
 
 
 def other_names(version_dir: Path) -> list[str]:
-    """Names of the directories beside a version's that have the same number."""
+    """Names of the other directories with the number of a version, in alphabetical order."""
     number = version_number(version_dir.name)
     try:
         with os.scandir(version_dir.parent) as entries:
@@ -63,11 +73,11 @@ def other_names(version_dir: Path) -> list[str]:
 
 
 class Misplaced(NamedTuple):
-    """A path that is no base path of a model, and the right one beside it.
+    """Fault of a path that is not a base path, and the right path.
 
     Attributes:
-        fault: What is wrong, as a predicate of the path, and what to do; without the right path.
-        base_path: Right path; None where a directory has to be moved first.
+        fault: Error text that follows the path and ends before the right path.
+        base_path: Right path; None if a directory must be moved first.
     """
 
     fault: str
@@ -80,13 +90,13 @@ def misplaced(path: Path) -> Misplaced | None:
         return below
     if (file := _saved_model_file(path)) is not None:
         where = path / "1"
-        return Misplaced(f"holds {file}, which has to be in a directory named by a number. Move all to {where}", None)
+        return Misplaced(f"holds {file}, which must be in a directory named by a number. Move all to {where}", None)
     models = _models_in(path)
     return Misplaced(f"has no version in it, but {models[0].name} in it has. Give that", models[0]) if models else None
 
 
 def inside_a_version(path: Path) -> Misplaced | None:
-    """The fault of a path that is a version directory, or is in one; None for any other path."""
+    """The fault of a path that is a version directory or inside one; None for any other path."""
     for place in (path, *path.parents, path.resolve()):
         if version_number(place.name) is not None and (file := _saved_model_file(place)) is not None:
             what = "is a version of a model" if place in (path, path.resolve()) else f"is in {place}, a version"

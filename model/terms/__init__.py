@@ -1,7 +1,4 @@
-"""The parts of the loss, a file each. A new loss is a new file here, and a line in `objective`.
-
-What a part needs of the network, and how parts are weighted and added, is in `objective`.
-"""
+"""The terms of the losses, one in each file. `objective` joins them to the network, weights them and adds them up."""
 
 from .content import ContentTerm
 from .reference import ReferenceTerm

@@ -8,12 +8,17 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from ..canvas import Canvas
-from ..statistics import mean_square, positive
+from ..statistics import mean_square, one_where_zero
 from .term import Term, TermWeights
 
 
 class ContentTargets(NamedTuple):
-    """Features of the content, `[batch, height, width, channels]` float32, and their scale, `[batch]`."""
+    """Targets of the content term.
+
+    Attributes:
+        features: Features of the content, `[batch, height, width, channels]` float32, 0 or more.
+        scale: Divisor of the loss, `[1 or batch]` float32, over 0.
+    """
 
     features: tf.Tensor
     scale: tf.Tensor
@@ -38,11 +43,11 @@ class ContentTerm(Term[ContentTargets]):
         """See `Term`."""
         del canvas
         features = tf.cast(content[self._layer], tf.float32)
-        return ContentTargets(features, positive(mean_square(features)) if self._relative else tf.ones([1]))
+        return ContentTargets(features, one_where_zero(mean_square(features)) if self._relative else tf.ones([1]))
 
     def target_specs(self) -> ContentTargets:
         """See `Term`."""
-        # Of any layer, so that two losses may have two.
+        # Any number of channels, so that two losses may use two layers.
         features = tf.TensorSpec([None, None, None, None], tf.float32)
         return ContentTargets(features, tf.TensorSpec([None], tf.float32))
 
@@ -51,5 +56,5 @@ class ContentTerm(Term[ContentTargets]):
     ) -> tf.Tensor:
         """See `Term`."""
         del image, weights
-        own = tf.cast(features[self._layer], tf.float32)
-        return mean_square(own - tf.ensure_shape(targets.features, own.shape)) / targets.scale
+        current = tf.cast(features[self._layer], tf.float32)
+        return mean_square(current - tf.ensure_shape(targets.features, current.shape)) / targets.scale

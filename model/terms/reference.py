@@ -1,7 +1,7 @@
 """Reference loss: target pixels, weighted by a mask.
 
-As the temporal loss of Ruder et al. (2016, https://arxiv.org/abs/1604.08610, equation 7), with any picture in place of
-the warped frame before.
+It is the temporal loss of Ruder et al. (2016, https://arxiv.org/abs/1604.08610, equation 7), with any picture in place
+of the warped previous frame.
 """
 
 from __future__ import annotations
@@ -16,14 +16,19 @@ from .term import Term, TermWeights
 
 
 class ReferenceTargets(NamedTuple):
-    """Target pixels, `[0 or 1, height, width, 3]`, and their weights, `[0 or 1, height, width, 1]`, float32."""
+    """Targets of the reference term.
+
+    Attributes:
+        pixels: `[0 or 1, height, width, 3]` float32 in [0, 1].
+        weights: `[0 or 1, height, width, 1]` float32 in [0, 1].
+    """
 
     pixels: tf.Tensor
     weights: tf.Tensor
 
 
 class ReferenceTerm(Term[ReferenceTargets]):
-    """Mean over all values of the weighted squared difference from target pixels; 0 where there are none."""
+    """Mean over all values of the weighted squared difference from target pixels; 0 without target pixels."""
 
     name = "reference"
 
@@ -44,7 +49,7 @@ class ReferenceTerm(Term[ReferenceTargets]):
         """See `Term`."""
         del features, weights
         values = tf.cast(tf.reduce_prod(tf.shape(image)[1:]), tf.float32)
-        # One image, or none: several have no reference, and nothing remains of them here.
+        # A batch of several images has no reference, so this is one image or none.
         compared = image[: tf.shape(targets.pixels)[0]]
         total = tf.reduce_sum(tf.square(compared - targets.pixels) * targets.weights)
         return tf.fill([tf.shape(image)[0]], total / values)

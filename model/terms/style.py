@@ -1,8 +1,8 @@
 """Style loss: Gram matrices (Gatys et al. 2015, equations 3 to 5), or covariances and means of the channels.
 
-Gram matrices alone leave mean and contrast free to drift: equal second moments allow other first ones (Galerne et al.,
-2024, https://arxiv.org/abs/2212.13459, section 3.3). Covariance and mean together say the same as a Gram matrix and a
-mean, but relative to their own size, in which a Gram matrix of rectified features is mostly the product of means.
+Gram matrices alone let mean and contrast drift, because equal second moments allow different means (Galerne et al.,
+2024, https://arxiv.org/abs/2212.13459, section 3.3). The Gram matrix of rectified features is mostly the product of
+their means. So covariance and mean are matched, each relative to its own size.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from ..architecture import CONV_LAYERS, poolings_before
+from ..architecture import channels_of, poolings_before
 from ..canvas import Canvas, moments_of
-from ..statistics import Moments, mean_square, positive
+from ..statistics import Moments, mean_square, one_where_zero
 from .style_layer import LayerTarget, layer_loss
 from .term import Term, TermWeights
 
 
 class StyleTargets(NamedTuple):
-    """What the styles ask for in each style layer.
+    """Targets of the style term.
 
     Attributes:
-        layers: Targets of each layer, of one style, or of one for each example, or of one for each region.
-        regions: Weights of the positions in each layer, `[regions, height, width]` float32.
+        layers: Targets of each layer: of one style, of one for each example, or of one for each region.
+        regions: Weights of the positions in each layer, `[regions, height, width]` float32, sum 1 in each region.
     """
 
     layers: tuple[LayerTarget, ...]
@@ -37,7 +37,7 @@ class StyleTerm(Term[StyleTargets]):
     Args:
         layers: Style layers.
         relative: Whether each difference is divided by the mean square of its target.
-        centred: Whether covariance and mean are matched in place of the Gram matrix.
+        centred: Whether covariance and mean are matched, and not the Gram matrix.
     """
 
     name = "style"
@@ -51,13 +51,13 @@ class StyleTerm(Term[StyleTargets]):
         """See `Term`."""
         del content
         shares = canvas.shares()
-        # Each region counts by its area, so that a pixel is painted alike in a small region and in a large one.
+        # Each region has the weight of its area, so that a pixel has the same weight in small and large regions.
         areas = tf.reduce_mean(shares, axis=[1, 2])
         weights = tf.cond(tf.shape(shares)[0] == 0, lambda: tf.ones([1]), lambda: areas)
 
         def of_layer(style: Moments) -> LayerTarget:
             matrix = style.covariance() if self._centred else style.gram
-            scales = tf.stack([positive(mean_square(each)) for each in (matrix, style.mean)], axis=1)
+            scales = tf.stack([one_where_zero(mean_square(each)) for each in (matrix, style.mean)], axis=1)
             factors = weights[:, None] / (scales if self._relative else tf.ones_like(scales))
             return LayerTarget(matrix, style.mean, factors)
 
@@ -66,8 +66,7 @@ class StyleTerm(Term[StyleTargets]):
 
     def target_specs(self) -> StyleTargets:
         """See `Term`."""
-        channels = {layer.name: layer.out_channels for layer in CONV_LAYERS}
-        sizes = [channels[name] for name in self.layers]
+        sizes = channels_of(self.layers)
         return StyleTargets(
             tuple(
                 LayerTarget(*(tf.TensorSpec([None, *shape]) for shape in ([size] * 2, [size], [2]))) for size in sizes
@@ -83,16 +82,16 @@ class StyleTerm(Term[StyleTargets]):
             layer_loss(features[layer], regions, target, centred=self._centred)
             for layer, target, regions in zip(self.layers, targets.layers, targets.regions, strict=True)
         ]
-        # One loss for each example, or, of one example, one for each region.
+        # One loss for each example, or one for each region of one example.
         each = tf.reshape(tf.stack(losses, axis=1), [tf.shape(image)[0], -1, len(losses)])
         return (1.0 / len(losses)) * tf.reduce_sum(weights.layers * tf.reduce_sum(each, axis=1), axis=1)
 
     @staticmethod
     def within_layers(shares: tf.Tensor, layers: tuple[str, ...]) -> tuple[tf.Tensor, ...]:
-        """Weights of the positions of each layer, `[regions, height, width]` float32, which sum to 1 in each region.
+        """Weights of the positions of each layer, `[regions, height, width]` float32, sum 1 in each region.
 
         Args:
-            shares: Weights of the pixels, `[regions, height, width]` float32.
+            shares: Weights of the pixels, `[regions, height, width]` float32, 0 or more.
             layers: Names of the layers.
         """
 

@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from ..interruptible import uninlined
-from ..statistics import Moments, by_moments, mean_square, moments_within
+from ..noinline import noinline
+from ..statistics import Moments, mean_square, moments_gradient, moments_within
 
 
 class LayerTarget(NamedTuple):
-    """What one or more styles ask for in a layer.
+    """Targets of one or more styles in a layer.
 
     Attributes:
         matrix: Gram matrices, or covariances, `[styles, channels, channels]` float32.
@@ -30,20 +30,20 @@ def layer_loss(features: tf.Tensor, regions: tf.Tensor, target: LayerTarget, *, 
     """Weighted mean squared difference from the target, `[batch or regions]` float32.
 
     Args:
-        features: `[batch, height, width, channels]`, any floating dtype; batch 1 where there are regions.
+        features: `[batch, height, width, channels]`, any floating dtype; batch 1 with regions.
         regions: Weights of the positions, as in `moments`.
-        target: Of one style, or of one for each example, or of one for each region.
+        target: Targets of one style, of one for each example, or of one for each region.
         centred: Whether covariance and mean are compared, and not the Gram matrix.
     """
-    forward, backward = _calls(features.dtype.name, centred)
+    forward, backward = _functions(features.dtype.name, centred)
 
     @tf.custom_gradient
     def call(features: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
         loss, difference, mean = forward(features, regions, target)
 
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
-            own = backward(features, regions, target.factors, difference, mean, upstream)
-            return tf.ensure_shape(own, features.shape)
+            by_features = backward(features, regions, target.factors, difference, mean, upstream)
+            return tf.ensure_shape(by_features, features.shape)
 
         return loss, gradient
 
@@ -51,24 +51,24 @@ def layer_loss(features: tf.Tensor, regions: tf.Tensor, target: LayerTarget, *, 
 
 
 @functools.cache
-def _calls(
+def _functions(
     dtype: str, centred: bool
 ) -> tuple[Callable[..., tuple[tf.Tensor, Moments, tf.Tensor]], Callable[..., tf.Tensor]]:
-    """The loss, with the differences and the own mean that it is made of, and from these the gradient by the features.
+    """The loss, with the differences and the mean that its gradient needs, and the gradient by the features.
 
-    For any shape. One function each keeps the graph small; a server reads all of it again for each function that calls
-    it.
+    One function each, for any shape, keeps the graph small; a server reads a graph again for each call in it.
     """
 
     def forward(features: tf.Tensor, regions: tf.Tensor, target: LayerTarget) -> tuple[tf.Tensor, Moments, tf.Tensor]:
-        own = moments_within(features, regions, with_mean=centred)
+        current = moments_within(features, regions, with_mean=centred)
         matrix_factor, mean_factor = tf.unstack(target.factors, 2, axis=1)
-        difference = (own.covariance() if centred else own.gram) - target.matrix
+        difference = (current.covariance() if centred else current.gram) - target.matrix
         loss = matrix_factor * mean_square(difference)
         if not centred:
-            return loss, Moments(difference, own.mean), own.mean
-        of_mean = own.mean - target.mean
-        return loss + mean_factor * mean_square(of_mean), Moments(difference, of_mean), own.mean
+            return loss, Moments(difference, current.mean), current.mean
+        mean_difference = current.mean - target.mean
+        loss += mean_factor * mean_square(mean_difference)
+        return loss, Moments(difference, mean_difference), current.mean
 
     def backward(
         features: tf.Tensor,
@@ -81,24 +81,24 @@ def _calls(
         matrix_factor, mean_factor = tf.unstack(upstream[:, None] * factors, 2, axis=1)
         by_gram = _gradient_of_mean_square(difference.gram, matrix_factor)
         if not centred:
-            return by_moments(features, regions, Moments(by_gram, mean), with_mean=False)
-        # The covariance is the Gram matrix less the product of the means.
+            return moments_gradient(features, regions, Moments(by_gram, mean), with_mean=False)
+        # The covariance is the Gram matrix minus the product of the means.
         by_mean = _gradient_of_mean_square(difference.mean, mean_factor) - 2.0 * tf.linalg.matvec(by_gram, mean)
-        return by_moments(features, regions, Moments(by_gram, by_mean), with_mean=True)
+        return moments_gradient(features, regions, Moments(by_gram, by_mean), with_mean=True)
 
     images, regions = tf.TensorSpec([None] * 4, dtype), tf.TensorSpec([None] * 3, tf.float32)
     matrix, mean = tf.TensorSpec([None] * 3, tf.float32), tf.TensorSpec([None] * 2, tf.float32)
     factors, loss = tf.TensorSpec([None, 2], tf.float32), tf.TensorSpec([None], tf.float32)
     return (
-        uninlined(forward, [images, regions, LayerTarget(matrix, mean, factors)]),
-        uninlined(backward, [images, regions, factors, Moments(matrix, mean), mean, loss]),
+        noinline(forward, [images, regions, LayerTarget(matrix, mean, factors)]),
+        noinline(backward, [images, regions, factors, Moments(matrix, mean), mean, loss]),
     )
 
 
 def _gradient_of_mean_square(difference: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Gradient of `factor * mean_square(difference)` by the difference, `[styles, ...]`.
+    """Gradient of `factor * mean_square(difference)` by the difference, `[styles, ...]` float32.
 
-    In the order in which TensorFlow derives it, so that the tutorial's last bits are the tutorial's.
+    The order of the products is that of TensorFlow's own gradient, so that the last bits equal the tutorial's.
     """
     values = tf.cast(tf.reduce_prod(tf.shape(difference)[1:]), tf.float32)
     return tf.reshape(factor / values, [-1, *[1] * (len(difference.shape) - 1)]) * (2.0 * difference)

@@ -1,10 +1,10 @@
-"""The interface of a part of the loss."""
+"""The interface of a term of the loss."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import ClassVar, Generic, NamedTuple, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import tensorflow as tf
 
@@ -26,11 +26,11 @@ class TermWeights(NamedTuple):
 
 
 class Term(ABC, Generic[Targets]):
-    """A part of the loss.
+    """A term of the loss.
 
     Attributes:
-        name: Name of its column of `losses`, that of a `contract.Term`.
-        layers: Layers of the network whose features it needs.
+        name: Name of the `contract.Term`, which is that of its column of `losses`.
+        layers: Layers of the network whose features the term needs.
     """
 
     name: ClassVar[str]
@@ -38,7 +38,7 @@ class Term(ABC, Generic[Targets]):
 
     @abstractmethod
     def targets(self, canvas: Canvas, content: Mapping[str, tf.Tensor]) -> Targets:
-        """Tensors that the image is compared with, computed once per call.
+        """Tensors to compare the image with, computed once per call.
 
         Args:
             canvas: Pictures and style statistics of the run.
@@ -47,7 +47,7 @@ class Term(ABC, Generic[Targets]):
 
     @abstractmethod
     def target_specs(self) -> Targets:
-        """What `targets` returns, each as a `tf.TensorSpec`."""
+        """Structure of `targets`, with a `tf.TensorSpec` in place of each tensor."""
 
     @abstractmethod
     def loss(
@@ -56,8 +56,14 @@ class Term(ABC, Generic[Targets]):
         """Loss of each example before its weight, `[batch]` float32.
 
         Args:
-            image: `[batch, height, width, 3]` float32.
-            features: Of the image, by layer.
-            targets: Of the run.
-            weights: Of the request; the term's own factor is applied later.
+            image: `[batch, height, width, 3]` float32 in [0, 1].
+            features: Features of the image, by layer.
+            targets: Targets of the run.
+            weights: Weights of the request; the caller applies the factor of the term.
         """
+
+
+def term_weight_specs(terms: Iterable[Term[Any]]) -> TermWeights:
+    """A `tf.TensorSpec` in place of each tensor of the weights of some terms."""
+    factors = {term.name: tf.TensorSpec([None], tf.float32) for term in terms}
+    return TermWeights(factors, tf.TensorSpec([None, None], tf.float32))

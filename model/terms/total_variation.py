@@ -1,4 +1,4 @@
-"""Smoothness: differences of neighbouring pixels."""
+"""Total variation: differences of neighbouring pixels."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from .term import Term, TermWeights
 
 
 class _Variation(Term[tuple[()]]):
+    """A term without targets."""
+
     name = "total_variation"
 
     def targets(self, canvas: Canvas, content: Mapping[str, tf.Tensor]) -> tuple[()]:
@@ -24,7 +26,7 @@ class _Variation(Term[tuple[()]]):
 
 
 class TotalVariationTerm(_Variation):
-    """Sum of absolute differences over the image, as `tf.image.total_variation`."""
+    """Sum of absolute differences over the image, as in `tf.image.total_variation`."""
 
     def loss(
         self, image: tf.Tensor, features: Mapping[str, tf.Tensor], targets: tuple[()], weights: TermWeights
@@ -35,7 +37,7 @@ class TotalVariationTerm(_Variation):
 
 
 class SquaredVariationTerm(_Variation):
-    """Mean of squared differences, times 4: the same weight at every size, and no kinks in the gradient."""
+    """Mean of squared differences, times 4. Its weight is the same at every size, and its gradient is smooth."""
 
     def loss(
         self, image: tf.Tensor, features: Mapping[str, tf.Tensor], targets: tuple[()], weights: TermWeights
@@ -48,15 +50,15 @@ class SquaredVariationTerm(_Variation):
 
 @tf.custom_gradient
 def total_variation(image: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-    """Sum of absolute differences of neighbours, `[batch, height, width, channels]` to `[batch]`.
+    """Sum of absolute differences of neighbours, `[batch, height, width, channels]` float32 to `[batch]` float32.
 
-    Derived automatically, the gradient spends most of its time on putting slices back into zeros, on one thread.
+    The automatic gradient spends most of its time on padding slices with zeros, on one thread.
     """
 
     def gradient(upstream: tf.Tensor) -> tf.Tensor:
         down = tf.sign(image[:, 1:] - image[:, :-1])
         right = tf.sign(image[:, :, 1:] - image[:, :, :-1])
-        # The later of two neighbours pulls one way, the earlier the other.
+        # A difference grows with its later pixel and falls with its earlier one.
         signs = tf.pad(down, [[0, 0], [1, 0], [0, 0], [0, 0]]) - tf.pad(down, [[0, 0], [0, 1], [0, 0], [0, 0]])
         signs += tf.pad(right, [[0, 0], [0, 0], [1, 0], [0, 0]]) - tf.pad(right, [[0, 0], [0, 0], [0, 1], [0, 0]])
         return upstream[:, None, None, None] * signs

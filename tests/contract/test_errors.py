@@ -322,11 +322,11 @@ def test_masks_that_are_black(server: Target, name: str, black: bytes) -> None:
 UNEQUAL: dict[str, tuple[dict[str, Any], str]] = {
     "two contents for three styles' rows": (
         {"content_bytes": [noise(8, 8)] * 2, "style_bytes": [[noise(8, 8)]] * 3},
-        "must have batch size 1 or that of the others; got] [2 3",
+        "must have batch size 1 or match each other; sizes:] [2 3",
     ),
     "a start too many": (
         {"content_bytes": [noise(8, 8)] * 2, "start_bytes": [noise(8, 8)] * 3},
-        "must have batch size 1 or that of the others; got] [2 1 1 1 3",
+        "must have batch size 1 or match each other; sizes:] [2 1 1 1 3",
     ),
     "a mask without its reference": (
         {"reference_weight_bytes": [noise(8, 8)]},

@@ -65,7 +65,7 @@ def test_a_failed_download_says_so(orange: Path, monkeypatch: pytest.MonkeyPatch
         raise Exception("URL fetch failure")  # as Keras does
 
     monkeypatch.setattr(keras.applications, "VGG19", fail)
-    with pytest.raises(OSError, match=r"cannot be had: URL fetch failure"):
+    with pytest.raises(OSError, match=r"cannot be loaded: URL fetch failure"):
         classify(orange)
 
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from styleserve.__main__ import app
 from styleserve.contract import SIGNATURES, Limits
-from styleserve.export.command import _Lines
+from styleserve.export.command import _Progress
 
 SMALL = (
     *("--weights", "random", "--precision", "float32"),
@@ -53,11 +53,11 @@ def test_on_a_terminal_a_step_takes_the_place_of_the_one_before(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    lines = _Lines()
-    lines.step(1, 2, "reload")
-    lines.step(2, 2, "limits")
-    lines.say("error: none")
-    lines.close()
+    progress = _Progress()
+    progress.step(1, 2, "reload")
+    progress.step(2, 2, "limits")
+    progress.say("error: none")
+    progress.close()
     shown = [f"\r{'checking 1 of 2: reload':<60}", f"\r{'checking 2 of 2: limits':<60}", "\n", "error: none\n"]
     assert capsys.readouterr().err == "".join(shown)
 

@@ -18,8 +18,9 @@ from styleserve.contract import Limits
 from styleserve.export import ExportError, ExportSettings, export_model, exporter
 from styleserve.export.precision import _bfloat16_speedup, choose_precision
 from styleserve.export.validation import ValidationError, validate
-from styleserve.export.warmup import WARMUP_NAME, read_warmup_requests
 from styleserve.model import ModelSettings, StyleTransfer, random_weights
+from styleserve.version_directories import WARMUP_FILE
+from styleserve.warmup_requests import read_warmup_logs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -69,12 +70,12 @@ def test_card(tiny_model_base: Path) -> None:
 
 
 def test_warmup_asks_every_signature_for_one_step(tiny_model_base: Path) -> None:
-    requests = read_warmup_requests(version_of(tiny_model_base))
+    requests = [log.predict_log.request for log in read_warmup_logs(version_of(tiny_model_base))]
     assert {request.model_spec.signature_name for request in requests} == set(contract.SIGNATURES)
     for request in requests:
         if contract.STEPS.name in request.inputs:
             assert tf.make_ndarray(request.inputs[contract.STEPS.name]).tolist() == [1]
-    assert (version_of(tiny_model_base) / WARMUP_NAME).stat().st_size < 10_000
+    assert (version_of(tiny_model_base) / WARMUP_FILE).stat().st_size < 10_000
 
 
 @pytest.mark.parametrize(("loss_scale", "style_weight"), [("tutorial", 1e-2), ("relative", 1e6)])
@@ -347,9 +348,10 @@ def test_validation_notices_other_defaults(saved: tuple[Path, StyleTransfer]) ->
 
 def test_validation_notices_a_bad_warmup_file(saved: tuple[Path, StyleTransfer]) -> None:
     version, model = saved
-    (request, *_) = read_warmup_requests(version)
+    (first, *_) = read_warmup_logs(version)
+    request = first.predict_log.request
     request.inputs["steps"].CopyFrom(tf.make_tensor_proto([-1], tf.int32))
-    with tf.io.TFRecordWriter(str(version / WARMUP_NAME)) as writer:
+    with tf.io.TFRecordWriter(str(version / WARMUP_FILE)) as writer:
         log = prediction_log_pb2.PredictionLog()
         log.predict_log.request.CopyFrom(request)
         writer.write(log.SerializeToString())

@@ -51,7 +51,7 @@ def servers(tiny_model_base: Path) -> Iterator[list[Server]]:
 @pytest.mark.parametrize("optimizer", contract.OPTIMIZER.choices)
 @pytest.mark.parametrize("loss", contract.LOSS.choices)
 def test_rewriting_changes_no_result(servers: list[Server], loss: str, optimizer: str) -> None:
-    """Every input at once, two examples, and a second call that goes on."""
+    """Every input at once, two examples, and a second call that resumes."""
     rng = np.random.default_rng(0)
     mask = np.zeros((24, 40, 3), np.uint8)
     mask[:, :25] = 255

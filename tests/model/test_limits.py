@@ -119,7 +119,7 @@ def test_the_work_of_a_call_is_bounded(model: StyleTransfer, signature: str) -> 
         "[steps must be fewer, or pictures smaller, or examples fewer: one call may take 0.01 megapixel-steps "
         "(pixels x steps x examples / 1000000); got] [0.011]"
     ) in text
-    # All examples of a batch go on until the last one has its steps.
+    # All examples of a batch continue until the last one has its steps.
     assert "got] [0.012]" in refusal(model, signature, steps=[1, 8], **images(25, 30, batch=2))
 
 
@@ -141,8 +141,8 @@ def test_the_work_of_a_resumed_call_is_bounded(model: StyleTransfer) -> None:
 
 @pytest.mark.parametrize("rows", [1, 2])
 def test_a_model_tells_its_limits(model: StyleTransfer, rows: int) -> None:
-    told = {name: value.numpy() for name, value in run(model, contract.LIMITS, example=[7] * rows).items()}
-    assert list(told) == [field.name for field in contract.LIMIT_FIELDS]
+    limits = {name: value.numpy() for name, value in run(model, contract.LIMITS, example=[7] * rows).items()}
+    assert list(limits) == [field.name for field in contract.LIMIT_FIELDS]
     wanted = {
         "contract_version": 2,
         "min_side": model.min_side,
@@ -150,7 +150,7 @@ def test_a_model_tells_its_limits(model: StyleTransfer, rows: int) -> None:
         "smallest_octave": 128,
         **LIMITS.numbers(),
     }
-    assert {name: value.tolist() for name, value in told.items()} == {
+    assert {name: value.tolist() for name, value in limits.items()} == {
         name: [pytest.approx(value)] * rows for name, value in wanted.items()
     }
 

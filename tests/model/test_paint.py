@@ -346,7 +346,7 @@ def test_one_way_to_begin(model: StyleTransfer, files: dict[str, Any]) -> None:
         ({"contract_version": [1]}, "contract_version must be 2, the contract of this model"),
         ({"reference_weight_bytes": [b"x"]}, "reference_weight_bytes needs a picture in reference_bytes"),
         ({"content_weight": [float("nan")]}, "content_weight must be from 0"),
-        ({"steps": [1, 1]}, "steps must have batch size 1 or that of"),
+        ({"steps": [1, 1]}, "steps must have batch size 1 or match"),
     ],
     ids=str,
 )

@@ -95,13 +95,13 @@ NAN, INF = float("nan"), float("inf")
         ({"content_image": np.zeros((1, 0, 0, 3), np.float32)}, "content_image must have sides from 2"),
         ({"content_image": np.zeros((0, 16, 16, 3), np.float32)}, "content_image must have a batch size from 1 to 4"),
         ({"content_image": np.zeros((5, 16, 16, 3), np.float32)}, "content_image must have a batch size from 1 to 4"),
-        ({"style_image": np.zeros((2, 16, 16, 3), np.float32)}, "style_image must have batch size 1 or that of"),
+        ({"style_image": np.zeros((2, 16, 16, 3), np.float32)}, "style_image must have batch size 1 or match"),
         ({"style_image": GOOD * NAN}, "style_image must hold finite values"),
         ({"content_image": GOOD * INF}, "content_image must hold finite values"),
         ({"content_image": GOOD * 4}, "content_image must hold finite values in [0, 1]"),
         ({"steps": np.int32([-1])}, "steps must be from 0 to 50; got"),
         ({"steps": np.int32([51])}, "steps must be from 0 to 50; got"),
-        ({"steps": np.int32([1, 1])}, "steps must have batch size 1 or that of"),
+        ({"steps": np.int32([1, 1])}, "steps must have batch size 1 or match"),
         ({"content_weight": np.float32([NAN])}, "content_weight must be from 0 to 1e+12; got"),
         ({"style_weight": np.float32([-1.0])}, "style_weight must be from 0"),
         ({"total_variation_weight": np.float32([INF])}, "total_variation_weight must be from 0"),
@@ -135,7 +135,7 @@ def test_an_evaluation_is_a_call_that_can_be_stopped_at_every_convolution(
     layers = len(layers_up_to(settings.layers))
     for ops in operations:
         assert sum(op in ("PartitionedCall", "StatefulPartitionedCall") for op in ops) >= 2 * layers
-    # In one piece, and of large images in bands, whose convolutions are in functions of their own.
+    # Whole, and for large images tiled, with the convolutions in functions of their own.
     convolutions = [[ops.count(op) for op in ("Conv2D", "Conv2DBackpropInput")] for ops in operations]
     assert sorted(convolutions) == [[0, 0]] * (max_side == 1024) + [[layers, layers]]
 

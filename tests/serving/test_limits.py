@@ -121,7 +121,7 @@ WORK = (
 )
 STEPS = "[steps must be from 0 to 5000; got]"
 TOGETHER = "must have at most 1500 pixels in all its images together"
-PARTNER = "must have batch size 1 or that of the batch; got, and the batch has:"
+PARTNER = "must have batch size 1 or match the batch; sizes:"
 STYLES = "must have one value, or one for each style; got, and the number of styles:"
 LAYERS = "must have one value, or one for each style layer; got, and the number of style layers:"
 RESIZED = ", resized to a longest side of max_side (x style_scale for a style),"
