@@ -1,13 +1,12 @@
 """The command: options, tables, and a file that is whole or not there."""
 
-import doctest
 import json
 from pathlib import Path
 
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import curves, results, soak
+from benchmarks import soak
 from benchmarks.bench import Bench
 from benchmarks.results import Table, write_json
 from benchmarks.settings import SoakSettings
@@ -68,10 +67,3 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
         write_json(kept, {"a": object()})
     assert json.loads(kept.read_text()) == {"a": 1}
     assert list(tmp_path.iterdir()) == [kept]
-
-
-@pytest.mark.parametrize("module", [results, curves])
-def test_examples_of_the_docstrings(module: object) -> None:
-    found = doctest.testmod(module)
-    assert found.attempted
-    assert not found.failed
