@@ -51,15 +51,6 @@ def test_part_that_fails_is_told_and_kept(
     assert json.loads(kept.read_text())["parts"]["soak"]["error"] == "RuntimeError: no such luck"
 
 
-def test_help_names_every_part(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="0"):
-        command.main(["--help"])
-    shown = capsys.readouterr().out
-    assert all(
-        f"  {part} " in shown for part in ("step", "quality", "serving", "scale", "styles", "soak", "mixed", "startup")
-    )
-
-
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     kept = tmp_path / "figures.json"
     write_json(kept, {"a": 1})
