@@ -2,19 +2,26 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+DEMO_SETUP := $(VENV)/.demo-setup-done
 SETUP := $(VENV)/.setup-done
 
 .PHONY: setup demo test test-slow check format bench fuzz fuzz-images soak docs lock clean
 
 setup: $(SETUP)
 
-$(SETUP): pyproject.toml requirements.lock
+# What the demo needs: the client, the exporter and the embedded server.
+$(DEMO_SETUP): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 13) else "styleserve needs Python 3.10 to 3.13; this is %d.%d. Name another: make setup PYTHON=python3.12" % v)'
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[tensorflow]'
+	@touch $@
+
+# And what tests, checks and documents need.
+$(SETUP): $(DEMO_SETUP)
 	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[tensorflow,formats,heif,dev,docs]'
 	@touch $@
 
-demo: $(SETUP)
+demo: $(DEMO_SETUP)
 	$(BIN)/python demo/run.py
 
 # In one process a processor, up to four, each with the fixtures of whole files; ARGS="-n 0" for one process.

@@ -1,9 +1,11 @@
-"""Fixtures that several rooms share: a tiny model, exported once, and real weights where they are to be had."""
+"""Fixtures that several rooms share: a tiny model, and real weights where they are to be had."""
 
 import os
 from pathlib import Path
 
 import pytest
+
+from tests.exported import export_once
 
 # Before TensorFlow is imported anywhere: its greeting belongs in no test's output.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -16,10 +18,10 @@ TINY_CONTENT_LAYER = "block2_conv2"
 def tiny_model_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Base directory `style_transfer` with one version: random weights up to block2, at most 64 pixels a side."""
     from styleserve.contract import Limits  # noqa: PLC0415
-    from styleserve.export import ExportSettings, export_model  # noqa: PLC0415
+    from styleserve.export import ExportSettings  # noqa: PLC0415
 
     base = tmp_path_factory.mktemp("models") / "style_transfer"
-    export_model(
+    export_once(
         ExportSettings(
             output=base,
             weights="random",

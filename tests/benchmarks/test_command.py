@@ -1,13 +1,12 @@
 """The command: options, tables, and a file that is whole or not there."""
 
-import doctest
 import json
 from pathlib import Path
 
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import curves, results, soak
+from benchmarks import soak
 from benchmarks.bench import Bench
 from benchmarks.results import Table, write_json
 from benchmarks.settings import SoakSettings
@@ -52,15 +51,6 @@ def test_part_that_fails_is_told_and_kept(
     assert json.loads(kept.read_text())["parts"]["soak"]["error"] == "RuntimeError: no such luck"
 
 
-def test_help_names_every_part(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="0"):
-        command.main(["--help"])
-    shown = capsys.readouterr().out
-    assert all(
-        f"  {part} " in shown for part in ("step", "quality", "serving", "scale", "styles", "soak", "mixed", "startup")
-    )
-
-
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     kept = tmp_path / "figures.json"
     write_json(kept, {"a": 1})
@@ -68,10 +58,3 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
         write_json(kept, {"a": object()})
     assert json.loads(kept.read_text()) == {"a": 1}
     assert list(tmp_path.iterdir()) == [kept]
-
-
-@pytest.mark.parametrize("module", [results, curves])
-def test_examples_of_the_docstrings(module: object) -> None:
-    found = doctest.testmod(module)
-    assert found.attempted
-    assert not found.failed

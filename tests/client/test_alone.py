@@ -26,6 +26,7 @@ def test_what_needs_tensorflow_says_so(start: Any, tmp_path: Path, command: tupl
     stdout, stderr = (process := start(*command, cwd=tmp_path)).communicate(timeout=120)
     assert (process.returncode, stdout) == (1, "")
     assert reason in stderr
+    assert "pip install --constraint requirements.lock '.[tensorflow]'" in " ".join(stderr.split())
     assert "Traceback" not in stderr
     assert not list(tmp_path.iterdir())
 

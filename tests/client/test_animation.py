@@ -28,7 +28,7 @@ def test_a_short_run_is_kept_whole(tmp_path: Path, pictures: int) -> None:
     assert saved_levels(tmp_path / "a.gif", pictures, most_frames=8) == list(range(pictures))
 
 
-@pytest.mark.parametrize("pictures", range(9, 200, 7))
+@pytest.mark.parametrize("pictures", [9, 16, 17, 100, 199])
 def test_a_long_run_is_thinned_out_evenly(tmp_path: Path, pictures: int) -> None:
     first, second, *others = saved_levels(tmp_path / "a.gif", pictures, most_frames=8)
     *regular, last = [first, second, *others]

@@ -299,8 +299,31 @@ def assert_consistent(out: Path) -> int:
     return len(done)
 
 
-def wait_for(stub: Any, requests: int, process: subprocess.Popen[str]) -> None:
-    while len(stub.requests) < requests and process.poll() is None:
+KILLS = 4
+ANSWERS_BEFORE_A_KILL = 9
+"""So that no run comes to its end before it is killed: four times nine is less than forty."""
+
+
+@contextmanager
+def answers_alone(stub: Any, count: int) -> Generator[None]:
+    """Inside, only so many pictures are painted; further requests wait for the end."""
+    answers, at_the_end = itertools.count(), threading.Event()
+
+    def predict(request: Any, _: grpc.ServicerContext) -> Any:
+        if next(answers) >= count:
+            at_the_end.wait(60)
+        return stub.predict(request)
+
+    stub.predict_in_context = predict
+    try:
+        yield
+    finally:
+        at_the_end.set()
+        stub.predict_in_context = None
+
+
+def wait_for_paints(stub: Any, count: int, process: subprocess.Popen[str]) -> None:
+    while len(stub.paints) < count and process.poll() is None:
         time.sleep(0.001)
 
 
@@ -311,22 +334,20 @@ def test_killed_at_any_moment_nothing_is_lost_or_done_twice(stub: Any, many: Pat
     stub.requests.clear()
 
     arguments = (many, "-o", out, "--server", stub.address, "--concurrency", 3)
-    chance, kills, done = random.Random(20), 0, 0  # noqa: S311 - a seed that fails can be run again
-    while True:
-        with started(*arguments) as process:
-            wait_for(stub, len(stub.requests) + chance.randint(2, 12), process)
+    chance, done = random.Random(20), 0  # noqa: S311 - a seed that fails can be run again
+    for kills in range(1, KILLS + 1):
+        with answers_alone(stub, ANSWERS_BEFORE_A_KILL), started(*arguments) as process:
+            wait_for_paints(stub, len(stub.paints) + chance.randint(2, ANSWERS_BEFORE_A_KILL), process)
             time.sleep(chance.uniform(0, 0.03))
-            if process.poll() is not None:
-                _, stderr = process.communicate()
-                break
-        kills += 1
+            assert process.poll() is None, process.communicate()
         before, done = done, assert_consistent(out)
         assert done >= before
         # Without a death between renaming and recording, a picture would be painted once and no more. With three at
         # once, each death costs three at most.
         assert len(stub.paints) <= done + 3 * kills
+    with started(*arguments) as process:
+        _, stderr = ended(process)
     assert process.returncode == 0, stderr
-    assert kills >= 4
     assert assert_consistent(out) == 40
     assert names(out) == names(expected)
     for name in names(out) - {MANIFEST_NAME}:

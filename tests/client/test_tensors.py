@@ -141,10 +141,11 @@ def test_every_tensor_is_read_as_tensorflow_reads_it(tensor: TensorProto) -> Non
             to_array(tensor, "x")
         return
     array = to_array(TensorProto.FromString(serialized), "x")
-    assert array.shape == np.shape(expected)
-    assert array.dtype == np.asarray(expected, None if np.ndim(expected) else array.dtype).dtype
-    # As objects: NumPy's own type for bytes drops zeros at the end.
-    np.testing.assert_array_equal(array, np.asarray(expected, object if array.dtype == object else None))
+    # As a string of NumPy, bytes would lose the zeros at their end.
+    expected = np.asarray(expected, object if isinstance(expected, bytes) else None)
+    assert array.shape == expected.shape
+    assert array.dtype == expected.dtype
+    np.testing.assert_array_equal(array, expected)
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,11 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from styleserve.contract import CONTRACT_VERSION, DEFAULT_MODEL_NAME, PAINT, SERVING_DEFAULT
 from styleserve.serving import EmbeddedServer, ServerSettings
+from tests.serving.conftest import add_stand_in
 
 from .pictures import noise
+
+__all__ = ["add_stand_in"]
 
 REAL_SERVER = "STYLESERVE_MODEL_SERVER"
 EMBEDDED_CALLS = 4
@@ -74,6 +77,10 @@ class Target:
             "steps": np.array([steps], np.int32),
         }
         return self.request(signature, **{**good, **inputs})
+
+    def blur(self, *, steps: int = 1) -> predict_pb2.PredictRequest:
+        """A request for the stand-in."""
+        return self.request(content_image=np.zeros((1, 16, 16, 3), np.float32), steps=np.array([steps], np.int32))
 
     def paint(self, *, steps: int = 1, **inputs: Any) -> predict_pb2.PredictRequest:
         """A good request for `paint`; `inputs` are added or take the place of the good ones."""
@@ -230,21 +237,29 @@ def add_version(tiny_model_base: Path, tmp_path: Path) -> Callable[[int], Path]:
     return add
 
 
+@pytest.fixture
+def add_small_version(add_stand_in: Callable[..., Path], tmp_path: Path) -> Callable[[int], Path]:
+    """Puts the stand-in under a number into a base path of the test's own."""
+    base_path = tmp_path / "base"
+    base_path.mkdir()
+    return lambda version: add_stand_in(base_path, version)
+
+
 @pytest.fixture(params=["embedded", "real"])
-def fresh(request: pytest.FixtureRequest, add_version: Callable[[int], Path], tmp_path: Path) -> Iterator[Target]:
-    """A server of the test's own, with versions 1 and 2 on disk."""
-    base_path = add_version(1).parent
-    add_version(2)
+def fresh(request: pytest.FixtureRequest, add_small_version: Callable[[int], Path], tmp_path: Path) -> Iterator[Target]:
+    """A server of the test's own, with versions 1 and 2 of the stand-in on disk."""
+    base_path = add_small_version(1).parent
+    add_small_version(2)
     with _embedded(base_path) if request.param == "embedded" else _real(base_path, tmp_path / "log") as target:
         yield target
 
 
 @pytest.fixture(params=["embedded", "real"])
 def trying_again(
-    request: pytest.FixtureRequest, add_version: Callable[[int], Path], tmp_path: Path
+    request: pytest.FixtureRequest, add_small_version: Callable[[int], Path], tmp_path: Path
 ) -> Iterator[Target]:
-    """A server of the test's own that tries again and again, with version 1."""
-    base_path = add_version(1).parent
+    """A server of the test's own that tries again and again, with version 1 of the stand-in."""
+    base_path = add_small_version(1).parent
     retries, interval = 10_000, 200_000
     flags = (f"--max_num_load_retries={retries}", f"--load_retry_interval_micros={interval}")
     with (

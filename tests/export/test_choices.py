@@ -14,14 +14,14 @@ from typer.testing import CliRunner
 from styleserve import contract
 from styleserve.__main__ import app
 from styleserve.contract import Limits
-from styleserve.export import ExportSettings, export_model, exporter
+from styleserve.export import ExportSettings, export_model
 from styleserve.model import random_weights
 
 
+@pytest.mark.usefixtures("one_signature")
 @pytest.mark.parametrize("speedup", [3.0, 0.5])
 def test_weights_of_a_file_and_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, speedup: float) -> None:
     """Weights that may be trained have the tutorial's losses; the precision is the quicker one, with the reason."""
-    monkeypatch.setattr(exporter, "validate", lambda *_: None)
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda *_: [])
     monkeypatch.setattr("styleserve.export.precision.cpu_flags", lambda: frozenset(["amx_bf16"]))
     monkeypatch.setattr("styleserve.export.precision._bfloat16_speedup", lambda: speedup)

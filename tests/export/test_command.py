@@ -18,6 +18,7 @@ SMALL = (
 )
 
 
+@pytest.mark.usefixtures("one_signature")
 def test_limits_are_chosen_by_options(tmp_path: Path) -> None:
     limits = {
         "max_side": 48,

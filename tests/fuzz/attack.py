@@ -20,6 +20,7 @@ from benchmarks.memory import resident_mb
 from benchmarks.server import Server, served
 from styleserve import contract
 from styleserve.contract import Limits
+from tests.exported import export_once
 
 from .good import good_request, paint_request
 from .replies import reply_fault
@@ -155,9 +156,9 @@ class Attack:
 
 def export_target(output: Path) -> None:
     """Exports the model that is attacked: two blocks of the network, and small limits."""
-    from styleserve.export import ExportSettings, export_model  # noqa: PLC0415 - imports TensorFlow
+    from styleserve.export import ExportSettings  # noqa: PLC0415 - imports TensorFlow
 
-    export_model(
+    export_once(
         ExportSettings(
             output=output,
             weights="random",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks.server import served
 from styleserve.contract import Limits
+from tests.exported import export_once
 
 from .load import Load, Seen
 
@@ -26,10 +27,10 @@ MAX_SIDE = 64
 
 def export_sources(folder: Path) -> tuple[Path, Path]:
     """Two small models of different weights, each the directory of a version."""
-    from styleserve.export import ExportSettings, export_model  # noqa: PLC0415 - imports TensorFlow
+    from styleserve.export import ExportSettings  # noqa: PLC0415 - imports TensorFlow
 
     first, second = (
-        export_model(
+        export_once(
             ExportSettings(
                 output=folder / f"weights-{seed}",
                 weights="random",
