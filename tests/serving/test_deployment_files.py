@@ -30,7 +30,7 @@ from styleserve.serving.observability.metrics import Metrics
 from .deployments import FILES, METRICS, OWN_METRICS, check_query, files_of, flags, written
 
 DEFAULT = re.compile(r"\$\{(\w+):-([^}]*)\}")
-LABELS = (("stable", 1700000000), ("canary", 1700000001))
+LABELS = ("stable=1700000000", "canary=1700000001")
 DASHBOARD: dict[str, Any] = json.loads((FILES / "monitoring" / "styleserve.json").read_text())
 (ROW,) = [panel for panel in DASHBOARD["panels"] if panel["type"] == "row"]
 PANELS = [*(panel for panel in DASHBOARD["panels"] if panel is not ROW), *ROW["panels"]]
@@ -61,17 +61,17 @@ def test_models_config_is_what_the_command_writes() -> None:
 
 
 def test_labels_serve_their_versions_and_no_other() -> None:
-    text = models_config(Deployment(target=Target.compose, model="m", model_name="art", labels=LABELS))
+    text = models_config(Deployment(target=Target.compose, model="m", model_name="art", label=LABELS))
     (model,) = models_of(text).values()
     assert (model.name, model.base_path) == ("art", Path("/models/art"))
     assert model.policy.kind == "specific"
     assert set(model.policy.specific) == {1700000000, 1700000001}
-    assert dict(model.labels) == dict(LABELS)
+    assert dict(model.labels) == {"stable": 1700000000, "canary": 1700000001}
 
 
 def test_two_labels_of_one_version() -> None:
-    labels = (("stable", 7), ("canary", 7))
-    (model,) = models_of(models_config(Deployment(target=Target.compose, model="m", labels=labels))).values()
+    labels = ("stable=7", "canary=7")
+    (model,) = models_of(models_config(Deployment(target=Target.compose, model="m", label=labels))).values()
     assert model.policy.specific == (7,)
 
 
@@ -93,7 +93,9 @@ def test_every_file_that_is_handed_out_is_in_the_package() -> None:
     text = (FILES.parents[1] / "pyproject.toml").read_text()
     (listed,) = re.findall(r'^"styleserve\.serving\.deploy" = (\[.*\])$', text, re.MULTILINE)
     named = {path for pattern in json.loads(listed) for path in FILES.glob(pattern)}
-    here = {path for path in FILES.rglob("*") if path.is_file() and path.suffix in (".yaml", ".json", ".config")}
+    here = {
+        path for path in FILES.rglob("*") if path.is_file() and path.suffix in (".yaml", ".json", ".config", ".env")
+    }
     assert len(here) > 15
     assert here == named
 

@@ -33,7 +33,7 @@ CASES: dict[str, dict[str, Any]] = {
         "device": Device.gpu,
         "envoy": True,
         "max_replicas": 2,
-        "labels": (("stable", 7), ("canary", 8)),
+        "label": ("stable=7", "canary=8"),
         "batching": True,
     },
 }
