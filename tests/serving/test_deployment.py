@@ -1,4 +1,4 @@
-"""What may be deployed, how much memory it gets, and the command that writes it."""
+"""Options of a deployment, memory of a server, and the command."""
 
 from __future__ import annotations
 
@@ -96,11 +96,11 @@ def test_invalid_options(fields: dict[str, Any], text: str) -> None:
         "tensorflow/serving:latest@sha256:" + "0" * 64,
     ],
 )
-def test_images_that_stay_what_they_are(image: str) -> None:
+def test_images_with_a_tag_or_digest(image: str) -> None:
     assert f"image: {image}\n" in rendered(deployment(image=image))["deployment.yaml"]
 
 
-def test_the_published_image_goes_by_the_device() -> None:
+def test_default_image_of_each_device() -> None:
     assert deployment().image_name == "tensorflow/serving:2.20.0"
     assert deployment(device=Device.gpu).image_name == "tensorflow/serving:2.20.0-gpu"
     assert deployment(device=Device.gpu, image="own:1").image_name == "own:1"
@@ -135,7 +135,7 @@ def test_the_defaults_of_export_and_deploy_agree() -> None:
 
 
 def test_memory_holds_the_copies_that_fill_batches() -> None:
-    """However the calls that are under way at a time, each with up to so many pictures, fall into batches."""
+    """Largest number of pictures over all ways in which the running calls form batches."""
     text = (FILES / "config" / "batching.config").read_text()
     sizes = [int(size) for size in re.findall(r"^allowed_batch_sizes: (\d+)$", text, re.MULTILINE)]
     assert sizes[-1] == BATCHED_ROWS
@@ -187,7 +187,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_compose_needs_nothing_said(here: Path) -> None:
+def test_compose_without_options(here: Path) -> None:
     done = run("compose")
     assert done.exit_code == 0, done.output
     assert done.stdout == "docker compose -f deployments/compose/compose.yaml up -d\n"
@@ -197,19 +197,19 @@ def test_compose_needs_nothing_said(here: Path) -> None:
     assert "COMPOSE_PROFILES=cpu\n" in values
 
 
-def test_compose_says_that_the_model_is_not_there_yet(here: Path) -> None:
+def test_note_for_compose_without_a_model(here: Path) -> None:
     assert f"Note: no directory models/{DEFAULT_MODEL_NAME} yet" in run("compose").stderr
     (here / "models" / DEFAULT_MODEL_NAME).mkdir(parents=True)
     assert "Note" not in run("compose").stderr
 
 
-def test_kubernetes_says_how_it_starts(here: Path) -> None:
+def test_start_command_of_kubernetes(here: Path) -> None:
     done = run(*KUBERNETES, "-o", "k8s", "--namespace", "art")
     assert done.stdout == "kubectl create namespace art; kubectl apply -k k8s\n"
     assert (here / "k8s" / "kustomization.yaml").is_file()
 
 
-def test_a_dry_run_prints_what_would_be_written(here: Path) -> None:
+def test_a_dry_run_prints_the_files(here: Path) -> None:
     done = run(*KUBERNETES, "-o", "k8s", "--dry-run")
     assert list(here.iterdir()) == []
     run(*KUBERNETES, "-o", "k8s")
@@ -219,7 +219,7 @@ def test_a_dry_run_prints_what_would_be_written(here: Path) -> None:
         assert f"# ----- {path.relative_to(here)}\n{path.read_text()}\n" in done.stdout
 
 
-def test_what_is_there_already_is_replaced_with_force_alone(here: Path) -> None:
+def test_existing_files_are_overwritten_only_with_force(here: Path) -> None:
     own = here / "k8s" / "notes.txt"
     own.parent.mkdir()
     own.write_text("mine")
@@ -244,23 +244,21 @@ def test_an_invalid_option_is_a_line_on_stderr() -> None:
     assert done.stderr == "error: --label is 'stable'; it must be NAME=VERSION, as in stable=1700000000\n"
 
 
-def test_a_folder_that_cannot_be(here: Path) -> None:
+def test_output_folder_is_a_file(here: Path) -> None:
     (here / "file").write_text("")
     done = run("compose", "-o", "file")
     assert done.exit_code == EXIT_DEPLOY_FAILED
     assert "error: cannot write" in done.stderr
 
 
-def test_a_directory_in_the_place_of_a_file_stays(here: Path) -> None:
+def test_a_directory_in_place_of_a_file_remains(here: Path) -> None:
     (here / "c" / "compose.yaml").mkdir(parents=True)
     done = run("compose", "-o", "c")
     assert "c/compose.yaml: exists" in done.stderr
     assert list((here / "c").iterdir()) == [here / "c" / "compose.yaml"]
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_half(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").write_text("old")
 
     def full(*_: object) -> None:
@@ -273,8 +271,8 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_half(
 
 
 @pytest.mark.usefixtures("here")
-def test_files_follow_from_the_options_alone() -> None:
-    """Older files do not matter: a changed file is replaced, and an option that is not named has its default."""
+def test_files_depend_only_on_the_options() -> None:
+    """A changed file is overwritten, and an option that is not given has its default."""
     folder = Path("deployments") / "compose"
     assert run("compose").exit_code == 0
     plain = texts(folder)
@@ -286,7 +284,7 @@ def test_files_follow_from_the_options_alone() -> None:
     assert texts(folder) == plain
 
 
-# --- a model of a newer TensorFlow than the server's ---------------------------------------------------------------
+# --- models of a newer TensorFlow ---------------------------------------------------------------
 
 
 def exported(model: Path, version: int, tensorflow: str | None) -> None:
@@ -312,7 +310,7 @@ def exported(model: Path, version: int, tensorflow: str | None) -> None:
         ("new", (), False),
     ],
 )
-def test_a_model_that_the_server_may_not_read(
+def test_warning_for_a_model_of_a_newer_tensorflow(
     here: Path, tensorflow: str | None, options: tuple[str, ...], warned: bool
 ) -> None:
     model = here / "models" / DEFAULT_MODEL_NAME
@@ -325,13 +323,13 @@ def test_a_model_that_the_server_may_not_read(
     assert ("Export it with TensorFlow 2.20 (" in done.stderr) is warned
 
 
-def test_the_card_of_an_export_tells_its_tensorflow(tiny_model_base: Path) -> None:
+def test_the_card_of_an_export_has_its_tensorflow(tiny_model_base: Path) -> None:
     tensorflow = pytest.importorskip("tensorflow")
     (version,) = [path for path in tiny_model_base.iterdir() if path.name.isdigit()]
     assert exporter_of(version) == tensorflow.__version__
 
 
-# --- a model that takes more than there is memory for ---------------------------------------------------------------
+# --- models that need more memory ---------------------------------------------------------------
 
 BASE = 1280 + 5 * 256
 """MiB of a server for four calls, before their pictures."""
@@ -365,7 +363,7 @@ def with_limits(model: Path, version: int, limits: Any) -> None:
         (Limits(max_side=64, max_encoded_pixels=10**9), ("--max-side", "64"), BASE + 4 * 2862),
     ],
 )
-def test_a_model_that_takes_more_than_there_is_memory_for(
+def test_warning_for_a_model_that_needs_more_memory(
     here: Path, limits: Limits, options: tuple[str, ...], needed: int | None
 ) -> None:
     with_limits(here / "models" / DEFAULT_MODEL_NAME, 7, limits.numbers())
@@ -395,7 +393,7 @@ def test_options_of_the_export_where_the_model_cannot_be_read(here: Path) -> Non
         )
 
 
-def test_the_card_of_an_export_tells_its_limits(tiny_model_base: Path) -> None:
+def test_the_card_of_an_export_has_its_limits(tiny_model_base: Path) -> None:
     (version,) = [path for path in tiny_model_base.iterdir() if path.name.isdigit()]
     limits = json.loads((version / CARD_NAME).read_bytes())["limits"]
     assert limits_of(version) == CallLimits(8, 64 * 64, 64 * 64, limits["max_encoded_pixels"])
@@ -405,7 +403,7 @@ def test_the_card_of_an_export_tells_its_limits(tiny_model_base: Path) -> None:
 # --- files ---------------------------------------------------------------------------------------------------------
 
 
-def test_files_can_be_read_by_the_user_of_a_server(here: Path) -> None:
+def test_the_user_of_a_server_can_read_the_files(here: Path) -> None:
     own = here / "own"
     own.mkdir(0o700)
     before = os.umask(0o077)
@@ -417,11 +415,11 @@ def test_files_can_be_read_by_the_user_of_a_server(here: Path) -> None:
     assert {path.stat().st_mode & 0o777 for path in made if path.is_file()} == {0o644}
     assert {path.stat().st_mode & 0o777 for path in made if path.is_dir()} == {0o755}
     assert own / "deep" / "c" / "config" in made
-    assert own.stat().st_mode & 0o777 == 0o700  # was there already, and is none of ours
+    assert own.stat().st_mode & 0o777 == 0o700  # existed before
 
 
 @pytest.mark.parametrize("path", ["a\nb", "a\\b"])
-def test_a_path_that_an_environment_file_cannot_hold(path: str) -> None:
+def test_paths_with_invalid_characters(path: str) -> None:
     done = run("compose", "--dry-run", "--model", path)
     assert done.exit_code == EXIT_DEPLOY_FAILED
     assert "a .env file holds no backslash and no control character" in done.stderr
