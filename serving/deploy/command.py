@@ -24,7 +24,7 @@ def _option(name: str, *flags: str, metavar: str | None = None) -> Any:  # noqa:
 
 
 def deploy(
-    target: Annotated[Target, typer.Argument(help="Software that runs the containers.", show_default=False)],
+    target: Annotated[Target, typer.Argument(help="Platform.", show_default=False)],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder for the files.", show_default="deployments/TARGET"),
@@ -105,8 +105,8 @@ def write(folder: Path, files: Mapping[str, str], *, force: bool = False) -> Non
             cannot be written to.
     """
     try:
-        different = [] if force else [str(folder / name) for name in files if _differs(folder / name, files[name])]
-        if different:
+        different = [str(folder / name) for name, text in files.items() if _differs(folder / name, text)]
+        if different and not force:
             raise DeploymentError(
                 f"{', '.join(different)}: exists with other contents; --force overwrites, -o sets another folder"
             )
@@ -117,8 +117,7 @@ def write(folder: Path, files: Mapping[str, str], *, force: bool = False) -> Non
 
 
 def _differs(path: Path, text: str) -> bool:
-    exists = path.exists() or path.is_symlink()
-    return exists and not (path.is_file() and path.read_bytes() == text.encode())
+    return path.is_dir() or (path.exists() and path.read_bytes() != text.encode())
 
 
 def _write(path: Path, text: str) -> None:

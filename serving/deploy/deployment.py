@@ -110,7 +110,7 @@ class Deployment:
         rf"{_NAME}=[0-9]{{1,19}}",
         "NAME=VERSION, as in stable=1700000000",
     )
-    device: Device = _option(Device.cpu, "Hardware that runs the model.")  # noqa: RUF009 - a field
+    device: Device = _option(Device.cpu, "Hardware.")  # noqa: RUF009 - a field
     image: str | None = _option(
         None,
         "Image of TensorFlow Serving, NAME:TAG; by default the published one.",
@@ -118,17 +118,17 @@ class Deployment:
         f"NAME:TAG, as in tensorflow/serving:{SERVING_VERSION}, or NAME@sha256:DIGEST, and not 'latest', which changes",
     )
     calls: int = _option(4, "Predict calls at a time.", range(1, 257))
-    max_side: int = _option(Limits().max_side, "Longest side, as in `styleserve export`.", range(16, 16385))
-    max_batch: int = _option(1, "Pictures in a call, as in `styleserve export`.", range(1, 1025))
+    max_side: int = _option(Limits().max_side, "Longest side in pixels.", range(16, 16385))
+    max_batch: int = _option(1, "Pictures in a call.", range(1, 1025))
     batching: bool = _option(False, "Run waiting requests as one batch.")
-    envoy: bool = _option(
-        False, "Add Envoy: TLS, client certificates, balancing.", targets=(Target.compose, Target.kubernetes)
-    )
+    envoy: bool = _option(False, "Add Envoy for TLS and load balancing.", targets=(Target.compose, Target.kubernetes))
     monitoring: bool = _option(False, "Add Prometheus and Grafana (compose).", targets=_COMPOSE)
-    port: int = _option(DEFAULT_PORT, "Port on this machine (compose).", range(1, 65536), targets=_COMPOSE)
-    replicas: int = _option(1, "Servers; the fewest with --max-replicas.", range(1, 1001), targets=_CLUSTER)
-    max_replicas: int | None = _option(None, "Most servers, by load (KEDA).", range(1, 1001), targets=_KUBERNETES)
-    cpus: int = _option(4, "Processors requested for a server.", range(1, 1025), targets=_CLUSTER)
+    port: int = _option(DEFAULT_PORT, "Port (compose).", range(1, 65536), targets=_COMPOSE)
+    replicas: int = _option(1, "Servers (minimum).", range(1, 1001), targets=_CLUSTER)
+    max_replicas: int | None = _option(
+        None, "Servers (maximum), by load, with KEDA.", range(1, 1001), targets=_KUBERNETES
+    )
+    cpus: int = _option(4, "Processors per server.", range(1, 1025), targets=_CLUSTER)
     drain_s: int = _option(75, "Seconds to finish calls.", range(3601), targets=_CLUSTER)
     namespace: str = _option("styleserve", "Namespace.", _DNS_LABEL, _DNS_LABEL_RULE, _CLUSTER)
     prometheus: str = _option(
