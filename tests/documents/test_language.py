@@ -9,8 +9,10 @@ import pytest
 from .language import ALLOWED, AVOIDED, ROOT, findings, text_files
 
 CHECKED = (
+    "benchmarks",
     "docs",
     "examples",
+    "export",
     "serving/deploy",
     "tests/documents/language.py",
     "tests/serving/deployments.py",
