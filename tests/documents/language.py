@@ -26,7 +26,7 @@ AVOIDED: Final = {
     "found to be": "is",
     "(go|goes|going|went|gone) on": "continue, resume",
     "as it is": "unchanged",
-    "of old": "formerly",
+    r"of old(?!\s+\w)": "formerly; a noun may follow, as in `of old files`",
     "in its midst": "inside",
     "mend(s|ed|ing)?": "fix",
     r"may this user\?": "check that the user may read the file",
@@ -34,6 +34,7 @@ AVOIDED: Final = {
 """Patterns of words, each with what to write in its place."""
 
 ALLOWED: Final = {
+    "as far as it is": "limits a statement",
     "user nobody": "a user of Unix",
 }
 """Phrases that have an avoided word for a reason, each with that reason."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ CHECKED = (
     "docs",
     "examples",
     "export",
+    "model",
     "serving/deploy",
+    "styleserve",
     "tests/documents/language.py",
     "tests/serving/deployments.py",
     "tests/serving/test_deployment.py",
@@ -67,7 +70,8 @@ def test_findings_in_code(tmp_path: Path, text: str, found: list[tuple[int, str]
     [
         ("One line.\nIt went\non.\n", [(2, "went on")]),
         ("# Loopback, as it\n# is for nobody.\n", [(1, "as it is"), (2, "nobody")]),
-        ("Runs as user\nnobody.\n", []),
+        ("Runs as user\nnobody, as far as it is known.\n", []),
+        ("Tests of old callers, as\nof old: two.\n", [(2, "of old")]),
         ("MENDED: may this user? Whatever.\n", [(1, "MENDED"), (1, "Whatever"), (1, "may this user?")]),
     ],
 )
@@ -89,5 +93,4 @@ def test_each_allowed_phrase_has_an_avoided_word(tmp_path: Path, phrase: str) ->
     path = tmp_path / "page.md"
     path.write_text(phrase)
     assert findings(path) == []
-    path.write_text(phrase.rpartition(" ")[2])
-    assert len(findings(path)) == 1
+    assert any(re.search(avoided, phrase) for avoided in AVOIDED)
