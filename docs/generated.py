@@ -165,7 +165,7 @@ def commands() -> str:
 
 
 def memory() -> str:
-    """What a server is given, by the longest side and by the calls at a time."""
+    """Memory of a server, by the longest side and by the calls at a time."""
     calls = (1, 2, 4)
 
     def given(side: int, number: int) -> str:
@@ -182,7 +182,7 @@ def changelog() -> str:
 
 
 def security_policy() -> str:
-    """What SECURITY.md says, without its title, and with its links as they are from here."""
+    """Text of SECURITY.md, without its title, and with links for this folder."""
     return (_ROOT / "SECURITY.md").read_text().partition("\n")[2].replace("](docs/", "](../")
 
 
@@ -259,7 +259,7 @@ class _Parameter:
 
     @property
     def about(self) -> str:
-        """What it does, whether it has to be given, and what stands in for it."""
+        """Help of the parameter, whether it is required, and its default."""
         notes: list[str] = []
         if self.default is inspect.Parameter.empty:
             notes.append("required")

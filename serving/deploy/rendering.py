@@ -1,203 +1,162 @@
-"""The files of a deployment. The files beside this module are the templates; nothing is written twice.
+"""Files of a deployment, rendered from the templates beside this module.
 
-Those for Compose, Prometheus, Grafana and Envoy are handed out as they stand, and work from the repository, too: what
-is particular to a deployment stands in a file `.env`, which is Compose's own way. Those for Kubernetes and KServe have
-`$names` in them, which are filled in; all values were checked by `Deployment`, so that none can break out of its
-place.
+Files for Compose, Prometheus, Grafana and Envoy are copied, and also work in the repository. Values for Compose stand
+in its file `.env`. Other files have `$names`, which are filled in. `Deployment` checks the values, so that none changes
+the structure of a file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from string import Template
 from typing import Final
 
+from styleserve.contract import DEFAULT_MODEL_NAME
+from styleserve.sizing import inter_op_threads
+
 from .deployment import Deployment, DeploymentError, Device, Target
 
 _FILES: Final = Path(__file__).parent
-_POLICY_OF_THE_NEWEST: Final = """\
-    # The newest version alone. While it changes both are loaded: budget twice the memory.
-    model_version_policy { latest { num_versions: 1 } }
-"""
-BATCHING_CONFIG: Final = "config/batching.config"
-_BATCHING_FLAGS: Final = ("--enable_batching=true", f"--batching_parameters_file=/{BATCHING_CONFIG}")
+_MODELS_CONFIG: Final = "config/models.config"
+_MONITORING_CONFIG: Final = "config/monitoring.config"
+_BATCHING_CONFIG: Final = "config/batching.config"
 _MONITORING: Final = ("prometheus.yaml", "datasources.yaml", "dashboards.yaml", "styleserve.json")
 
 
 def rendered(deployment: Deployment) -> dict[str, str]:
-    """The text of each file of a deployment, by its path in the folder; the one to begin with comes last."""
-    return _RENDERERS[deployment.target](deployment)
+    """Text of each file, by its path in the folder; the file that starts the deployment comes last."""
+    renderers = {Target.compose: _compose, Target.kubernetes: _kubernetes, Target.kserve: _kserve}
+    return renderers[deployment.target](deployment)
 
 
 def models_config(deployment: Deployment, base_path: str | None = None) -> str:
-    """A `models.config` for `--model_config_file`: the newest version, or those that have labels."""
-    return (
-        "# Models of a TensorFlow Serving, given with --model_config_file. It is read again every 30 seconds while the "
-        "server\n# runs (--model_config_file_poll_wait_seconds). Paths are those inside the container.\n"
-        "model_config_list {\n  config {\n"
-        f'    name: "{deployment.model_name}"\n'
-        f'    base_path: "{base_path or f"/models/{deployment.model_name}"}"\n'
-        '    model_platform: "tensorflow"\n'
-        f"{_versions(deployment.labels)}"
-        "  }\n}\n"
-    )
-
-
-def _versions(labels: Iterable[tuple[str, int]]) -> str:
-    versions = " ".join(f"versions: {version}" for version in sorted({version for _, version in labels}))
-    if not versions:
-        return _POLICY_OF_THE_NEWEST
-    lines = [f"model_version_policy {{ specific {{ {versions} }} }}"]
-    lines += [f'version_labels {{ key: "{label}" value: {version} }}' for label, version in labels]
-    return "".join(f"    {line}\n" for line in lines)
-
-
-def _config(deployment: Deployment) -> dict[str, str]:
-    files = {
-        "config/models.config": models_config(deployment),
-        "config/monitoring.config": _text("config/monitoring.config"),
-    }
-    return files | ({BATCHING_CONFIG: _text(BATCHING_CONFIG)} if deployment.batching else {})
+    """Text of `models.config`: the newest version, or the versions that have labels."""
+    text = _text(_MODELS_CONFIG)
+    if labels := deployment.labels:
+        head, *_ = text.partition("    # The newest version")
+        versions = " ".join(f"versions: {version}" for version in sorted(set(labels.values())))
+        lines = [f"    model_version_policy {{ specific {{ {versions} }} }}"]
+        lines += [f'    version_labels {{ key: "{label}" value: {version} }}' for label, version in labels.items()]
+        text = "\n".join((head.rstrip(), *lines, "  }", "}", ""))
+    path = base_path or f"/models/{deployment.model_name}"
+    text = text.replace(f'"/models/{DEFAULT_MODEL_NAME}"', f'"{path}"')
+    return text.replace(f'"{DEFAULT_MODEL_NAME}"', f'"{deployment.model_name}"')
 
 
 def _compose(deployment: Deployment) -> dict[str, str]:
     profiles = [deployment.device.value]
-    files = _config(deployment)
-    if deployment.monitoring:
-        profiles.append("monitoring")
-    if deployment.envoy:
-        profiles.append("envoy")
-    # Also without their profile: somebody may switch it on later.
-    files |= {f"monitoring/{name}": _text(f"monitoring/{name}") for name in _MONITORING}
-    files["envoy.yaml"] = _text("envoy.yaml")
-    files[BATCHING_CONFIG] = _text(BATCHING_CONFIG)
+    profiles += ["monitoring"] if deployment.monitoring else []
+    profiles += ["envoy"] if deployment.envoy else []
+    # Files of inactive profiles, too: COMPOSE_PROFILES may be changed later.
+    copied = [_MONITORING_CONFIG, _BATCHING_CONFIG, "envoy.yaml", *(f"monitoring/{name}" for name in _MONITORING)]
     values = {
-        "COMPOSE_PROFILES": ",".join(profiles),
-        "STYLESERVE_DEPLOY_IMAGE": deployment.image_name,
-        "STYLESERVE_DEPLOY_MODEL_BASE_PATH": _quoted(str(Path(deployment.model or "").absolute())),
-        "STYLESERVE_DEPLOY_MODEL_NAME": deployment.model_name,
-        "STYLESERVE_DEPLOY_PORT": str(deployment.port),
-        "STYLESERVE_DEPLOY_GRPC_MAX_THREADS": str(deployment.grpc_max_threads),
-        "STYLESERVE_DEPLOY_INTER_OP_THREADS": str(deployment.inter_op_threads),
-        "STYLESERVE_DEPLOY_MEMORY": f"{deployment.memory_mib}m",
-        "STYLESERVE_DEPLOY_TENSOR_BYTES": str(deployment.tensor_bytes),
-        "STYLESERVE_DEPLOY_ENABLE_BATCHING": "true" if deployment.batching else "false",
-        "STYLESERVE_DEPLOY_BATCHING_FILE": f"/{BATCHING_CONFIG}" if deployment.batching else "",
+        "profiles": ",".join(profiles),
+        "model_path": _quoted(str(deployment.model_directory.absolute())),
+        "enable_batching": str(deployment.batching).lower(),
+        "batching_file": f"/{_BATCHING_CONFIG}" if deployment.batching else "",
     }
-    files[".env"] = "# Written by `styleserve deploy compose`; compose.yaml says what each of these is.\n" + "".join(
-        f"{name}={value}\n" for name, value in values.items()
-    )
-    files["compose.yaml"] = _text("compose.yaml")
-    return files
+    return {
+        **{name: _text(name) for name in copied},
+        _MODELS_CONFIG: models_config(deployment),
+        ".env": _filled("compose.env", deployment, values),
+        "compose.yaml": _text("compose.yaml"),
+    }
 
 
 def _kubernetes(deployment: Deployment) -> dict[str, str]:
     resources = ["deployment.yaml", "service.yaml", "disruption-budget.yaml", "network-policy.yaml"]
     patches: list[str] = []
+    files = _server_config(deployment)
+    config_maps = {"styleserve-config": list(files)}
     if deployment.claim is not None:
         patches.append("volume.yaml")
     if deployment.device is Device.gpu:
         patches.append("gpu.yaml")
     if deployment.envoy:
         resources += ["envoy-deployment.yaml", "envoy-service.yaml"]
+        files["envoy.yaml"] = _text("envoy.yaml")
+        config_maps["styleserve-envoy"] = ["envoy.yaml"]
     if deployment.max_replicas is not None:
         resources.append("scaled-object.yaml")
         patches.append("no-replicas.yaml")
-    more = {"batching": _batching(deployment, indent=12)}
-    files = {name: _filled(f"kubernetes/{name}", deployment, more) for name in (*resources, *patches)}
-    files |= (config := _config(deployment))
-    maps = {"styleserve-config": list(config)}
-    if deployment.envoy:
-        maps["styleserve-envoy"] = ["envoy.yaml"]
-        files["envoy.yaml"] = _text("envoy.yaml")
-    files["kustomization.yaml"] = _kustomization(deployment, resources, patches, maps)
-    return files
+    claim, model_path = deployment.claim or ("", "")
+    values = {"claim": claim, "model_path": model_path, "batching": _batching_flags(deployment, indent=12)}
+    files |= {name: _filled(f"kubernetes/{name}", deployment, values) for name in (*resources, *patches)}
+    return files | _kustomization(deployment, resources, patches, config_maps)
 
 
 def _kserve(deployment: Deployment) -> dict[str, str]:
-    env = {"TF_MKL_ALLOC_MAX_BYTES": str(deployment.tensor_bytes)}
+    env: list[str] = []
     limits = f"memory: {deployment.memory_mib}Mi"
+    base_path = None
     if deployment.model is not None:
-        env["STORAGE_URI"] = deployment.model  # which KServe mounts, or fetches, to /mnt/models
+        env.append(f'{{name: STORAGE_URI, value: "{deployment.model}"}}')
+        base_path = "/mnt/models"  # KServe mounts or downloads the model there
     if deployment.device is Device.gpu:
-        env |= {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "CUDA_CACHE_PATH": "/tmp/cuda"}  # noqa: S108 - of the container
+        env.append('{name: TF_FORCE_GPU_ALLOW_GROWTH, value: "true"}')
+        env.append('{name: CUDA_CACHE_PATH, value: "/tmp/cuda"}')
         limits += ", nvidia.com/gpu: 1"
-    lines = ["        env:", *(f'          - {{name: {name}, value: "{value}"}}' for name, value in env.items())]
-    more = {"env": "\n".join(lines), "limits": limits}
-    more["batching"] = _batching(deployment, indent=10)
+    values = {
+        "env": _list_items(env, indent=10),
+        "limits": limits,
+        "batching": _batching_flags(deployment, indent=10),
+    }
     resources = ["inference-service.yaml", "network-policy.yaml"]
-    files = {name: _filled(f"kserve/{name}", deployment, more) for name in resources}
-    base_path = None if deployment.model is None else "/mnt/models"
-    config = {**_config(deployment), "config/models.config": models_config(deployment, base_path)}
-    files |= config
-    maps = {"styleserve-config": list(config)}
-    files["kustomization.yaml"] = _kustomization(deployment, resources, [], maps)
-    return files
+    files = _server_config(deployment, base_path)
+    config_maps = {"styleserve-config": list(files)}
+    files |= {name: _filled(f"kserve/{name}", deployment, values) for name in resources}
+    return files | _kustomization(deployment, resources, [], config_maps)
+
+
+def _server_config(deployment: Deployment, base_path: str | None = None) -> dict[str, str]:
+    files = {_MODELS_CONFIG: models_config(deployment, base_path), _MONITORING_CONFIG: _text(_MONITORING_CONFIG)}
+    return files | ({_BATCHING_CONFIG: _text(_BATCHING_CONFIG)} if deployment.batching else {})
+
+
+def _batching_flags(deployment: Deployment, *, indent: int) -> str:
+    flags = ["--enable_batching=true", f"--batching_parameters_file=/{_BATCHING_CONFIG}"]
+    return _list_items(flags if deployment.batching else [], indent=indent)
 
 
 def _kustomization(
-    deployment: Deployment, resources: Iterable[str], patches: Iterable[str], maps: Mapping[str, Iterable[str]]
-) -> str:
-    lines = {
-        "resources": [f"  - {name}" for name in resources],
-        "patches": [
-            line
-            for name in patches
-            for line in (f"  - path: {name}", "    target: {kind: Deployment, name: styleserve}")
-        ],
-        "config_maps": [
-            line for name, files in maps.items() for line in (f"  - name: {name}", f"    files: [{', '.join(files)}]")
-        ],
-    }
-    more = {name: "\n".join(each or ["  []"]) for name, each in lines.items()}
-    more["target"] = deployment.target.value
-    return _filled("kubernetes/kustomization.yaml", deployment, more)
-
-
-def _batching(deployment: Deployment, *, indent: int) -> str:
-    """Further arguments of the server, as lines of YAML."""
-    return "".join(f"\n{' ' * indent}- {flag}" for flag in _BATCHING_FLAGS) if deployment.batching else ""
-
-
-def _filled(path: str, deployment: Deployment, more: Mapping[str, str] | None = None) -> str:
-    claim = deployment.claim
+    deployment: Deployment, resources: Iterable[str], patches: Iterable[str], config_maps: Mapping[str, Iterable[str]]
+) -> dict[str, str]:
+    patched = "\n    target: {kind: Deployment, name: styleserve}"
+    maps = [f"name: {name}\n    files: [{', '.join(files)}]" for name, files in config_maps.items()]
     values = {
-        "calls": str(deployment.calls),
-        "claim": claim.name if claim else "",
-        "cpus": str(deployment.cpus),
-        "drain_s": str(deployment.drain_s),
-        "grpc_max_threads": str(deployment.grpc_max_threads),
-        "image": deployment.image_name,
-        "inter_op_threads": str(deployment.inter_op_threads),
-        "max_batch": str(deployment.max_batch),
-        "max_replicas": str(deployment.max_replicas),
-        "memory": f"{deployment.memory_mib}Mi",
-        "model_name": deployment.model_name,
-        "model_path": claim.path if claim else "",
-        "namespace": deployment.namespace,
-        "prometheus": deployment.prometheus,
-        "prometheus_namespace": deployment.prometheus_namespace,
-        "replicas": str(deployment.replicas),
-        "target_calls": f"{0.75 * deployment.calls:g}",
-        "tensor_bytes": str(deployment.tensor_bytes),
-        "termination_s": str(deployment.drain_s + 15),
-        **(more or {}),
+        "resources": _list_items(resources, indent=2),
+        "patches": _list_items((f"path: {name}{patched}" for name in patches), indent=2) or "\n  []",
+        "config_maps": _list_items(maps, indent=2),
     }
-    return Template(_text(path)).substitute(values)
+    return {"kustomization.yaml": _filled("kubernetes/kustomization.yaml", deployment, values)}
+
+
+def _list_items(items: Iterable[str], *, indent: int) -> str:
+    return "".join(f"\n{' ' * indent}- {item}" for item in items)
+
+
+def _filled(path: str, deployment: Deployment, values: Mapping[str, str]) -> str:
+    options = asdict(deployment) | {
+        "target": deployment.target.value,
+        "image": deployment.image_name,
+        "grpc_max_threads": deployment.calls + 1,  # one thread refuses the next call
+        "inter_op_threads": inter_op_threads(deployment.calls),
+        "memory_mib": deployment.memory_mib,
+        "tensor_bytes": deployment.tensor_bytes,
+        "target_calls": f"{0.75 * deployment.calls:g}",
+        "termination_s": deployment.drain_s + 15,
+    }
+    return Template(_text(path)).substitute(options, **values)
 
 
 def _quoted(path: str) -> str:
-    """A path as a value of a .env file, that stands for itself whatever is in it."""
+    """Path as a quoted value of a .env file."""
     if "\\" in path or not path.isprintable():
-        raise DeploymentError(
-            f"the path {path!r} has a backslash or a control character, which a .env file cannot hold"
-        )
+        raise DeploymentError(f"the path is {path!r}; a .env file holds no backslash and no control character")
     return "'" + path.replace("'", "\\'") + "'"
 
 
 def _text(path: str) -> str:
     return (_FILES / path).read_text(encoding="utf-8")
-
-
-_RENDERERS: Final = {Target.compose: _compose, Target.kubernetes: _kubernetes, Target.kserve: _kserve}

@@ -1,4 +1,4 @@
-"""What the tests of deployment files share: the files, the server's flags, its metrics."""
+"""Helpers for tests of deployment files: files, flags of the server, metrics."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ FLAGS = frozenset(
         "xla_gpu_compilation_enabled",
     }
 )
-"""Of tensorflow_model_server, from its main.cc. It starts with an unknown one, too, and says so in its log alone."""
+"""Flags of tensorflow_model_server, from its main.cc. It also starts with unknown flags, and only logs them."""
 
 _HISTOGRAM = ("_bucket", "_sum", "_count")
 METRICS = {
@@ -71,7 +71,7 @@ METRICS = {
     **{f":tensorflow:serving:request_latency{end}": ("model_name", "API", "entrypoint", "le") for end in _HISTOGRAM},
     **{f":tensorflow:serving:runtime_latency{end}": ("model_name", "API", "runtime", "le") for end in _HISTOGRAM},
 }
-"""Of TensorFlow Serving, from its util.cc and prometheus_exporter.cc, and TensorFlow's loader, with their labels."""
+"""Metrics of TensorFlow Serving and their labels, from its util.cc and prometheus_exporter.cc, and of the loader."""
 
 OWN_METRICS = {
     "styleserve_calls_running": (),
@@ -81,10 +81,10 @@ OWN_METRICS = {
     "styleserve_steps_total": ("model_name",),
     **{f"styleserve_wait_seconds{end}": ("le",) for end in _HISTOGRAM},
 }
-"""Of the embedded server, beside those, with their labels."""
+"""Additional metrics of the embedded server, and their labels."""
 
 FROM_PROMETHEUS = {"job", "instance", "namespace"}
-"""Labels that Prometheus adds when it asks."""
+"""Labels that Prometheus adds."""
 
 
 def files_of(target: str, **fields: Any) -> dict[str, str]:
@@ -102,7 +102,7 @@ def written(folder: Path, files: dict[str, str]) -> Path:
 
 
 def flags(arguments: Iterable[str]) -> dict[str, str]:
-    """Flags of a server by name; each is one that it has, and none comes twice."""
+    """Flags of a server by name, each known and unique."""
     found = [argument.removeprefix("--").split("=", maxsplit=1) for argument in arguments]
     names = [name for name, _ in found]
     assert set(names) <= FLAGS
@@ -111,7 +111,7 @@ def flags(arguments: Iterable[str]) -> dict[str, str]:
 
 
 def check_query(query: str, metrics: Mapping[str, tuple[str, ...]] = METRICS) -> None:
-    """Holds a PromQL expression against the metrics and labels that there are."""
+    """Checks that a PromQL expression has known metrics and labels."""
     text = query.replace("$__rate_interval", "5m")
     parsed = promql_parser.parse(text)
     selectors = list(_selectors(parsed))

@@ -1,4 +1,4 @@
-"""The files that run the model on a real TensorFlow Serving. What can be read without one is checked here."""
+"""Files for TensorFlow Serving, checked without a server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from styleserve.serving.observability.metrics import Metrics
 from .deployments import FILES, METRICS, OWN_METRICS, check_query, files_of, flags, written
 
 DEFAULT = re.compile(r"\$\{(\w+):-([^}]*)\}")
-LABELS = (("stable", 1700000000), ("canary", 1700000001))
+LABELS = ("stable=1700000000", "canary=1700000001")
 DASHBOARD: dict[str, Any] = json.loads((FILES / "monitoring" / "styleserve.json").read_text())
 (ROW,) = [panel for panel in DASHBOARD["panels"] if panel["type"] == "row"]
 PANELS = [*(panel for panel in DASHBOARD["panels"] if panel is not ROW), *ROW["panels"]]
@@ -49,33 +49,33 @@ def compose_file(*, defaults: bool = True) -> dict[str, Any]:
 # --- configuration in protobuf's text format -----------------------------------------------------------------------
 
 
-def test_models_config_is_one_that_a_server_takes() -> None:
+def test_models_config_is_valid() -> None:
     models = models_of((FILES / "config" / "models.config").read_text())
     assert set(models) == {DEFAULT_MODEL_NAME}
     assert models[DEFAULT_MODEL_NAME].base_path == Path("/models") / DEFAULT_MODEL_NAME
 
 
-def test_models_config_is_what_the_command_writes() -> None:
+def test_models_config_is_rendered_by_default() -> None:
     text = models_config(Deployment(target=Target.compose, model="models/style_transfer"))
     assert text == (FILES / "config" / "models.config").read_text()
 
 
-def test_labels_serve_their_versions_and_no_other() -> None:
-    text = models_config(Deployment(target=Target.compose, model="m", model_name="art", labels=LABELS))
+def test_labels_select_their_versions() -> None:
+    text = models_config(Deployment(target=Target.compose, model="m", model_name="art", label=LABELS))
     (model,) = models_of(text).values()
     assert (model.name, model.base_path) == ("art", Path("/models/art"))
     assert model.policy.kind == "specific"
     assert set(model.policy.specific) == {1700000000, 1700000001}
-    assert dict(model.labels) == dict(LABELS)
+    assert dict(model.labels) == {"stable": 1700000000, "canary": 1700000001}
 
 
 def test_two_labels_of_one_version() -> None:
-    labels = (("stable", 7), ("canary", 7))
-    (model,) = models_of(models_config(Deployment(target=Target.compose, model="m", labels=labels))).values()
+    labels = ("stable=7", "canary=7")
+    (model,) = models_of(models_config(Deployment(target=Target.compose, model="m", label=labels))).values()
     assert model.policy.specific == (7,)
 
 
-def test_metrics_are_where_prometheus_asks() -> None:
+def test_prometheus_scrapes_the_port_and_path_of_the_metrics() -> None:
     monitoring = read_config(FILES / "config" / "monitoring.config", MonitoringConfig).prometheus_config
     assert monitoring.enable
     (job,) = yaml.safe_load((FILES / "monitoring" / "prometheus.yaml").read_text())["scrape_configs"]
@@ -88,12 +88,14 @@ def test_metrics_are_where_prometheus_asks() -> None:
     assert f"prometheus.io/path: {monitoring.path}\n" in text
 
 
-def test_every_file_that_is_handed_out_is_in_the_package() -> None:
-    """An installation has no repository beside it: what the package's data does not name is not there."""
+def test_templates_are_package_data() -> None:
+    """An installation has only the files that the package data names."""
     text = (FILES.parents[1] / "pyproject.toml").read_text()
     (listed,) = re.findall(r'^"styleserve\.serving\.deploy" = (\[.*\])$', text, re.MULTILINE)
     named = {path for pattern in json.loads(listed) for path in FILES.glob(pattern)}
-    here = {path for path in FILES.rglob("*") if path.is_file() and path.suffix in (".yaml", ".json", ".config")}
+    here = {
+        path for path in FILES.rglob("*") if path.is_file() and path.suffix in (".yaml", ".json", ".config", ".env")
+    }
     assert len(here) > 15
     assert here == named
 
@@ -107,21 +109,21 @@ def dockerfile(instruction: str) -> str:
     return line
 
 
-def test_the_image_and_compose_start_the_server_alike() -> None:
+def test_image_and_compose_have_the_same_flags() -> None:
     image = flags(json.loads(dockerfile("CMD")))
     compose = flags(compose_file()["services"]["cpu"]["command"])
     assert image.pop("model_config_file") == "/models/models.config"
     assert compose.pop("model_config_file") == "/config/models.config"
     assert image.pop("monitoring_config_file") == "/models/monitoring.config"
     assert compose.pop("monitoring_config_file") == "/config/monitoring.config"
-    # As good as not there: the image has no such flags.
+    # Off in Compose; the image has no such flags.
     assert (compose.pop("enable_batching"), compose.pop("batching_parameters_file")) == ("false", "")
     assert image == compose
     assert image["port"] == str(DEFAULT_PORT)
     assert image["enable_profiler"] == "false"
 
 
-def test_the_image_gets_what_it_is_started_with() -> None:
+def test_the_image_has_the_files_of_its_flags() -> None:
     copied = [line.split()[1:] for line in (FILES / "Dockerfile").read_text().splitlines() if line.startswith("COPY")]
     ignored = (FILES / "Dockerfile.dockerignore").read_text().splitlines()
     for *sources, place in copied:
@@ -133,7 +135,7 @@ def test_the_image_gets_what_it_is_started_with() -> None:
     assert dockerfile("USER") == compose_file()["services"]["cpu"]["user"]
 
 
-def test_the_image_and_compose_ask_for_health_alike() -> None:
+def test_image_and_compose_have_the_same_health_check() -> None:
     command = json.loads(dockerfile("HEALTHCHECK").partition("CMD ")[2])
     compose = [part.replace("$$", "$") for part in compose_file()["services"]["cpu"]["healthcheck"]["test"]]
     assert ["CMD", *command] == compose
@@ -141,7 +143,7 @@ def test_the_image_and_compose_ask_for_health_alike() -> None:
 
 @contextmanager
 def server_in_state(state: str) -> Generator[int]:
-    """Answers as TensorFlow Serving does when it is asked for the state of a model; its port."""
+    """Port of an HTTP server with TensorFlow Serving's response for a model in this state."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -183,8 +185,8 @@ def test_no_server_is_not_healthy() -> None:
         assert not healthy(taken.getsockname()[1])
 
 
-def test_compose_is_of_its_schema(tmp_path: Path) -> None:
-    """That of the Compose specification. Values are filled in first, as Compose does."""
+def test_compose_schema(tmp_path: Path) -> None:
+    """The file with its default values is valid by the Compose specification."""
     path = tmp_path / "compose.yaml"
     path.write_text(DEFAULT.sub(r"\2", (FILES / "compose.yaml").read_text()))
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(path)]
@@ -192,13 +194,13 @@ def test_compose_is_of_its_schema(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_everything_is_published_on_loopback_alone() -> None:
+def test_ports_are_published_on_loopback() -> None:
     for name, service in compose_file()["services"].items():
         assert service["ports"], name
         assert [port for port in service["ports"] if not port.startswith("127.0.0.1:")] == [], name
 
 
-def test_services_have_no_rights_and_a_bound_for_memory() -> None:
+def test_services_have_no_capabilities_and_a_memory_limit() -> None:
     services = compose_file()["services"]
     for name, service in services.items():
         assert service["cap_drop"] == ["ALL"], name
@@ -215,7 +217,7 @@ def test_services_have_no_rights_and_a_bound_for_memory() -> None:
 
 
 def test_memory_for_tensors_leaves_room_for_the_process() -> None:
-    """Otherwise the system ends the server before TensorFlow refuses anything."""
+    """Otherwise the system ends the server before TensorFlow refuses a request."""
     deployment = Deployment(target=Target.compose, model="models/m", calls=2, max_side=512)
     assert deployment.tensor_bytes == (640 + 2 * 800) * 2**20
     assert deployment.memory_mib * 2**20 - deployment.tensor_bytes == (640 + 3 * 256) * 2**20
@@ -231,7 +233,7 @@ def test_memory_for_tensors_leaves_room_for_the_process() -> None:
         assert str(deployment.tensor_bytes) in files_of(target, calls=2, max_side=512)[name]
 
 
-def test_images_have_tags_that_stay() -> None:
+def test_images_have_versions() -> None:
     images = {name: service["image"] for name, service in compose_file()["services"].items()}
     assert [name for name, image in images.items() if not re.fullmatch(r"[\w./-]+:v?\d+\.\d+\.\d+(-gpu)?", image)] == []
     assert {images["cpu"], images["gpu"]} == {"tensorflow/serving:2.20.0", "tensorflow/serving:2.20.0-gpu"}
@@ -239,7 +241,7 @@ def test_images_have_tags_that_stay() -> None:
         assert f"image: {images['envoy']}\n" in files_of("kubernetes", envoy=True)[name]
 
 
-def test_files_that_are_mounted_are_handed_out() -> None:
+def test_mounted_files_are_rendered() -> None:
     files = files_of("compose")
     for service in compose_file()["services"].values():
         for volume in service["volumes"]:
@@ -253,7 +255,7 @@ def values_of(files: dict[str, str]) -> dict[str, str]:
     return {name: value.strip("'") for name, _, value in (line.partition("=") for line in lines)}
 
 
-def test_what_the_command_writes_by_default_is_what_compose_does_without_it() -> None:
+def test_rendered_defaults_are_those_of_compose() -> None:
     values = values_of(files_of("compose", model=str(FILES.parents[1] / "models" / "style_transfer")))
     assert values.pop("COMPOSE_PROFILES") == "cpu"
     defaults = dict(DEFAULT.findall((FILES / "compose.yaml").read_text().replace("2.20.0-gpu", "2.20.0")))
@@ -268,9 +270,9 @@ def test_what_the_command_writes_by_default_is_what_compose_does_without_it() ->
 def test_batching_is_switched_on_with_both_flags_and_the_file() -> None:
     files = files_of("compose", batching=True)
     text = DEFAULT.sub(lambda found: values_of(files).get(found[1], found[2]), files["compose.yaml"])
-    told = flags(yaml.safe_load(text)["services"]["cpu"]["command"])
-    assert told["enable_batching"] == "true"
-    assert told["batching_parameters_file"] == "/config/batching.config"
+    server_flags = flags(yaml.safe_load(text)["services"]["cpu"]["command"])
+    assert server_flags["enable_batching"] == "true"
+    assert server_flags["batching_parameters_file"] == "/config/batching.config"
     assert files["config/batching.config"] == (FILES / "config" / "batching.config").read_text()
 
 
@@ -285,7 +287,7 @@ def compose(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("profile", ["cpu", "gpu"])
-def test_compose_understands_its_file(profile: str) -> None:
+def test_compose_config(profile: str) -> None:
     result = compose("-f", str(FILES / "compose.yaml"), "--profile", profile, "config", "--format", "json")
     assert result.returncode == 0, result.stderr
     service = json.loads(result.stdout)["services"][profile]
@@ -293,7 +295,7 @@ def test_compose_understands_its_file(profile: str) -> None:
     assert service["image"].endswith("-gpu") == (profile == "gpu")
 
 
-def test_compose_takes_what_the_command_wrote(tmp_path: Path) -> None:
+def test_compose_config_of_rendered_files(tmp_path: Path) -> None:
     model = tmp_path / "it's $HOME" / "model"
     fields = {"device": Device.gpu, "model": str(model), "port": 8600, "calls": 2, "max_side": 512, "envoy": True}
     files = files_of("compose", model_name="art", monitoring=True, **fields)
@@ -315,7 +317,7 @@ def test_compose_takes_what_the_command_wrote(tmp_path: Path) -> None:
 # --- Prometheus and Grafana ----------------------------------------------------------------------------------------
 
 
-def test_the_dashboard_asks_the_source_that_is_provisioned() -> None:
+def test_the_dashboard_has_the_provisioned_source() -> None:
     (source,) = yaml.safe_load((FILES / "monitoring" / "datasources.yaml").read_text())["datasources"]
     (provider,) = yaml.safe_load((FILES / "monitoring" / "dashboards.yaml").read_text())["providers"]
     services = compose_file()["services"]
@@ -333,13 +335,13 @@ QUERIES = [(panel["title"], target["expr"]) for panel in PANELS for target in pa
 
 
 @pytest.mark.parametrize(("panel", "query"), QUERIES)
-def test_the_dashboard_asks_for_metrics_that_there_are(panel: str, query: str) -> None:
+def test_queries_of_the_dashboard(panel: str, query: str) -> None:
     own = panel in [each["title"] for each in ROW["panels"]]
     check_query(query, OWN_METRICS if own else METRICS)
 
 
-def test_the_row_of_the_embedded_server_has_all_that_it_alone_tells() -> None:
-    """In the dashboard, in the documents, and in the server itself."""
+def test_the_row_of_the_embedded_server_has_all_its_metrics() -> None:
+    """The dashboard, the documents and the server have the same metrics."""
     page = Metrics(running=lambda: 1, waiting=lambda: 2).page().decode()
     families = {name for name in re.findall(r"^# TYPE (\S+) ", page, re.M) if name.startswith("styleserve_")}
     asked = " ".join(target["expr"] for panel in ROW["panels"] for target in panel["targets"])
@@ -358,7 +360,7 @@ def test_the_row_of_the_embedded_server_has_all_that_it_alone_tells() -> None:
         "sum by (model) (rate(:tensorflow:serving:request_count[5m]))",
     ],
 )
-def test_a_query_for_something_else_would_be_seen(query: str) -> None:
+def test_an_unknown_metric_or_label_is_found(query: str) -> None:
     with pytest.raises(AssertionError):
         check_query(query)
 
@@ -367,7 +369,7 @@ WATCHING = (FILES.parents[1] / "docs" / "deploy" / "monitoring.md").read_text()
 
 
 @pytest.mark.parametrize("query", re.findall(r"^\| .+ \| `(.+)` \|$", WATCHING.partition("## Alerts")[2], re.M))
-def test_the_documents_ask_for_metrics_that_there_are(query: str) -> None:
+def test_queries_of_the_documents(query: str) -> None:
     check_query(query)
 
 
@@ -380,7 +382,7 @@ def test_the_documents_list_the_metrics_with_their_labels() -> None:
     assert listed == {name: set(labels) - {"le"} for name, labels in METRICS.items() if name != "up"}
 
 
-def test_panels_lie_beside_each_other() -> None:
+def test_panels_do_not_overlap() -> None:
     taken: set[tuple[int, int]] = set()
     for panel in (*PANELS, ROW):
         place = panel["gridPos"]
@@ -391,7 +393,7 @@ def test_panels_lie_beside_each_other() -> None:
     assert len({panel["id"] for panel in (*PANELS, ROW)}) == len(PANELS) + 1
 
 
-def test_prometheus_takes_its_configuration() -> None:
+def test_prometheus_configuration() -> None:
     if shutil.which("promtool") is None:
         pytest.skip("there is no promtool here")
     command = ["promtool", "check", "config", str(FILES / "monitoring" / "prometheus.yaml")]

@@ -1,4 +1,4 @@
-"""What `styleserve deploy` writes for Kubernetes and KServe: of the schemas, and in agreement with itself."""
+"""Files for Kubernetes and KServe are valid by their schemas and consistent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from styleserve.serving.deploy.deployment import Device
 from .deployments import FILES, check_query, files_of, flags, written
 
 VERSIONS = ("1.28", "1.37")
-"""Of Kubernetes: the oldest whose probes of gRPC are no longer new, and the newest whose schemas are here."""
+"""Oldest version of Kubernetes with stable gRPC probes, and newest version with schemas in the package."""
 
 CASES: dict[str, dict[str, Any]] = {
     "cpu": {},
@@ -33,14 +33,14 @@ CASES: dict[str, dict[str, Any]] = {
         "device": Device.gpu,
         "envoy": True,
         "max_replicas": 2,
-        "labels": (("stable", 7), ("canary", 8)),
+        "label": ("stable=7", "canary=8"),
         "batching": True,
     },
 }
 
 
 def built(folder: Path) -> list[dict[str, Any]]:
-    """What Kustomize makes of a folder; skips the test where there is none."""
+    """Resources that Kustomize builds from a folder; skips the test without Kustomize."""
     if shutil.which("kubectl"):
         command = ["kubectl", "kustomize"]
     elif shutil.which("kustomize"):
@@ -54,7 +54,7 @@ def built(folder: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module", params=list(CASES))
 def resources(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """Of each case, what is sent to Kubernetes, by kind and name."""
+    """Resources of each case, by kind and name."""
     folder = written(tmp_path_factory.mktemp("kubernetes"), files_of("kubernetes", **CASES[request.param]))
     return {f"{each['kind']}/{each['metadata']['name']}": each for each in built(folder)}
 
@@ -69,8 +69,8 @@ def of_all_cases() -> list[tuple[str, dict[str, str]]]:
 
 
 @pytest.mark.parametrize(("case", "files"), of_all_cases(), ids=lambda each: each if isinstance(each, str) else "")
-def test_kustomization_names_every_file_and_none_else(case: str, files: dict[str, str]) -> None:
-    """Also where there is no Kustomize."""
+def test_kustomization_names_every_file(case: str, files: dict[str, str]) -> None:
+    """This test runs without Kustomize."""
     found = yaml.safe_load(files["kustomization.yaml"])
     patches = [each["path"] for each in found["patches"]]
     maps = [file for each in found["configMapGenerator"] for file in each["files"]]
@@ -85,14 +85,14 @@ def test_every_template_is_used() -> None:
     assert here <= used
 
 
-def test_nothing_is_left_open() -> None:
+def test_no_placeholder_remains() -> None:
     for case, files in of_all_cases():
         texts = {name: text.replace("clusterIP: None", "") for name, text in files.items()}
         assert [name for name, text in texts.items() if re.search(r"\$\w|None", text)] == [], case
 
 
 def selectors_in(node: Any, name: str = "") -> Iterator[dict[str, str]]:
-    """What chooses pods by their labels, anywhere in a manifest."""
+    """Selectors of pods, anywhere in a manifest."""
     if isinstance(node, list):
         for each in cast("list[Any]", node):
             yield from selectors_in(each)
@@ -104,15 +104,15 @@ def selectors_in(node: Any, name: str = "") -> Iterator[dict[str, str]]:
             yield from selectors_in(value, key)
 
 
-def test_selectors_choose_no_pod_of_other_software() -> None:
-    """`component: server` is a label that charts of others put on their pods, too."""
+def test_selectors_match_no_pod_of_other_software() -> None:
+    """Other charts also have the label `component: server`."""
     files = files_of("kubernetes", **CASES["everything"])
     manifests = {name: yaml.safe_load(text) for name, text in files.items() if name.endswith("yaml")}
     found = [each for manifest in manifests.values() for each in selectors_in(manifest)]
     own = [each for each in found if "app.kubernetes.io/component" in each]
     assert len(own) == 7
     assert [each for each in own if each.get("app.kubernetes.io/name") != "styleserve"] == []
-    # All others are of those who may come in.
+    # All others select the callers.
     others = [set(each) for each in found if each not in own]
     assert others == [{"styleserve-client"}, {"kubernetes.io/metadata.name"}]
     for name in ("deployment.yaml", "envoy-deployment.yaml"):
@@ -143,7 +143,7 @@ def test_manifests_are_of_their_schemas_as_they_are_written(version: str) -> Non
     assert here - parts - seen == {"scaled-object.yaml", "inference-service.yaml"}
 
 
-def test_a_misspelt_field_would_be_seen() -> None:
+def test_a_misspelt_field_is_found() -> None:
     text = files_of("kubernetes")["deployment.yaml"].replace("readinessProbe", "readynessProbe")
     with pytest.raises(kubernetes_validate.ValidationError, match="readynessProbe"):
         kubernetes_validate.validate(yaml.safe_load(text), VERSIONS[-1], strict=True)
@@ -164,7 +164,7 @@ def test_selectors_find_the_pods(resources: dict[str, dict[str, Any]]) -> None:
     if "Deployment/styleserve-envoy" in resources:
         envoy = pod(resources, "styleserve-envoy")["metadata"]["labels"]
         assert resources["Service/styleserve-envoy"]["spec"]["selector"].items() <= envoy.items()
-        # Envoy is no server, and is let in to those that are.
+        # Envoy is a client of the servers.
         assert not resources["Service/styleserve"]["spec"]["selector"].items() <= envoy.items()
         first, _ = resources["NetworkPolicy/styleserve"]["spec"]["ingress"]
         assert first["from"][0]["podSelector"]["matchLabels"].items() <= envoy.items()
@@ -173,11 +173,11 @@ def test_selectors_find_the_pods(resources: dict[str, dict[str, Any]]) -> None:
 def test_ports_agree(resources: dict[str, dict[str, Any]]) -> None:
     (server,) = pod(resources)["spec"]["containers"]
     ports = {port["name"]: port["containerPort"] for port in server["ports"]}
-    told = flags(server["args"])
-    assert ports == {"grpc": int(told["port"]), "http": int(told["rest_api_port"])}
+    server_flags = flags(server["args"])
+    assert ports == {"grpc": int(server_flags["port"]), "http": int(server_flags["rest_api_port"])}
     assert {port["targetPort"] for port in resources["Service/styleserve"]["spec"]["ports"]} == set(ports)
     assert {probe["grpc"]["port"] for name, probe in server.items() if name.endswith("Probe")} == {ports["grpc"]}
-    assert told["enable_grpc_healthcheck_service"] == "true"
+    assert server_flags["enable_grpc_healthcheck_service"] == "true"
     assert pod(resources)["metadata"]["annotations"]["prometheus.io/port"] == str(ports["http"])
     rules = resources["NetworkPolicy/styleserve"]["spec"]["ingress"]
     assert [rule["ports"][0]["port"] for rule in rules] == ["grpc", "http"]
@@ -195,10 +195,10 @@ def test_volumes_that_are_mounted_are_there(resources: dict[str, dict[str, Any]]
         maps = {volume["configMap"]["name"] for volume in volumes.values() if "configMap" in volume}
         assert {f"ConfigMap/{each}" for each in maps} <= set(resources)
     mounted = {mount["name"]: mount for mount in pod(resources)["spec"]["containers"][0]["volumeMounts"]}
-    told = flags(pod(resources)["spec"]["containers"][0]["args"])
+    server_flags = flags(pod(resources)["spec"]["containers"][0]["args"])
     config = resources["ConfigMap/styleserve-config"]["data"]
     for flag in ("model_config_file", "monitoring_config_file"):
-        folder, _, file = told[flag].rpartition("/")
+        folder, _, file = server_flags[flag].rpartition("/")
         assert folder == mounted["config"]["mountPath"]
         assert file in config
     assert f'base_path: "/models/{DEFAULT_MODEL_NAME}"' in config["models.config"]
@@ -233,7 +233,7 @@ def test_a_pod_leaves_before_it_ends(resources: dict[str, dict[str, Any]]) -> No
     assert program == "sleep"
     assert int(seconds) < spec["terminationGracePeriodSeconds"]
     arguments = dict(each.split("=") for each in flags(server["args"])["grpc_channel_arguments"].split(","))
-    # gRPC lets a connection live up to a tenth longer than it is told.
+    # gRPC adds up to a tenth to the age of a connection.
     assert 1.1 * int(arguments["grpc.max_connection_age_ms"]) / 1000 < int(seconds)
 
 
@@ -252,7 +252,7 @@ def test_the_server_is_started_as_compose_does(resources: dict[str, dict[str, An
 
 @pytest.mark.parametrize("target", ["kubernetes", "kserve"])
 def test_batching_is_switched_on_with_both_flags_and_the_file(target: str) -> None:
-    def told(files: dict[str, str]) -> dict[str, str]:
+    def server_flags(files: dict[str, str]) -> dict[str, str]:
         name, *way = {
             "kubernetes": ("deployment.yaml", "spec", "template", "spec"),
             "kserve": ("inference-service.yaml", "spec", "predictor"),
@@ -264,8 +264,8 @@ def test_batching_is_switched_on_with_both_flags_and_the_file(target: str) -> No
 
     off, on = files_of(target), files_of(target, batching=True)
     both = {"enable_batching": "true", "batching_parameters_file": "/config/batching.config"}
-    assert told(on) == {**told(off), **both}
-    assert not both.keys() & told(off).keys()
+    assert server_flags(on) == {**server_flags(off), **both}
+    assert not both.keys() & server_flags(off).keys()
     assert on["config/batching.config"] == (FILES / "config" / "batching.config").read_text()
     (config,) = yaml.safe_load(on["kustomization.yaml"])["configMapGenerator"]
     assert "config/batching.config" in config["files"]
@@ -353,10 +353,10 @@ def test_kserve_gets_a_predictor_that_is_a_pod(fields: dict[str, Any], storage: 
     (server,) = spec["containers"]
     assert server["name"] == "kserve-container"  # by which KServe finds it
     # KServe's Service calls the first one port 80.
-    told = flags(server["args"])
+    server_flags = flags(server["args"])
     assert server["ports"] == [
-        {"name": "h2c", "containerPort": int(told["port"]), "protocol": "TCP"},
-        {"name": "http", "containerPort": int(told["rest_api_port"]), "protocol": "TCP"},
+        {"name": "h2c", "containerPort": int(server_flags["port"]), "protocol": "TCP"},
+        {"name": "http", "containerPort": int(server_flags["rest_api_port"]), "protocol": "TCP"},
     ]
     assert {probe["grpc"]["port"] for name, probe in server.items() if name.endswith("Probe")} == {8500}
     env = {each["name"]: each["value"] for each in server["env"]}
@@ -383,7 +383,7 @@ def test_kserve_tells_prometheus_where_metrics_are_as_kubernetes_does() -> None:
     assert f'path: "{asked["prometheus.io/path"]}"' in files["config/monitoring.config"]
 
 
-def test_kserve_lets_nobody_in_but_clients_and_prometheus() -> None:
+def test_kserve_admits_clients_and_prometheus() -> None:
     files = files_of("kserve")
     policy = yaml.safe_load(files["network-policy.yaml"])
     for version in VERSIONS:

@@ -1,0 +1,84 @@
+"""Warnings about a model that can end its server, from the model cards of its versions.
+
+A server of an older TensorFlow may not load the model. A call that needs more memory than the server has may end it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from styleserve.sizing import pixels_for, server_mib
+from styleserve.version_directories import versions_on_disk
+
+from ..models.model_card import exporter_of, limits_of
+from .deployment import BATCHED_ROWS, Deployment, Target
+
+_SERVING_IMAGE: Final = re.compile(r"(?:.*/)?tensorflow/serving:(\d+\.\d+)[^@]*(?:@.*)?")
+"""Images whose tag is a version of TensorFlow, in any registry."""
+
+
+def notes(deployment: Deployment) -> Iterator[str]:
+    """Memory of a server, and a warning for each version that does not fit it."""
+    side, pictures = deployment.max_side, deployment.max_batch
+    yield (
+        f"Memory of a server: {deployment.memory_mib} MiB, for {deployment.calls} calls at a time, each with up to "
+        f"{pictures} {'picture' if pictures == 1 else 'pictures'} of {side} x {side} pixels."
+    )
+    directory = deployment.model_directory
+    if deployment.target is Target.compose and not directory.is_dir():
+        yield f"Note: no directory {directory} yet; `styleserve export` makes it."
+    versions = _served_versions(deployment)
+    for version, directory in versions.items():
+        yield from _newer_tensorflow(version, directory, deployment)
+        yield from _larger_calls(version, directory, deployment)
+    if not versions or not all(map(limits_of, versions.values())):
+        yield f"A larger call may end the server; the model refuses it if you {_export(deployment)}."
+
+
+def _newer_tensorflow(version: int, directory: Path, deployment: Deployment) -> Iterator[str]:
+    exporter, image = exporter_of(directory), _SERVING_IMAGE.fullmatch(deployment.image_name)
+    if exporter and image and _minor(exporter) > _minor(image[1]):
+        yield (
+            f"Warning: version {version} was exported with TensorFlow {exporter}, newer than {deployment.image_name}: "
+            f"the server may not load it. Export it with TensorFlow {image[1]} (`pip install --constraint "
+            "requirements.lock`), or set a newer --image."
+        )
+
+
+def _larger_calls(version: int, directory: Path, deployment: Deployment) -> Iterator[str]:
+    limits = limits_of(directory)
+    if limits is None:
+        return
+    calls, file_pixels = deployment.calls, limits.max_encoded_pixels
+    pixels = limits.call_pixels(BATCHED_ROWS if deployment.batching else limits.max_batch)
+    needed_mib = server_mib(calls=calls, images=calls, pixels=pixels, encoded_pixels=file_pixels)
+    if needed_mib > deployment.memory_mib:
+        side = math.isqrt(max(pixels, pixels_for(file_pixels)) - 1) + 1
+        yield (
+            f"Warning: version {version} accepts calls for which a server needs {needed_mib} MiB; such a call may end "
+            f"the server. Deploy with --max-batch 1 --max-side {side}, or {_export(deployment)}."
+        )
+
+
+def _export(deployment: Deployment) -> str:
+    side, rows = deployment.max_side, deployment.max_batch
+    batch = "" if rows == 1 else f" --max-batch {rows} --max-batch-pixels {rows * side**2}"
+    return f"export it with --max-side {side}{batch}"
+
+
+def _served_versions(deployment: Deployment) -> dict[int, Path]:
+    """Directories of the versions that the server loads; empty if they are not on this machine."""
+    try:
+        present = versions_on_disk(deployment.model_directory) if deployment.target is Target.compose else {}
+    except OSError:
+        return {}
+    served = set(deployment.labels.values()) if deployment.label else sorted(present)[-1:]
+    return {version: present[version] for version in served if version in present}
+
+
+def _minor(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)[:2]]
