@@ -1,6 +1,7 @@
-"""Warnings about a model that can end its server, from the model cards of its versions.
+"""Warnings about a model that does not fit its server, from the model cards of its versions.
 
 A server of an older TensorFlow may not load the model. A call that needs more memory than the server has may end it.
+With batching, a model with a lower limit than a full batch fails all requests of the batch.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ def notes(deployment: Deployment) -> Iterator[str]:
     for version, directory in versions.items():
         yield from _newer_tensorflow(version, directory, deployment)
         yield from _larger_calls(version, directory, deployment)
+        yield from _refused_batches(version, directory, deployment)
     if not versions or not all(map(limits_of, versions.values())):
         yield f"A larger call may end the server; the model refuses it if you {_export(deployment)}."
 
@@ -61,6 +63,17 @@ def _larger_calls(version: int, directory: Path, deployment: Deployment) -> Iter
         yield (
             f"Warning: version {version} accepts calls for which a server needs {needed_mib} MiB; such a call may end "
             f"the server. Deploy with --max-batch 1 --max-side {side}, or {_export(deployment)}."
+        )
+
+
+def _refused_batches(version: int, directory: Path, deployment: Deployment) -> Iterator[str]:
+    limits = limits_of(directory)
+    if deployment.batching and limits and limits.call_pixels(BATCHED_ROWS) < BATCHED_ROWS * limits.max_pixels:
+        pixels = BATCHED_ROWS * limits.max_pixels
+        yield (
+            f"Warning: version {version} refuses a batch of {BATCHED_ROWS} of its largest pictures, and then each request "
+            f"in it fails. Export it with --max-batch {BATCHED_ROWS} --max-batch-pixels {pixels}, or deploy without "
+            "--batching."
         )
 
 

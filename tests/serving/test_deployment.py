@@ -383,6 +383,25 @@ def test_warning_for_a_model_that_needs_more_memory(
     assert int(given) >= needed
 
 
+@pytest.mark.parametrize(
+    ("limits", "options", "refuses"),
+    [
+        (Limits(), ("--batching",), True),
+        (Limits(), (), False),
+        (Limits(max_batch=3, max_batch_pixels=2**23), ("--batching",), True),
+        (Limits(max_batch=4, max_batch_pixels=2**22), ("--batching",), False),
+    ],
+)
+def test_warning_for_a_model_that_refuses_batches(
+    here: Path, limits: Limits, options: tuple[str, ...], refuses: bool
+) -> None:
+    with_limits(here / "models" / DEFAULT_MODEL_NAME, 7, limits.numbers())
+    shown = run("compose", *options).stderr
+    advice = "Export it with --max-batch 4 --max-batch-pixels 4194304, or deploy without --batching."
+    assert (advice in shown) == refuses
+    assert ("version 7 refuses a batch of 4 of its largest pictures" in shown) == refuses
+
+
 def test_options_of_the_export_where_the_model_cannot_be_read(here: Path) -> None:
     assert f"\n{LARGER}--max-side 512.\n" in run(*KUBERNETES, "--max-side", "512").stderr
     for number, limits in enumerate(({}, [], {"max_batch": "8", "max_pixels": 1}, {"max_batch": 0, "max_pixels": 1})):
