@@ -71,9 +71,9 @@ def _refused_batches(version: int, directory: Path, deployment: Deployment) -> I
     if deployment.batching and limits and limits.call_pixels(BATCHED_ROWS) < BATCHED_ROWS * limits.max_pixels:
         pixels = BATCHED_ROWS * limits.max_pixels
         yield (
-            f"Warning: version {version} refuses a batch of {BATCHED_ROWS} of its largest pictures, and then each request "
-            f"in it fails. Export it with --max-batch {BATCHED_ROWS} --max-batch-pixels {pixels}, or deploy without "
-            "--batching."
+            f"Warning: version {version} refuses a batch of {BATCHED_ROWS} of its largest pictures, and then each "
+            f"request in it fails. Export it with --max-batch {BATCHED_ROWS} --max-batch-pixels {pixels}, or deploy "
+            "without --batching."
         )
 
 
