@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
+from styleserve.atomic_write import atomic_write
+
 from ..errors import OutputError
 
 if TYPE_CHECKING:
@@ -132,7 +134,7 @@ def folded(file: str | os.PathLike[str]) -> str:
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
-    """Writes a file so that its name leads to the whole new file or to the old one, at every moment.
+    """Writes a file with `atomic_write`; a symbolic link is followed.
 
     Args:
         path: Path of the file.
@@ -141,19 +143,10 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
     Raises:
         OutputError: The folder cannot be written to, or the disk is full.
     """
-    path = Path(os.path.realpath(path))  # a link stays, what it points to is replaced
-    # Not named after the file: a name as long as the file system allows would be longer with more around it.
-    part = path.with_name(f".styleserve.{secrets.token_hex(4)}.part")
+    path = Path(os.path.realpath(path))  # a link stays; the file that it leads to is replaced
     try:
-        try:
-            with part.open("xb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        except BaseException:  # Ctrl-C as well
-            part.unlink(missing_ok=True)
-            raise
+        with atomic_write(path) as file:
+            write(file)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
