@@ -20,13 +20,12 @@ from PIL import Image
 from styleserve.contract import Limits
 
 from ..errors import ImageError
+from . import tiff
 from .colour.convert import to_srgb
 from .decoded import Decoded, SizeCheck
 from .errors import Unreadable, check_size
 from .formats import camera_raw, heif, jpeg2000, pillow_reader, png
 from .pillow_warnings import silenced
-from .tiff import reader as tiff
-from .tiff import tags as tiff_tags
 
 MAX_PIXELS: Final = Limits().max_encoded_pixels
 """Most pixels of a picture, unless the limit of a model is known: what the service decodes by default."""
@@ -145,7 +144,7 @@ def _read(data: bytes, check: SizeCheck) -> Decoded:
         raise camera_raw.refusal(raw)
     readers: tuple[tuple[bool, Callable[[bytes, SizeCheck], Decoded]], ...] = (
         (data.startswith(png.SIGNATURE), png.read),
-        (tiff_tags.is_tiff(data), tiff.read),
+        (tiff.is_tiff(data), tiff.read),
         (jpeg2000.is_read(data), jpeg2000.read),
         (heif.is_read(data), heif.read),
         (True, pillow_reader.read),

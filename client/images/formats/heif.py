@@ -61,7 +61,7 @@ def read(data: bytes, check: SizeCheck) -> Decoded:
 
 
 def _avif(data: bytes, check: SizeCheck) -> Decoded:
-    image = pillow_reader.opened(data, "AVIF")
+    image = pillow_reader.open_image(data, "AVIF")
     if image is None:
         raise Unreadable("is an AVIF picture, which this build of Pillow does not read", hint="Save it as PNG or JPEG.")
     with image:

@@ -67,7 +67,7 @@ def read(data: bytes, check: SizeCheck) -> Decoded:
     header = _header(data)
     check(header.size)
     if _pillow_is_exact(header):
-        image = pillow_reader.opened(data, "JPEG2000")
+        image = pillow_reader.open_image(data, "JPEG2000")
         if image is not None:
             with image:
                 check(image.size)

@@ -26,7 +26,7 @@ _OTHER_HALF: Final = {
 }
 
 
-def opened(data: bytes, *formats: str) -> ImageFile.ImageFile | None:
+def open_image(data: bytes, *formats: str) -> ImageFile.ImageFile | None:
     """The file, opened by the first of Pillow's plugins that accepts it; None if none does.
 
     `Image.open` would refuse more pixels than `Image.MAX_IMAGE_PIXELS` of the whole process; here the caller checks.
@@ -54,7 +54,7 @@ def read(data: bytes, check: SizeCheck) -> Decoded:
     if data.startswith(jpeg.SIGNATURE):
         jpeg.check(data)
     try:
-        image = opened(data, "JPEG", "GIF", "BMP", "WEBP", "PPM")
+        image = open_image(data, "JPEG", "GIF", "BMP", "WEBP", "PPM")
     except OSError as error:
         if not str(error).startswith("Unsupported BMP"):
             raise

@@ -172,7 +172,7 @@ def _unpacked(data: bytes, most: int) -> bytes | None:
 
 
 def _opened(data: bytes) -> ImageFile.ImageFile:
-    image = pillow_reader.opened(data, "PNG")
+    image = pillow_reader.open_image(data, "PNG")
     if image is None:
         raise Unreadable("is no PNG file", hint="Save or fetch it again.")
     return image
