@@ -21,7 +21,7 @@ from styleserve import contract
 from styleserve.client import ImageError, Picture, load_picture
 from styleserve.client.images import files
 from styleserve.client.images import picture as module
-from styleserve.client.images.pillow_warnings import silenced
+from styleserve.client.images.pillow_warnings import ignore_warnings
 
 
 def encoded(image: Image.Image, file_format: str, **options: Any) -> bytes:
@@ -115,7 +115,7 @@ def test_pictures_read_at_once_leave_the_warnings_of_the_process_alone(
     picture: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two threads, of which the first to begin is the first to end."""
-    good, began, may_end = module._prepared, dict[str, threading.Event](), dict[str, threading.Event]()
+    good, began, may_end = module._prepare, dict[str, threading.Event](), dict[str, threading.Event]()
 
     def prepared(decoded: Any, name: str) -> Picture:
         began[name].set()
@@ -123,7 +123,7 @@ def test_pictures_read_at_once_leave_the_warnings_of_the_process_alone(
         warnings.warn("damaged metadata", UserWarning, stacklevel=1)
         return good(decoded, name)
 
-    monkeypatch.setattr(module, "_prepared", prepared)
+    monkeypatch.setattr(module, "_prepare", prepared)
     names = ("first", "second")
     before = warnings.filters
     with ThreadPoolExecutor(2) as executor:
@@ -145,11 +145,11 @@ def test_pictures_read_at_once_leave_the_warnings_of_the_process_alone(
 def test_filters_that_come_later_are_put_behind() -> None:
     for _ in range(3):
         warnings.simplefilter("error", RuntimeWarning)
-        with silenced():
+        with ignore_warnings():
             warnings.warn("unheard", RuntimeWarning, stacklevel=1)
         with pytest.raises(RuntimeWarning):
             warnings.warn("heard", RuntimeWarning, stacklevel=1)
-    assert sum(each[1].__class__.__name__ == "_SilencedThread" for each in warnings.filters) == 1
+    assert sum(each[1].__class__.__name__ == "_InIgnoringThread" for each in warnings.filters) == 1
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

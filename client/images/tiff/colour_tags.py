@@ -7,9 +7,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..colour.colour_space import D65, SRGB_PRIMARIES, ColourSpace, Floats, Primaries, of_gamma_and_primaries
-from ..decoded import TOP, by_bands
-from ..errors import Unreadable
+from ..colour.colour_space import D65, SRGB_PRIMARIES, ColourSpace, Floats, Primaries, space_from_gamma_and_primaries
+from ..decoded import MAX_LEVEL, map_bands
+from ..errors import UnreadableError
 from .tags import Directory, Tag
 
 _BT601: Final = (0.299, 0.587, 0.114)
@@ -21,18 +21,18 @@ def colour_space(page: Directory) -> ColourSpace | None:
     """Colour space by PrimaryChromaticities, WhitePoint and TransferFunction; None without these tags.
 
     Raises:
-        Unreadable: The transfer function differs between the colours, or is that of a palette or of inverted greys.
+        UnreadableError: The transfer function differs between the colours, or is that of a palette or inverted greys.
     """
     xy = page.rationals(Tag.PrimaryChromaticities, 6)
     white = page.rationals(Tag.WhitePoint, 2) or D65
-    space = of_gamma_and_primaries(None, Primaries("", (*xy, *white)) if xy else None)
+    space = space_from_gamma_and_primaries(None, Primaries("", (*xy, *white)) if xy else None)
     levels = 1 << page.bits[0]
-    table = np.array(page.integers(Tag.TransferFunction, most=3 * levels)) / TOP
+    table = np.array(page.integers(Tag.TransferFunction, most=3 * levels)) / MAX_LEVEL
     if len(table) not in (levels, 3 * levels):
         return space
     tables: Floats = table.reshape(-1, levels)
     if page.photometric in (_WHITE_IS_ZERO, _PALETTE) or (tables != tables[0]).any():
-        raise Unreadable("is a TIFF with a TransferFunction that is not supported", hint="Save it as sRGB.")
+        raise UnreadableError("is a TIFF with a TransferFunction that is not supported", hint="Save it as sRGB.")
 
     curve: Floats = tables[0]
 
@@ -50,13 +50,13 @@ def rgb_of_ycbcr(levels: NDArray[np.uint16], page: Directory) -> NDArray[np.uint
     """`[height, width, 3]` RGB of YCbCr of 8 bits, scaled to 65535, by YCbCrCoefficients and ReferenceBlackWhite.
 
     Raises:
-        Unreadable: These tags describe no colours.
+        UnreadableError: These tags describe no colours.
     """
     red, green, blue = page.rationals(Tag.YCbCrCoefficients, 3) or _BT601
     reference = page.rationals(Tag.ReferenceBlackWhite, 6) or _FULL_RANGE
     black, white = np.array(reference[::2]), np.array(reference[1::2])
     if green <= 0 or (white <= black).any():
-        raise Unreadable(
+        raise UnreadableError(
             "is a TIFF with YCbCr that is not supported: its tags describe no colours", hint="Save as RGB."
         )
     scale = np.array([255, 127, 127]) / (white - black)
@@ -65,6 +65,6 @@ def rgb_of_ycbcr(levels: NDArray[np.uint16], page: Directory) -> NDArray[np.uint
         y, cb, cr = np.moveaxis((band / 257 - black) * scale, -1, 0)
         r, b = y + (2 - 2 * red) * cr, y + (2 - 2 * blue) * cb
         g = (y - red * r - blue * b) / green
-        return np.clip(np.rint(np.stack([r, g, b], -1) * 257), 0, TOP).astype(np.uint16)
+        return np.clip(np.rint(np.stack([r, g, b], -1) * 257), 0, MAX_LEVEL).astype(np.uint16)
 
-    return by_bands(converted, levels)
+    return map_bands(converted, levels)

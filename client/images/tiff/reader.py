@@ -14,8 +14,17 @@ from PIL import Image, ImageFile
 
 from .. import exif
 from ..colour.colour_space import ColourSpace
-from ..decoded import TOP, Decoded, SizeCheck, by_bands, eight_bit_channel, scaled, sixteen_bit_levels, unassociated
-from ..errors import Unreadable
+from ..decoded import (
+    MAX_LEVEL,
+    DecodedImage,
+    SizeCheck,
+    eight_bit_channel,
+    map_bands,
+    scaled_to_16_bits,
+    sixteen_bit_levels,
+    straight_colours,
+)
+from ..errors import UnreadableError
 from ..formats import camera_raw, pillow_reader
 from .colour_tags import colour_space, rgb_of_ycbcr
 from .samples import LOSSLESS_COMPRESSIONS, NO_COMPRESSION, incomplete_page, layout_of, read_samples
@@ -41,7 +50,7 @@ _PHOTOMETRIC_NAMES: Final = {
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3  # sample formats
 _SAMPLE_NAMES: Final = {_UNSIGNED: "", _SIGNED: " signed", _FLOAT: " floating-point"}
 _WEBP: Final = 50001  # compression that the libtiff in Pillow lacks
-_PREMULTIPLIED, _STRAIGHT = 1, 2  # extra samples: associated and unassociated alpha
+_PREMULTIPLIED, _STRAIGHT = 1, 2  # extra samples: associated and straight_colours alpha
 _REDUCED: Final = 2  # subfile type of TIFF 5
 
 _MAX_BYTES: Final = 2**30
@@ -51,16 +60,16 @@ _MAX_SEGMENTS: Final = 2**19
 """Strips or tiles: tiles of 16 x 16 pixels of a picture of 64 million, twice over."""
 
 
-def read(data: bytes, check: SizeCheck) -> Decoded:
+def read(data: bytes, check: SizeCheck) -> DecodedImage:
     """First page of a TIFF file.
 
     Raises:
-        Unreadable: It is a camera raw file or a preview, or cannot be read exactly.
+        UnreadableError: It is a camera raw file or a preview, or cannot be read exactly.
         Exception: Any error of a decoder, on a damaged file.
     """
     pages, is_broken = read_directories(data)
     if not pages:
-        raise Unreadable("is damaged or cut short: it has no first page", hint="Save or fetch it again.")
+        raise UnreadableError("is damaged or cut short: it has no first page", hint="Save or fetch it again.")
     page, others = pages[0], pages[1:]
     check(page.size)
     _refuse_previews(page, others)
@@ -86,7 +95,7 @@ def _refuse_previews(page: Directory, others: list[Directory]) -> None:
         raise camera_raw.refusal("")
     if larger:
         width, height = max(larger, key=lambda each: each.pixels).size
-        raise Unreadable(
+        raise UnreadableError(
             f"begins with a preview of {page.size[0]} x {page.size[1]} pixels; the picture itself, of "
             f"{width} x {height}, is not its first page",
             hint="Save the picture itself as a TIFF, PNG or JPEG of one page.",
@@ -98,7 +107,7 @@ def _is_exact_in_pillow(page: Directory) -> bool:
         return False
     bits, photometric = set(page.bits), page.photometric
     if bits == {16}:
-        # Pillow keeps greys; of colours it keeps the high bytes, and `pillow_reader.sixteen_bit` adds the low ones.
+        # Pillow keeps greys; of colours it keeps the high bytes, and `pillow_reader.decode_16_bits` adds the low ones.
         is_grey = photometric == _BLACK_IS_ZERO and page.samples == 1
         is_premultiplied = _PREMULTIPLIED in page.integers(Tag.ExtraSamples)
         return is_grey or (photometric == _RGB and not page.in_planes and not is_premultiplied)
@@ -117,7 +126,7 @@ def _has_usual_colours(page: Directory) -> bool:
     return page.integer(Tag.InkSet, 1) == 1
 
 
-def _read_by_pillow(data: bytes, page: Directory, check: SizeCheck) -> Decoded | None:
+def _read_by_pillow(data: bytes, page: Directory, check: SizeCheck) -> DecodedImage | None:
     """Page as Pillow reads it; None if Pillow has no mode for it."""
     image = _opened(data)
     if image is None:
@@ -125,10 +134,10 @@ def _read_by_pillow(data: bytes, page: Directory, check: SizeCheck) -> Decoded |
     with image:
         check(image.size)
         if set(page.bits) != {16} or page.photometric != _RGB:
-            return pillow_reader.decoded(image, frames=1)
+            return pillow_reader.decode(image, frames=1)
         has_alpha = image.mode == "RGBA"
-    levels = pillow_reader.sixteen_bit(lambda: cast("ImageFile.ImageFile", _opened(data)))
-    return Decoded(
+    levels = pillow_reader.decode_16_bits(lambda: cast("ImageFile.ImageFile", _opened(data)))
+    return DecodedImage(
         colour=levels[..., :3],
         alpha=eight_bit_channel(levels[..., 3]) if has_alpha else None,  # no orientation: Pillow has turned the picture
     )
@@ -141,30 +150,32 @@ def _opened(data: bytes) -> ImageFile.ImageFile | None:
         return None
 
 
-def _read_by_samples(page: Directory) -> Decoded:
+def _read_by_samples(page: Directory) -> DecodedImage:
     if reason := _unsupported(page):
-        raise Unreadable(f"is a TIFF with {reason}, which is not supported", hint="Save it with 8 or 16 bits, as RGB.")
+        raise UnreadableError(
+            f"is a TIFF with {reason}, which is not supported", hint="Save it with 8 or 16 bits, as RGB."
+        )
     picture = _coloured(read_samples(page), page)
     return replace(picture, orientation=page.integer(Tag.Orientation, 1))
 
 
-def _coloured(samples: NDArray[Any], page: Directory) -> Decoded:
+def _coloured(samples: NDArray[Any], page: Directory) -> DecodedImage:
     """Colours and alpha of `[height, width, samples]`."""
     photometric = page.photometric
     count = _COLOURS[photometric]
-    levels = sixteen_bit_levels(samples) if _sample_format(page) == _FLOAT else scaled(samples, page.bits[0])
+    levels = sixteen_bit_levels(samples) if _sample_format(page) == _FLOAT else scaled_to_16_bits(samples, page.bits[0])
     extra = page.integers(Tag.ExtraSamples) or (_STRAIGHT,)  # Pillow and libtiff take a missing tag so
     kinds = [kind for kind in extra[: levels.shape[2] - count] if kind in (_PREMULTIPLIED, _STRAIGHT)]
     alpha = levels[..., count + extra.index(kinds[0])] if kinds else None
     palette = _palette(page) if photometric == _PALETTE else None
-    colour = levels[..., :count] if palette is None else by_bands(lambda band: palette[band], samples[..., 0])
+    colour = levels[..., :count] if palette is None else map_bands(lambda band: palette[band], samples[..., 0])
     if photometric == _WHITE_IS_ZERO:
-        colour = TOP - colour
+        colour = MAX_LEVEL - colour
     elif photometric == _YCBCR:
         colour = rgb_of_ycbcr(colour, page)
     if alpha is not None and kinds[0] == _PREMULTIPLIED:
-        colour = unassociated(colour, alpha)
-    return Decoded(
+        colour = straight_colours(colour, alpha)
+    return DecodedImage(
         colour=_cmyk(colour) if photometric == _CMYK else colour,
         alpha=None if alpha is None else eight_bit_channel(alpha),
     )
@@ -212,7 +223,7 @@ def _described(page: Directory) -> str:
 
 
 def _space(data: bytes, page: Directory) -> ColourSpace | bytes | None:
-    return page.raw(Tag.InterColorProfile) or colour_space(page) or exif.colour_space(exif.exif_of_tiff(data))
+    return page.raw(Tag.InterColorProfile) or colour_space(page) or exif.colour_space(exif.from_tiff(data))
 
 
 def _sample_format(page: Directory) -> int:

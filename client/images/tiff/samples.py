@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import Unreadable
+from ..errors import UnreadableError
 from ..formats import pillow_reader
 from .tags import Directory, Tag
 
@@ -79,7 +79,7 @@ def read_samples(page: Directory) -> NDArray[Any]:
         page: Page with 1 to 16 or 32 bits a sample, or floats of 16, 32 or 64 bits, in one of `LOSSLESS_COMPRESSIONS`.
 
     Raises:
-        Unreadable: A strip or tile is missing or too short.
+        UnreadableError: A strip or tile is missing or too short.
         Exception: Any error of a decompressor, on damaged data.
     """
     layout = layout_of(page)
@@ -99,9 +99,11 @@ def read_samples(page: Directory) -> NDArray[Any]:
     return samples
 
 
-def incomplete_page() -> Unreadable:
+def incomplete_page() -> UnreadableError:
     """Error for a page whose strips or tiles are not all in the file."""
-    return Unreadable("is damaged or cut short: parts of its first page are missing", hint="Save or fetch it again.")
+    return UnreadableError(
+        "is damaged or cut short: parts of its first page are missing", hint="Save or fetch it again."
+    )
 
 
 def _corners(page: Directory, layout: Layout) -> Iterator[tuple[int, int, int]]:
