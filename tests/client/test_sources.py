@@ -1,4 +1,4 @@
-"""Pictures that are not files: arrays, and images of Pillow."""
+"""Pictures from arrays and Pillow images."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_an_image_of_pillow_is_treated_as_its_file_would_be(picture: Image.Image
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
-def test_what_is_no_picture(source: Any, message: str) -> None:
+def test_other_sources_are_refused(source: Any, message: str) -> None:
     with pytest.raises(ImageError, match=f"^the style.*{message}"):
         load_picture(source, name="the style")
 
