@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -99,49 +100,58 @@ def _chunks(data: bytes) -> _Chunks:
     Raises:
         UnreadableError: A critical chunk is damaged or unknown.
     """
-    found, at, kept = _Chunks(), len(SIGNATURE), [SIGNATURE]
-    dropped, previous, seen = 0, b"", set[bytes]()
-    while at + 12 <= len(data) and previous != b"IEND":
-        length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
-        end, critical = at + 12 + length, not kind[0] & 0x20
-        if end > len(data) and not critical:
-            break
-        intact = end <= len(data) and zlib.crc32(memoryview(data)[at + 4 : end - 4]) == int.from_bytes(
-            data[end - 4 : end], "big"
-        )
-        if kind == b"IHDR" and intact and not seen:
-            _check_header(data[at + 8 : end - 4])
-        indexed = b"IHDR" in seen and kept[1][17] == _INDEXED
-        misplaced = (kind == b"IHDR") != (not seen) or (
-            indexed and kind == b"PLTE" and (length % 3 != 0 or seen & {b"PLTE", b"IDAT"})
-        )
-        if critical and (not intact or kind not in _CRITICAL or misplaced):
-            wrong = "its checksum or its place is wrong" if kind in _CRITICAL else "which the PNG format does not have"
-            raise UnreadableError(
-                f"is damaged or cut short: chunk {kind.decode('latin-1')!r}, {wrong}", hint="Save or fetch it again."
-            )
-        if kind in (b"IHDR", b"IDAT") or (indexed and intact and kind in (b"PLTE", b"tRNS")):
-            kept.append(data[at:end])
-            found.is_sound = found.is_sound and (kind not in seen or kind == previous)
+    found, kept = _Chunks(), [SIGNATURE]
+    dropped_bytes, end, previous, seen = 0, len(SIGNATURE), b"", set[bytes]()
+    for kind, start, end, is_intact in _split(data):
+        content = memoryview(data)[start + 8 : end - 4]  # not a copy of all pixels
+        is_indexed = b"IHDR" in seen and kept[1][17] == _INDEXED
+        if not kind[0] & 0x20:
+            _check_critical(kind, content, seen, is_intact=is_intact, is_indexed=is_indexed)
+        if kind in (b"IHDR", b"IDAT") or (is_indexed and is_intact and kind in (b"PLTE", b"tRNS")):
+            kept.append(data[start:end])
+            found.is_sound &= kind not in seen or kind == previous
         elif kind != b"IEND":
-            dropped += end - at
-            usual = kind.isalpha() and kind != b"PLTE" and kind not in _PACKED_TEXTS
-            found.is_sound = found.is_sound and intact and usual and dropped <= _MAX_SENT_BYTES
-        if intact and kind in _DECLARING:
-            found.declared.setdefault(kind, data[at + 8 : end - 4])
-        elif intact and kind in _TEXTS:
-            found.texts = _text(kind, data[at + 8 : end - 4]) | found.texts
-        at, previous = end, kind
+            dropped_bytes += end - start
+            is_usual = kind.isalpha() and kind != b"PLTE" and kind not in _PACKED_TEXTS
+            found.is_sound &= is_intact and is_usual and dropped_bytes <= _MAX_SENT_BYTES
+        if is_intact and kind in _DECLARING:
+            found.declared.setdefault(kind, bytes(content))
+        elif is_intact and kind in _TEXTS:
+            found.texts = _text(kind, bytes(content)) | found.texts
+        previous = kind
         seen.add(kind)
     kept.append(_END)
-    found.is_sound = found.is_sound and previous == b"IEND" and at == len(data) and data.endswith(_END)
+    found.is_sound &= previous == b"IEND" and end == len(data) and data.endswith(_END)
     if b"eXIf" in found.declared:
         found.texts["exif"] = found.declared[b"eXIf"]
-    found.pixels = b"".join(kept) if dropped or not found.is_sound else data
+    found.pixels = b"".join(kept) if dropped_bytes or not found.is_sound else data
     return found
 
 
-def _check_header(content: bytes) -> None:
+def _split(data: bytes) -> Iterator[tuple[bytes, int, int, bool]]:
+    """Type, start and end of each chunk up to IEND, and whether it is whole and its checksum is right."""
+    kind, end = b"", len(SIGNATURE)
+    while end + 12 <= len(data) and kind != b"IEND":
+        start, kind = end, data[end + 4 : end + 8]
+        end = start + 12 + int.from_bytes(data[start : start + 4], "big")
+        checksum = zlib.crc32(memoryview(data)[start + 4 : end - 4])
+        yield kind, start, end, end <= len(data) and checksum == int.from_bytes(data[end - 4 : end], "big")
+
+
+def _check_critical(kind: bytes, content: memoryview, seen: set[bytes], *, is_intact: bool, is_indexed: bool) -> None:
+    if kind == b"IHDR" and is_intact and not seen:
+        _check_header(content)
+    is_misplaced = (kind == b"IHDR") != (not seen) or (
+        is_indexed and kind == b"PLTE" and (len(content) % 3 != 0 or seen & {b"PLTE", b"IDAT"})
+    )
+    if not is_intact or kind not in _CRITICAL or is_misplaced:
+        wrong = "its checksum or its place is wrong" if kind in _CRITICAL else "which the PNG format does not have"
+        raise UnreadableError(
+            f"is damaged or cut short: chunk {kind.decode('latin-1')!r}, {wrong}", hint="Save or fetch it again."
+        )
+
+
+def _check_header(content: memoryview) -> None:
     """Refuses an IHDR with values that the specification does not have (11.2.1)."""
     if len(content) != 13 or content[9] not in CHANNELS or content[10] or content[11] or content[12] > 1:
         raise UnreadableError(
