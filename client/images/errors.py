@@ -28,6 +28,13 @@ class UnreadableError(Exception):
         return ImageError(f"{name} {self.reason}", hint=self.hint)
 
 
+class DamagedError(UnreadableError):
+    """File that is damaged or incomplete, such as one whose "pixels end early"."""
+
+    def __init__(self, damage: str) -> None:
+        super().__init__(f"is damaged or cut short: {damage}", hint="Save or fetch it again.")
+
+
 class OverLimitError(UnreadableError):
     """Picture with more pixels or bytes than the limit; a model may accept more."""
 

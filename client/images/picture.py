@@ -23,7 +23,7 @@ from ..errors import ImageError
 from . import tiff
 from .colour.convert import to_srgb
 from .decoded import DecodedImage, SizeCheck
-from .errors import UnreadableError, check_size
+from .errors import DamagedError, UnreadableError, check_size
 from .formats import camera_raw, heif, jpeg2000, pillow_reader, png
 from .pillow_warnings import ignore_warnings
 
@@ -165,7 +165,7 @@ def _image_errors(name: str) -> Generator[None]:
                 hint="Give a smaller picture, or raise PIL.Image.MAX_IMAGE_PIXELS.",
             ) from error
         except Exception as error:  # Pillow's plugins raise many types on damaged files
-            raise ImageError(f"{name} is damaged or cut short: {error}", hint="Save or fetch it again.") from error
+            raise DamagedError(str(error)).to_image_error(name) from error
 
 
 def _prepare(decoded: DecodedImage, name: str) -> Picture:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from ..errors import UnreadableError
+from ..errors import DamagedError, UnreadableError
 
 SIGNATURE: Final = b"\xff\xd8"
 
@@ -52,7 +52,7 @@ def check(data: bytes) -> None:
     if found is not None and found.bits != 8:
         raise UnreadableError(f"is a JPEG of {found.bits} bits, which is not supported", hint="Save it with 8 bits.")
     if any(end > len(data) for _, _, end in _segments(data)):
-        raise UnreadableError("is damaged or cut short: it ends inside a segment", hint="Save or fetch it again.")
+        raise DamagedError("it ends inside a segment")
 
 
 def can_be_sent_unchanged(data: bytes, *, several: bool = False) -> bool:

@@ -23,7 +23,7 @@ from ..decoded import (
     scaled_to_16_bits,
     straight_colours,
 )
-from ..errors import UnreadableError
+from ..errors import DamagedError, UnreadableError
 from . import pillow_reader
 from .boxes import box, boxes
 
@@ -88,7 +88,7 @@ def read(data: bytes, check: SizeCheck) -> DecodedImage:
 def _header(data: bytes) -> _Header:
     codestream = 0 if data.startswith(_CODESTREAM) else (box(data, b"jp2c") or (len(data), 0))[0]
     if data[codestream : codestream + 4] != _CODESTREAM:
-        raise UnreadableError("is damaged or cut short: it has no codestream", hint="Save or fetch it again.")
+        raise DamagedError("it has no codestream")
     x1, y1, x0, y0 = struct.unpack_from(">4I", data, codestream + 8)
     (count,) = struct.unpack_from(">H", data, codestream + 40)
     components = list(struct.iter_unpack("3B", data[codestream + 42 : codestream + 42 + 3 * count]))

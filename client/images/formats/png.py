@@ -13,12 +13,12 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageChops, ImageFile
+from PIL import Image, ImageFile
 
 from .. import exif
 from ..colour.colour_space import SRGB, ColourSpace, Primaries, space_from_code_points, space_from_gamma_and_primaries
 from ..decoded import DecodedImage, Levels, SizeCheck, eight_bit_channel
-from ..errors import UnreadableError
+from ..errors import DamagedError
 from . import pillow_reader
 from .png_rows import CHANNELS, check_rows
 
@@ -98,7 +98,7 @@ def _chunks(data: bytes) -> _Chunks:
     """Chunks up to IEND.
 
     Raises:
-        UnreadableError: A critical chunk is damaged or unknown.
+        DamagedError: A critical chunk is damaged or unknown.
     """
     found, kept = _Chunks(), [SIGNATURE]
     dropped_bytes, end, previous, seen = 0, len(SIGNATURE), b"", set[bytes]()
@@ -146,18 +146,13 @@ def _check_critical(kind: bytes, content: memoryview, seen: set[bytes], *, is_in
     )
     if not is_intact or kind not in _CRITICAL or is_misplaced:
         wrong = "its checksum or its place is wrong" if kind in _CRITICAL else "which the PNG format does not have"
-        raise UnreadableError(
-            f"is damaged or cut short: chunk {kind.decode('latin-1')!r}, {wrong}", hint="Save or fetch it again."
-        )
+        raise DamagedError(f"chunk {kind.decode('latin-1')!r}, {wrong}")
 
 
 def _check_header(content: memoryview) -> None:
     """Refuses an IHDR with values that the specification does not have (11.2.1)."""
     if len(content) != 13 or content[9] not in CHANNELS or content[10] or content[11] or content[12] > 1:
-        raise UnreadableError(
-            "is damaged, or a PNG that is not supported: its header has values that the PNG format does not have",
-            hint="Save or fetch it again.",
-        )
+        raise DamagedError("its header has values that the PNG format does not have")
 
 
 def _text(kind: bytes, content: bytes) -> dict[str, bytes | str]:
@@ -184,7 +179,7 @@ def _unpacked(data: bytes, most: int) -> bytes | None:
 def _opened(data: bytes) -> ImageFile.ImageFile:
     image = pillow_reader.open_image(data, "PNG")
     if image is None:
-        raise UnreadableError("is not a PNG file", hint="Save or fetch it again.")
+        raise DamagedError("it is not a PNG file")
     return image
 
 
@@ -201,24 +196,14 @@ def _sixteen_bit(data: bytes, colour_type: int) -> DecodedImage:
 
 
 def _transparent_colour(colour: Image.Image | Levels, chunk: bytes, depth: int) -> Image.Image | None:
-    """Alpha that is 0 where the picture has the grey or RGB colour that tRNS declares, compared at full depth."""
-    top = 2**depth - 1
-    clear = [level & top for level in struct.unpack(f">{len(chunk) // 2}H", chunk[: len(chunk) // 2 * 2])]
-    if isinstance(colour, Image.Image):
-        channels = colour.split()
-        if len(clear) != len(channels):
-            return None
-        others = [
-            channel.point([0 if level * top == value * 255 else 255 for level in range(256)])
-            for channel, value in zip(channels, clear, strict=True)
-        ]
-        alpha = others[0]
-        for other in others[1:]:
-            alpha = ImageChops.lighter(alpha, other)
-        return alpha
-    if len(clear) != colour.shape[2]:
+    """Alpha that is 0 where the picture has the grey or RGB colour that tRNS declares; None for other declarations."""
+    levels = np.atleast_3d(np.asarray(colour))
+    clear = np.frombuffer(chunk[: len(chunk) // 2 * 2], ">u2") & (2**depth - 1)
+    if len(clear) != levels.shape[2]:
         return None
-    opaque: NDArray[np.bool_] = (colour != np.array(clear, np.uint16)).any(axis=2)
+    if depth < 8:  # Pillow scales greys of 1, 2 and 4 bits to 8
+        clear = clear * (255 // (2**depth - 1))
+    opaque: NDArray[np.bool_] = (levels != clear.astype(levels.dtype)).any(axis=2)
     return Image.fromarray(opaque.astype(np.uint8) * 255)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from ..decoded import Levels
-from ..errors import UnreadableError
+from ..errors import DamagedError
 
 _CHUNKS_AT: Final = 8
 
@@ -40,7 +40,7 @@ def check_rows(data: bytes, pixels: Image.Image | Levels) -> None:
         pixels: Pixels that Pillow decoded.
 
     Raises:
-        UnreadableError: Rows are missing.
+        DamagedError: Rows are missing.
     """
     width, height, depth, colour_type, _, _, interlaced = struct.unpack_from(">2I5B", data, 16)
     last = height - 1 - (interlaced and height % 2)
@@ -59,4 +59,4 @@ def check_rows(data: bytes, pixels: Image.Image | Levels) -> None:
                 missing -= len(unpacker.decompress(data[start : min(start + _INFLATED_AT_ONCE, end - 4)]))
         at = end
     if missing > 0:
-        raise UnreadableError("is damaged or cut short: rows of its pixels are missing", hint="Save or fetch it again.")
+        raise DamagedError("rows of its pixels are missing")

@@ -24,10 +24,10 @@ from ..decoded import (
     sixteen_bit_levels,
     straight_colours,
 )
-from ..errors import UnreadableError
+from ..errors import DamagedError, UnreadableError
 from ..formats import camera_raw, pillow_reader
 from .colour_tags import colour_space, rgb_of_ycbcr
-from .samples import LOSSLESS_COMPRESSIONS, NO_COMPRESSION, incomplete_page, layout_of, read_samples
+from .samples import INCOMPLETE_PAGE, LOSSLESS_COMPRESSIONS, NO_COMPRESSION, layout_of, read_samples
 from .tags import Directory, Tag, read_directories, read_sub_directories
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
@@ -69,7 +69,7 @@ def read(data: bytes, check: SizeCheck) -> DecodedImage:
     """
     pages, is_broken = read_directories(data)
     if not pages:
-        raise UnreadableError("is damaged or cut short: it has no first page", hint="Save or fetch it again.")
+        raise DamagedError("it has no first page")
     page, others = pages[0], pages[1:]
     check(page.size)
     _refuse_previews(page, others)
@@ -78,7 +78,7 @@ def read(data: bytes, check: SizeCheck) -> DecodedImage:
         notes.append("the pages behind the first are damaged and are not used")
     layout = layout_of(page)
     if page.compression == NO_COMPRESSION and len(layout.extents) < layout.count:
-        raise incomplete_page()  # Pillow would leave the rest black
+        raise DamagedError(INCOMPLETE_PAGE)  # Pillow would leave the rest black
     picture = _read_by_pillow(data, page, check) if _is_exact_in_pillow(page) else None
     return replace(picture or _read_by_samples(page), space=_space(data, page), notes=tuple(notes))
 

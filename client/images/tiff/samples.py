@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UnreadableError
+from ..errors import DamagedError
 from ..formats import pillow_reader
 from .tags import Directory, Tag
 
@@ -25,6 +25,8 @@ NO_COMPRESSION: Final = 1
 _DEFLATE: Final = (8, 32946)
 _LIBTIFF: Final = (5, 32773, 34925, 50000)  # LZW, PackBits, LZMA, Zstandard
 LOSSLESS_COMPRESSIONS: Final = (NO_COMPRESSION, *_DEFLATE, *_LIBTIFF)
+
+INCOMPLETE_PAGE: Final = "parts of its first page are missing"
 
 _HORIZONTAL_DIFFERENCES, _FLOATING_POINT = 2, 3  # predictors
 _WITHOUT_PREDICTOR: Final = (NO_COMPRESSION, 32773)
@@ -79,13 +81,13 @@ def read_samples(page: Directory) -> NDArray[Any]:
         page: Page with 1 to 16 or 32 bits a sample, or floats of 16, 32 or 64 bits, in one of `LOSSLESS_COMPRESSIONS`.
 
     Raises:
-        UnreadableError: A strip or tile is missing or too short.
+        DamagedError: A strip or tile is missing or too short.
         Exception: Any error of a decompressor, on damaged data.
     """
     layout = layout_of(page)
     inside = all(offset > 0 and offset + length <= len(page.data) for offset, length in layout.extents)
     if len(layout.extents) < layout.count or not inside:
-        raise incomplete_page()
+        raise DamagedError(INCOMPLETE_PAGE)
     width, height = page.size
     bits = page.bits[0]
     kind = "f" if page.integer(Tag.SampleFormat, 1) == 3 else "u"
@@ -97,13 +99,6 @@ def read_samples(page: Directory) -> NDArray[Any]:
         target = samples[top : top + rows, left : left + layout.width, sample : sample + layout.samples]
         target[...] = decoded[: target.shape[0], : target.shape[1]]
     return samples
-
-
-def incomplete_page() -> UnreadableError:
-    """Error for a page whose strips or tiles are not all in the file."""
-    return UnreadableError(
-        "is damaged or cut short: parts of its first page are missing", hint="Save or fetch it again."
-    )
 
 
 def _corners(page: Directory, layout: Layout) -> Iterator[tuple[int, int, int]]:
@@ -144,7 +139,7 @@ def _decompressed(data: bytes, compression: int, row_bytes: int, rows: int) -> N
         with image:
             data = image.tobytes()
     if len(data) < size:
-        raise incomplete_page()
+        raise DamagedError(INCOMPLETE_PAGE)
     return np.frombuffer(data, np.uint8, size)
 
 
