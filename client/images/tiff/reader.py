@@ -50,7 +50,7 @@ _PHOTOMETRIC_NAMES: Final = {
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3  # sample formats
 _SAMPLE_NAMES: Final = {_UNSIGNED: "", _SIGNED: " signed", _FLOAT: " floating-point"}
 _WEBP: Final = 50001  # compression that the libtiff in Pillow lacks
-_PREMULTIPLIED, _STRAIGHT = 1, 2  # extra samples: associated and straight_colours alpha
+_PREMULTIPLIED, _STRAIGHT = 1, 2  # extra samples: associated and unassociated alpha
 _REDUCED: Final = 2  # subfile type of TIFF 5
 
 _MAX_BYTES: Final = 2**30
