@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from styleserve.atomic_write import atomic_write
 
 from .machine import ROOT
 
@@ -72,19 +73,16 @@ def shown(value: Value) -> str:
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Writes a document to a temporary name and renames it; creates the folder.
+    """Writes a document as JSON with `atomic_write`; creates the folder.
 
     Args:
         path: Path of the file.
         document: Document; dataclasses are written as objects, paths as text, and numbers that are not finite as null.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        part.write_text(json.dumps(_plain(document), indent=1, allow_nan=False) + "\n")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    text = json.dumps(_plain(document), indent=1, allow_nan=False) + "\n"
+    with atomic_write(path) as file:
+        file.write(text.encode())
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - any value of a document

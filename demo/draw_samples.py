@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw
 
+from styleserve.atomic_write import atomic_write
+
 Array: TypeAlias = NDArray[np.floating]
 Picture: TypeAlias = NDArray[np.float32]
 
@@ -359,10 +361,9 @@ def main() -> None:
     for name, draw in drawings.items():
         drawn = draw()
         path = Path(__file__).with_name(name)
-        partial = path.with_suffix(".partial")
         picture = Image.fromarray(np.round(drawn * 255).astype(np.uint8))
-        picture.save(partial, format="JPEG", quality=90, subsampling=0, optimize=True)
-        partial.replace(path)
+        with atomic_write(path) as file:
+            picture.save(file, format="JPEG", quality=90, subsampling=0, optimize=True)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from ..images.picture import png_of_image
+from ..images.picture import encode_png
 from ..inputs.octaves import octave_of, work_done
 from ..wire.results import Floats, StylizedResult
 from .checkpoint import SavedRun
@@ -48,7 +48,7 @@ class Progress:
 
     def _repr_png_(self) -> bytes | None:
         """The picture so far, for notebooks; None where it was not asked for."""
-        return None if self.image is None else png_of_image(self.image)
+        return None if self.image is None else encode_png(self.image)
 
     @property
     def steps_done(self) -> int:

@@ -14,7 +14,7 @@ from typing import Final
 from styleserve import contract
 
 from ..errors import JobListError, OutputError
-from ..images.save import EXTENSIONS, folded
+from ..images.save import EXTENSIONS, case_folded
 from ..inputs.controls import Controls, refuse_foreign_controls
 from ..inputs.picture_set import PictureSet
 from ..representation import changed_fields
@@ -152,7 +152,7 @@ def refuse_doubles(jobs: Sequence[Job], files: Iterable[Path] | None = None) -> 
     """
     first: dict[str, Job] = {}
     for job, file in zip(jobs, [job.output for job in jobs] if files is None else files, strict=True):
-        other = first.setdefault(folded(file), job)
+        other = first.setdefault(case_folded(file), job)
         if other is not job:
             same = job.output == other.output
             names = f"both be saved as {job.output}" if same else f"be saved as {other.output} and as {job.output}"

@@ -11,13 +11,14 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Final
+
+from styleserve.atomic_write import remove_unfinished
 
 from ..errors import OutputError
 from ..inputs.control_values import Value
@@ -26,9 +27,6 @@ MANIFEST_NAME: Final = "manifest.jsonl"
 
 _BEGINNING: Final = b'{"key": '
 """Of every line."""
-
-_LEFTOVER: Final = re.compile(r"\..+\.[0-9a-f]{8}\.part")
-"""What `outputs.write_atomically` calls a file until it is whole."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -229,8 +227,6 @@ def remove_leftovers(folders: Iterable[Path]) -> None:
     """
     try:
         for folder in folders:
-            for path in folder.iterdir():
-                if _LEFTOVER.fullmatch(path.name):
-                    path.unlink(missing_ok=True)
+            remove_unfinished(folder)
     except OSError as error:
         raise OutputError(f"cannot clean up {error.filename}: {error.strerror}") from error

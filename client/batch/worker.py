@@ -16,7 +16,7 @@ from ..api.client import StyleClient
 from ..errors import ImageError, JobListError, OutputError, StateRefused, StyleServeError
 from ..images.errors import is_over_limit
 from ..images.files import read_file
-from ..images.save import check_output, folded, largest_picture_bytes, save_or_fall_back
+from ..images.save import case_folded, check_output, largest_picture_bytes, save_or_fall_back
 from ..images.source import PictureFile
 from ..inputs.octaves import work_done
 from ..inputs.picture_set import PictureSet
@@ -104,7 +104,7 @@ def place(jobs: Sequence[Job], folder: Path) -> list[Task]:
 
 def _names(path: Path) -> list[str | tuple[int, int]]:
     """What tells a file from others: its name, and if it has several (hard links) its number on the disk."""
-    names: list[str | tuple[int, int]] = [folded(path.resolve())]
+    names: list[str | tuple[int, int]] = [case_folded(path.resolve())]
     with contextlib.suppress(OSError):
         status = path.stat()
         if status.st_nlink > 1:

@@ -1,6 +1,5 @@
-"""Pictures as people have them, read into what the service takes: upright 8-bit sRGB without transparency.
+"""Pictures: files in many formats, read as upright 8-bit sRGB without transparency, and results saved as files.
 
-Each format has a reader that decides by the file's own header what is declared, and whether it can be read exactly. A
-file that cannot is refused by name. All that follows, such as the conversion to sRGB, exists once, behind the readers.
-Nothing here knows of servers.
+Each format has a reader. It decides by the header of the file whether the picture can be read exactly, and refuses it
+by name if not. Conversion to sRGB follows once, for all readers. Nothing here knows servers or models.
 """

@@ -1,4 +1,4 @@
-"""The two facts of EXIF that change pixels: how the camera was held, and whether it was set to Adobe RGB."""
+"""Orientation and colour space in EXIF: the two entries that change pixels."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from PIL import ExifTags, Image
 from .colour.colour_space import ADOBE_RGB, ColourSpace
 
 _INTEROPERABILITY_INDEX: Final = 1
-_ADOBE_RGB_INDEX: Final = "R03"  # DCF 2.0, "DCF optional file": ColorSpace is 0xFFFF then, which alone says nothing
+_ADOBE_RGB_INDEX: Final = "R03"  # DCF 2.0, "DCF optional file"; ColorSpace is 0xFFFF then, which alone says nothing
 _ADOBE_RGB_COLOR_SPACE: Final = 2  # in no version of EXIF, but written by cameras before DCF 2.0
 
 
-def exif_of(info: Mapping[str, bytes | str]) -> Image.Exif:
-    """EXIF in the entries that `Image.info` has for it, such as "exif"; empty where it is damaged."""
+def from_info(info: Mapping[str, bytes | str]) -> Image.Exif:
+    """EXIF in entries of `Image.info`, such as "exif"; empty if it is damaged."""
     holder = Image.new("L", (1, 1))
     holder.info.update(info)
-    return exif_of_image(holder)
+    return from_image(holder)
 
 
-def exif_of_image(image: Image.Image) -> Image.Exif:
-    """EXIF of an image, and the orientation in XMP; empty where it is damaged."""
+def from_image(image: Image.Image) -> Image.Exif:
+    """EXIF of an image, with the orientation in XMP; empty if it is damaged."""
     try:
         return image.getexif()
-    except Exception:  # Pillow raises many types; the pixels are none the worse for damaged notes beside them
+    except Exception:  # Pillow raises many types; damaged metadata leaves the pixels right
         return Image.Exif()
 
 
-def exif_of_tiff(data: bytes) -> Image.Exif:
-    """EXIF of a TIFF file, which is a directory of its own in it; empty where it is damaged."""
+def from_tiff(data: bytes) -> Image.Exif:
+    """EXIF of a TIFF file, which is a directory in it; empty if it is damaged."""
     exif = Image.Exif()
     try:
         exif.load_from_fp(io.BytesIO(data))
@@ -41,7 +41,7 @@ def exif_of_tiff(data: bytes) -> Image.Exif:
 
 
 def orientation(exif: Image.Exif) -> int:
-    """EXIF orientation, 1 to 8; 1, upright, where there is none, or none that can be read."""
+    """EXIF orientation, 1 to 8; 1, upright, if it is missing or damaged."""
     try:
         value = exif.get(ExifTags.Base.Orientation, 1)
     except Exception:  # as above
@@ -50,7 +50,7 @@ def orientation(exif: Image.Exif) -> int:
 
 
 def colour_space(exif: Image.Exif) -> ColourSpace | None:
-    """Adobe RGB if EXIF declares it; None, sRGB, in all other cases."""
+    """Adobe RGB if EXIF declares it; else None, sRGB."""
     try:
         photo = exif.get_ifd(ExifTags.IFD.Exif)
         if photo.get(ExifTags.Base.ColorSpace) == _ADOBE_RGB_COLOR_SPACE:

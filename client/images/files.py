@@ -1,4 +1,4 @@
-"""Files of pictures: their names, and their bytes."""
+"""Picture files: the extensions of their names, and their bytes within a limit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from PIL import Image
 
 from ..errors import ImageError
-from .errors import OverLimit
+from .errors import OverLimitError
 from .formats.pillow_reader import FORMATS
 from .picture import MAX_PIXELS
 
@@ -17,11 +17,11 @@ _BYTES_PER_PIXEL: Final = 8
 _METADATA_BYTES: Final = 2**20
 
 _HEIC_EXTENSIONS: Final = frozenset({".heic", ".heif", ".hif"})
-"""Names of files for which there is no reader in Pillow, and an error that names the extra without pillow-heif."""
+"""Extensions that pillow-heif reads; without it, the error names the extra."""
 
 
 def picture_extensions() -> frozenset[str]:
-    """The extensions, in lower case and with their dot, of what is read here."""
+    """Extensions of the formats that are read, in lower case and with their dot."""
     pillows = {extension for extension, kind in Image.registered_extensions().items() if kind in FORMATS}
     return frozenset(pillows | _HEIC_EXTENSIONS)
 
@@ -32,14 +32,14 @@ def max_file_bytes(max_pixels: int) -> int:
 
 
 def read_file(path: Path, *, max_pixels: int = MAX_PIXELS) -> bytes:
-    """The bytes of a file.
+    """Bytes of a file.
 
     Args:
-        path: of the file.
-        max_pixels: most pixels of the picture in it, from which the most bytes follow.
+        path: Path of the file.
+        max_pixels: Most pixels of the picture in it, which bound its bytes.
 
     Raises:
-        ImageError: there is none, it cannot be read, or it is too large for a picture of so many pixels.
+        ImageError: The file is missing, cannot be read, or is too large for a picture of so many pixels.
     """
     most = max_file_bytes(max_pixels)
     try:
@@ -54,6 +54,6 @@ def read_file(path: Path, *, max_pixels: int = MAX_PIXELS) -> bytes:
     except (OSError, ValueError) as error:
         raise ImageError(f"{path} cannot be read: {error}") from error
     if len(data) > most:
-        error = OverLimit(f"has more than the {most:,} bytes allowed")
-        raise error.of(str(path)) from error
+        error = OverLimitError(f"has more than the {most:,} bytes allowed")
+        raise error.to_image_error(str(path)) from error
     return data

@@ -1,8 +1,8 @@
-"""Pillow's warnings, kept from whoever embeds the client while a picture is read, and nobody else's.
+"""Filter for Pillow's warnings about damaged metadata, in the threads that read a picture and only there.
 
-`warnings.catch_warnings` is not for this: it swaps the filters of the whole process, and two threads in it at once may
-leave behind what one of them had swapped in. So one filter is added, and stays, that ignores what a thread warns of
-while it is in `silenced`, and nothing else.
+`warnings.catch_warnings` swaps the filters of the whole process: two threads that overlap in it may leave those of one
+behind. Here, one filter is added and stays. It ignores warnings only in a thread that is inside `ignore_warnings`.
+`test_pictures_read_at_once_leave_the_warnings_of_the_process_alone` fails if `warnings` changes how it uses filters.
 """
 
 from __future__ import annotations
@@ -13,37 +13,37 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from typing import Final, cast
 
-_adding: Final = threading.Lock()
+_lock: Final = threading.Lock()
 
 
-class _Here(threading.local):
+class _ThreadState(threading.local):
     depth = 0
 
 
-_here: Final = _Here()
+_state: Final = _ThreadState()
 
 
-class _SilencedThread:
-    """Stands in a filter where a pattern for the text would: matches any text, in a thread that is silenced."""
+class _InIgnoringThread:
+    """Pattern for the text of a warning that matches any text, in a thread that ignores warnings."""
 
     def match(self, _text: str, /) -> bool:
-        return _here.depth > 0
+        return _state.depth > 0
 
 
-_FILTER: Final = ("ignore", _SilencedThread(), Warning, None, 0)
+_FILTER: Final = ("ignore", _InIgnoringThread(), Warning, None, 0)
 
 
 @contextmanager
-def silenced() -> Generator[None]:
-    """Ignores the warnings of this thread, whatever the filters of the process say of them."""
+def ignore_warnings() -> Generator[None]:
+    """Ignores the warnings of this thread, under any filters of the process."""
     filters = cast("list[object]", warnings.filters)
-    with _adding:
-        if not filters or filters[0] is not _FILTER:  # others put theirs in front, or took all away
+    with _lock:
+        if not filters or filters[0] is not _FILTER:  # another filter was put in front, or all were removed
             filters.insert(0, _FILTER)
             with suppress(ValueError):
                 del filters[filters.index(_FILTER, 1)]
-    _here.depth += 1
+    _state.depth += 1
     try:
         yield
     finally:
-        _here.depth -= 1
+        _state.depth -= 1

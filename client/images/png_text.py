@@ -1,69 +1,67 @@
-"""Facts about a run in the file of its result: read, and put into a PNG file that is kept byte for byte otherwise."""
+"""Facts about a run in the metadata of its result: reading them, and adding them to a PNG file."""
 
 from __future__ import annotations
 
 import os
-import struct
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from PIL import Image, PngImagePlugin
 
 from ..errors import ImageError
-from .pillow_warnings import silenced
-from .save import IMAGE_DESCRIPTION, check_output, write_atomically
+from .pillow_warnings import ignore_warnings
+from .save import IMAGE_DESCRIPTION, check_output, png_info, write_atomically
 
-_HEADER_END: Final = 33  # of a PNG: 8 bytes of signature, 25 of the chunk IHDR
+_HEADER_BYTES: Final = 33
+"""Signature of a PNG file, 8 bytes, and its chunk IHDR, 25 bytes."""
 
 
 def save_png_file(file: bytes, path: str | os.PathLike[str], *, text: Mapping[str, str]) -> Path:
-    """Path of a PNG file, saved with the pixels that it has, which Pillow would reduce to 8 bits.
+    """Saves a PNG file with text chunks and returns its path; the pixels keep all their bits, unlike in Pillow.
 
     Args:
         file: PNG file.
-        path: Path, ending in .png.
-        text: Facts about the picture, each under its name.
+        path: Path that ends in .png.
+        text: Facts about the picture, by their names.
 
     Raises:
-        OutputError: It cannot be written there.
+        OutputError: The file cannot be written.
     """
     path = check_output(path)
-    chunks = PngImagePlugin.PngInfo()
-    for key, value in text.items():
-        chunks.add_text(key, value)
-    packed = b"".join(_chunk(kind, data) for kind, data, *_ in chunks.chunks)
-    write_atomically(path, lambda target: target.writelines((file[:_HEADER_END], packed, file[_HEADER_END:])))
+
+    def write(target: IO[bytes]) -> None:
+        target.write(file[:_HEADER_BYTES])
+        for kind, content, *_ in png_info(text).chunks:
+            PngImagePlugin.putchunk(target, kind, content)
+        target.write(file[_HEADER_BYTES:])
+
+    write_atomically(path, write)
     return path
 
 
 def read_text(path: Path, key: str) -> str | None:
-    """The fact of this name in a picture's file; None where there is none.
+    """Fact in the metadata of a picture file; None if it is missing.
 
     Args:
         path: Path of the file.
-        key: Name of the fact, the last one in the description of formats that keep all facts in one text.
+        key: Name of the fact; in formats with one description for all facts, the last one in it.
 
     Raises:
-        OSError: There is no such file.
-        ImageError: It is no picture.
+        OSError: The file cannot be read.
+        ImageError: The file is not a picture.
     """
     try:
-        with path.open("rb") as file, silenced(), Image.open(file) as image:
+        with path.open("rb") as file, ignore_warnings(), Image.open(file) as image:
             if image.format == "PNG":
                 found = image.info.get(key)
                 return found if isinstance(found, str) else None
             description = str(image.getexif().get(IMAGE_DESCRIPTION, ""))
     except OSError as error:
-        if error.errno is None:  # of Pillow
-            raise ImageError(f"{path} is no picture") from error
+        if error.errno is None:  # an error of Pillow
+            raise ImageError(f"{path} is not a picture") from error
         raise
-    except Exception as error:  # Pillow's plugins raise nearly anything on damaged files
-        raise ImageError(f"{path} is no picture") from error
+    except Exception as error:  # Pillow's plugins raise many types on damaged files
+        raise ImageError(f"{path} is not a picture") from error
     _, found, text = description.partition(f"; {key}: ")
     return text.rstrip("\0") if found else None
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

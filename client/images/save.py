@@ -1,4 +1,4 @@
-"""Results as files: written whole or not at all, with the facts of the run inside."""
+"""Results as files, written atomically, with the facts of the run in their metadata."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
+from styleserve.atomic_write import atomic_write
+
 from ..errors import OutputError
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import Image, PngImagePlugin
 
 _FORMATS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     ".png": ("PNG", {}),
@@ -29,29 +31,29 @@ _FORMATS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     ".tiff": ("TIFF", {"compression": "tiff_deflate"}),
 }
 EXTENSIONS: Final = tuple(_FORMATS)
-"""What a result can be saved as."""
+"""Extensions of the files that a result can be saved as."""
 
 _CODECS: Final = {".webp": "webp", ".avif": "avif"}
-"""Formats that a build of Pillow may lack, by its names for them."""
+"""Names of the modules of Pillow that a build may lack, by extension."""
 
 IMAGE_DESCRIPTION: Final = 0x010E
-"""Tag of EXIF and TIFF for the facts about a picture."""
+"""Tag of EXIF for the facts about a picture."""
 _SOFTWARE: Final = 0x0131
 
 
 def check_output(
     path: str | os.PathLike[str], *, extensions: Sequence[str] | None = EXTENSIONS, needed_bytes: int = 0
 ) -> Path:
-    """Path of a file that can be saved; to be checked before minutes of work.
+    """Path of a file that can be written; checked before minutes of work.
 
     Args:
         path: Path of the file.
-        extensions: Extensions that it may have; None is any, or none.
+        extensions: Extensions that it may have; None allows all names.
         needed_bytes: Expected size of the file.
 
     Raises:
-        OutputError: The extension is unknown, the name is too long or not that of a regular file, the folder is missing
-            or not writable, or its disk is too full.
+        OutputError: The extension is unknown, the name is too long or that of a folder or device, the folder is missing
+            or not writable, or the disk has too little room.
     """
     path = Path(path)
     if extensions is not None and path.suffix.lower() not in extensions:
@@ -60,7 +62,7 @@ def check_output(
     if extensions is not None:
         _check_codec(path)
     _check_name(path)
-    folder = Path(os.path.realpath(path)).parent if path.is_symlink() else path.parent  # of the file that is replaced
+    folder = Path(os.path.realpath(path)).parent if path.is_symlink() else path.parent  # a link stays a link
     if not folder.is_dir():
         raise OutputError(f"there is no folder {folder}", hint=f"Create it: mkdir -p {folder}")
     try:  # permissions do not show read-only file systems
@@ -78,7 +80,7 @@ def check_output(
 
 
 def largest_picture_bytes(pixels: int, *, channel_bytes: int = 1) -> int:
-    """Most bytes of a saved picture: RGB that does not compress, and its metadata.
+    """Most bytes of a saved picture: RGB that does not compress, and metadata.
 
     >>> largest_picture_bytes(512 * 512)
     851968
@@ -90,7 +92,7 @@ def _check_codec(path: Path) -> None:
     codec = _CODECS.get(path.suffix.lower())
     if codec is None:
         return
-    from PIL import features  # noqa: PLC0415 - brings Pillow
+    from PIL import features  # noqa: PLC0415 - slow
 
     if not features.check_module(codec):
         raise OutputError(f"this build of Pillow cannot write {path.suffix}", hint="Name a .png file.")
@@ -111,7 +113,7 @@ def _check_name(path: Path) -> None:
 
 
 def is_same_file(one: Path, other: Path) -> bool:
-    """Whether two paths lead to one file: by links, by other spellings, and whether or not it exists.
+    """Whether two paths lead to one file, by links or by other spellings; it need not exist.
 
     >>> is_same_file(Path("a/../out.png"), Path("out.png"))
     True
@@ -119,54 +121,45 @@ def is_same_file(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other)
     except OSError:
-        return folded(os.path.realpath(one)) == folded(os.path.realpath(other))
+        return case_folded(os.path.realpath(one)) == case_folded(os.path.realpath(other))
 
 
-def folded(file: str | os.PathLike[str]) -> str:
-    """Name of a file, equal for all names that are one to a file system of macOS or Windows.
+def case_folded(file: str | os.PathLike[str]) -> str:
+    """Name of a file, equal for all spellings that are one name on macOS or Windows.
 
-    >>> folded("Lake.png") == folded("lake.PNG")
+    >>> case_folded("Lake.png") == case_folded("lake.PNG")
     True
     """
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", os.fspath(file)).casefold())
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
-    """Writes a file so that its name leads to the whole new file or to the old one, at every moment.
+    """Writes a file with `atomic_write`; a symbolic link is followed.
 
     Args:
         path: Path of the file.
-        write: Is given the open file.
+        write: Writes into the open file.
 
     Raises:
         OutputError: The folder cannot be written to, or the disk is full.
     """
-    path = Path(os.path.realpath(path))  # a link stays, what it points to is replaced
-    # Not named after the file: a name as long as the file system allows would be longer with more around it.
-    part = path.with_name(f".styleserve.{secrets.token_hex(4)}.part")
+    path = Path(os.path.realpath(path))  # a link stays; the file that it leads to is replaced
     try:
-        try:
-            with part.open("xb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        except BaseException:  # Ctrl-C as well
-            part.unlink(missing_ok=True)
-            raise
+        with atomic_write(path) as file:
+            write(file)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def save_or_fall_back(save: Callable[[Path], Path], path: Path) -> Path:
-    """Path of the file that `save` wrote; where that fails, the file is saved in another folder before the error.
+    """Path of the file that `save` wrote; if that fails, saves the file in another folder and raises the error.
 
     Args:
-        save: Writes a file with this path, all or nothing.
+        save: Writes a file to a path and returns it.
         path: Path of the file.
 
     Raises:
-        OutputError: The file cannot be written there; the hint names the file that was written instead.
+        OutputError: The file cannot be written there; the hint names the file that was saved instead.
     """
     try:
         return save(path)
@@ -183,33 +176,40 @@ def save_or_fall_back(save: Callable[[Path], Path], path: Path) -> Path:
 
 def _fallback_folders() -> Iterator[Path]:
     yield Path()
-    yield Path(os.path.expanduser("~"))  # noqa: PTH111 - pathlib's raises where there is no home
+    yield Path(os.path.expanduser("~"))  # noqa: PTH111 - Path.home() raises where there is no home
     with contextlib.suppress(OSError):  # no folder for temporary files
         yield Path(tempfile.gettempdir())
 
 
+def png_info(text: Mapping[str, str]) -> PngImagePlugin.PngInfo:
+    """Text chunks of a PNG file, for `PIL.Image.Image.save`."""
+    from PIL import PngImagePlugin  # noqa: PLC0415 - slow
+
+    info = PngImagePlugin.PngInfo()
+    for key, value in text.items():
+        info.add_text(key, value)  # an international chunk where Latin-1 does not suffice
+    return info
+
+
 def save_image(image: Image.Image, path: str | os.PathLike[str], *, text: Mapping[str, str]) -> Path:
-    """Path of a picture, saved in the format that the extension names.
+    """Saves a picture in the format of the extension and returns its path.
 
     Args:
-        image: RGB.
-        path: ends in one of `EXTENSIONS`.
-        text: facts about the picture. PNG keeps each under its name; other formats, all in the image description; BMP
-            has no place for them.
+        image: RGB image.
+        path: Path that ends in one of `EXTENSIONS`.
+        text: Facts about the picture, by their names. PNG has a text chunk for each; BMP has no place for them; other
+            formats have one image description for all.
 
     Raises:
-        OutputError: it cannot be written there.
+        OutputError: The file cannot be written.
     """
-    from PIL import Image, PngImagePlugin  # noqa: PLC0415 - not for a command that only names the extensions
+    from PIL import Image  # noqa: PLC0415 - slow, and commands import this module for the extensions
 
     path = check_output(path)
     file_format, options = _FORMATS[path.suffix.lower()]
     extra: dict[str, Any] = dict(options)
     if file_format == "PNG":
-        chunks = PngImagePlugin.PngInfo()
-        for key, value in text.items():
-            chunks.add_text(key, value)  # becomes an international chunk by itself where Latin-1 does not suffice
-        extra["pnginfo"] = chunks
+        extra["pnginfo"] = png_info(text)
     elif file_format != "BMP":
         exif = Image.Exif()
         exif[IMAGE_DESCRIPTION] = "; ".join(f"{key}: {value}" for key, value in text.items() if key != "Software")

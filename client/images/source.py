@@ -1,4 +1,4 @@
-"""Sources of a picture: the name of a file, its bytes, an image of Pillow, an array."""
+"""Sources of a picture: path of a file, bytes of a file, Pillow image, NumPy array."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from PIL import Image
 
 from ..errors import ImageError
 from .files import read_file
-from .picture import MAX_PIXELS, Picture, picture_of_file, picture_of_image
+from .picture import MAX_PIXELS, Picture, picture_from_file, picture_from_image
 
 
 @dataclass(frozen=True, eq=False)
 class PictureFile:
-    """Bytes of a file, with its path."""
+    """Bytes of a file that was read already, with its path."""
 
     data: bytes
     path: Path
@@ -29,17 +29,17 @@ PictureSource: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArra
 
 
 def load_picture(source: PictureSource, *, name: str = "the picture", max_pixels: int = MAX_PIXELS) -> Picture:
-    """The picture, upright 8-bit sRGB.
+    """Picture of a source, as upright 8-bit sRGB.
 
     Args:
-        source: path of a file, or its bytes; an image of Pillow; an array `[height, width, 3]` or `[height, width]`,
-            uint8, or of floats in [0, 1]. A `Picture` is passed on.
-        name: for messages, where `source` is not a path.
-        max_pixels: most pixels of a file or image, from its header; the default is that of `styleserve export`.
-            `StyleClient` asks the model for its own limit if a picture has more.
+        source: Path of a file, or its bytes; a Pillow image; an array `[height, width, 3]` or `[height, width]`, uint8
+            or floats in [0, 1]. A `Picture` is returned unchanged.
+        name: Name for messages, where `source` is not a path.
+        max_pixels: Most pixels that the header of a file or an image may declare; the default is that of
+            `styleserve export`. `StyleClient` asks the model for its own limit if a picture has more.
 
     Raises:
-        ImageError: there is no such file, or it is not a picture that can be used.
+        ImageError: The file is missing, or no picture can be made of the source.
     """
     if isinstance(source, Picture):
         return source
@@ -48,25 +48,25 @@ def load_picture(source: PictureSource, *, name: str = "the picture", max_pixels
     if isinstance(source, PictureFile):
         return replace(_of_file(source.data, str(source.path), max_pixels), path=source.path)
     if isinstance(source, Image.Image):
-        return picture_of_image(source, name, max_pixels=max_pixels)
+        return picture_from_image(source, name, max_pixels=max_pixels)
     if isinstance(source, np.ndarray):
-        return picture_of_image(Image.fromarray(_levels(source, name)), name, max_pixels=max_pixels)
+        return picture_from_image(Image.fromarray(_levels(source, name)), name, max_pixels=max_pixels)
     try:
         path = Path(source)
     except TypeError as error:
         raise ImageError(
             f"{name} is of the type {type(source).__name__}",
-            hint="Give a path, the bytes of a file, an image of Pillow, a NumPy array or a Picture.",
+            hint="Give a path, the bytes of a file, a Pillow image, a NumPy array or a Picture.",
         ) from error
     return replace(_of_file(read_file(path, max_pixels=max_pixels), str(source), max_pixels), path=path)
 
 
 def _of_file(data: bytes, name: str, max_pixels: int) -> Picture:
-    return replace(picture_of_file(data, name, max_pixels=max_pixels), file_sha256=hashlib.sha256(data).hexdigest())
+    return replace(picture_from_file(data, name, max_pixels=max_pixels), file_sha256=hashlib.sha256(data).hexdigest())
 
 
 def _levels(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
-    """The array as 8-bit levels, rounded to the nearest."""
+    """Array as 8-bit levels, rounded to the nearest."""
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3) or not array.size:
         raise ImageError(
             f"{name} is an array of the shape {list(array.shape)}",
@@ -79,7 +79,7 @@ def _levels(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
     low, high = float(array.min()), float(array.max())
     if not 0.0 <= low <= high <= 1.0:  # NaN included
         raise ImageError(
-            f"{name} is an array of floats from {low:g} to {high:g}; 0 to 1 is understood",
+            f"{name} is an array of floats from {low:g} to {high:g}; allowed are 0 to 1",
             hint="Divide by the largest value, or give uint8.",
         )
     return np.rint(array * 255.0).astype(np.uint8)

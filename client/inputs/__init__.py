@@ -1,1 +1,1 @@
-"""Inputs of a run: controls, presets, octaves, pictures, and the recipe that repeats it. Checked before a call."""
+"""Inputs of a run, checked before a call: controls, presets, octaves, pictures, and the recipe that repeats the run."""

@@ -18,7 +18,7 @@ _CONTROLS: Final = {control.name: control for control in contract.CONTROLS}
 
 
 def allowed_values(control: contract.Control) -> str:
-    """Values that a control may have, in words.
+    """Description of the values that a control may have.
 
     >>> allowed_values(contract.LEARNING_RATE), allowed_values(contract.STEPS)
     ('from 0 to 1', "a whole number from 0 to the model's limit")
@@ -39,7 +39,7 @@ def value_of_text(name: str, text: str, *, separator: str = ",") -> object:
     ((2.0, 1.0), 50, 'matched')
 
     Raises:
-        ControlError: The text is not of the control's kind.
+        ControlError: The text is not a value of this control's type.
     """
     control = _CONTROLS.get(name)
     if control is not None and control.dtype == "string":
@@ -56,10 +56,10 @@ def value_of_text(name: str, text: str, *, separator: str = ",") -> object:
 
 
 def checked_value(control: contract.Control, value: object) -> Value:
-    """Value of a control in the type that is sent.
+    """Value of a control, in the type that is sent.
 
     Raises:
-        ControlError: It is not of the control's kind, or out of its range.
+        ControlError: The value has another type, or is out of range.
     """
     if control.choices:
         if value not in control.choices:
@@ -89,13 +89,13 @@ def _refused(control: contract.Control, value: object) -> ControlError:
 
 
 def plain_number(value: object, *, whole: bool) -> int | float | None:
-    """The number as an int or a float, which every encoder takes; None where it is none."""
+    """Number as an int or a float, also from NumPy; None for other values."""
     if isinstance(value, bool):
         return None
     if isinstance(value, Integral):
         return int(value)
     if isinstance(value, Real) and not whole:
-        with contextlib.suppress(OverflowError):  # of a fraction over all floats
+        with contextlib.suppress(OverflowError):  # a fraction may be larger than all floats
             return float(value)
     return None
 

@@ -1,8 +1,8 @@
-"""Controls of a run, checked against the wire contract before anything is sent."""
+"""Controls of a run, checked against the wire contract."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, Literal, TypeAlias, cast
@@ -21,10 +21,10 @@ Colors: TypeAlias = Literal["style", "content", "matched"]
 ImageFormat: TypeAlias = Literal["png", "png16", "jpeg"]
 
 OPTIMIZER_NAMES: Final[dict[str, str]] = {"lbfgs": "L-BFGS", "adam": "Adam"}
-"""The optimisers, as people write them."""
+"""Names of the optimisers in texts."""
 
 OCTAVES: Final = "octaves"
-"""Name of the control that is the client's own."""
+"""Name of the control that only the client knows."""
 
 
 class Unset(Enum):
@@ -37,25 +37,25 @@ class Unset(Enum):
 
 
 UNSET: Final = Unset.UNSET
-"""A control that is not sent, so that the model's own default holds. (None would be a value.)"""
+"""Value of a control that is not sent; the model's default counts. (None could be a value.)"""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Controls:
-    """Controls of one run; each field but `octaves` is the `contract.Control` of its name.
+    """Controls of one run; each field but `octaves` is described by the `contract.Control` of its name.
 
-    Numbers of other types, such as NumPy's, become Python's own. Values for each style or layer become a tuple; one
-    number stands for all.
+    Numbers of other types, such as NumPy's, become ints and floats. Values for each style or layer become a tuple; one
+    number counts for all.
 
     >>> Controls(steps=50), Controls(steps=50, style_scale=0.5).sent()
     (Controls(steps=50), {'style_scale': (0.5,), 'steps': 50})
 
     Attributes:
-        octaves: Number of sizes of a coarse-to-fine run, at least 1; unset, by `octaves.plan`.
+        octaves: Number of sizes of a coarse-to-fine run, at least 1; if unset, `octaves.plan` chooses it.
 
     Raises:
-        ControlError: A value is not of the control's kind, or out of its range. The upper bounds of steps and sides are
-            the model's, so the server checks those.
+        ControlError: A value has another type, or is out of range. The server checks the model's upper bounds of steps
+            and sides.
     """
 
     style_weight: float | Unset = UNSET
@@ -86,8 +86,9 @@ class Controls:
                 object.__setattr__(self, control.name, checked_value(control, value))
         blend = cast("tuple[float, ...] | Unset", self.style_blend)
         if not isinstance(blend, Unset) and not any(blend):
+            shares = ",".join(f"{share:g}" for share in blend)
             raise ControlError(
-                f"style_blend is {_shown(blend)}; at least one share must be over 0", hint=contract.STYLE_BLEND.help
+                f"style_blend is {shares}; at least one share must be over 0", hint=contract.STYLE_BLEND.help
             )
         if not isinstance(self.octaves, Unset):
             number = plain_number(self.octaves, whole=True)
@@ -105,7 +106,7 @@ class Controls:
         return {name: value for name, value in self.given().items() if name != OCTAVES}
 
     def over(self, base: Controls) -> Controls:
-        """Controls of `base`, such as a preset, replaced by those that are set here.
+        """Controls of `base`, such as a preset, with those that are set here in their place.
 
         >>> Controls(steps=50).over(Controls(steps=1000, octaves=1))
         Controls(steps=50, octaves=1)
@@ -114,22 +115,22 @@ class Controls:
 
     @property
     def expected_optimizer(self) -> str:
-        """Optimiser of the run."""
+        """Optimiser of the run; if unset, the default."""
         return str(contract.OPTIMIZER.relative) if isinstance(self.optimizer, Unset) else self.optimizer
 
     @property
     def expected_loss(self) -> str:
-        """Loss of the run."""
+        """Loss of the run; if unset, the default."""
         return str(contract.LOSS.relative) if isinstance(self.loss, Unset) else self.loss
 
     @property
     def expected_steps(self) -> int:
-        """Steps of the run; where unset, those of a model with the usual limits."""
+        """Steps of the run; if unset, those of a model with the usual limits."""
         return int(contract.STEPS.relative) if isinstance(self.steps, Unset) else self.steps
 
     @property
     def expected_max_side(self) -> int:
-        """Longest side of the result; where unset, that of a model with the usual limits."""
+        """Longest side of the result; if unset, that of a model with the usual limits."""
         return int(contract.MAX_SIDE.relative) if isinstance(self.max_side, Unset) else self.max_side
 
 
@@ -141,11 +142,11 @@ SHORT_NAMES: Final[Mapping[str, str]] = {
     "style_layer_weights": "layer_weights",
     "start_noise": "noise",
 }
-"""Names of controls as options and columns of jobs, where they differ."""
+"""Shorter names of controls, for options and columns of job lists."""
 
 
 def option_of(name: str) -> str:
-    """Option of a control.
+    """Command-line option of a control.
 
     >>> option_of("style_blend"), option_of("max_side")
     ('--blend', '--max-side')
@@ -154,36 +155,35 @@ def option_of(name: str) -> str:
 
 
 def control_of_name(name: str) -> str:
-    """Name of the control that is called so, as in the contract, or as an option or column is.
+    """Name of a control in the contract, from that name or its short name, with hyphens or underscores.
 
     >>> control_of_name("blend"), control_of_name("tv-weight"), control_of_name("octaves")
     ('style_blend', 'total_variation_weight', 'octaves')
 
     Raises:
-        ControlError: There is none.
+        ControlError: There is no such control.
     """
-    wanted = name.replace("-", "_")
-    for each in (*_NAMES, OCTAVES):
-        if wanted in (each, SHORT_NAMES.get(each)):
+    names = {each: SHORT_NAMES.get(each, each) for each in (*_NAMES, OCTAVES)}
+    for each, short_name in names.items():
+        if name.replace("-", "_") in (each, short_name):
             return each
-    names = [SHORT_NAMES.get(each, each) for each in (*_NAMES, OCTAVES)]
-    raise ControlError(f"there is no control {name!r}", hint=f"Controls are: {', '.join(names)}.")
+    raise ControlError(f"there is no control {name!r}", hint=f"Controls are: {', '.join(names.values())}.")
 
 
 def controls_of(values: Mapping[str, Any]) -> Controls:
-    """Controls with these values, of any type.
+    """Controls with these values, by name.
 
     Raises:
-        ControlError: A name is unknown, or a value cannot be used.
+        ControlError: A name is unknown, or a value is not allowed.
     """
     return Controls(**{control_of_name(name): value for name, value in values.items()})
 
 
 def refuse_foreign_controls(controls: Controls) -> None:
-    """Refuses a learning rate for L-BFGS, which has none.
+    """Refuses a learning rate for L-BFGS.
 
     Raises:
-        ControlError: The hint names the optimiser that has one.
+        ControlError: A learning rate is set, and the optimiser is L-BFGS.
     """
     if controls.expected_optimizer == "lbfgs" and not isinstance(controls.learning_rate, Unset):
         raise ControlError(
@@ -193,10 +193,10 @@ def refuse_foreign_controls(controls: Controls) -> None:
 
 
 def check_count(name: str, count: int, styles: int) -> None:
-    """Refuses a number of values, or masks, that is neither 1 nor that of the styles.
+    """Refuses a number of values, or masks, that is neither 1 nor the number of styles.
 
     Raises:
-        ControlError: The message has the name and both numbers.
+        ControlError: The number is another one.
     """
     if count not in (1, styles):
         these = f"{styles} style{'' if styles == 1 else 's'}"
@@ -204,10 +204,10 @@ def check_count(name: str, count: int, styles: int) -> None:
 
 
 def check_styles(controls: Controls, styles: int) -> None:
-    """Refuses controls with another number of values than there are styles.
+    """Refuses controls with neither one value nor one for each style.
 
     Raises:
-        ControlError: The message has the name of the control.
+        ControlError: A control has another number of values.
     """
     for control in contract.CONTROLS:
         values = getattr(controls, control.name)
@@ -216,15 +216,11 @@ def check_styles(controls: Controls, styles: int) -> None:
 
 
 def checked_timeout_s(timeout_s: float) -> float:
-    """Deadline of a call, in seconds.
+    """Timeout of a call in seconds, if it is allowed.
 
     Raises:
-        ControlError: It is not positive, or not finite: every call ends.
+        ControlError: The timeout is not positive, or longer than a month.
     """
     if not 0 < timeout_s < _LONGEST_S:
         raise ControlError(f"the timeout is {timeout_s} s; it must be over 0 and under {_LONGEST_S:,} (a month)")
     return timeout_s
-
-
-def _shown(values: Iterable[float]) -> str:
-    return ",".join(f"{value:g}" for value in values)

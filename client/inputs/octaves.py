@@ -1,7 +1,7 @@
 """Octaves: the sizes of a coarse-to-fine run, each twice the one before.
 
-A picture is painted small, enlarged and refined: large strokes come from the small sizes, at a fraction of the cost of
-the full one. docs/look.md shows the results that the numbers here were chosen by.
+A picture is painted small, enlarged and refined. The small sizes give large strokes at a fraction of the cost of the
+full size. docs/look.md shows the results by which the numbers here were chosen.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from ..errors import ControlError
 from .controls import Unset
 
 FIRST_AUTOMATIC_PX: Final = 256
-"""Smallest `max_side` of a run that has several octaves without asking for them."""
+"""Smallest `max_side` of a run that gets several octaves by default."""
 MOST_AUTOMATIC: Final = 3
-"""Most octaves of a run that names no number."""
+"""Most octaves of a run by default."""
 FIRST_SHARE: Final = 0.6
 """Evaluations of the first octave, as a share of `steps`."""
 MIDDLE_SHARE: Final = 0.4
-"""Evaluations of each octave between the first and the last, likewise."""
+"""Evaluations of each octave between the first and the last, as a share of `steps`."""
 LAST_SHARE: Final = 0.25
-"""Evaluations of the last octave, likewise."""
+"""Evaluations of the last octave, as a share of `steps`."""
 
 _SMALLEST_PX: Final = int(contract.MAX_SIDE.minimum)
 
@@ -45,13 +45,12 @@ def plan(max_side: int, steps: int, octaves: int | Unset, smallest_octave: int) 
 
     Args:
         max_side: Longest side of the result, in pixels.
-        steps: Evaluations of a run of one size, of which each of several has a share. Without steps there is one size.
-        octaves: Number of sizes; unset, as many as keep `smallest_octave`, at most `MOST_AUTOMATIC`, from
-            `FIRST_AUTOMATIC_PX` on.
-        smallest_octave: Shortest `max_side` at which a run without a number may begin; 0 for one size only.
+        steps: Evaluations of a run of one size; each of several octaves has a share of them. 0 steps make one octave.
+        octaves: Number of octaves; if unset, that of `automatic_octaves`.
+        smallest_octave: Smallest `max_side` of the first octave of a run without a number; 0 allows one octave only.
 
     Raises:
-        ControlError: The smallest of so many sizes is below the smallest that a model works on.
+        ControlError: The first octave would be smaller than a model allows.
     """
     number = automatic_octaves(max_side, smallest_octave) if isinstance(octaves, Unset) else octaves
     if steps == 0 or number == 1:
@@ -71,7 +70,7 @@ def plan(max_side: int, steps: int, octaves: int | Unset, smallest_octave: int) 
 
 
 def automatic_octaves(max_side: int, smallest_octave: int) -> int:
-    """Number of octaves of a run that names none.
+    """Number of octaves of a run by default: the most that keep `smallest_octave`, within bounds.
 
     >>> [automatic_octaves(side, smallest_octave=128) for side in (128, 255, 256, 1000, 1024, 4096)]
     [1, 1, 2, 3, 3, 3]
@@ -87,7 +86,7 @@ def may_be_several(max_side: int, steps: int, octaves: int | Unset) -> bool:
 
 
 def octave_of(octaves: Sequence[Octave], steps_done: int) -> int:
-    """Index of the octave that continues a run after so many steps.
+    """Index of the octave in which a run continues after so many steps.
 
     >>> sizes = plan(256, 10, 2, smallest_octave=128)
     >>> [(octave.max_side, octave.steps) for octave in sizes], [octave_of(sizes, done) for done in (0, 5, 6, 8)]
@@ -102,7 +101,7 @@ def octave_of(octaves: Sequence[Octave], steps_done: int) -> int:
 
 
 def work_done(octaves: Sequence[Octave], steps_done: int) -> float:
-    """Share of the work of a run that is done after so many steps; work is pixels times evaluations.
+    """Share of the work, pixels times evaluations, that a run has done after so many steps.
 
     >>> [work_done((Octave(128, 4), Octave(256, 4)), steps) for steps in (0, 4, 8)]
     [0.0, 0.2, 1.0]

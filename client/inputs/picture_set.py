@@ -1,4 +1,4 @@
-"""One thing for each picture of a run: its source, its pixels, its path. Free of NumPy and Pillow."""
+"""Values for the pictures of a run, by role: sources, pixels or paths. Free of NumPy and Pillow."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ _ROLES: Final = {
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class PictureSet(Generic[_T]):
-    """One thing for each picture of a run: its source, its pixels, or its path.
+    """One value for each picture of a run, such as its source, its pixels or its path.
 
     Attributes:
         content: Picture to paint.
         styles: Paintings to follow.
-        content_regions: Masks of where each style applies in the content: one for each style or for all, or none. None
-            in place of a mask means everywhere.
-        style_regions: Masks of the parts of the styles to learn from, likewise.
+        content_regions: Masks of where each style applies in the content: one for each style or one for all, or none.
+            None in place of a mask means everywhere.
+        style_regions: Masks of the parts of the styles to learn from, in the same form.
         start: Start of the optimisation; None for the content.
         reference: Picture whose pixels the result is pulled towards.
         reference_mask: Mask of where the reference counts; None for everywhere.
 
     Raises:
-        ControlError: There is no style, or the number of masks is not that of the styles.
+        ControlError: There is no style, a mask has no reference, or the masks are neither one nor one for each style.
     """
 
     content: _T
@@ -78,7 +78,7 @@ class PictureSet(Generic[_T]):
             raise ControlError("reference_weight is given without a reference", hint="Give the reference picture, too.")
 
     def items(self) -> Iterator[tuple[str, _T]]:
-        """Each thing with the role of its picture, as in "style 2".
+        """Each value, after the role of its picture, as in "style 2".
 
         >>> list(PictureSet(content="lake", styles=("oil", "ink"), content_regions=(None, "sky")).items())
         [('content', 'lake'), ('style 1', 'oil'), ('style 2', 'ink'), ('content region 2', 'sky')]
@@ -91,11 +91,11 @@ class PictureSet(Generic[_T]):
                     yield (role if len(several) == 1 else f"{role} {number}"), each
 
     def map(self, function: Callable[[_T, str], _U]) -> PictureSet[_U]:
-        """What the function makes of each thing and its role."""
-        made = iter([function(each, role) for role, each in self.items()])
+        """Results of a function of each value and the role of its picture."""
+        results = iter([function(each, role) for role, each in self.items()])
 
         def one(value: object) -> object:
-            return None if value is None else next(made)
+            return None if value is None else next(results)
 
         values = {
             name: tuple(map(one, getattr(self, name))) if name.endswith("s") else one(getattr(self, name))
@@ -104,6 +104,6 @@ class PictureSet(Generic[_T]):
         return PictureSet(**cast("dict[str, Any]", values))
 
     def arguments(self) -> dict[str, Any]:
-        """The pictures as arguments of `StyleClient.stylize`."""
+        """Values as arguments of `StyleClient.stylize`."""
         values = {name: getattr(self, name) for name in _ROLES}
         return {name: None if isinstance(value, tuple) and not value else value for name, value in values.items()}

@@ -1,10 +1,10 @@
-"""Pictures of a run: content, styles, masks, start and reference, read from their sources, and facts about them."""
+"""Pictures of a run, read from their sources, and the facts about them that are kept with its result."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -14,7 +14,7 @@ from .picture_set import PictureSet
 
 StyleSources: TypeAlias = PictureSource | Sequence[PictureSource]
 Regions: TypeAlias = PictureSource | Sequence[PictureSource | None] | None
-"""Masks of the styles: one for each, or one for all; None, in place of a mask, means everywhere."""
+"""Masks of the styles: one for each, or one for all; None in place of a mask means everywhere."""
 
 
 def picture_set(
@@ -27,10 +27,10 @@ def picture_set(
     reference: PictureSource | None = None,
     reference_mask: PictureSource | None = None,
 ) -> PictureSet[PictureSource]:
-    """Sources of the pictures of a run; a style or mask may stand alone.
+    """Sources of the pictures of a run; a single style or mask needs no list.
 
     Raises:
-        ControlError: There is no style, or the number of masks is not that of the styles.
+        ControlError: There is no style, or the masks are neither one nor one for each style.
     """
     return PictureSet(
         content=content,
@@ -52,32 +52,32 @@ def _several(given: PictureSource | Sequence[PictureSource | None] | None) -> tu
 
 
 def load_pictures(sources: PictureSet[PictureSource], *, max_pixels: int = MAX_PIXELS) -> PictureSet[Picture]:
-    """All pictures, with names of their own for messages.
+    """Pictures of all sources, named by their roles in messages.
 
     Raises:
-        ImageError: One cannot be used.
+        ImageError: A source cannot be read.
     """
     return sources.map(lambda source, role: load_picture(source, name=f"the {role}", max_pixels=max_pixels))
 
 
 def notes_of(pictures: PictureSet[Picture]) -> tuple[str, ...]:
-    """Visible changes to the pictures on loading, each once."""
+    """Visible changes to the pictures on loading, without repetitions."""
     return tuple(dict.fromkeys(f"{picture.name}: {note}" for _, picture in pictures.items() for note in picture.notes))
 
 
 def result_pixels(pictures: PictureSet[Picture], max_side: int) -> int:
-    """Pixels of the result: those of the content, as the other pictures cost one evaluation."""
+    """Number of pixels of the result, which has the proportions of the content."""
     width, height = pictures.content.size_within(max_side)
     return width * height
 
 
 @dataclass(frozen=True, repr=False)
 class PictureFacts:
-    """Facts by which the picture of a run is known again.
+    """Facts that identify a picture of a run.
 
     Attributes:
         sha256: SHA-256 of its file, in hexadecimal digits.
-        path: Path of its file; None where it came from memory.
+        path: Path of its file; None if it came from memory.
     """
 
     sha256: str
@@ -93,39 +93,28 @@ def facts_of(pictures: PictureSet[Picture]) -> PictureSet[PictureFacts]:
 
 
 def facts_to_json(facts: PictureSet[PictureFacts], folder: Path | None = None) -> dict[str, Any]:
-    """Facts as an object; paths are relative to the folder, where one is given."""
+    """Facts as a JSON object; paths are relative to `folder`, if one is given."""
 
-    def one(fact: PictureFacts | None) -> dict[str, str] | None:
-        if fact is None:
-            return None
+    def written(fact: PictureFacts, _role: str) -> dict[str, str]:
         path = {} if fact.path is None else {"path": _relative(fact.path, folder)}
         return {"sha256": fact.sha256, **path}
 
-    values = {each.name: getattr(facts, each.name) for each in fields(facts)}
-    return {
-        name: [one(fact) for fact in cast("tuple[PictureFacts | None, ...]", value)]
-        if isinstance(value, tuple)
-        else one(value)
-        for name, value in values.items()
-        if value
-    }
+    return {name: value for name, value in vars(facts.map(written)).items() if value}
 
 
 def facts_from_json(written: Mapping[str, Any], folder: Path | None = None) -> PictureSet[PictureFacts]:
-    """Facts in such an object.
+    """Facts in the JSON object of `facts_to_json`.
 
     Raises:
-        KeyError: One is missing, or has another form; also `TypeError`, `AttributeError` and `ControlError`.
+        KeyError: An entry is missing or has another form; also `TypeError`, `AttributeError` and `ControlError`.
     """
 
-    def one(fact: Mapping[str, Any] | None) -> PictureFacts | None:
-        if fact is None:
-            return None
+    def read(fact: Mapping[str, Any], _role: str) -> PictureFacts:
         path = None if fact.get("path") is None else Path(os.path.normpath((folder or Path()) / str(fact["path"])))
         return PictureFacts(str(fact["sha256"]), path)
 
-    values = {name: tuple(map(one, value)) if name.endswith("s") else one(value) for name, value in written.items()}
-    return PictureSet(**cast("dict[str, Any]", values))
+    values = {name: tuple(value) if name.endswith("s") else value for name, value in written.items()}
+    return PictureSet[Mapping[str, Any]](**cast("dict[str, Any]", values)).map(read)
 
 
 def _relative(path: Path, folder: Path | None) -> str:

@@ -1,4 +1,4 @@
-"""Presets: named sets of controls, on the command line as `--preset`, in a list of jobs as the column `preset`."""
+"""Presets: named sets of controls, for the option `--preset` and the column `preset` of a job list."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ PRESETS: Final[Mapping[str, Controls]] = {
     "subtle": Controls(style_weight=0.3),
     "keep-colors": Controls(colors="content"),
 }
-"""Controls of each preset, by its name; "painter" is the default of the model."""
+"""Controls of the presets, by name; "painter" is the default of the model."""
 
 
 def preset(name: str) -> Controls:
-    """Controls of the preset of this name.
+    """Controls of a preset.
 
     >>> Controls(steps=50).over(preset("bold"))
     Controls(style_weight=4.0, steps=50)
 
     Raises:
-        ControlError: There is none of this name.
+        ControlError: There is no preset of this name.
     """
     if name not in PRESETS:
         raise ControlError(f"preset is {name!r}; it must be one of {', '.join(PRESETS)}")

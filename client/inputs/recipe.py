@@ -1,4 +1,4 @@
-"""Recipe of a result: what repeats its run, as JSON in the metadata of its file."""
+"""Recipe of a result: the inputs that repeat its run, as JSON in the metadata of its file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .picture_set import PictureSet
 from .pictures import PictureFacts, facts_from_json, facts_to_json
 
 RECIPE_KEY: Final = "Recipe"
-"""Name of the recipe among the facts in a picture's file."""
+"""Name of the recipe in the metadata of a picture file."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,10 +38,10 @@ class Recipe:
         return f"<Recipe: {len(self.pictures.styles)} styles, {self.controls}, {self.model_name}>"
 
     def to_text(self, folder: Path | None = None) -> str:
-        """The recipe as JSON.
+        """Recipe as JSON.
 
         Args:
-            folder: Folder of the result: paths of the pictures are relative to it. None leaves them absolute.
+            folder: Folder of the result, to which the paths of the pictures are relative; None leaves them absolute.
         """
         return json.dumps(
             {
@@ -55,18 +55,18 @@ class Recipe:
 
     @classmethod
     def from_text(cls, text: str, folder: Path) -> Recipe:
-        """The recipe in this JSON.
+        """Recipe from its JSON.
 
         Args:
-            text: Text that `to_text` made.
+            text: Text that `to_text` returned.
             folder: Folder of the result.
 
         Raises:
-            ValueError: It is not a recipe; also `KeyError`, `TypeError`, `AttributeError` and `ControlError`.
+            ValueError: The text is not a recipe; also `KeyError`, `TypeError`, `AttributeError` and `ControlError`.
         """
         written = cast("dict[str, Any]", json.loads(text))
         if written["contract"] != contract.CONTRACT_VERSION:
-            raise ValueError(f"it is of contract {written['contract']}, not {contract.CONTRACT_VERSION}")
+            raise ValueError(f"its contract is {written['contract']}, not {contract.CONTRACT_VERSION}")
         return cls(
             controls_of(written["controls"]),
             str(written["model"]["name"]),
@@ -76,12 +76,12 @@ class Recipe:
 
     @classmethod
     def load(cls, path: Path) -> Recipe:
-        """The recipe of the result in a file.
+        """Recipe in the file of a result.
 
         Raises:
-            RecipeError: There is no such file, or it holds no recipe.
+            RecipeError: The file cannot be read, or holds no recipe.
         """
-        from ..images.png_text import read_text  # noqa: PLC0415 - brings Pillow
+        from ..images.png_text import read_text  # noqa: PLC0415 - slow
 
         try:
             text = read_text(path, RECIPE_KEY)

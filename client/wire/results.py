@@ -13,7 +13,7 @@ from PIL import Image
 
 from styleserve import __version__
 
-from ..images.picture import png_of_image
+from ..images.picture import encode_png
 from ..images.png_text import save_png_file
 from ..images.save import save_image
 from ..inputs.controls import OPTIMIZER_NAMES, Controls
@@ -69,7 +69,7 @@ class StylizedResult:
 
     def _repr_png_(self) -> bytes:
         """The picture, for notebooks."""
-        return png_of_image(self.image)
+        return encode_png(self.image)
 
     @property
     def steps(self) -> int:

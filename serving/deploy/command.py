@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
+
+from styleserve.atomic_write import atomic_write
 
 from .deployment import OPTIONS, Deployment, DeploymentError, Device, Target
 from .model_fit import notes
@@ -121,15 +122,10 @@ def _differs(path: Path, text: str) -> bool:
 
 
 def _write(path: Path, text: str) -> None:
-    """Writes a file that the server's user can read, under a temporary name first."""
+    """Writes a file that the server's user can read, under any umask."""
     missing = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     for folder in missing:
         folder.chmod(0o755)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(text.encode())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_write(path, mode=0o644) as file:
+        file.write(text.encode())

@@ -64,8 +64,8 @@ def test_files_without_a_recipe(stub: Any, content: Path, style: Path, tmp_path:
         (content, "holds no recipe"),
         (painted.save(tmp_path / "r.bmp"), "holds no recipe"),
         (tmp_path / "none.png", "cannot be read: No such file"),
-        (tmp_path / "text.png", "cannot be read: .* is no picture"),
-        (tmp_path / "other.png", "the recipe in .* cannot be used: it is of contract 1, not 2"),
+        (tmp_path / "text.png", "cannot be read: .* is not a picture"),
+        (tmp_path / "other.png", "the recipe in .* cannot be used: its contract is 1, not 2"),
     ):
         (tmp_path / "text.png").write_text("text")
         from styleserve.client.images.save import save_image  # noqa: PLC0415

@@ -190,7 +190,7 @@ def test_failures_are_listed_at_the_end(stub: Any, contents: Path, style: Path, 
     result = run(contents, "-o", out, "--style", style, "--server", stub.address)
     assert result.exit_code == 9
     assert "2 painted, 0 already there, 1 failed" in result.stdout
-    message = f"b--style.png: ImageError: {contents / 'b.png'} is not a picture that is read here"
+    message = f"b--style.png: ImageError: {contents / 'b.png'} is not a picture in a supported format"
     assert result.stderr.endswith(
         f"Error: 1 of 3 jobs failed:\n  {message}\nThe same command tries these again, and nothing else.\n"
     )

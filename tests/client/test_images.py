@@ -1,4 +1,4 @@
-"""Pictures as people have them, each made here with Pillow."""
+"""Pictures in all formats that Pillow writes: pixels, notes, refusals, and the file that is sent."""
 
 from __future__ import annotations
 
@@ -21,13 +21,9 @@ from styleserve import contract
 from styleserve.client import ImageError, Picture, load_picture
 from styleserve.client.images import files
 from styleserve.client.images import picture as module
-from styleserve.client.images.pillow_warnings import silenced
+from styleserve.client.images.pillow_warnings import ignore_warnings
 
-
-def encoded(image: Image.Image, file_format: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, file_format, **options)
-    return file.getvalue()
+from .images.files import chunk, encoded
 
 
 def pixels(image: Image.Image) -> Any:
@@ -41,7 +37,7 @@ def assert_close(image: Image.Image, expected: Image.Image, tolerance: int = 0) 
 
 
 def assert_sent_losslessly(picture: Picture) -> None:
-    """What is sent is, to a decoder that ignores all metadata, what was loaded."""
+    """A decoder that ignores all metadata gets the pixels that were loaded."""
     with Image.open(io.BytesIO(picture.encoded)) as sent:
         assert sent.format in {name.upper() for name in contract.ENCODED_FORMATS} | {"MPO"}
         assert_close(sent.convert("RGB"), picture.image)
@@ -74,7 +70,7 @@ def swapped_profile() -> bytes:
     ids=["png", "jpeg", "progressive", "webp"],
 )
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_a_plain_file_is_sent_as_it_is(
+def test_a_plain_file_is_sent_unchanged(
     picture: Image.Image, file_format: str, options: dict[str, Any], mode: str
 ) -> None:
     data = encoded(picture.convert(mode), file_format, **options)
@@ -115,7 +111,7 @@ def test_pictures_read_at_once_leave_the_warnings_of_the_process_alone(
     picture: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two threads, of which the first to begin is the first to end."""
-    good, began, may_end = module._prepared, dict[str, threading.Event](), dict[str, threading.Event]()
+    good, began, may_end = module._prepare, dict[str, threading.Event](), dict[str, threading.Event]()
 
     def prepared(decoded: Any, name: str) -> Picture:
         began[name].set()
@@ -123,7 +119,7 @@ def test_pictures_read_at_once_leave_the_warnings_of_the_process_alone(
         warnings.warn("damaged metadata", UserWarning, stacklevel=1)
         return good(decoded, name)
 
-    monkeypatch.setattr(module, "_prepared", prepared)
+    monkeypatch.setattr(module, "_prepare", prepared)
     names = ("first", "second")
     before = warnings.filters
     with ThreadPoolExecutor(2) as executor:
@@ -132,8 +128,8 @@ def test_pictures_read_at_once_leave_the_warnings_of_the_process_alone(
             began[name], may_end[name] = threading.Event(), threading.Event()
             reading.append(executor.submit(load_picture, picture, name=name))
             assert began[name].wait(60)
-        with pytest.raises(UserWarning, match="of somebody else"):  # pytest makes errors of them, here as before
-            warnings.warn("of somebody else", UserWarning, stacklevel=1)
+        with pytest.raises(UserWarning, match="of another thread"):  # pytest's filter makes it an error
+            warnings.warn("of another thread", UserWarning, stacklevel=1)
         for name, future in zip(names, reading, strict=True):
             may_end[name].set()
             assert_close(future.result(60).image, picture)
@@ -145,11 +141,11 @@ def test_pictures_read_at_once_leave_the_warnings_of_the_process_alone(
 def test_filters_that_come_later_are_put_behind() -> None:
     for _ in range(3):
         warnings.simplefilter("error", RuntimeWarning)
-        with silenced():
+        with ignore_warnings():
             warnings.warn("unheard", RuntimeWarning, stacklevel=1)
         with pytest.raises(RuntimeWarning):
             warnings.warn("heard", RuntimeWarning, stacklevel=1)
-    assert sum(each[1].__class__.__name__ == "_SilencedThread" for each in warnings.filters) == 1
+    assert sum(each[1].__class__.__name__ == "_InIgnoringThread" for each in warnings.filters) == 1
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -224,7 +220,7 @@ def test_16_bit_greys_with_a_transparent_one() -> None:
     assert_sent_losslessly(loaded)
 
 
-def test_16_bit_rgb_is_not_sent_as_it_is() -> None:
+def test_16_bit_rgb_is_not_sent_unchanged() -> None:
     width, height = 4, 3
     row = b"\0" + struct.pack(">3H", 0x1234, 0x8000, 0xFFFF) * width
     data = png(width, height, zlib.compress(row * height), bit_depth=16)
@@ -319,10 +315,6 @@ def test_the_first_frame_is_used(picture: Image.Image, file_format: str) -> None
     assert_sent_losslessly(loaded)
 
 
-def chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
 def png(width: int, height: int, body: bytes, bit_depth: int = 8) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, bit_depth, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
@@ -360,7 +352,7 @@ def test_a_file_cut_short_is_refused(file_format: str, part: float) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"%PDF-1.4 ...", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"])
-def test_what_is_no_picture_is_refused(data: bytes) -> None:
+def test_other_files_are_refused(data: bytes) -> None:
     with pytest.raises(ImageError, match="the style"):
         load_picture(data, name="the style")
 
@@ -420,10 +412,10 @@ def test_the_limit_of_pixels_is_the_callers(file_format: str) -> None:
 
 
 def test_pillows_own_limit_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is one for the whole process, and that is not the client's."""
+    """That limit is one of the whole process, which the client does not own."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     for file_format in ("PNG", "JPEG", "GIF", "BMP", "PPM", "AVIF", "JPEG2000"):
         assert load_picture(encoded(Image.new("RGB", (50, 40)), file_format)).image.size == (50, 40)
-    for file_format in ("WEBP", "TIFF"):  # there Pillow's plugins look for themselves
+    for file_format in ("WEBP", "TIFF"):  # there Pillow's plugins check it
         with pytest.raises(ImageError, match="more pixels than Pillow allows in this process"):
             load_picture(encoded(Image.new("RGB", (50, 40)), file_format))

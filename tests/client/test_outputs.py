@@ -79,7 +79,7 @@ def test_a_wrong_place_is_found_before_the_work(tmp_path: Path, name: str, messa
         check_output(tmp_path / name)
 
 
-@pytest.mark.skipif(not Path("/proc/version").exists(), reason="needs a folder that nobody may write to")
+@pytest.mark.skipif(not Path("/proc/version").exists(), reason="needs a folder without permission to write")
 def test_a_folder_that_cannot_be_written_to_is_found_before_the_work() -> None:
     with pytest.raises(OutputError, match="cannot write into the folder /proc"):
         check_output("/proc/out.png")
@@ -120,7 +120,7 @@ def test_a_name_as_long_as_file_systems_take(tmp_path: Path, picture: Image.Imag
     assert names(tmp_path) == [path.name]
 
 
-def test_what_cannot_be_saved_there_is_saved_in_the_current_folder(
+def test_a_result_that_cannot_be_saved_is_saved_in_the_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "here").mkdir()

@@ -1,4 +1,4 @@
-"""Pictures that are not files: arrays, and images of Pillow."""
+"""Pictures from arrays and Pillow images."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_an_image_of_pillow_is_treated_as_its_file_would_be(picture: Image.Image
         (np.zeros((1, 5, 3), np.uint8), "5 x 1 pixels; at least"),
         (np.zeros((4, 5, 3), np.int64), "an array of int64"),
         (np.zeros((4, 5, 3), np.bool_), "an array of bool"),
-        (np.full((4, 5, 3), 255.0), "floats from 255 to 255; 0 to 1 is understood"),
+        (np.full((4, 5, 3), 255.0), "floats from 255 to 255; allowed are 0 to 1"),
         (np.full((4, 5, 3), -0.1, np.float32), "floats from -0.1"),
         (np.full((4, 5, 3), np.nan, np.float32), "floats from nan"),
         ([[1, 2], [3, 4]], "of the type list"),
@@ -82,7 +82,7 @@ def test_an_image_of_pillow_is_treated_as_its_file_would_be(picture: Image.Image
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
-def test_what_is_no_picture(source: Any, message: str) -> None:
+def test_other_sources_are_refused(source: Any, message: str) -> None:
     with pytest.raises(ImageError, match=f"^the style.*{message}"):
         load_picture(source, name="the style")
 

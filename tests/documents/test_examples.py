@@ -144,7 +144,7 @@ def test_errors_become_http_statuses(service: str, stub: Any, refusal: Any) -> N
 
     status, told = answer(files=uploads(style=b"no picture"))
     assert (status, told["kind"]) == (422, "ImageError")
-    assert told["message"] == "the style is not a picture that is read here"
+    assert told["message"] == "the style is not a picture in a supported format"
     assert answer(data={"steps": "9000"})[0] == 422
     code = grpc.StatusCode
     for failure, wanted, kind in (

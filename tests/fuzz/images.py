@@ -1,7 +1,7 @@
-"""`make fuzz-images`: the client's reading of pictures, guided by the branches of Python that each file takes.
+"""`make fuzz-images`: reading of pictures, fuzzed with coverage of the Python code.
 
-Needs atheris (`pip install -e '.[fuzz]'`), which has wheels for Linux. libFuzzer's options go through, as in
-`python -m tests.fuzz.images -max_total_time=60 folder`; `folder` keeps files that took a new way.
+Needs atheris (`pip install -e '.[fuzz]'`), which has wheels for Linux. Takes libFuzzer's options, as in
+`python -m tests.fuzz.images -max_total_time=60 folder`; `folder` keeps files that reached new code.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ with atheris.instrument_imports(include=["PIL", "styleserve.client"]):
 from .files import READ, good_file
 
 MAX_PIXELS = 4_000_000
-"""So that a size that is only claimed, and is just allowed, takes little time."""
+"""Low limit, so that a file that claims the largest size takes little time."""
 
 
-def look(data: bytes) -> None:
-    """Whatever is not a picture or an ImageError ends the run, with the file that did it."""
+def load_or_refuse(data: bytes) -> None:
+    """Loads a file; any error but `ImageError` ends the run and keeps the file."""
     try:
         picture = load_picture(data, max_pixels=MAX_PIXELS)
     except ImageError:
@@ -33,11 +33,11 @@ def look(data: bytes) -> None:
 
 
 def main() -> None:
-    """Begins with a good file of each kind."""
+    """Fuzzes from a good file of each kind."""
     with tempfile.TemporaryDirectory(prefix="styleserve-fuzz-") as folder:
         for kind in READ:
             (Path(folder) / kind.replace(" ", "-")).write_bytes(good_file(kind))
-        atheris.Setup([*sys.argv, folder], look)
+        atheris.Setup([*sys.argv, folder], load_or_refuse)
         atheris.Fuzz()
 
 

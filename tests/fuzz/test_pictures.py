@@ -1,4 +1,4 @@
-"""The client's reading of pictures: whatever the file, there is a Picture or an ImageError, and memory has a bound."""
+"""Reading of hostile pictures: each file gives a Picture or an ImageError, within a bound of memory."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ CASES = 1500
 
 
 MAX_PIXELS = 4_000_000
-"""Fewer than as it comes, so that a picture that is just allowed takes little time."""
+"""Low limit, so that a file that claims the largest size takes little time."""
 
 
-def look(data: bytes) -> Picture | None:
-    """The picture in a file, and None for one that is refused; AssertionError for a picture that is none."""
+def load_or_refuse(data: bytes) -> Picture | None:
+    """Picture in a file, checked; None if the file is refused."""
     try:
         picture = load_picture(data, max_pixels=MAX_PIXELS)
     except ImageError:
@@ -37,7 +37,7 @@ def look(data: bytes) -> Picture | None:
     assert picture.image.mode == "RGB"
     assert min(width, height) >= 2
     assert width * height <= MAX_PIXELS
-    # What is sent shows what was read. (JPEG and WebP decoders differ in what they make of damage, so sizes alone.)
+    # The file that is sent has the same pixels. JPEG and WebP decoders differ on damaged files: sizes only.
     again = load_picture(picture.encoded)
     assert again.image.size == picture.image.size
     if picture.encoded.startswith(b"\x89PNG"):
@@ -50,7 +50,7 @@ def test_good_files_are_read(kind: str) -> None:
     data = good_file(kind)
     if not data:
         pytest.skip(f"this build of Pillow does not write {kind}")
-    picture = look(data)
+    picture = load_or_refuse(data)
     assert picture is not None
     assert sorted(picture.image.size) == sorted(SIDES)
 
@@ -58,42 +58,42 @@ def test_good_files_are_read(kind: str) -> None:
 @settings(max_examples=CASES, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
 @given(hostile_files(READ))
 def test_hostile_files_are_read_or_refused(data: bytes) -> None:
-    look(data)
+    load_or_refuse(data)
 
 
 @settings(max_examples=200, derandomize=True, database=None, deadline=None)
 @given(
     st.sampled_from([kind for kind in READ if good_file(kind)]), st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1)
 )
-def look_at_claimed_sizes(kind: str, width: int, height: int) -> None:
+def load_claimed_sizes(kind: str, width: int, height: int) -> None:
     data = resized(good_file(kind), width, height)
-    forget_peak()
+    reset_peak()
     before = own_peak_mb()
-    look(data)
+    load_or_refuse(data)
     # Pillow holds RGB in 4 bytes; a GIF with a transparent colour, laid on white, stands there five times at once.
     assert own_peak_mb() < before + 6 * 4 * MAX_PIXELS / 1e6
 
 
-def see_a_peak() -> None:
-    forget_peak()
+def measure_a_peak() -> None:
+    reset_peak()
     before = own_peak_mb()
     assert bytearray(200_000_000).count(1) == 0
     assert own_peak_mb() > before + 150
 
 
-def forget_peak() -> None:
-    """Has the process' peak of memory begin anew."""
+def reset_peak() -> None:
+    """Resets the peak of memory of this process."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError as error:
-        sys.exit(f"skip: this system does not tell the peak of a part: {error}")
+        sys.exit(f"skip: this system cannot reset the peak of memory: {error}")
 
 
-@pytest.mark.parametrize("part", [see_a_peak, look_at_claimed_sizes])
+@pytest.mark.parametrize("part", [measure_a_peak, load_claimed_sizes])
 def test_sizes_that_are_only_claimed_take_no_memory(part: Callable[[], None]) -> None:
-    """In a process of its own, whose memory nothing else takes or has taken before."""
+    """In a process of its own, so that other tests do not add to its peak."""
     code = f"from tests.fuzz.test_pictures import {part.__name__}; {part.__name__}()"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.stderr.startswith("skip: "):
         pytest.skip(done.stderr)
-    assert done.returncode == 0, done.stderr  # there, libtiff reports damage
+    assert done.returncode == 0, done.stderr  # libtiff reports damage there

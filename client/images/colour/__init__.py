@@ -1,1 +1,1 @@
-"""Conversion of colours to sRGB."""
+"""Colour spaces and ICC profiles, and the conversion to sRGB."""

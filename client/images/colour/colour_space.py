@@ -1,4 +1,4 @@
-"""RGB colour spaces as numbers: primaries, white point and transfer function.
+"""RGB colour spaces: primaries, white point and transfer function.
 
 Sources: ITU-T H.273 (07/2024), tables 2 and 3, for the code points in PNG, AVIF, HEIF and JPEG 2000; IEC 61966-2-1 for
 sRGB; Adobe RGB (1998) Color Image Encoding for EXIF's "R03"; ISO 22028-2 for ROMM RGB.
@@ -13,11 +13,11 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import Unreadable
+from ..errors import UnreadableError
 
 Floats: TypeAlias = NDArray[np.float64]
 Transfer: TypeAlias = Callable[[Floats], Floats]
-"""Linear light in [0, 1] of signals in [0, 1]."""
+"""Function from a signal in [0, 1] to linear light in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Primaries:
     """Chromaticities x and y of red, green, blue and white.
 
     Attributes:
-        name: for notes; empty for those of sRGB.
+        name: Name for notes; empty for those of sRGB.
         xy: `(red x, red y, green x, green y, blue x, blue y, white x, white y)`.
     """
 
@@ -33,10 +33,10 @@ class Primaries:
     xy: tuple[float, ...]
 
     def to_xyz(self) -> Floats:
-        """`[3, 3]`: CIE XYZ of linear RGB, where white has the luminance 1.
+        """`[3, 3]` matrix from linear RGB to CIE XYZ, where white has the luminance 1.
 
         Raises:
-            ValueError: the chromaticities span no colour space.
+            ValueError: The chromaticities span no colour space.
         """
         xy = np.array(self.xy).reshape(4, 2)
         if not (np.isfinite(xy).all() and (xy[:, 1] > 0).all()):
@@ -95,7 +95,7 @@ def _romm_to_linear(signal: Floats) -> Floats:
 
 
 def power(exponent: float) -> Transfer:
-    """The transfer function `signal ** exponent`."""
+    """Transfer function `signal ** exponent`."""
     return lambda signal: signal**exponent
 
 
@@ -116,7 +116,7 @@ _TRANSFERS: Final[Mapping[int, tuple[str, Transfer]]] = {
 }
 _GAMMA_OF_SRGB: Final = 2.2
 _SAME_GAMMA: Final = 0.05
-"""Relative difference up to which a gamma stands for sRGB's own curve, as in libpng (PNG_GAMMA_THRESHOLD)."""
+"""Relative difference up to which a gamma means the curve of sRGB, as in libpng (PNG_GAMMA_THRESHOLD)."""
 
 _HDR: Final[Mapping[int, str]] = {16: "PQ", 18: "HLG"}
 
@@ -126,11 +126,11 @@ class ColourSpace:
     """An RGB colour space.
 
     Attributes:
-        name: for notes.
-        primaries: of red, green, blue and white.
-        to_linear: transfer function.
-        full_range: whether 0 is black and the largest number is white; else both have the distances that video has,
-            16 and 20 of 255.
+        name: Name for notes.
+        primaries: Chromaticities of red, green, blue and white.
+        to_linear: Transfer function.
+        full_range: Whether 0 is black and the largest number is white; else black and white are those of video, 16 and
+            235 of 255.
     """
 
     name: str
@@ -140,7 +140,7 @@ class ColourSpace:
 
 
 SRGB: Final = ColourSpace("sRGB", SRGB_PRIMARIES, srgb_to_linear)
-"""For files that declare it, so that no weaker declaration counts; where nothing is declared, there is no space."""
+"""Space of files that declare sRGB, so that no weaker declaration counts; files without a declaration have None."""
 ADOBE_RGB: Final = ColourSpace(
     "Adobe RGB", Primaries("Adobe RGB", (0.64, 0.33, 0.21, 0.71, 0.15, 0.06, *D65)), power(563 / 256)
 )
@@ -151,15 +151,12 @@ ROMM_RGB: Final = ColourSpace(
 )
 
 
-def of_gamma_and_primaries(gamma: float | None, primaries: Primaries | None) -> ColourSpace | None:
-    """The colour space of a file that declares these numbers; those of sRGB stand for a missing one.
+def space_from_gamma_and_primaries(gamma: float | None, primaries: Primaries | None) -> ColourSpace | None:
+    """Colour space with this gamma and these primaries; sRGB has those that are missing. None if both are missing.
 
     Args:
-        gamma: exponent from signal to linear light, as 2.2.
-        primaries: of red, green, blue and white; ignored if they span no colour space.
-
-    Returns:
-        None if both are missing.
+        gamma: Exponent from signal to linear light, such as 2.2.
+        primaries: Chromaticities of red, green, blue and white; ignored if they span no colour space.
     """
     if primaries is not None and not primaries.is_valid:
         primaries = None
@@ -173,24 +170,24 @@ def of_gamma_and_primaries(gamma: float | None, primaries: Primaries | None) -> 
     )
 
 
-def of_code_points(primaries: int, transfer: int, *, full_range: bool = True) -> ColourSpace:
-    """The colour space that ITU-T H.273 numbers so; 2, unspecified, is that of sRGB.
+def space_from_code_points(primaries: int, transfer: int, *, full_range: bool = True) -> ColourSpace:
+    """Colour space with these code points of ITU-T H.273; 2, unspecified, is sRGB.
 
     Args:
         primaries: ColourPrimaries.
         transfer: TransferCharacteristics.
-        full_range: VideoFullRangeFlag of pixels that are stored as RGB; True where a decoder has applied it.
+        full_range: VideoFullRangeFlag of pixels that are stored as RGB; True if a decoder has applied it.
 
     Raises:
-        Unreadable: the code points are for HDR, or are not supported.
+        UnreadableError: The code points are those of HDR, or are not supported.
     """
     if transfer in _HDR:
-        raise Unreadable(
+        raise UnreadableError(
             f"is an HDR picture ({_HDR[transfer]}), which has no exact form in sRGB",
             hint="Convert it to SDR first: export it as sRGB.",
         )
     if primaries not in _PRIMARIES or transfer not in _TRANSFERS:
-        raise Unreadable(
+        raise UnreadableError(
             f"has a colour space that is not supported (ITU-T H.273 primaries {primaries}, transfer {transfer})",
             hint="Save it as sRGB.",
         )

@@ -1,4 +1,4 @@
-"""Conversion of colours, from the space that a file declares to sRGB, on which the network was trained."""
+"""Conversion from the colour space of a file to sRGB, the space of the photographs that VGG-19 was trained on."""
 
 from __future__ import annotations
 
@@ -8,65 +8,62 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..decoded import TOP, Levels, by_bands, eight_bit
+from ..decoded import MAX_LEVEL, Levels, eight_bit, map_bands
 from . import icc, icc_matrix
 from .colour_space import SRGB_PRIMARIES, ColourSpace, Floats, Primaries
 
-_UNSEEN: Final = 2
-"""Levels of 255 by which two makers' sRGB profiles differ."""
-
-# Bradford's matrix, for white points other than D65: ICC.1:2022, annex E.
 _BRADFORD: Final = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
+"""Bradford matrix, for white points other than D65: ICC.1:2022, annex E."""
 
 
 def to_srgb(
     colour: Image.Image | Levels, space: ColourSpace | bytes | None, notes: list[str]
 ) -> tuple[Image.Image, bool]:
-    """The picture as 8-bit sRGB, and whether its colours had to change for that.
+    """Image as 8-bit sRGB, and whether its colours changed.
 
     Args:
-        colour: image of the mode L, RGB or CMYK, or levels of 16 bits.
-        space: declared colour space or ICC profile; None is sRGB.
-        notes: gets a line if the colour space changed the picture, or could not be used.
+        colour: Image of the mode L, RGB or CMYK, or levels of 16 bits.
+        space: Declared colour space or ICC profile; None is sRGB.
+        notes: List that gets a note if the colour space changed the colours, or could not be used.
     """
     if isinstance(space, bytes):
         profile, space = space, None
         if not isinstance(colour, Image.Image):
             space = icc_matrix.colour_space(profile, colour.shape[2])
-        if space is None:  # Pillow's conversion is of 8 bits
+        if space is None:  # Pillow converts 8 bits only
             return icc.to_srgb(eight_bit(colour), profile, notes)
     if space is None or (isinstance(colour, Image.Image) and colour.mode == "CMYK"):
         return eight_bit(colour).convert("RGB"), False
     levels: NDArray[Any] = np.asarray(colour)
     grey = levels.ndim == 2 or levels.shape[2] == 1
-    matrix = np.eye(3) if grey else linear_srgb_of(space.primaries)
-    if _changes_nothing(space, matrix):
+    matrix = np.eye(3) if grey else matrix_to_srgb(space.primaries)
+    if _is_srgb(space, matrix):
         return eight_bit(colour).convert("RGB"), False
     notes.append(f"converted from {space.name} to sRGB")
     return Image.fromarray(_converted(levels, space, matrix)).convert("RGB"), True
 
 
-def linear_srgb_of(primaries: Primaries) -> Floats:
-    """`[3, 3]`: linear sRGB of linear RGB with these primaries; white stays white."""
+def matrix_to_srgb(primaries: Primaries) -> Floats:
+    """`[3, 3]` matrix from linear RGB with these primaries to linear sRGB; white stays white."""
     to_xyz, srgb = primaries.to_xyz(), SRGB_PRIMARIES.to_xyz()
     white, d65 = _BRADFORD @ to_xyz.sum(axis=1), _BRADFORD @ srgb.sum(axis=1)
     adapted = np.linalg.inv(_BRADFORD) @ np.diag(d65 / white) @ _BRADFORD
     return np.linalg.inv(srgb) @ adapted @ to_xyz
 
 
-def _changes_nothing(space: ColourSpace, matrix: Floats) -> bool:
-    steps = np.linspace(0, 255, 18).astype(np.uint8)  # 15 levels apart
-    chart = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(1, -1, 3)
+def _is_srgb(space: ColourSpace, matrix: Floats) -> bool:
+    """Whether the conversion changes no colour visibly."""
+    chart = icc.rgb_chart()
     change = _converted(chart, space, matrix).astype(np.int16) - chart
-    return int(np.abs(change).max()) <= _UNSEEN
+    return int(np.abs(change).max()) <= icc.INVISIBLE_LEVELS
 
 
 def _converted(levels: NDArray[Any], space: ColourSpace, matrix: Floats) -> NDArray[np.uint8]:
-    """Levels of 8 or 16 bits, grey or RGB, as sRGB of 8 bits."""
-    top = 255 if levels.dtype == np.uint8 else TOP
-    signal = np.arange(top + 1) / top
+    """Grey or RGB levels of 8 or 16 bits, as sRGB of 8 bits."""
+    largest = 255 if levels.dtype == np.uint8 else MAX_LEVEL
+    signal = np.arange(largest + 1) / largest
     if not space.full_range:
-        step = (top + 1) / 256 / top
+        step = (largest + 1) / 256 / largest
         signal = np.clip((signal - 16 * step) / (219 * step), 0.0, 1.0)
     linear, to_srgb_light = space.to_linear(signal).astype(np.float32), matrix.T.astype(np.float32)
     rgb = levels.ndim == 3 and levels.shape[2] == 3
@@ -74,14 +71,14 @@ def _converted(levels: NDArray[Any], space: ColourSpace, matrix: Floats) -> NDAr
     def converted(band: NDArray[Any]) -> NDArray[np.uint8]:
         light = linear[band]
         light = light @ to_srgb_light if rgb else light
-        return _SRGB_LEVELS[np.rint(np.clip(light, 0.0, 1.0) * TOP).astype(np.uint16)]
+        return _SRGB_LEVELS[np.rint(np.clip(light, 0.0, 1.0) * MAX_LEVEL).astype(np.uint16)]
 
-    return by_bands(converted, levels if rgb or levels.ndim == 2 else levels[..., 0])
+    return map_bands(converted, levels if rgb or levels.ndim == 2 else levels[..., 0])
 
 
 def _srgb_levels() -> NDArray[np.uint8]:
-    """Levels of 8-bit sRGB for 65536 levels of linear light (IEC 61966-2-1)."""
-    light = np.arange(TOP + 1) / TOP
+    """Table of the 8-bit sRGB levels of 65536 levels of linear light (IEC 61966-2-1)."""
+    light = np.arange(MAX_LEVEL + 1) / MAX_LEVEL
     return np.rint(255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)).astype(
         np.uint8
     )

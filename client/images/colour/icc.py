@@ -1,4 +1,4 @@
-"""Conversion by ICC profiles, with Little CMS in Pillow."""
+"""Conversion of 8-bit images by ICC profiles, with the Little CMS in Pillow."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ import io
 from typing import Any, Final, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-_MODES: Final = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK"}  # an ICC profile's name of its space -> Pillow's
+_MODES: Final = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK"}  # colour space of a profile -> mode of an image
 
 ProfileError: Final = ImageCms.PyCMSError
 
-_UNSEEN: Final = 2
-"""Levels of 255 by which two makers' sRGB profiles differ."""
+INVISIBLE_LEVELS: Final = 2
+"""Largest difference of 255 levels that counts as none; sRGB profiles of two makers differ by it."""
 
 
 def to_srgb(image: Image.Image, icc_profile: bytes, notes: list[str]) -> tuple[Image.Image, bool]:
-    """The image as sRGB, and whether its colours had to change for that.
+    """Image as sRGB, and whether its colours changed.
 
     Args:
-        image: of the mode L, RGB or CMYK.
-        icc_profile: profile that came with it.
-        notes: gets a line if the profile changed the picture, or could not be used.
+        image: Image of the mode L, RGB or CMYK.
+        icc_profile: Profile of its colours.
+        notes: List that gets a note if the profile changed the colours, or could not be used.
     """
     try:
         profile: Any = ImageCms.ImageCmsProfile(io.BytesIO(icc_profile))
@@ -32,7 +33,7 @@ def to_srgb(image: Image.Image, icc_profile: bytes, notes: list[str]) -> tuple[I
             return image.convert("RGB"), False
         srgb = cast("Any", ImageCms.createProfile("sRGB"))  # pyright: ignore[reportUnknownMemberType]
         transform = ImageCms.buildTransform(profile, srgb, image.mode, "RGB")
-        if image.mode != "CMYK" and _changes_nothing(transform, image.mode):
+        if image.mode != "CMYK" and _is_srgb(transform, image.mode):
             return image.convert("RGB"), False
         converted = _apply(transform, image)
         name = description(icc_profile)
@@ -44,10 +45,10 @@ def to_srgb(image: Image.Image, icc_profile: bytes, notes: list[str]) -> tuple[I
 
 
 def description(icc_profile: bytes) -> str:
-    """Name of a profile; empty if it has none.
+    """Description of a profile; empty if it has none.
 
     Raises:
-        ProfileError, OSError: it is damaged.
+        ProfileError: The profile is damaged; also `OSError`.
     """
     profile = ImageCms.ImageCmsProfile(io.BytesIO(icc_profile))
     return "".join(filter(str.isprintable, ImageCms.getProfileDescription(profile))).strip()
@@ -55,19 +56,20 @@ def description(icc_profile: bytes) -> str:
 
 def _apply(transform: ImageCms.ImageCmsTransform, image: Image.Image) -> Image.Image:
     converted = ImageCms.applyTransform(image, transform)
-    if converted is None:  # by its type; only where told to work in place
+    if converted is None:  # only with inPlace=True
         raise ImageCms.PyCMSError("no image")
     return converted
 
 
-def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    """Whether a profile is sRGB for all that can be seen. Its name is no proof: "linear sRGB" is not sRGB."""
-    if mode == "L":
-        levels = np.arange(256, dtype=np.uint8)[None]
-    else:
-        steps = np.linspace(0, 255, 18).astype(np.uint8)  # 15 levels apart
-        levels = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(1, -1, 3)
-    chart = Image.fromarray(levels)
+def _is_srgb(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
+    """Whether a profile changes no colour visibly. Its name is no proof: "linear sRGB" is not sRGB."""
+    chart = Image.fromarray(np.arange(256, dtype=np.uint8)[None] if mode == "L" else rgb_chart())
     before = np.asarray(chart.convert("RGB"), dtype=np.int16)
     after = np.asarray(_apply(transform, chart), dtype=np.int16)
-    return int(np.abs(after - before).max()) <= _UNSEEN
+    return int(np.abs(after - before).max()) <= INVISIBLE_LEVELS
+
+
+def rgb_chart() -> NDArray[np.uint8]:
+    """`[1, 5832, 3]` uint8: colours of all parts of RGB, 15 levels apart."""
+    steps = np.linspace(0, 255, 18).astype(np.uint8)
+    return np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(1, -1, 3)

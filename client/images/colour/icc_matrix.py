@@ -1,4 +1,4 @@
-"""Colour spaces of ICC profiles that are a matrix and a curve, for pixels of 16 bits, which Pillow's conversion lacks.
+"""Colour spaces of ICC profiles that are a matrix and a curve, for 16 bits, which Pillow does not convert.
 
 ICC.1:2022, sections 7.2 (header), 7.3 (tag table), 8.3.3 and F.3 (three-component matrix-based profiles), 8.3.4 and F.2
 (monochrome profiles), 10.6 (curveType), 10.18 (parametricCurveType), 10.31 (XYZType).
@@ -17,22 +17,22 @@ from .colour_space import SRGB_PRIMARIES, ColourSpace, Floats, Primaries, Transf
 
 _MOST_TAGS: Final = 128
 _TABLES: Final = {b"A2B0", b"A2B1", b"A2B2", b"D2B0", b"D2B1", b"D2B2", b"D2B3"}
-"""Tags that come before matrix and curves."""
+"""Tags of tables, which count more than matrix and curves."""
 
 _D50: Final = (0.9642, 1.0, 0.8249)
 _SAME_WHITE: Final = 0.005
-"""Difference from D50 of the sum of the colorants, which is white."""
+"""Largest difference from D50 of the sum of the colorants, which is white."""
 
 _PARAMETERS: Final = (1, 3, 4, 5, 7)
-"""Number of parameters of each type of parametric curve."""
+"""Numbers of parameters of parametric curves, by type."""
 
 
 def colour_space(profile: bytes, channels: int) -> ColourSpace | None:
-    """The colour space of a profile that is one matrix and one curve; None if it is another kind, or damaged.
+    """Colour space of a profile that is one matrix and one curve; None if the profile is another kind, or damaged.
 
     Args:
         profile: ICC profile.
-        channels: 1 of greys, 3 of RGB.
+        channels: Channels of the pixels: 1 for greys, 3 for RGB.
     """
     try:
         name = icc.description(profile) or "its colour profile"
@@ -66,7 +66,7 @@ def _primaries(colorants: Sequence[Sequence[float]]) -> Primaries:
     """Chromaticities, relative to D50, of colorants.
 
     Raises:
-        ValueError: their sum is not D50, or they span no colour space.
+        ValueError: The sum of the colorants is not D50, or they span no colour space.
     """
     white = np.sum(colorants, axis=0)
     if np.abs(white - _D50).max() > _SAME_WHITE or min(sum(colorant) for colorant in colorants) <= 0:
@@ -82,7 +82,7 @@ def _curve(tag: bytes) -> Transfer:
     """Transfer function of a curve.
 
     Raises:
-        ValueError: it is of an unknown type.
+        ValueError: The type of the curve is unknown.
     """
     if tag[:4] == b"curv":
         (count,) = struct.unpack_from(">I", tag, 8)
@@ -101,7 +101,7 @@ def _parametric(kind: int, parameters: Sequence[float]) -> Transfer:
     g, a, b, c, d, e, f = (*parameters, *[0.0] * (7 - len(parameters)))
     if kind == 0:
         return lambda signal: signal**g
-    if kind in (1, 2):  # up to -b / a it is flat
+    if kind in (1, 2):  # flat up to -b / a
         d, e, c, f = (-b / a if a else 0.0), c, 0.0, c
 
     def to_linear(signal: Floats) -> Floats:

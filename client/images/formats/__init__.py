@@ -1,1 +1,1 @@
-"""Readers of file formats."""
+"""Readers of file formats but TIFF, and the parts of files that they parse."""

@@ -1,4 +1,4 @@
-"""AV1: the colours in the sequence header of a still picture.
+"""AV1: code points of the colours in the sequence header of a still picture.
 
 AV1 Bitstream & Decoding Process Specification, 5.3.2 (OBU header), 5.5.1 (sequence header), 5.5.2 (color_config).
 """
@@ -9,17 +9,17 @@ from typing import Final
 
 _SEQUENCE_HEADER, _TEMPORAL_DELIMITER = 1, 2  # types of OBU
 _HEADER_BYTES: Final = 32
-"""More than a reduced sequence header has before its colours."""
+"""Bytes that hold the colours of any reduced sequence header."""
 
 
 def code_points(data: bytes) -> tuple[int, int] | None:
-    """Primaries and transfer function of a picture, as ITU-T H.273 numbers them.
+    """Primaries and transfer function of a still picture with a reduced header, as numbered in ITU-T H.273.
 
     Args:
         data: OBUs of one picture.
 
     Returns:
-        None if the data are no AV1 still picture with a reduced header, are monochrome as alpha is, or declare nothing.
+        None for other data, for a picture without colours, such as alpha, and if nothing is declared.
     """
     at = 0
     while at + 2 <= len(data):
@@ -39,7 +39,7 @@ def code_points(data: bytes) -> tuple[int, int] | None:
 
 
 def _of_sequence_header(data: bytes) -> tuple[int, int] | None:
-    bits = "".join(f"{byte:08b}" for byte in data.ljust(_HEADER_BYTES, b"\0"))  # zeros behind a header cut short
+    bits = "".join(f"{byte:08b}" for byte in data.ljust(_HEADER_BYTES, b"\0"))  # a header cut short
     at = 0
 
     def take(count: int) -> int:

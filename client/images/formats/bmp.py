@@ -1,12 +1,12 @@
-"""BMP: the colour space in version 4 and 5 of its header, which Pillow leaves aside."""
+"""BMP: the colour space in a header of version 4 or 5, which Pillow ignores."""
 
 from __future__ import annotations
 
 import struct
 from typing import Final
 
-from ..colour.colour_space import D65, ColourSpace, Primaries, of_gamma_and_primaries
-from ..errors import Unreadable
+from ..colour.colour_space import D65, ColourSpace, Primaries, space_from_gamma_and_primaries
+from ..errors import UnreadableError
 
 _HEADER_AT: Final = 14
 _V4_BYTES, _V5_BYTES = 108, 124
@@ -16,12 +16,12 @@ _SAME: Final = 0.005
 
 
 def colour_space(data: bytes) -> ColourSpace | bytes | None:
-    """The profile embedded in a BMP file, or its endpoints and gamma; None if it declares nothing.
+    """ICC profile of a BMP file, or the colour space by its endpoints and gamma; None if it declares nothing.
 
     BITMAPV4HEADER and BITMAPV5HEADER of the Windows documentation.
 
     Raises:
-        Unreadable: red, green and blue differ in gamma.
+        UnreadableError: The gamma differs between red, green and blue.
     """
     size = int.from_bytes(data[_HEADER_AT : _HEADER_AT + 4], "little")
     kind = data[_HEADER_AT + 56 : _HEADER_AT + 60]
@@ -37,15 +37,15 @@ def _calibrated(data: bytes) -> ColourSpace | None:
     endpoints = [value / 2**30 for value in struct.unpack_from("<9i", data, _HEADER_AT + 60)]
     gammas = [value / 2**16 for value in struct.unpack_from("<3I", data, _HEADER_AT + 96)]
     if max(gammas) - min(gammas) > _SAME:
-        raise Unreadable("is a BMP with a gamma for each colour, which is not supported", hint="Save it as sRGB.")
+        raise UnreadableError("is a BMP with a gamma for each colour, which is not supported", hint="Save it as sRGB.")
     gamma = gammas[0] or None
-    if gamma is not None and gamma < 1:  # some writers have the exponent from light to signal
+    if gamma is not None and gamma < 1:  # some writers store the exponent from light to signal
         gamma = 1 / gamma
-    return of_gamma_and_primaries(gamma, _primaries([endpoints[at : at + 3] for at in (0, 3, 6)]))
+    return space_from_gamma_and_primaries(gamma, _primaries([endpoints[at : at + 3] for at in (0, 3, 6)]))
 
 
 def _primaries(endpoints: list[list[float]]) -> Primaries | None:
-    """Primaries by the XYZ of red, green and blue; by their chromaticities alone, as some writers have, with D65."""
+    """Primaries by the XYZ of red, green and blue; some writers store chromaticities, which leave white at D65."""
     sums = [sum(xyz) for xyz in endpoints]
     if min(sums) <= 0:
         return None

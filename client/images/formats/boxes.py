@@ -1,18 +1,18 @@
-"""Boxes of ISO base media files (ISO/IEC 14496-12, 4.2), which hold AVIF, HEIF and JPEG 2000."""
+"""Boxes of ISO base media files: AVIF, HEIF and JPEG 2000 (ISO/IEC 14496-12, 4.2)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final
 
-_MOST: Final = 10_000
-"""Boxes in one container that are looked at; a picture has dozens."""
+_MAX_BOXES: Final = 10_000
+"""Boxes of one container that are read; a picture has dozens."""
 
 
 def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[bytes, int, int]]:
-    """Type, start and end of the content of each box between two offsets, up to the first that is damaged."""
+    """Type of each box between two offsets, and start and end of its content, up to the first damaged box."""
     end = len(data) if end is None else end
-    for _ in range(_MOST):
+    for _ in range(_MAX_BOXES):
         if start + 8 > end:
             return
         size, kind, content = int.from_bytes(data[start : start + 4], "big"), data[start + 4 : start + 8], start + 8

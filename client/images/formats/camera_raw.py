@@ -1,10 +1,10 @@
-"""Camera raw files: recognised, so that the preview in them is not taken for the photo."""
+"""Camera raw files: refused, as only the preview in them could be read."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from ..errors import Unreadable
+from ..errors import UnreadableError
 
 _MAGIC: Final = {
     b"FUJIFILMCCD-RAW": "RAF",
@@ -18,20 +18,20 @@ _MAGIC: Final = {
 }
 
 
-def refusal(kind: str) -> Unreadable:
-    """The error for a camera raw file.
+def refusal(kind: str) -> UnreadableError:
+    """Error for a camera raw file.
 
     Args:
-        kind: short name of the format, as in "DNG"; may be empty.
+        kind: Short name of the format, such as "DNG"; may be empty.
     """
-    return Unreadable(
+    return UnreadableError(
         f"is a camera raw file{f' ({kind})' if kind else ''}, which is not a finished picture",
         hint="Develop it with a raw converter, and give the TIFF, PNG or JPEG.",
     )
 
 
 def kind_by_magic(data: bytes) -> str | None:
-    """Short name of a raw format that has a magic number of its own; None for all other files."""
+    """Short name of a raw format with a magic number of its own; None for all other files."""
     if data[4:12] == b"ftypcrx ":
         return "CR3"
     if data[:4] in (b"II*\0", b"MM\0*") and data[8:10] == b"CR":

@@ -1,4 +1,4 @@
-"""GIF: the ICC profile in an application extension, which Pillow leaves aside."""
+"""GIF: the ICC profile in an application extension, which Pillow ignores."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _PROFILE: Final = b"\x21\xff\x0bICCRGBG1012"
 
 
 def icc_profile(data: bytes) -> bytes | None:
-    """The profile embedded in a GIF file; None if there is none."""
+    """ICC profile of a GIF file; None if there is none."""
     at = data.find(_PROFILE)
     if at < 0:
         return None

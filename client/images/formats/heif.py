@@ -1,4 +1,4 @@
-"""AVIF and HEIC: which of them a file is, the colour space in its container, and its pixels."""
+"""AVIF and HEIC: pixels by Pillow and pillow-heif, and the colour space in the boxes of the file."""
 
 from __future__ import annotations
 
@@ -10,86 +10,88 @@ from typing import Any, Final
 import numpy as np
 
 from .. import exif
-from ..colour.colour_space import ColourSpace, of_code_points
-from ..decoded import Decoded, SizeCheck, eight_bit_channel, scaled, unassociated
-from ..errors import Unreadable
+from ..colour.colour_space import ColourSpace, space_from_code_points
+from ..decoded import DecodedImage, SizeCheck, eight_bit_channel, scaled_to_16_bits, straight_colours
+from ..errors import UnreadableError
 from . import av1, pillow_reader
 from .boxes import box, boxes
 
 _AVIF: Final = {b"avif", b"avis"}
 _HEIC: Final = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
-_MOST_BRANDS: Final = 64
-_MOST_ITEMS: Final = 1024
-_START_OF_PICTURE: Final = 64
-"""Bytes of a picture in which the header of its sequence is found."""
+_MAX_BRANDS: Final = 64
+_MAX_ITEMS: Final = 1024
+_SEQUENCE_HEADER_BYTES: Final = 64
+"""Bytes at the start of a picture that hold its sequence header."""
 
 _Property = tuple[bytes, int, int]
 """Type of a box, and start and end of its content."""
 
 
 def brands(data: bytes) -> set[bytes]:
-    """Major and compatible brands of an ISO base media file; empty if it is none."""
+    """Major and compatible brands of an ISO base media file; empty for other files."""
     kind, first, last = next(boxes(data), (b"", 0, 0))
     if kind != b"ftyp":
         return set()
-    return {data[at : at + 4] for at in (first, *range(first + 8, last, 4)[:_MOST_BRANDS])}
+    return {data[at : at + 4] for at in (first, *range(first + 8, last, 4)[:_MAX_BRANDS])}
 
 
-def is_read(data: bytes) -> bool:
+def is_heif(data: bytes) -> bool:
     """Whether a file is AVIF or HEIC."""
     return bool(brands(data) & (_AVIF | _HEIC))
 
 
-def read(data: bytes, check: SizeCheck) -> Decoded:
-    """The primary picture of an AVIF or HEIC file.
+def read(data: bytes, check: SizeCheck) -> DecodedImage:
+    """Primary picture of an AVIF or HEIC file.
 
     Raises:
-        Unreadable: the package that decodes it is not installed, or its colour space is not supported.
-        Exception: any error of a decoder, on a damaged file.
+        UnreadableError: The package that decodes it is not installed, or its colour space is not supported.
+        Exception: Any error of a decoder, on a damaged file.
     """
     own, every = _properties(data)
-    for kind, start, _ in every:  # a cropped picture is decoded whole
+    for kind, start, _ in every:  # a picture is decoded before it is cropped
         if kind == b"ispe":
             check(struct.unpack_from(">II", data, start + 4))
-    space = _colour_space(data, own) or _colour_space(data, every)  # of a grid, its tiles may be the ones with a colour
+    space = _colour_space(data, own) or _colour_space(data, every)  # of a grid, only the tiles may have one
     is_avif = bool(brands(data) & _AVIF)
     if is_avif and not any(kind == b"colr" for kind, _, _ in every):
-        space = _space_of_bitstream(data)
+        space = _space_in_bitstream(data)
     picture = _avif(data, check) if is_avif else _heic(data, check)
     picture.space = space or picture.space
     return picture
 
 
-def _avif(data: bytes, check: SizeCheck) -> Decoded:
-    image = pillow_reader.opened(data, "AVIF")
+def _avif(data: bytes, check: SizeCheck) -> DecodedImage:
+    image = pillow_reader.open_image(data, "AVIF")
     if image is None:
-        raise Unreadable("is an AVIF picture, which this build of Pillow does not read", hint="Save it as PNG or JPEG.")
+        raise UnreadableError(
+            "is an AVIF picture, which this build of Pillow does not read", hint="Save it as PNG or JPEG."
+        )
     with image:
         check(image.size)
-        return pillow_reader.decoded(image)
+        return pillow_reader.decode(image)
 
 
-def _heic(data: bytes, check: SizeCheck) -> Decoded:
+def _heic(data: bytes, check: SizeCheck) -> DecodedImage:
     try:
         import pillow_heif  # noqa: PLC0415 - an extra
     except ImportError as error:
-        raise Unreadable(
+        raise UnreadableError(
             "is a HEIC picture, and the package that reads them is not installed",
             hint="Install the extra: pip install 'styleserve[heif]'. Or save the picture as JPEG or PNG.",
         ) from error
-    file: Any = pillow_heif.HeifFile(data, False, hdr_to_16bit=False)  # with as many bits as it has
+    file: Any = pillow_heif.HeifFile(data, False, hdr_to_16bit=False)  # keeps all bits
     check(file.size)
     samples = np.asarray(file)
     mode, _, bits = file.mode.partition(";")
     width, height = file.size
-    levels = scaled(samples.reshape(*samples.shape[:2], -1)[:height, :width], int(bits or 8))
+    levels = scaled_to_16_bits(samples.reshape(*samples.shape[:2], -1)[:height, :width], int(bits or 8))
     alpha = None
     if mode[-1] in "Aa":
         levels, alpha = levels[..., :-1], levels[..., -1]
         if mode[-1] == "a":
-            levels = unassociated(levels, alpha)
-    facts = exif.exif_of({"exif": bytes(file.info.get("exif") or b"")})
-    return Decoded(
+            levels = straight_colours(levels, alpha)
+    facts = exif.from_info({"exif": bytes(file.info.get("exif") or b"")})
+    return DecodedImage(
         colour=levels,
         alpha=None if alpha is None else eight_bit_channel(alpha),
         space=exif.colour_space(facts),  # not the orientation: libheif has turned the picture
@@ -98,7 +100,7 @@ def _heic(data: bytes, check: SizeCheck) -> Decoded:
 
 
 def _properties(data: bytes) -> tuple[list[_Property], list[_Property]]:
-    """The properties of the primary item, and those of all items (ISO/IEC 23008-12, 9.3)."""
+    """Properties of the primary item, and those of all items (ISO/IEC 23008-12, 9.3)."""
     start, end = box(data, b"meta") or (0, 0)
     properties = box(data, b"iprp", start + 4, end)
     container = box(data, b"ipco", *properties) if properties else None
@@ -116,7 +118,7 @@ def _properties(data: bytes) -> tuple[list[_Property], list[_Property]]:
 
 
 def _associations(table: bytes, item: int) -> list[int]:
-    """The indices of an item's properties in the content of a box `ipma`."""
+    """Indices of the properties of an item, from the content of a box `ipma`."""
     id_bytes, index_bytes = (4 if table[0] else 2), (2 if table[3] & 1 else 1)
     at = 8
     for _ in range(int.from_bytes(table[4:8], "big")):
@@ -132,7 +134,7 @@ def _associations(table: bytes, item: int) -> list[int]:
 
 
 def _colour_space(data: bytes, properties: list[_Property]) -> ColourSpace | bytes | None:
-    """The ICC profile among the properties, or else the colour space by code points."""
+    """ICC profile among the properties, or else the colour space by code points."""
     found: dict[bytes, tuple[int, int]] = {}
     for kind, start, end in properties:
         if kind == b"colr":
@@ -142,29 +144,26 @@ def _colour_space(data: bytes, properties: list[_Property]) -> ColourSpace | byt
             return data[slice(*found[kind])]
     if b"nclx" not in found:
         return None
-    return _of_code_points(*struct.unpack_from(">HH", data, found[b"nclx"][0]))
+    return _space_from_code_points(*struct.unpack_from(">HH", data, found[b"nclx"][0]))
 
 
-def _of_code_points(primaries: int, transfer: int) -> ColourSpace | None:
-    # 2 is unspecified. The decoders have applied the matrix and the range.
-    return None if (primaries, transfer) == (2, 2) else of_code_points(primaries, transfer)
+def _space_from_code_points(primaries: int, transfer: int) -> ColourSpace | None:
+    # 2 is unspecified. Decoders apply the matrix and the range.
+    return None if (primaries, transfer) == (2, 2) else space_from_code_points(primaries, transfer)
 
 
-def _space_of_bitstream(data: bytes) -> ColourSpace | None:
-    """The colour space in the first picture of an AVIF that is not monochrome, for a file without a `colr` box.
-
-    AVIF 1.1, 2.2.1: the box comes before the bitstream.
-    """
+def _space_in_bitstream(data: bytes) -> ColourSpace | None:
+    """Colour space in the first coloured picture of an AVIF file without a box `colr` (AVIF 1.1, 2.2.1)."""
     for start, length in _extents(data):
-        if (
-            found := av1.code_points(data[start : start + min(length or _START_OF_PICTURE, _START_OF_PICTURE)])
-        ) is not None:
-            return _of_code_points(*found)
+        end = start + min(length or _SEQUENCE_HEADER_BYTES, _SEQUENCE_HEADER_BYTES)
+        found = av1.code_points(data[start:end])
+        if found is not None:
+            return _space_from_code_points(*found)
     return None
 
 
 def _extents(data: bytes) -> Iterator[tuple[int, int]]:
-    """Offset and length of the first part of each item in the file (ISO/IEC 14496-12, 8.11.3)."""
+    """Offset and length of the first extent of each item in the file (ISO/IEC 14496-12, 8.11.3)."""
     table = box(data, b"iloc", (box(data, b"meta") or (0, 0))[0] + 4)
     if table is None:
         return
@@ -178,7 +177,7 @@ def _extents(data: bytes) -> Iterator[tuple[int, int]]:
     offset_size, length_size, base_size = sizes >> 4, sizes & 15, more_sizes >> 4
     index_size = more_sizes & 15 if version else 0
     id_size = 4 if version == 2 else 2
-    for _ in range(min(take(id_size), _MOST_ITEMS)):
+    for _ in range(min(take(id_size), _MAX_ITEMS)):
         _item = take(id_size)
         method = take(2) & 15 if version else 0
         _source, base, parts = take(2), take(base_size), take(2)

@@ -1,4 +1,4 @@
-"""JPEG: what kind a file is, and whether the service decodes it as Pillow does."""
+"""JPEG: checks of the segments, for files that Pillow does not read exactly or the service decodes differently."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from ..errors import Unreadable
+from ..errors import DamagedError, UnreadableError
 
 SIGNATURE: Final = b"\xff\xd8"
 
@@ -18,21 +18,21 @@ _LS_FRAME: Final = 0xF7  # ITU-T T.87, SOF55
 _FRAMES: Final = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0), _LS_FRAME)
 _END, _SCAN = 0xD9, 0xDA
 _WITHOUT_LENGTH: Final = (0x01, *range(0xD0, 0xD8), _END)
-_MOST_SEGMENTS: Final = 100_000
+_MAX_SEGMENTS: Final = 100_000
 
 _PADDING: Final = re.compile(rb"\xff+")
-_BEHIND_SCAN: Final = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-"""The next marker behind the codes of a scan, in which there are stuffed zeros and restart markers."""
+_AFTER_SCAN: Final = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+"""First marker after the codes of a scan, which hold stuffed zeros and restart markers."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """The header of a JPEG frame.
+    """Header of a JPEG frame.
 
     Attributes:
-        marker: its SOF marker, without 0xFF.
-        bits: bits of a sample.
-        components: number of components.
+        marker: SOF marker, without 0xFF.
+        bits: Bits of a sample.
+        components: Number of components.
     """
 
     marker: int
@@ -44,36 +44,36 @@ def check(data: bytes) -> None:
     """Refuses a file that Pillow cannot read exactly.
 
     Raises:
-        Unreadable: it is a JPEG-LS, has other than 8 bits, or ends inside a segment, where decoders make up pixels.
+        UnreadableError: It is a JPEG-LS, has other than 8 bits, or ends inside a segment; decoders would invent pixels.
     """
     found = _frame(data)
     if found is not None and found.marker == _LS_FRAME:
-        raise Unreadable("is a JPEG-LS picture, which is not supported", hint="Save it as PNG.")
+        raise UnreadableError("is a JPEG-LS picture, which is not supported", hint="Save it as PNG.")
     if found is not None and found.bits != 8:
-        raise Unreadable(f"is a JPEG of {found.bits} bits, which is not supported", hint="Save it with 8 bits.")
+        raise UnreadableError(f"is a JPEG of {found.bits} bits, which is not supported", hint="Save it with 8 bits.")
     if any(end > len(data) for _, _, end in _segments(data)):
-        raise Unreadable("is damaged or cut short: it ends inside a segment", hint="Save or fetch it again.")
+        raise DamagedError("it ends inside a segment")
 
 
-def is_sent(data: bytes, *, several: bool = False) -> bool:
-    """Whether a JPEG can be sent unchanged: 8 bits, grey or three components, Huffman-coded, complete and regular.
+def can_be_sent_unchanged(data: bytes, *, several: bool = False) -> bool:
+    """Whether a JPEG file can be sent unchanged: 8 bits, one or three components, Huffman-coded and complete.
 
     Args:
-        data: file.
-        several: whether further pictures may follow the first, as in an MPO.
+        data: JPEG file.
+        several: Whether more pictures may follow the first, as in an MPO.
     """
     found, frames, last, end = _frame(data), 0, 0, 0
     for marker, _, segment_end in _segments(data):
         frames += marker in _FRAMES
         last, end = marker, segment_end
     plain = found is not None and found.marker in _SENT_FRAMES and found.bits == 8 and found.components in (1, 3)
-    # Decoders differ in what they make of a cut file.
+    # Decoders differ for files that are cut short.
     whole = last == _END and (end == len(data) or (several and data.endswith(b"\xff\xd9")))
     return plain and frames == 1 and whole
 
 
 def _frame(data: bytes) -> Frame | None:
-    """The header of the first frame; None if there is none, or damage before it."""
+    """Header of the first frame; None if there is none, or damage before it."""
     frames = (start for marker, start, _ in _segments(data) if marker in _FRAMES)
     start = next(frames, len(data))
     # A length of two bytes, and after it precision, height, width and number of components.
@@ -81,12 +81,12 @@ def _frame(data: bytes) -> Frame | None:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Marker, start and end of each segment, up to the end of the first picture, or the first place without a marker.
+    """Marker, start and end of each segment, up to the end of the first picture or the first byte that is no marker.
 
-    A segment may claim an end behind that of the file.
+    The end that a segment declares may be after that of the file.
     """
     at = len(SIGNATURE)
-    for _ in range(_MOST_SEGMENTS):
+    for _ in range(_MAX_SEGMENTS):
         padding = _PADDING.match(data, at)
         if padding is None or padding.end() == len(data):
             return
@@ -98,5 +98,5 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             return
         at = end
         if marker == _SCAN:
-            following = _BEHIND_SCAN.search(data, end)
+            following = _AFTER_SCAN.search(data, end)
             at = len(data) if following is None else following.start()

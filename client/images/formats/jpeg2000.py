@@ -1,6 +1,6 @@
-"""JPEG 2000: Pillow reads 8 bits; imagecodecs, of the extra `formats`, reads the rest.
+"""JPEG 2000: Pillow reads 8 bits; imagecodecs, of the extra `formats`, reads other depths.
 
-The boxes are those of ISO/IEC 15444-1, annex I; the marker SIZ is described in its A.5.1.
+Boxes: ISO/IEC 15444-1, annex I; marker SIZ: A.5.1.
 """
 
 from __future__ import annotations
@@ -13,9 +13,17 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..colour.colour_space import ROMM_RGB, ColourSpace, of_code_points
-from ..decoded import TOP, Decoded, SizeCheck, by_bands, eight_bit_channel, scaled, unassociated
-from ..errors import Unreadable
+from ..colour.colour_space import ROMM_RGB, ColourSpace, space_from_code_points
+from ..decoded import (
+    MAX_LEVEL,
+    DecodedImage,
+    SizeCheck,
+    eight_bit_channel,
+    map_bands,
+    scaled_to_16_bits,
+    straight_colours,
+)
+from ..errors import DamagedError, UnreadableError
 from . import pillow_reader
 from .boxes import box, boxes
 
@@ -31,16 +39,16 @@ _UNKNOWN_METHOD: Final = 0xFF
 
 @dataclass
 class _Header:
-    """The declarations of a file.
+    """Declarations in the boxes and the codestream of a file.
 
     Attributes:
-        size: width and height.
-        depths: bits of each channel and whether it is signed, after the palette.
-        enumerated: number of the colour space; None if it is declared otherwise, or not at all.
-        space: colour space to convert from.
-        channels: type and associated colour of each channel, if declared.
-        subsampled: whether a component has fewer samples than the picture has pixels.
-        has_palette: whether the samples are indices.
+        size: Width and height.
+        depths: Bits of each channel and whether it is signed, after the palette.
+        enumerated: Number of an enumerated colour space; None for other declarations.
+        space: Colour space to convert from.
+        channels: Type and associated colour of each channel, if declared.
+        subsampled: Whether a component has fewer samples than the picture has pixels.
+        has_palette: Whether the samples are indices.
     """
 
     size: tuple[int, int]
@@ -52,26 +60,26 @@ class _Header:
     has_palette: bool = False
 
 
-def is_read(data: bytes) -> bool:
+def is_jpeg2000(data: bytes) -> bool:
     """Whether a file is JPEG 2000."""
     return data.startswith((_CODESTREAM, _SIGNATURE))
 
 
-def read(data: bytes, check: SizeCheck) -> Decoded:
-    """The picture in a JPEG 2000 file.
+def read(data: bytes, check: SizeCheck) -> DecodedImage:
+    """Picture in a JPEG 2000 file.
 
     Raises:
-        Unreadable: it cannot be read exactly, or not without the extra.
-        Exception: any error of a decoder, on a damaged file.
+        UnreadableError: It cannot be read exactly, or only with the extra.
+        Exception: Any error of a decoder, on a damaged file.
     """
     header = _header(data)
     check(header.size)
     if _pillow_is_exact(header):
-        image = pillow_reader.opened(data, "JPEG2000")
+        image = pillow_reader.open_image(data, "JPEG2000")
         if image is not None:
             with image:
                 check(image.size)
-                picture = pillow_reader.decoded(image)
+                picture = pillow_reader.decode(image)
                 picture.space = header.space or picture.space
                 return picture
     return _decoded(data, header)
@@ -80,7 +88,7 @@ def read(data: bytes, check: SizeCheck) -> Decoded:
 def _header(data: bytes) -> _Header:
     codestream = 0 if data.startswith(_CODESTREAM) else (box(data, b"jp2c") or (len(data), 0))[0]
     if data[codestream : codestream + 4] != _CODESTREAM:
-        raise Unreadable("is damaged or cut short: it has no codestream", hint="Save or fetch it again.")
+        raise DamagedError("it has no codestream")
     x1, y1, x0, y0 = struct.unpack_from(">4I", data, codestream + 8)
     (count,) = struct.unpack_from(">H", data, codestream + 40)
     components = list(struct.iter_unpack("3B", data[codestream + 42 : codestream + 42 + 3 * count]))
@@ -109,12 +117,12 @@ def _add_boxes(header: _Header, data: bytes) -> None:
 
 
 def _add_colour(header: _Header, content: bytes) -> bool:
-    """Adds the colour space in a box `colr`; False if its method is unknown, so that the next one counts."""
+    """Adds the colour space in a box `colr`; False if its method is unknown and the next box counts."""
     method = content[0]
     if method == 1:
         header.enumerated = int.from_bytes(content[3:7], "big")
         if header.enumerated not in _SPACES:
-            raise Unreadable(
+            raise UnreadableError(
                 f"is a JPEG 2000 picture in a colour space that is not supported (number {header.enumerated})",
                 hint="Save it as sRGB.",
             )
@@ -122,7 +130,7 @@ def _add_colour(header: _Header, content: bytes) -> bool:
     elif method in (2, 3):  # restricted and any ICC profile
         header.space = content[3:]
     elif method == 5:  # ITU-T H.273
-        header.space = of_code_points(*struct.unpack_from(">HH", content, 3))
+        header.space = space_from_code_points(*struct.unpack_from(">HH", content, 3))
     else:
         return False
     return True
@@ -133,7 +141,7 @@ def _depth(value: int) -> tuple[int, bool]:
 
 
 def _pillow_is_exact(header: _Header) -> bool:
-    """Whether Pillow reads all that matters: it shifts other depths than 8, and takes channels as they come."""
+    """Whether Pillow reads the picture exactly: it shifts other depths than 8, and ignores the order of channels."""
     count = len(header.depths)
     colours = count - 1 if count in (2, 4) and header.enumerated != _CMYK else count
     usual = [(_COLOUR, colour + 1) for colour in range(colours)] + [(_OPACITY, 0)] * (count - colours)
@@ -141,12 +149,12 @@ def _pillow_is_exact(header: _Header) -> bool:
     return set(header.depths) == {(8, False)} and in_order and not (header.has_palette and header.enumerated != _SRGB)
 
 
-def _decoded(data: bytes, header: _Header) -> Decoded:
+def _decoded(data: bytes, header: _Header) -> DecodedImage:
     bits, signed = _only_depth(header)
     try:
         import imagecodecs  # noqa: PLC0415 - an extra
     except ImportError as error:
-        raise Unreadable(
+        raise UnreadableError(
             f"is a JPEG 2000 picture of {bits} bits, and the package that reads them is not installed",
             hint="Install the extra: pip install 'styleserve[formats]'. Or save the picture as PNG.",
         ) from error
@@ -154,28 +162,28 @@ def _decoded(data: bytes, header: _Header) -> Decoded:
     samples = samples.reshape(*samples.shape[:2], -1)
     if signed:  # as OpenJPEG's own converters do
         samples = samples.astype(np.int32) + (1 << bits - 1)
-    levels = scaled(samples, bits)
+    levels = scaled_to_16_bits(samples, bits)
     types = [channel for channel, _ in header.channels] or [_COLOUR] * levels.shape[2]
     if not header.channels and levels.shape[2] in (2, 4):
         types[-1] = _OPACITY
     colours = types.count(_COLOUR)
     if colours not in (1, 3) or len(types) != levels.shape[2] or len(types) > colours + 1:
-        raise Unreadable(
+        raise UnreadableError(
             f"is a JPEG 2000 picture of {levels.shape[2]} channels, of which {colours} are colours",
             hint="Save it as grey or RGB.",
         )
-    # OpenJPEG has put the colours in order, and the others behind them.
+    # OpenJPEG puts the colours in order, and the others after them.
     opacity = next((each for each in types if each in (_OPACITY, _PREMULTIPLIED_OPACITY)), None)
     colour, alpha = levels[..., :colours], levels[..., colours] if opacity is not None else None
     if header.enumerated == _SYCC and colours == 3:
         colour = _rgb_of_sycc(colour, bits)
     if alpha is not None and opacity == _PREMULTIPLIED_OPACITY:
-        colour = unassociated(colour, alpha)
-    return Decoded(colour=colour, alpha=None if alpha is None else eight_bit_channel(alpha), space=header.space)
+        colour = straight_colours(colour, alpha)
+    return DecodedImage(colour=colour, alpha=None if alpha is None else eight_bit_channel(alpha), space=header.space)
 
 
 def _without_colour(data: bytes) -> bytes:
-    """The file with colour boxes of an unknown method; else OpenJPEG would apply the profile in them as well."""
+    """File with colour boxes of an unknown method, so that OpenJPEG does not apply their profile."""
     changed = bytearray(data)
     for kind, start, _ in boxes(data, *(box(data, b"jp2h") or (0, 0))):
         if kind == b"colr":
@@ -186,18 +194,18 @@ def _without_colour(data: bytes) -> bytes:
 def _only_depth(header: _Header) -> tuple[int, bool]:
     if len(set(header.depths)) != 1 or header.subsampled or header.enumerated == _CMYK:
         kind = "subsampled components" if header.subsampled else "CMYK or components of different depths"
-        raise Unreadable(f"is a JPEG 2000 picture with {kind}, which is not supported", hint="Save it as RGB.")
+        raise UnreadableError(f"is a JPEG 2000 picture with {kind}, which is not supported", hint="Save it as RGB.")
     return header.depths[0]
 
 
 def _rgb_of_sycc(levels: NDArray[np.uint16], bits: int) -> NDArray[np.uint16]:
-    """RGB of luma and two colour differences, full range (IEC 61966-2-1, amendment 1)."""
-    centre = round((1 << bits - 1) * TOP / ((1 << bits) - 1))
+    """RGB of luma and two colour differences in the full range (IEC 61966-2-1, amendment 1)."""
+    centre = round((1 << bits - 1) * MAX_LEVEL / ((1 << bits) - 1))
 
     def converted(band: NDArray[np.uint16]) -> NDArray[np.uint16]:
         luma, blue, red = np.moveaxis(band.astype(np.float32), -1, 0)
         blue, red = blue - centre, red - centre
         rgb = np.stack([luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue], axis=-1)
-        return np.rint(np.clip(rgb, 0, TOP)).astype(np.uint16)
+        return np.rint(np.clip(rgb, 0, MAX_LEVEL)).astype(np.uint16)
 
-    return by_bands(converted, levels)
+    return map_bands(converted, levels)

@@ -1,4 +1,4 @@
-"""Pictures that Pillow reads exactly: JPEG, GIF, BMP, WebP, PPM, and what the other readers leave to it."""
+"""Pictures by Pillow: JPEG, GIF, BMP, WebP and PPM, and the decoding that other readers share."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from .. import exif
-from ..decoded import Decoded, Levels, SizeCheck, eight_bit, sixteen_bit_levels
-from ..errors import Unreadable
+from ..decoded import DecodedImage, Levels, SizeCheck, eight_bit, sixteen_bit_levels
+from ..errors import UnreadableError
 from . import bmp, gif, jpeg, webp
 
-# Raster formats that have a reliable magic number. Not EPS: Pillow would start Ghostscript on it.
+# Raster formats with a reliable magic number. Not EPS: Pillow would start Ghostscript on it.
 FORMATS: Final = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
 
 _OTHER_HALF: Final = {
@@ -26,17 +26,18 @@ _OTHER_HALF: Final = {
 }
 
 
-def opened(data: bytes, *formats: str) -> ImageFile.ImageFile | None:
-    """The file, opened by the first of Pillow's plugins that accepts it; None if none does.
+def open_image(data: bytes, *formats: str) -> ImageFile.ImageFile | None:
+    """Image of a file, opened by the first of Pillow's plugins that accepts it; None if none does.
 
-    `Image.open` would refuse more pixels than `Image.MAX_IMAGE_PIXELS` of the whole process; here the caller checks.
+    `Image.open` would refuse more pixels than `Image.MAX_IMAGE_PIXELS`, a limit of the whole process; here, the caller
+    checks the size.
 
     Raises:
-        Exception: any error of a plugin, on a damaged file.
+        Exception: Any error of a plugin, on a damaged file.
     """
     Image.init()
     for name in formats:
-        if name not in Image.OPEN:  # not every build of Pillow reads every format
+        if name not in Image.OPEN:  # a build of Pillow may lack a format
             continue
         factory, accept = Image.OPEN[name]
         if accept is None or accept(data[:16]) is True:
@@ -44,34 +45,34 @@ def opened(data: bytes, *formats: str) -> ImageFile.ImageFile | None:
     return None
 
 
-def read(data: bytes, check: SizeCheck) -> Decoded:
-    """A picture in one of the formats that need no reader of their own.
+def read(data: bytes, check: SizeCheck) -> DecodedImage:
+    """Picture in a JPEG, GIF, BMP, WebP or PPM file.
 
     Raises:
-        Unreadable: it is none.
-        Exception: any error of Pillow, on a damaged file.
+        UnreadableError: The file has another format, or cannot be read exactly.
+        Exception: Any error of Pillow, on a damaged file.
     """
     if data.startswith(jpeg.SIGNATURE):
         jpeg.check(data)
     try:
-        image = opened(data, "JPEG", "GIF", "BMP", "WEBP", "PPM")
+        image = open_image(data, "JPEG", "GIF", "BMP", "WEBP", "PPM")
     except OSError as error:
         if not str(error).startswith("Unsupported BMP"):
             raise
-        raise Unreadable(
+        raise UnreadableError(
             f"is a BMP of a kind that is not supported: {error}", hint="Save it with 24 bits, uncompressed."
         ) from error
     if image is None:
-        raise Unreadable(
-            "is not a picture that is read here", hint=f"Give a {', '.join((*FORMATS[:-1], 'HEIC'))} or AVIF file."
+        raise UnreadableError(
+            "is not a picture in a supported format", hint=f"Give a {', '.join((*FORMATS[:-1], 'HEIC'))} or AVIF file."
         )
     with image:
         check(image.size)
         if image.format in ("JPEG", "MPO"):
-            is_sent = jpeg.is_sent(data, several=image.format == "MPO")
+            unchanged = jpeg.can_be_sent_unchanged(data, several=image.format == "MPO")
         else:
-            is_sent = image.format == "WEBP" and webp.is_sent(data)
-        picture = decoded(image, sendable=data if is_sent else None)
+            unchanged = image.format == "WEBP" and webp.can_be_sent_unchanged(data)
+        picture = decode(image, encoded=data if unchanged else None)
         if image.format in ("BMP", "GIF"):
             picture.space = bmp.colour_space(data) if image.format == "BMP" else gif.icc_profile(data)
             if isinstance(picture.space, bytes) and image.mode in ("1", "L"):  # grey is only the palette
@@ -79,37 +80,37 @@ def read(data: bytes, check: SizeCheck) -> Decoded:
         return picture
 
 
-def decoded(image: Image.Image, *, frames: int | None = None, sendable: bytes | None = None) -> Decoded:
-    """The first frame of an image, decoded, with all that Pillow says about it.
+def decode(image: Image.Image, *, frames: int | None = None, encoded: bytes | None = None) -> DecodedImage:
+    """First frame of an image, with the colour space and orientation that Pillow finds.
 
     Args:
-        image: opened file, or image in memory; is not changed.
-        frames: number of frames; if None, Pillow counts them.
-        sendable: file that the service decodes to the same pixels if they are 8-bit grey or RGB in one frame.
+        image: Opened file, or image in memory; is not changed.
+        frames: Number of frames; if None, Pillow counts them.
+        encoded: File that the service decodes to the same pixels if they are 8-bit grey or RGB in one frame.
     """
     if frames is None:
         frames = int(getattr(image, "n_frames", 1)) if image.format != "MPO" else 1
     image.load()
-    facts = exif.exif_of_image(image)  # after loading: Pillow turns TIFF files by itself
+    facts = exif.from_image(image)  # after loading, when Pillow has turned a TIFF
     colour, alpha = _colour_and_alpha(image)
     plain = image.mode in ("L", "RGB") and alpha is None and frames == 1
     notes = [f"only the first of {frames} frames is used"] if frames > 1 else []
     if image.info.get("icc_profile", b"") is None:  # a JPEG lacks some of the segments of its profile
         notes.append("its colour profile is damaged and was not used")
-    return Decoded(
+    return DecodedImage(
         colour=colour,
         alpha=alpha,
         space=image.info.get("icc_profile") or exif.colour_space(facts),
         orientation=exif.orientation(facts),
         notes=tuple(notes),
-        sendable=sendable if plain else None,
+        encoded=encoded if plain else None,
     )
 
 
-def sixteen_bit(open_again: Callable[[], ImageFile.ImageFile]) -> NDArray[np.uint16]:
-    """`[height, width, channels]` uint16 of a file that Pillow opens with 16 bits a channel, of which it keeps 8.
+def decode_16_bits(open_again: Callable[[], ImageFile.ImageFile]) -> NDArray[np.uint16]:
+    """`[height, width, channels]` uint16 of a file with 16 bits a channel, of which Pillow keeps 8.
 
-    Its raw modes `;16B` and `;16L` keep the first and the second byte of each number, so two decodings have both.
+    Its raw modes `;16B` and `;16L` keep the first and the second byte of each number, so two decodings give both.
     """
     high, low = (_bytes_of_samples(open_again(), other_half=half) for half in (False, True))
     return np.left_shift(high, 8, dtype=np.uint16) | low
@@ -131,17 +132,12 @@ def _with_other_half(args: Any) -> Any:  # noqa: ANN401 - a raw mode, or a tuple
 
 def _colour_and_alpha(image: Image.Image) -> tuple[Image.Image | Levels, Image.Image | None]:
     if image.mode.startswith("I") or image.mode == "F":
-        return _grey_levels(np.asarray(image)), None
+        return sixteen_bit_levels(np.asarray(image))[..., None], None  # Pillow's conversion would clip at 255
     if image.mode == "La":
-        image = image.convert("LA")  # Pillow has no way from La to RGBA
+        image = image.convert("LA")  # Pillow cannot convert La to RGBA
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return image.convert("L") if image.mode == "LA" else rgba.convert("RGB"), rgba.getchannel("A")
     if image.mode in ("L", "RGB", "CMYK"):
         return image.copy(), None
     return image.convert("L" if image.mode == "1" else "RGB"), None
-
-
-def _grey_levels(levels: NDArray[Any]) -> Levels:
-    """Greys of 16 bits, or of floats in [0, 1], which Pillow's own conversion would clip at 255."""
-    return sixteen_bit_levels(levels)[..., None]

@@ -1,4 +1,4 @@
-"""PNG: whether all rows of pixels are in the file.
+"""PNG: check that the file has all rows of pixels.
 
 W3C, Portable Network Graphics (PNG) Specification (Third Edition), sections 7, 8 and 10.
 """
@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from ..decoded import Levels
-from ..errors import Unreadable
+from ..errors import DamagedError
 
 _CHUNKS_AT: Final = 8
 
@@ -24,23 +24,23 @@ _PASSES: Final = (
     ((0, 0, 1, 1),),
     ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
 )
-"""First column and row, and the steps from one to the next, of each pass: not interlaced, and Adam7."""
+"""First column and row of each pass, and the steps to the next ones: not interlaced, and Adam7."""
 
 _INFLATED_AT_ONCE: Final = 2**14
-"""Bytes of a zlib stream, which become 16 MB at most."""
+"""Bytes of a zlib stream that are inflated at once, to at most 16 MB."""
 
 
 def check_rows(data: bytes, pixels: Image.Image | Levels) -> None:
-    """Refuses a file whose pixels end early: Pillow leaves the rows black that a whole zlib stream lacks.
+    """Refuses a file whose zlib stream ends before the last row: Pillow leaves the missing rows black.
 
-    The stream is unpacked only where its last row is all zeros, which is rare in whole files.
+    The stream is unpacked only if the last row is black, which is rare in whole files.
 
     Args:
-        data: chunks that make pixels.
-        pixels: decoded ones.
+        data: File of the chunks that make the pixels.
+        pixels: Pixels that Pillow decoded.
 
     Raises:
-        Unreadable: rows are missing.
+        DamagedError: Rows are missing.
     """
     width, height, depth, colour_type, _, _, interlaced = struct.unpack_from(">2I5B", data, 16)
     last = height - 1 - (interlaced and height % 2)
@@ -59,4 +59,4 @@ def check_rows(data: bytes, pixels: Image.Image | Levels) -> None:
                 missing -= len(unpacker.decompress(data[start : min(start + _INFLATED_AT_ONCE, end - 4)]))
         at = end
     if missing > 0:
-        raise Unreadable("is damaged or cut short: rows of its pixels are missing", hint="Save or fetch it again.")
+        raise DamagedError("rows of its pixels are missing")

@@ -1,8 +1,9 @@
-"""Samples of a TIFF page of any depth, layout and byte order, as numbers.
+"""Samples of a TIFF page: integers or floats of any depth, layout and byte order, from strips or tiles.
 
-Strips and tiles are decompressed by zlib, or by the libtiff in Pillow, which is given each of them as a page of bytes:
-other decoders of LZW were seen to crash on damaged data.
-The predictors are those of TIFF 6.0, section 14, and of Adobe's TIFF technical note 3.
+They are decompressed by zlib up to the size of the strip, or by the libtiff in Pillow. tifffile is not used: without
+imagecodecs (80 MB) it reads neither LZW nor 10 to 14 bits, and it inflates without a bound.
+
+Predictors: TIFF 6.0, section 14, and Adobe's TIFF technical note 3.
 """
 
 from __future__ import annotations
@@ -16,121 +17,115 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import Unreadable
+from ..errors import DamagedError
 from ..formats import pillow_reader
-from . import tags as tiff_tags
-from .tags import Directory
+from .tags import Directory, Tag
 
 NO_COMPRESSION: Final = 1
 _DEFLATE: Final = (8, 32946)
-_BY_LIBTIFF: Final = (5, 32773, 34925, 50000)
-COMPRESSIONS: Final = (NO_COMPRESSION, *_DEFLATE, *_BY_LIBTIFF)
-"""Those without loss that are decompressed within a bound: none, deflate, LZW, PackBits, LZMA, Zstandard."""
+_LIBTIFF: Final = (5, 32773, 34925, 50000)  # LZW, PackBits, LZMA, Zstandard
+LOSSLESS_COMPRESSIONS: Final = (NO_COMPRESSION, *_DEFLATE, *_LIBTIFF)
 
-_DIFFERENCES, _FLOATING_POINT = 2, 3
+INCOMPLETE_PAGE: Final = "parts of its first page are missing"
+
+_HORIZONTAL_DIFFERENCES, _FLOATING_POINT = 2, 3  # predictors
 _WITHOUT_PREDICTOR: Final = (NO_COMPRESSION, 32773)
 """Compressions for which libtiff ignores the tag Predictor: none, PackBits."""
-_IN_PLANES: Final = 2
-_UNPACKED_ROWS: Final = 2**20
-"""Numbers that are unpacked at once, each from single bits."""
+_UNPACKED_AT_ONCE: Final = 2**20
+"""Numbers that are unpacked from single bits at once."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The parts of a page: strips or tiles.
+    """Strips or tiles of a page.
 
     Attributes:
-        width: of a part, in pixels.
-        height: of a part, in pixels; the last strip may be shorter.
-        samples: samples of each pixel in a part.
-        count: number of parts that fill the page.
-        places: offset and length of those that the file has.
-        tiled: whether they are tiles, which are whole also at the margins.
+        width: Width of a strip or tile in pixels.
+        height: Height of a strip or tile in pixels; the last strip may be shorter.
+        samples: Samples of each pixel in a strip or tile.
+        count: Number of strips or tiles that fill the page.
+        extents: Offset and length of those that the file has.
+        is_tiled: Whether they are tiles, which have their full size also at the margins.
     """
 
     width: int
     height: int
     samples: int
     count: int
-    places: list[tuple[int, int]]
-    tiled: bool
+    extents: list[tuple[int, int]]
+    is_tiled: bool
 
 
-def layout(page: Directory) -> Layout:
-    """The parts of a page, as its tags have them."""
-    (width, height), samples = page.size, page.number(tiff_tags.SAMPLES_PER_PIXEL, 1)
-    tiled = tiff_tags.TILE_WIDTH in page.entries
-    if tiled:
-        across, down = page.number(tiff_tags.TILE_WIDTH), page.number(tiff_tags.TILE_LENGTH)
-        tags = tiff_tags.TILE_OFFSETS, tiff_tags.TILE_BYTE_COUNTS
+def layout_of(page: Directory) -> Layout:
+    """Strips or tiles that the tags of a page declare."""
+    width, height = page.size
+    is_tiled = Tag.TileWidth in page.entries
+    if is_tiled:
+        across, down = page.integer(Tag.TileWidth), page.integer(Tag.TileLength)
+        tags = Tag.TileOffsets, Tag.TileByteCounts
     else:
-        across, down = width, min(height, page.number(tiff_tags.ROWS_PER_STRIP, height))
-        tags = tiff_tags.STRIP_OFFSETS, tiff_tags.STRIP_BYTE_COUNTS
+        across, down = width, min(height, page.integer(Tag.RowsPerStrip, height))
+        tags = Tag.StripOffsets, Tag.StripByteCounts
     across, down = max(across, 1), max(down, 1)
-    planes = samples if page.number(tiff_tags.PLANAR_CONFIGURATION) == _IN_PLANES else 1
+    planes = page.samples if page.in_planes else 1
     count = -(-width // across) * -(-height // down) * planes
-    offsets, lengths = (page.numbers(tag, most=count) for tag in tags)
-    return Layout(across, down, samples // planes, count, list(zip(offsets, lengths, strict=False)), tiled)
+    offsets, lengths = (page.integers(tag, most=count) for tag in tags)
+    extents = list(zip(offsets, lengths, strict=False))
+    return Layout(across, down, page.samples // planes, count, extents, is_tiled)
 
 
-def read(page: Directory) -> NDArray[Any]:
-    """`[height, width, samples]`: unsigned integers or floats, as the file has them.
+def read_samples(page: Directory) -> NDArray[Any]:
+    """`[height, width, samples]`: unsigned integers or floats, unscaled.
 
     Args:
-        page: with 1 to 16 or 32 bits in each sample, or floats of 16, 32 or 64; compressed by one of `COMPRESSIONS`.
+        page: Page with 1 to 16 or 32 bits a sample, or floats of 16, 32 or 64 bits, in one of `LOSSLESS_COMPRESSIONS`.
 
     Raises:
-        Unreadable: a part is missing or too short.
-        Exception: any error of a decompressor, on damaged data.
+        DamagedError: A strip or tile is missing or too short.
+        Exception: Any error of a decompressor, on damaged data.
     """
-    parts = layout(page)
-    inside = all(offset > 0 and offset + length <= len(page.data) for offset, length in parts.places)
-    if len(parts.places) < parts.count or not inside:
-        raise incomplete()
+    layout = layout_of(page)
+    inside = all(offset > 0 and offset + length <= len(page.data) for offset, length in layout.extents)
+    if len(layout.extents) < layout.count or not inside:
+        raise DamagedError(INCOMPLETE_PAGE)
     width, height = page.size
-    bits = page.number(tiff_tags.BITS_PER_SAMPLE, 1)
-    kind = "f" if page.number(tiff_tags.SAMPLE_FORMAT, 1) == 3 else "u"
+    bits = page.bits[0]
+    kind = "f" if page.integer(Tag.SampleFormat, 1) == 3 else "u"
     dtype = np.dtype(f"{kind}{1 if bits <= 8 else 2 if bits <= 16 else bits // 8}")
-    samples = np.empty((height, width, page.number(tiff_tags.SAMPLES_PER_PIXEL, 1)), dtype)
-    for (offset, length), (sample, top, left) in zip(parts.places, _corners(page, parts), strict=True):
-        rows = parts.height if parts.tiled else min(parts.height, height - top)
-        part = _part(page, parts, page.data[offset : offset + length], rows, bits, dtype)
-        place = samples[top : top + rows, left : left + parts.width, sample : sample + parts.samples]
-        place[...] = part[: place.shape[0], : place.shape[1]]
+    samples = np.empty((height, width, page.samples), dtype)
+    for (offset, length), (sample, top, left) in zip(layout.extents, _corners(page, layout), strict=True):
+        rows = layout.height if layout.is_tiled else min(layout.height, height - top)
+        decoded = _decoded(page, layout, page.data[offset : offset + length], rows, dtype)
+        target = samples[top : top + rows, left : left + layout.width, sample : sample + layout.samples]
+        target[...] = decoded[: target.shape[0], : target.shape[1]]
     return samples
 
 
-def incomplete() -> Unreadable:
-    """The error for a page of which parts are missing."""
-    return Unreadable("is damaged or cut short: parts of its first page are missing", hint="Save or fetch it again.")
-
-
-def _corners(page: Directory, parts: Layout) -> Iterator[tuple[int, int, int]]:
-    """First sample, row and column of each part, in the order of the file."""
+def _corners(page: Directory, layout: Layout) -> Iterator[tuple[int, int, int]]:
+    """First sample, row and column of each strip or tile, in the order of the file."""
     width, height = page.size
-    for sample in range(0, page.number(tiff_tags.SAMPLES_PER_PIXEL, 1), parts.samples):
-        for top in range(0, height, parts.height):
-            for left in range(0, width, parts.width):
+    for sample in range(0, page.samples, layout.samples):
+        for top in range(0, height, layout.height):
+            for left in range(0, width, layout.width):
                 yield sample, top, left
 
 
-def _part(page: Directory, parts: Layout, data: bytes, rows: int, bits: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+def _decoded(page: Directory, layout: Layout, data: bytes, rows: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     """`[rows, width, samples]` of one strip or tile."""
-    numbers = parts.width * parts.samples
+    bits, numbers = page.bits[0], layout.width * layout.samples
     row_bytes = -(-numbers * bits // 8)
-    compression = page.number(tiff_tags.COMPRESSION, NO_COMPRESSION)
-    raw = _decompressed(data, compression, row_bytes, rows)
-    shape = rows, parts.width, parts.samples
-    predictor = 1 if compression in _WITHOUT_PREDICTOR else page.number(tiff_tags.PREDICTOR, 1)
+    raw = _decompressed(data, page.compression, row_bytes, rows)
+    shape = rows, layout.width, layout.samples
+    predictor = 1 if page.compression in _WITHOUT_PREDICTOR else page.integer(Tag.Predictor, 1)
     if predictor == _FLOATING_POINT:
-        return _floats(raw.reshape(rows, -1), parts.samples, dtype).reshape(shape)
+        return _floats(raw.reshape(rows, -1), layout.samples, dtype).reshape(shape)
     if bits == 8 * dtype.itemsize:
         values = raw.view(dtype.newbyteorder(page.order)).astype(dtype, copy=False).reshape(shape)
     else:
         values = _unpacked(raw.reshape(rows, row_bytes), numbers, bits, dtype).reshape(shape)
-    if predictor != _DIFFERENCES:
+    if predictor != _HORIZONTAL_DIFFERENCES:
         return values
-    words = np.dtype(f"u{dtype.itemsize}")  # floats are subtracted as integers of their bits
+    words = np.dtype(f"u{dtype.itemsize}")  # differences of floats are those of their bits
     return np.cumsum(values.view(words), axis=1, dtype=words).view(dtype)
 
 
@@ -138,18 +133,18 @@ def _decompressed(data: bytes, compression: int, row_bytes: int, rows: int) -> N
     size = row_bytes * rows
     if compression in _DEFLATE:
         data = zlib.decompressobj().decompress(data, size)
-    elif compression in _BY_LIBTIFF:
-        image = pillow_reader.opened(_page_of_bytes(data, compression, row_bytes, rows), "TIFF")
+    elif compression in _LIBTIFF:
+        image = pillow_reader.open_image(_page_of_bytes(data, compression, row_bytes, rows), "TIFF")
         assert image is not None  # noqa: S101 - it is a TIFF
         with image:
             data = image.tobytes()
     if len(data) < size:
-        raise incomplete()
+        raise DamagedError(INCOMPLETE_PAGE)
     return np.frombuffer(data, np.uint8, size)
 
 
 def _page_of_bytes(data: bytes, compression: int, width: int, height: int) -> bytes:
-    """A TIFF of one strip, whose 8-bit greys are the bytes that were compressed."""
+    """TIFF of one strip whose 8-bit greys are the decompressed bytes."""
     tags = {256: width, 257: height, 258: 8, 259: compression, 262: 1, 273: 0, 277: 1, 278: height, 279: len(data)}
     tags[273] = 8 + 2 + 12 * len(tags) + 4
     rows = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
@@ -157,10 +152,10 @@ def _page_of_bytes(data: bytes, compression: int, width: int, height: int) -> by
 
 
 def _unpacked(raw: NDArray[np.uint8], numbers: int, bits: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """`[rows, numbers]` of bits that follow each other, the highest first; each row begins with a byte of its own."""
+    """`[rows, numbers]` of numbers without bits between them, the highest bit first; a row begins on a whole byte."""
     values = np.empty((len(raw), numbers), dtype)
     weights = (1 << np.arange(bits - 1, -1, -1)).astype(dtype)
-    step = max(1, _UNPACKED_ROWS // numbers)
+    step = max(1, _UNPACKED_AT_ONCE // numbers)
     for start in range(0, len(raw), step):
         singles = np.unpackbits(raw[start : start + step], axis=1)[:, : numbers * bits]
         values[start : start + step] = singles.reshape(len(singles), numbers, bits) @ weights
@@ -168,7 +163,7 @@ def _unpacked(raw: NDArray[np.uint8], numbers: int, bits: int, dtype: np.dtype[A
 
 
 def _floats(raw: NDArray[np.uint8], samples: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Floats whose bytes stand in planes, the highest first, each but the first as a difference."""
+    """Floats behind the floating-point predictor: planes of bytes, the highest first, as differences."""
     rows = len(raw)
     planes = np.cumsum(raw.reshape(rows, -1, samples), axis=1, dtype=np.uint8).reshape(rows, dtype.itemsize, -1)
     return np.ascontiguousarray(planes.swapaxes(1, 2)).view(dtype.newbyteorder(">")).astype(dtype)

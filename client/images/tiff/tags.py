@@ -1,108 +1,106 @@
-"""Directories of a TIFF file (TIFF 6.0, section 2; BigTIFF): tags and values, without a pixel."""
+"""Directories of a TIFF or BigTIFF file: the tags of its pages and their values (TIFF 6.0, section 2).
+
+Each value is read when it is asked for, up to a bound: a library would read all that a hostile file claims to have.
+"""
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
-NEW_SUBFILE_TYPE: Final = 254
-SUBFILE_TYPE: Final = 255
-IMAGE_WIDTH: Final = 256
-IMAGE_LENGTH: Final = 257
-BITS_PER_SAMPLE: Final = 258
-COMPRESSION: Final = 259
-PHOTOMETRIC: Final = 262
-FILL_ORDER: Final = 266
-STRIP_OFFSETS: Final = 273
-SAMPLES_PER_PIXEL: Final = 277
-ROWS_PER_STRIP: Final = 278
-STRIP_BYTE_COUNTS: Final = 279
-ORIENTATION: Final = 274
-PLANAR_CONFIGURATION: Final = 284
-TRANSFER_FUNCTION: Final = 301
-PREDICTOR: Final = 317
-COLOR_MAP: Final = 320
-WHITE_POINT: Final = 318
-PRIMARY_CHROMATICITIES: Final = 319
-TILE_WIDTH: Final = 322
-TILE_LENGTH: Final = 323
-TILE_OFFSETS: Final = 324
-TILE_BYTE_COUNTS: Final = 325
-SUB_IFDS: Final = 330
-INK_SET: Final = 332
-EXTRA_SAMPLES: Final = 338
-SAMPLE_FORMAT: Final = 339
-YCBCR_COEFFICIENTS: Final = 529
-YCBCR_SUBSAMPLING: Final = 530
-REFERENCE_BLACK_WHITE: Final = 532
-ICC_PROFILE: Final = 34675
-TIFF_EP_STANDARD_ID: Final = 37398
-DNG_VERSION: Final = 50706
-DNG_PRIVATE_DATA: Final = 50740
+from PIL import ExifTags
 
-_CODES: Final = {1: "B", 2: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
-"""Types of whole numbers, as `struct` has them; 2 and 7 are bytes."""
-_FRACTION: Final = 5
+Tag: TypeAlias = ExifTags.Base
 
-_MOST_ENTRIES: Final = 512
-_MOST_DIRECTORIES: Final = 4096
-_MOST_SUB_DIRECTORIES: Final = 64
+_INTEGERS: Final = {1: "B", 2: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
+"""Formats of `struct` for the types of integers; 2, ASCII, and 7, UNDEFINED, are bytes."""
+_RATIONAL: Final = 5
+_BYTES: Final = (1, 7)
+
+_MAX_ENTRIES: Final = 512
+_MAX_DIRECTORIES: Final = 4096
+_MAX_SUB_DIRECTORIES: Final = 64
 
 
 @dataclass(frozen=True)
 class Directory:
-    """One page of a TIFF, or a picture that belongs to one.
+    """Tags of one page, or of a picture that belongs to a page.
 
     Attributes:
-        data: whole file.
-        order: byte order, as `struct` has it.
-        entries: type, count and offset of the values, by tag.
-        following: offset of the next directory; 0 is the end.
+        data: Whole file.
+        order: Byte order, as in a format of `struct`.
+        entries: Type, count and offset of the values, by tag.
+        next_offset: Offset of the next directory; 0 is the end.
     """
 
     data: bytes = field(repr=False)
     order: Literal["<", ">"]
     entries: dict[int, tuple[int, int, int]]
-    following: int
+    next_offset: int
 
-    def numbers(self, tag: int, *, most: int = 4096) -> tuple[int, ...]:
-        """The whole numbers of a tag, no more than `most`; empty if it is missing or damaged."""
+    def integers(self, tag: int, *, most: int = 4096) -> tuple[int, ...]:
+        """Integers of a tag, at most `most`; empty if the tag is missing or damaged."""
         kind, count, offset = self.entries.get(tag, (0, 0, 0))
-        if kind not in _CODES:
+        if kind not in _INTEGERS:
             return ()
-        form = f"{self.order}{min(count, most)}{_CODES[kind]}"
+        form = f"{self.order}{min(count, most)}{_INTEGERS[kind]}"
         if offset + struct.calcsize(form) > len(self.data):
             return ()
         return struct.unpack_from(form, self.data, offset)
 
-    def number(self, tag: int, default: int = 0) -> int:
-        """The first number of a tag."""
-        return next(iter(self.numbers(tag, most=1)), default)
+    def integer(self, tag: int, default: int = 0) -> int:
+        """First integer of a tag; `default` if the tag is missing or damaged."""
+        return next(iter(self.integers(tag, most=1)), default)
 
-    def fractions(self, tag: int, count: int) -> tuple[float, ...]:
-        """So many unsigned fractions of a tag; empty if it has not as many, is damaged or divides by 0."""
+    def rationals(self, tag: int, count: int) -> tuple[float, ...]:
+        """Unsigned rationals of a tag; empty if the tag has another count, is damaged or divides by 0."""
         kind, found, offset = self.entries.get(tag, (0, 0, 0))
-        if kind != _FRACTION or found != count or offset + 8 * count > len(self.data):
+        if kind != _RATIONAL or found != count or offset + 8 * count > len(self.data):
             return ()
-        pairs = struct.iter_unpack(f"{self.order}2I", self.data[offset : offset + 8 * count])
-        values = [(above, below) for above, below in pairs if below]
-        return tuple(above / below for above, below in values) if len(values) == count else ()
+        pairs = list(struct.iter_unpack(f"{self.order}2I", self.data[offset : offset + 8 * count]))
+        return tuple(above / below for above, below in pairs) if all(below for _, below in pairs) else ()
 
     def raw(self, tag: int) -> bytes:
-        """The bytes of a tag of bytes; empty if it is missing or damaged."""
+        """Value of a tag of bytes; empty if the tag is missing or damaged."""
         kind, count, offset = self.entries.get(tag, (0, 0, 0))
-        return self.data[offset : offset + count] if kind in (1, 7) else b""
+        return self.data[offset : offset + count] if kind in _BYTES else b""
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height in pixels, before its orientation is applied."""
-        return self.number(IMAGE_WIDTH), self.number(IMAGE_LENGTH)
+        """Width and height in pixels, before the orientation is applied."""
+        return self.integer(Tag.ImageWidth), self.integer(Tag.ImageLength)
 
     @property
     def pixels(self) -> int:
         """Width times height."""
-        return self.number(IMAGE_WIDTH) * self.number(IMAGE_LENGTH)
+        width, height = self.size
+        return width * height
+
+    @property
+    def bits(self) -> tuple[int, ...]:
+        """Bits of each sample of a pixel."""
+        return self.integers(Tag.BitsPerSample) or (1,)
+
+    @property
+    def samples(self) -> int:
+        """Samples of each pixel: colours and extra samples."""
+        return self.integer(Tag.SamplesPerPixel, 1)
+
+    @property
+    def photometric(self) -> int:
+        """Photometric interpretation: the kind of the colours."""
+        return self.integer(Tag.PhotometricInterpretation)
+
+    @property
+    def compression(self) -> int:
+        """Number of the compression; 1 is none."""
+        return self.integer(Tag.Compression, 1)
+
+    @property
+    def in_planes(self) -> bool:
+        """Whether each sample has strips or tiles of its own."""
+        return self.integer(Tag.PlanarConfiguration) == 2 and self.samples > 1
 
 
 def is_tiff(data: bytes) -> bool:
@@ -110,27 +108,29 @@ def is_tiff(data: bytes) -> bool:
     return data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def pages(data: bytes) -> tuple[list[Directory], bool]:
-    """The directories of the first 4096 pages, and whether their chain breaks off, by damage or as a circle.
-
-    Args:
-        data: TIFF or BigTIFF file.
-    """
+def read_directories(data: bytes) -> tuple[list[Directory], bool]:
+    """Directories of the first 4096 pages, and whether their chain is damaged or a circle."""
     order, big = _form(data)
-    start = _number(data, 8 if big else 4, order, big)
+    start = _offset(data, 8 if big else 4, order, big)
     found, seen = list[Directory](), set[int]()
-    while start and start not in seen and len(found) < _MOST_DIRECTORIES:
+    while start and start not in seen and len(found) < _MAX_DIRECTORIES:
         seen.add(start)
-        page = directory(data, start)
+        page = _directory(data, start)
         if page is None:
             break
         found.append(page)
-        start = page.following
-    return found, start != 0 and len(found) < _MOST_DIRECTORIES
+        start = page.next_offset
+    return found, start != 0 and len(found) < _MAX_DIRECTORIES
 
 
-def directory(data: bytes, start: int) -> Directory | None:
-    """The directory at an offset; None if there is none."""
+def read_sub_directories(page: Directory) -> list[Directory]:
+    """Directories of the pictures that belong to a page, such as previews or the picture in full size."""
+    offsets = page.integers(Tag.SubIFDs, most=_MAX_SUB_DIRECTORIES)
+    return [found for offset in offsets if (found := _directory(page.data, offset)) is not None]
+
+
+def _directory(data: bytes, start: int) -> Directory | None:
+    """Directory at an offset; None if there is none."""
     order, big = _form(data)
     head, form = (8, f"{order}HHQ8s") if big else (2, f"{order}HHI4s")
     size = struct.calcsize(form)
@@ -138,29 +138,23 @@ def directory(data: bytes, start: int) -> Directory | None:
         return None
     (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, start)
     end = start + head + count * size
-    if not 0 < count <= _MOST_ENTRIES or end > len(data):
+    if not 0 < count <= _MAX_ENTRIES or end > len(data):
         return None
     entries: dict[int, tuple[int, int, int]] = {}
     for at in range(start + head, end, size):
         tag, kind, number, _ = struct.unpack_from(form, data, at)
         inline = at + size - (8 if big else 4)
-        fits = struct.calcsize(_CODES.get(kind, "d")) * number <= (8 if big else 4)
-        entries.setdefault(tag, (kind, number, inline if fits else _number(data, inline, order, big)))
-    following = _number(data, end, order, big) if end + (8 if big else 4) <= len(data) else 0
-    return Directory(data, order, entries, following)
-
-
-def sub_directories(page: Directory) -> list[Directory]:
-    """The pictures that belong to a page, as previews or as the full size of one."""
-    offsets = page.numbers(SUB_IFDS, most=_MOST_SUB_DIRECTORIES)
-    return [found for offset in offsets if (found := directory(page.data, offset)) is not None]
+        fits = struct.calcsize(_INTEGERS.get(kind, "d")) * number <= (8 if big else 4)
+        entries.setdefault(tag, (kind, number, inline if fits else _offset(data, inline, order, big)))
+    next_offset = _offset(data, end, order, big) if end + (8 if big else 4) <= len(data) else 0
+    return Directory(data, order, entries, next_offset)
 
 
 def _form(data: bytes) -> tuple[Literal["<", ">"], bool]:
-    """The byte order of a file, and whether it is a BigTIFF."""
+    """Byte order of a file, and whether it is a BigTIFF."""
     return ("<" if data.startswith(b"II") else ">"), b"+" in data[2:4]
 
 
-def _number(data: bytes, at: int, order: str, big: bool) -> int:
+def _offset(data: bytes, at: int, order: str, big: bool) -> int:
     value: int = struct.unpack_from(order + ("Q" if big else "I"), data, at)[0]
     return value

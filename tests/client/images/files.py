@@ -1,4 +1,4 @@
-"""Files of pictures, byte by byte, so that no library's own idea of a format is in the way."""
+"""Picture files built byte by byte, independent of the libraries that read them."""
 
 from __future__ import annotations
 

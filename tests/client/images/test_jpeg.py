@@ -128,7 +128,7 @@ UNCHANGED = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_tensorflow_decodes_what_is_sent_to_what_was_read(name: str) -> None:
+def test_tensorflow_decodes_the_file_to_the_same_pixels(name: str) -> None:
     data = FILES[name]
     loaded = load_picture(data)
     decoded = tf.io.decode_image(loaded.encoded, channels=3, expand_animations=False).numpy().astype(int)

@@ -1,4 +1,4 @@
-"""PNG: transparent colours, 16 bits, colour spaces, and chunks that matter to no pixel."""
+"""PNG: transparent colours, 16 bits, colour spaces, and chunks without pixels."""
 
 from __future__ import annotations
 
@@ -283,7 +283,7 @@ HARMLESS = {
 
 
 @pytest.mark.parametrize("name", HARMLESS)
-def test_chunks_that_make_no_pixel_are_skipped(name: str) -> None:
+def test_chunks_without_pixels_are_skipped(name: str) -> None:
     loaded = load_picture(png_of_patches(HARMLESS[name]))
     np.testing.assert_array_equal(np.asarray(loaded.image), PATCHES)
     assert loaded.notes == ()

@@ -1,4 +1,4 @@
-"""TIFF of every kind that the tags can describe: the right levels, or a refusal that names what it is."""
+"""TIFF of all kinds: the right levels, or a refusal that names the kind."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_16_bit_colours_in_any_compression(compression: int, order: str) -> None
 )
 @pytest.mark.parametrize("compression", [None, "zlib", "lzw", "zstd"])
 @pytest.mark.parametrize("planes", ["contig", "separate"])
-def test_what_tifffile_writes(compression: str | None, options: dict[str, Any], dtype: str, planes: str) -> None:
+def test_files_of_tifffile(compression: str | None, options: dict[str, Any], dtype: str, planes: str) -> None:
     top = np.iinfo(dtype).max
     levels = np.random.default_rng(1).integers(0, top + 1, (24, 40, 3)).astype(dtype)
     file = io.BytesIO()
@@ -117,7 +117,7 @@ def test_floats_are_read_in_any_layout(dtype: str) -> None:
 @pytest.mark.parametrize("predictor", [1, 2, 3])
 @pytest.mark.parametrize("compression", [1, 5, 8, 32773])
 def test_grey_floats_in_any_compression(compression: int, predictor: int, order: str) -> None:
-    """Predictors count for none of the two compressions that libtiff has without them."""
+    """libtiff ignores predictors without compression and with PackBits."""
     values = np.array([0, 0.25, 0.5, 1], "f4").repeat(8)[None].repeat(8, 0)
     bits = np.ascontiguousarray(values).view("u4")
     raw = values.astype(f"{order}f4").tobytes()
