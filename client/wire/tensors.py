@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadReply
-from .messages import DataType, TensorProto, TensorShapeProto, TensorShapeProtoDim
+from .messages import DataType, TensorProto, TensorShapeProto
 
 Array = NDArray[Any]
 
@@ -52,7 +52,7 @@ def type_name(dtype: int) -> str:
 
 
 def _shape(sizes: Sequence[int]) -> TensorShapeProto:
-    return TensorShapeProto(dim=[TensorShapeProtoDim(size=size) for size in sizes])
+    return TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in sizes])
 
 
 def number_tensor(array: Array) -> TensorProto:

@@ -182,7 +182,7 @@ def float_list(array: Any) -> messages.TensorProto:
 def metadata(request: messages.GetModelMetadataRequest) -> messages.GetModelMetadataResponse:
     """The signatures `paint` and `limits`, in part."""
     info = messages.TensorInfo(name="steps:0", dtype=messages.DataType.DT_INT32)
-    info.tensor_shape.CopyFrom(messages.TensorShapeProto(dim=[messages.TensorShapeProtoDim(size=-1)]))
+    info.tensor_shape.CopyFrom(messages.TensorShapeProto(dim=[messages.TensorShapeProto.Dim(size=-1)]))
     word = messages.TensorInfo(name="loss:0", dtype=messages.DataType.DT_STRING)
     word.tensor_shape.CopyFrom(info.tensor_shape)
     defaults = {
