@@ -44,13 +44,13 @@ from .inputs.controls import UNSET, Colors, Controls, ImageFormat, Loss, Optimiz
 from .inputs.octaves import Octave
 from .inputs.picture_set import PictureSet
 from .inputs.presets import PRESETS
-from .transport.defaults import DEFAULT_SERVER, default_timeout_s
 from .transport.retry import RetryPolicy
-from .transport.settings import Compression, ConnectionSettings
+from .transport.settings import DEFAULT_SERVER, Compression, ConnectionSettings, default_timeout_s
 
 if TYPE_CHECKING:
+    from .api.async_client import AsyncStyleClient
     from .api.checkpoint import SavedRun
-    from .api.client import AsyncStyleClient, StyleClient
+    from .api.client import StyleClient
     from .api.progress import Progress
     from .batch.manifest import Record
     from .batch.runner import BatchProgress, JobResult, run_batch
@@ -147,6 +147,7 @@ _LATER: Final = (
     "api.checkpoint",
     "api.progress",
     "api.client",
+    "api.async_client",
     "batch.manifest",
     "batch.runner",
 )

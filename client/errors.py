@@ -31,16 +31,16 @@ The numbers are the exit codes of the command line, which adds 0 (success), 2 (w
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 
 class StyleServeError(Exception):
     """Unexpected failure.
 
     Attributes:
-        exit_code: of the command line.
-        message: what came, and what is allowed.
-        hint: the next step to take; may be empty.
+        exit_code: Exit code of the command line.
+        message: The cause: the value that was given, and the allowed ones.
+        hint: The next step to take; may be empty.
     """
 
     exit_code: ClassVar[int] = 1
@@ -54,7 +54,7 @@ class StyleServeError(Exception):
         return f"{type(self).__name__}({self.message!r})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickling and copying keep the attributes, and do not call `__init__`, whose arguments differ in the tree."""
+        """State for pickling and copying, which do not call `__init__`: its arguments differ in the tree."""
         return _restored, (type(self), self.args), self.__dict__
 
 
@@ -116,9 +116,9 @@ class ServiceError(StyleServeError):
     """The server failed in a way that has no exit code of its own.
 
     Attributes:
-        status: name of the gRPC status, as in "INTERNAL"; empty where the call itself succeeded.
+        status: Name of the gRPC status, as in "INTERNAL"; empty where the call itself succeeded.
         server_text: Text of the server.
-        request_id: Id of the request, to be looked for in logs; empty where nothing was sent.
+        request_id: Id of the request, as in the server's log; empty where nothing was sent.
         tries: Number of calls for the request.
     """
 
@@ -146,7 +146,7 @@ class ServiceError(StyleServeError):
 
     @property
     def trace(self) -> str:
-        """Identity of the request, in a line; empty where nothing was sent."""
+        """Id and tries of the request, on one line; empty where nothing was sent."""
         if not self.request_id:
             return ""
         return f"Request {self.request_id}" + (f", after {self.tries} tries." if self.tries > 1 else ".")
@@ -198,21 +198,21 @@ class StateRefused(RequestRefused):
     """The model does not accept the state of a run: it is of another model.
 
     Attributes:
-        saved: The `SavedRun`, as it was before. Its type is not named, because `saved` imports this module.
+        model_version: Version of the model that gave the state.
     """
 
     exit_code = 21
 
-    def __init__(self, message: str, *, saved: Any, cause: ServiceError) -> None:  # noqa: ANN401
+    def __init__(self, message: str, *, model_version: int, cause: ServiceError) -> None:
         super().__init__(
             message,
-            hint=f"Serve version {saved.model_version} of the model, or begin a new run.",
+            hint=f"Serve version {model_version} of the model, or begin a new run.",
             status=cause.status,
             server_text=cause.server_text,
             request_id=cause.request_id,
             tries=cause.tries,
         )
-        self.saved: Final[Any] = saved
+        self.model_version: Final = model_version
 
 
 class TooLarge(ServiceError):

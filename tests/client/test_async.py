@@ -26,20 +26,25 @@ from styleserve.client import (
 
 
 def test_both_clients_offer_the_same() -> None:
-    def calls(client: type[Any]) -> dict[str, Any]:
+    def calls(client: type[Any]) -> dict[str, inspect.Signature]:
         return {
-            name: list(inspect.signature(value).parameters.values())
+            name: inspect.signature(value)
             for name, value in vars(client).items()
             if callable(value) and not name.startswith("_") and name != "close"
         }
 
-    assert calls(StyleClient) == calls(AsyncStyleClient)
-    assert {"stylize", "stylize_iter", "describe", "report", "status", "metadata", "wait_until_ready"} <= set(
-        calls(StyleClient)
-    )
-    for name in calls(StyleClient):
-        assert getattr(StyleClient, name).__doc__ == getattr(AsyncStyleClient, name).__doc__
-        assert inspect.iscoroutinefunction(getattr(AsyncStyleClient, name)) == (name != "stylize_iter")
+    blocking, awaited = calls(StyleClient), calls(AsyncStyleClient)
+    assert {name: list(each.parameters.values()) for name, each in blocking.items()} == {
+        name: list(each.parameters.values()) for name, each in awaited.items()
+    }
+    names = ("stylize", "stylize_iter", "describe", "report", "status", "metadata", "wait_until_ready")
+    assert tuple(blocking) == names
+    for name in names:
+        is_iteration = name == "stylize_iter"
+        returned = blocking[name].return_annotation
+        assert awaited[name].return_annotation == ("AsyncGenerator[Progress]" if is_iteration else returned)
+        assert inspect.iscoroutinefunction(getattr(AsyncStyleClient, name)) != is_iteration
+        assert f"`StyleClient.{name}`" in getattr(AsyncStyleClient, name).__doc__
 
 
 def test_every_operation(stub: Any, content: Path, style: Path) -> None:

@@ -192,7 +192,7 @@ def test_a_model_that_does_not_know_the_state(stub: Any, client: StyleClient, co
     )
     with pytest.raises(StateRefused, match=r"other layers\nServe version 42 .*\nRequest \w+") as caught:
         next(run)
-    assert caught.value.saved is before.saved
+    assert caught.value.model_version == before.model_version
     assert (caught.value.status, caught.value.tries) == ("INVALID_ARGUMENT", 1)
 
 

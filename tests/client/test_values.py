@@ -109,7 +109,7 @@ def error(kind: type[StyleServeError]) -> StyleServeError:
     """An error of the kind, in which each attribute has a value of its own."""
     message, hint = "the server at styles.example.org:8500 has too much to do", "Try again later."
     if kind is StateRefused:
-        return StateRefused(message, saved=RUN, cause=REFUSED)
+        return StateRefused(message, model_version=RUN.model_version, cause=REFUSED)
     if issubclass(kind, ServiceError):
         return kind(message, hint=hint, status="UNAVAILABLE", server_text="queue full", request_id="a1", tries=4)
     return kind(message, hint=hint)
@@ -219,7 +219,7 @@ def test_errors_keep_their_notes_and_attributes_of_the_caller() -> None:
     failed: Any = error(StateRefused)
     failed.job = 7
     back = pickle.loads(pickle.dumps(failed))  # noqa: S301
-    assert (back.job, back.saved.model_version, back.hint) == (7, RUN.model_version, failed.hint)
+    assert (back.job, back.model_version, back.hint) == (7, RUN.model_version, failed.hint)
     assert back.hint == "Serve version 1795970000 of the model, or begin a new run."
     assert back.trace == "Request a1, after 2 tries."
 
@@ -231,7 +231,7 @@ def refuse(_: int) -> None:
 def test_an_error_crosses_a_pool_of_processes() -> None:
     with get_context("spawn").Pool(1) as pool, pytest.raises(StateRefused, match="too much to do") as caught:
         pool.map_async(refuse, [0]).get(60)
-    assert caught.value.saved.state == RUN.state
+    assert caught.value.model_version == RUN.model_version
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: type(sample).__name__)
