@@ -435,7 +435,7 @@ def test_other_pictures_are_refused(
 def test_a_file_that_is_cut_short(saved: SavedRun, tmp_path: Path, part: float) -> None:
     data = saved.save(tmp_path / "run.state").read_bytes()
     (tmp_path / "cut").write_bytes(data[: int(len(data) * part)])
-    with pytest.raises(SavedRunError, match=r"cut is (damaged: |no saved run)"):
+    with pytest.raises(SavedRunError, match=r"cut is (damaged: |not a saved run)"):
         SavedRun.load(tmp_path / "cut")
 
 
@@ -487,7 +487,7 @@ def test_a_file_that_says_what_no_run_says(saved: SavedRun, tmp_path: Path, chan
 
 def test_files_that_are_no_saved_runs(tmp_path: Path, content: Path) -> None:
     for path, message in (
-        (content, "is no saved run"),
+        (content, "is not a saved run"),
         (tmp_path / "none", "cannot be read: No such file"),
         (tmp_path, "cannot be read: Is a directory"),
         (written(tmp_path / "earlier", b"{}", layout=1), "has the layout 1; this version of styleserve reads 2"),
