@@ -1,10 +1,9 @@
 """The typed gRPC client of the service. Never imports TensorFlow.
 
 `StyleClient`, and `AsyncStyleClient` for event loops, send requests to TensorFlow Serving, or to the embedded server,
-and return typed results; every failure is a `StyleServeError`. The commands of the shell are in
-`styleserve.client.cli.commands`.
+and return typed results; every failure is a `StyleServeError`. `styleserve.client.cli.commands` has the commands.
 
-What needs NumPy, Pillow or gRPC is imported when it is first used: `--help` is quicker without.
+Modules that need NumPy, Pillow or gRPC are imported at first use, so that `--help` is quick.
 """
 
 from __future__ import annotations
@@ -151,10 +150,10 @@ _LATER: Final = (
     "batch.manifest",
     "batch.runner",
 )
-"""The modules whose names are imported late: the lightest first, as they are looked through in this order."""
+"""Modules that are imported at first use. A name is searched for in this order, which has the lightest first."""
 
 
-if not TYPE_CHECKING:  # a checker would take every name for one that is there
+if not TYPE_CHECKING:  # else a type checker accepts any name
 
     def __getattr__(name: str) -> object:
         if name in __all__:

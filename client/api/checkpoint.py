@@ -91,6 +91,11 @@ class SavedRun:
         return octave_of(self.octaves, self.steps_done)
 
     @property
+    def current_octave(self) -> Octave:
+        """Octave that continues the run."""
+        return self.octaves[self.octave]
+
+    @property
     def octave_steps_done(self) -> int:
         """Evaluations so far of the current octave."""
         return self.steps_done - sum(octave.steps for octave in self.octaves[: self.octave])
@@ -98,7 +103,7 @@ class SavedRun:
     @property
     def octave_steps_left(self) -> int:
         """Evaluations of the current octave that are left."""
-        return self.octaves[self.octave].steps - self.octave_steps_done
+        return self.current_octave.steps - self.octave_steps_done
 
     @property
     def can_resume(self) -> bool:

@@ -64,8 +64,7 @@ class ChunkCall:
     @property
     def controls(self) -> Controls:
         """Controls of the call. Noise is for the first octave only."""
-        octave = self.saved.octaves[self.saved.octave]
-        controls = replace(self.saved.controls, steps=self.steps, max_side=octave.max_side)
+        controls = replace(self.saved.controls, steps=self.steps, max_side=self.saved.current_octave.max_side)
         if self.lossless:
             controls = replace(controls, image_format="png")
         return replace(controls, start_noise=UNSET, seed=UNSET) if self.saved.octave else controls

@@ -186,7 +186,7 @@ class ChunkedRun:
         """Evaluations of the next chunk; a server without measurements is measured first."""
         if remaining <= 1 or self._options.whole or self._chunk_steps is not None:
             return min(remaining, self._chunk_steps or remaining)
-        sizer, pixels = self._sizer, self._pixels(saved.octaves[saved.octave])
+        sizer, pixels = self._sizer, self._pixels(saved.current_octave)
         if sizer.round_trip_s is None and sizer.seconds(remaining, pixels) > self._options.chunk_s:
             sizer.round_trip_s = yield from self._queries.measure_round_trip_s(self._request_id, self._clock)
         steps = self._measured_steps(saved, remaining, pixels)
@@ -214,8 +214,7 @@ class ChunkedRun:
 
     def _call(self, call: ChunkCall) -> Operation[Chunk]:
         """Outputs of the call, which is also measured."""
-        saved = call.saved
-        pixels = self._pixels(saved.octaves[saved.octave])
+        pixels = self._pixels(call.saved.current_octave)
         timeout_s = self._left_s()
         timeout_s = default_timeout_s(pixels, call.steps) if timeout_s is None else timeout_s
         target = self._queries.target if self._version is None else self._queries.target.pinned(self._version)
@@ -230,7 +229,7 @@ class ChunkedRun:
             self._sizer.add(
                 CallCost(
                     moved_bytes=request.ByteSize() + reply.ByteSize(),
-                    work=pixels * (call.steps if saved.state else call.steps + TARGETS_WORK),
+                    work=pixels * (call.steps if call.saved.state else call.steps + TARGETS_WORK),
                     seconds=answered - started,
                     has_steps=call.steps > 0,
                 )
@@ -267,13 +266,13 @@ class ChunkedRun:
         return Progress(
             saved=saved,
             seconds=self._timings.call_s + self._timings.decode_s,
-            seconds_left=self._seconds_left(saved),
+            seconds_left=0.0 if self.done else self._seconds_left(saved),
             partial=None if chunk.image is None else self._result(saved, chunk.image, chunk.file),
         )
 
     def _seconds_left(self, saved: SavedRun) -> float:
         later = saved.octaves[saved.octave + 1 :]
-        steps = [(saved.octave_steps_left, saved.octaves[saved.octave]), *((octave.steps, octave) for octave in later)]
+        steps = [(saved.octave_steps_left, saved.current_octave), *((octave.steps, octave) for octave in later)]
         return sum(self._sizer.seconds(left, self._pixels(octave)) for left, octave in steps)
 
     def _version_notes(self, saved: SavedRun, version: int) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ class Proxy:
         self._slowness = factor
 
     def refuse(self, refusing: bool = True) -> None:
-        """Ends connections, and does not take new ones, for as long as it is so."""
+        """Closes connections, and refuses new ones, until called with False."""
         self._refusing = refusing
         if refusing:
             self._drop_all()

@@ -72,7 +72,7 @@ def test_both_clients_send_the_same(stub: Any, content: Path, style: Path) -> No
     assert stub.requests[0] == stub.requests[1]
 
 
-def test_calls_of_one_loop_go_on_side_by_side(stub: Any, content: Path) -> None:
+def test_calls_of_one_loop_run_side_by_side(stub: Any, content: Path) -> None:
     """Three calls are in the server at once, or the barrier breaks."""
     together = threading.Barrier(3, timeout=20)
     good = stub.predict
@@ -115,11 +115,11 @@ def test_a_task_that_is_cancelled_cancels_its_call(stub: Any, content: Path) -> 
 
 def test_what_goes_wrong_is_the_same(stub: Any, refusal: Any, content: Path) -> None:
     async def use() -> None:
-        async with AsyncStyleClient("127.0.0.1:1") as nobody:
+        async with AsyncStyleClient("127.0.0.1:1") as unreachable:
             with pytest.raises(ServerUnavailable, match="after 4 tries"):
-                await nobody.status()
+                await unreachable.status()
             with pytest.raises(ModelNotReady, match="no server answers"):
-                await nobody.wait_until_ready(0.3)
+                await unreachable.wait_until_ready(0.3)
         async with AsyncStyleClient(stub.address) as client:
             with pytest.raises(ControlError, match="steps is -1"):
                 await client.stylize(content, content, Controls(steps=-1))

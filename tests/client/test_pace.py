@@ -212,7 +212,7 @@ def test_a_chunk_fits_into_the_deadline() -> None:
     assert sum(world.steps) == 200
 
 
-def test_chunk_steps_are_kept_whatever_they_cost() -> None:
+def test_chunk_steps_are_kept_at_any_cost() -> None:
     _, world = seconds(lambda: World(*LINKS["20 Mbit/s"], 0.5, 256), 35, chunk_steps=10)
     assert world.steps == [10, 10, 10, 5]
 

@@ -102,7 +102,7 @@ class Failure(grpc.RpcError):
 
 
 class Clock:
-    """Goes on only where it is told to."""
+    """A clock that stands still, except for pauses and answers of the test."""
 
     now = 1000.0
 
@@ -181,7 +181,7 @@ def test_tries_end() -> None:
     assert str(found).endswith(f"Request {found.request_id}, after 3 tries.")
 
 
-def test_a_dead_server_is_told_of_soon() -> None:
+def test_a_dead_server_is_reported_soon() -> None:
     clock = Clock()
     drive(request(RpcClient(ConnectionSettings(), clock=clock)), lambda _: Failure(STATUS.UNAVAILABLE), clock)
     assert clock.now <= 1000.0 + 2.0

@@ -70,7 +70,7 @@ def test_settings_that_cannot_be_used(values: dict[str, Any], message: str) -> N
     ],
     ids=str,
 )
-def test_a_token_goes_where_nobody_reads_along(values: dict[str, Any]) -> None:
+def test_a_token_is_sent_on_safe_connections(values: dict[str, Any]) -> None:
     settings = ConnectionSettings(token=SECRET, **values)
     assert settings.call_metadata() == (("authorization", f"Bearer {SECRET}"),)
 

@@ -62,8 +62,8 @@ def noise(*shape: int) -> Any:
 
 
 LOSSES = noise(100, 5)
-PICTURE = Picture.from_pixels(noise(200, 300, 3), name="/home/somebody/pictures/photo.jpg")
-FACTS = PictureFacts("a" * 64, Path("/home/somebody/pictures/photo.jpg"))
+PICTURE = Picture.from_pixels(noise(200, 300, 3), name="/home/user/pictures/photo.jpg")
+FACTS = PictureFacts("a" * 64, Path("/home/user/pictures/photo.jpg"))
 PICTURES = PictureSet(content=FACTS, styles=(FACTS,))
 CONTROLS = Controls(content_weight=1e3, style_weight=0.01, total_variation_weight=30.0, steps=1000, max_side=1024)
 RESULT = StylizedResult(
@@ -89,11 +89,11 @@ RUN = SavedRun(
 LAYER = LayerDescription("block1_conv1", 200, 300, 64, 0.0, 812.125, 30.5, noise(64, 64))
 TENSOR = TensorDescription("total_variation_weight", "float32", (None,), 30.0)
 SIGNATURE = SignatureDescription("paint", (TENSOR,) * 8, (TENSOR,) * 3)
-PATHS = PictureSet(content=Path("/home/somebody/a.jpg"), styles=(Path("b.jpg"),))
+PATHS = PictureSet(content=Path("/home/user/a.jpg"), styles=(Path("b.jpg"),))
 JOB = Job(pictures=PATHS, output="a/b.png", controls=CONTROLS, where="j:3")
 RECORD = Record(
     key="c" * 64,
-    pictures={"content": "/home/somebody/pictures/photo.jpg", "style": "/home/somebody/pictures/painting.jpg"},
+    pictures={"content": "/home/user/pictures/photo.jpg", "style": "/home/user/pictures/painting.jpg"},
     output="photo.png",
     sha256="d" * 64,
     controls=CONTROLS.given(),

@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 import subprocess
-from importlib.resources import files
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ import grpc
 import pytest
 from google.protobuf import descriptor_pool, json_format, message_factory
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
-from grpc_tools import protoc
 from PIL import Image
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -233,14 +232,13 @@ def test_requests_of_other_stacks_are_those_of_the_contract(block: Block, desk: 
     assert reply.outputs["losses"].tensor_shape.dim[1].size == 100
 
 
-def test_grpcurl_finds_the_method_and_its_messages(desk: Path, stub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_grpcurl_finds_the_method_and_its_messages(desk: Path, stub: Any) -> None:
     """The call of the page: its .proto file compiles, and the request of the page is one of the method's."""
     (words,) = (call.words for call in calls("grpcurl"))
     options = dict(itertools.pairwise(words))
-    monkeypatch.chdir(ROOT)
-    paths = [f"--proto_path={options['-import-path']}", f"--proto_path={files('grpc_tools').joinpath('_proto')}"]
     compiled = desk / "compiled.protoset"
-    assert protoc.main(["", *paths, "--include_imports", f"--descriptor_set_out={compiled}", options["-proto"]]) == 0
+    compiler = [sys.executable, "-m", "grpc_tools.protoc", "--include_imports", f"--descriptor_set_out={compiled}"]
+    subprocess.run([*compiler, f"--proto_path={options['-import-path']}", options["-proto"]], cwd=ROOT, check=True)
     pool = descriptor_pool.DescriptorPool()
     for file in FileDescriptorSet.FromString(compiled.read_bytes()).file:
         pool.Add(file)
