@@ -388,7 +388,7 @@ main()
 
 @functools.cache
 def foreign_packages() -> frozenset[str]:
-    """What can be imported here and would not be there if styleserve were installed without extras."""
+    """Packages that can be imported here, and not where styleserve is installed without extras."""
     installed = {canonicalize_name(each.metadata["Name"]): each for each in importlib.metadata.distributions()}
     own, waiting = set[str](), ["styleserve"]
     while waiting:

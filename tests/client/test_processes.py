@@ -47,7 +47,7 @@ def forked(run):
 
 
 FORKS_WITH_THREADS = "ignore:This process:DeprecationWarning"
-"""Of Python 3.12 on: gRPC has threads."""
+"""Warning of Python 3.12 and later: gRPC has threads."""
 
 
 def script(text: str, address: str, **environment: str) -> subprocess.Popen[str]:

@@ -374,7 +374,7 @@ def test_a_named_version_continues_a_run(stub: Any, saved: SavedRun) -> None:
 
 
 def test_a_named_label_continues_a_run(stub: Any, saved: SavedRun) -> None:
-    """Whatever version it is then stays, also if the label moves on."""
+    """The version of the first reply stays, also if the label moves."""
     stub.version = 43
     stub.requests.clear()
     with StyleClient(stub.address, version_label="canary") as client:

@@ -1,4 +1,4 @@
-"""What the client exports, as values: they survive pickling and copying, and their `repr` is short."""
+"""Exported values of the client: they survive pickling and copying, and their `repr` is short."""
 
 from __future__ import annotations
 
