@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO_SETUP := $(VENV)/.demo-setup-done
 SETUP := $(VENV)/.setup-done
 
-.PHONY: setup demo test test-slow check format bench fuzz fuzz-images soak docs lock clean
+.PHONY: setup demo test test-slow check format bench fuzz fuzz-images soak protos docs lock clean
 
 setup: $(SETUP)
 
@@ -67,6 +67,11 @@ fuzz-images: $(SETUP)
 soak: SECONDS ?= 1800
 soak: $(SETUP)
 	$(BIN)/python -m tests.soak --seconds $(SECONDS) $(ARGS)
+
+# Compiles client/wire/proto/*.proto for the client and for callers in other languages.
+protos: $(SETUP)
+	cd client/wire/proto && ../../../$(BIN)/python -m grpc_tools.protoc --proto_path=. --include_imports \
+	  --descriptor_set_out=tensorflow_serving.protoset tensorflow_serving.proto
 
 # The site, in docs/_build: open docs/_build/index.html.
 docs: $(SETUP)

@@ -1,10 +1,9 @@
 """The typed gRPC client of the service. Never imports TensorFlow.
 
 `StyleClient`, and `AsyncStyleClient` for event loops, send requests to TensorFlow Serving, or to the embedded server,
-and return typed results; every failure is a `StyleServeError`. The commands of the shell are in
-`styleserve.client.cli.commands`.
+and return typed results; every failure is a `StyleServeError`. `styleserve.client.cli.commands` has the commands.
 
-What needs NumPy, Pillow or gRPC is imported when it is first used: `--help` is quicker without.
+Modules that need NumPy, Pillow or gRPC are imported at first use, so that `--help` is quick.
 """
 
 from __future__ import annotations
@@ -44,13 +43,13 @@ from .inputs.controls import UNSET, Colors, Controls, ImageFormat, Loss, Optimiz
 from .inputs.octaves import Octave
 from .inputs.picture_set import PictureSet
 from .inputs.presets import PRESETS
-from .transport.defaults import DEFAULT_SERVER, default_timeout_s
 from .transport.retry import RetryPolicy
-from .transport.settings import Compression, ConnectionSettings
+from .transport.settings import DEFAULT_SERVER, Compression, ConnectionSettings, default_timeout_s
 
 if TYPE_CHECKING:
+    from .api.async_client import AsyncStyleClient
     from .api.checkpoint import SavedRun
-    from .api.client import AsyncStyleClient, StyleClient
+    from .api.client import StyleClient
     from .api.progress import Progress
     from .batch.manifest import Record
     from .batch.runner import BatchProgress, JobResult, run_batch
@@ -147,13 +146,14 @@ _LATER: Final = (
     "api.checkpoint",
     "api.progress",
     "api.client",
+    "api.async_client",
     "batch.manifest",
     "batch.runner",
 )
-"""The modules whose names are imported late: the lightest first, as they are looked through in this order."""
+"""Modules that are imported at first use. A name is searched for in this order, which has the lightest first."""
 
 
-if not TYPE_CHECKING:  # a checker would take every name for one that is there
+if not TYPE_CHECKING:  # else a type checker accepts any name
 
     def __getattr__(name: str) -> object:
         if name in __all__:

@@ -1,46 +1,46 @@
-"""Everything that can go wrong, as a tree.
+"""Errors of the client, as a tree.
 
     StyleServeError                  1
-    ├── ControlError                 3   a control is out of its range or place; also a ValueError
+    ├── ControlError                 3   a control is out of its range, or does not suit the others; also a ValueError
     ├── ImageError                   4   a picture cannot be used
     ├── OutputError                  5   a result cannot be written
     ├── SettingsError                6   a setting of the connection cannot be used; also a ValueError
     ├── SavedRunError                7   a saved run cannot be resumed
     ├── RecipeError                 24   a run cannot be repeated from its result
     ├── JobListError                 8   a list of jobs cannot be used
-    ├── JobsFailed                   9   some jobs of a batch failed, the others are done
-    ├── ClientClosed                22   a call after `close`, or one that `close` ended
-    └── ServiceError                10   the server failed in a way that has no class of its own
+    ├── JobsFailed                   9   some jobs of a batch failed; the others are done
+    ├── ClientClosed                22   the client was closed, before the call or during it
+    └── ServiceError                10   the server failed; each usual cause has a class below
         ├── ServerUnavailable       11   no server answers at the address
         ├── DeadlineExceeded        12   no answer in time
-        ├── Overloaded              13   the server is busy
+        ├── Overloaded              13   the server is overloaded
         ├── ModelNotFound           14   the server has no such model, version or signature
-        ├── ModelNotReady           15   the server has the model, but not available (yet)
+        ├── ModelNotReady           15   no version of the model is available
         ├── ContractMismatch        23   the model speaks another version of the wire contract
         ├── RequestRefused          16   the server does not accept the request
-        │   └── StateRefused        21   ... because it does not accept the state of the run
+        │   └── StateRefused        21   the model does not accept the state of the run
         ├── TooLarge                17   over the limit of a message or of the server's memory
-        ├── WrongServer             18   something answers that is not TensorFlow Serving
-        └── BadReply                19   an answer that makes no sense
-            └── NonFiniteResult     20   an answer with NaN or infinity in it
+        ├── WrongServer             18   the server is not TensorFlow Serving
+        └── BadReply                19   a reply is damaged, or does not fit the contract
+            └── NonFiniteResult     20   a reply has NaN or infinity
 
 The numbers are the exit codes of the command line, which adds 0 (success), 2 (wrong usage) and 130 (Ctrl-C).
 """
-# ruff: noqa: N818 - named after the cause
+# ruff: noqa: N818 - classes have the name of the cause
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 
 class StyleServeError(Exception):
     """Unexpected failure.
 
     Attributes:
-        exit_code: of the command line.
-        message: what came, and what is allowed.
-        hint: the next step to take; may be empty.
+        exit_code: Exit code of the command line.
+        message: The cause: the value that was given, and the allowed ones.
+        hint: The next step to take; may be empty.
     """
 
     exit_code: ClassVar[int] = 1
@@ -54,7 +54,7 @@ class StyleServeError(Exception):
         return f"{type(self).__name__}({self.message!r})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickling and copying keep the attributes, and do not call `__init__`, whose arguments differ in the tree."""
+        """State for pickling and copying, which do not call `__init__`: its arguments differ in the tree."""
         return _restored, (type(self), self.args), self.__dict__
 
 
@@ -95,7 +95,7 @@ class RecipeError(StyleServeError):
 
 
 class JobListError(StyleServeError):
-    """A list of jobs cannot be used: unreadable, empty, or with lines that are wrong."""
+    """A list of jobs cannot be used: it is unreadable or empty, or has wrong lines."""
 
     exit_code = 8
 
@@ -107,18 +107,18 @@ class JobsFailed(StyleServeError):
 
 
 class ClientClosed(StyleServeError):
-    """The client is closed, before a call or during it."""
+    """The client was closed, before the call or during it."""
 
     exit_code = 22
 
 
 class ServiceError(StyleServeError):
-    """The server failed in a way that has no exit code of its own.
+    """The server failed, for a cause without an exit code of its own.
 
     Attributes:
-        status: name of the gRPC status, as in "INTERNAL"; empty where the call itself succeeded.
+        status: Name of the gRPC status, as in "INTERNAL"; empty where the call itself succeeded.
         server_text: Text of the server.
-        request_id: Id of the request, to be looked for in logs; empty where nothing was sent.
+        request_id: Id of the request, as in the server's log; empty where nothing was sent.
         tries: Number of calls for the request.
     """
 
@@ -146,7 +146,7 @@ class ServiceError(StyleServeError):
 
     @property
     def trace(self) -> str:
-        """Identity of the request, in a line; empty where nothing was sent."""
+        """Id and tries of the request, on one line; empty where nothing was sent."""
         if not self.request_id:
             return ""
         return f"Request {self.request_id}" + (f", after {self.tries} tries." if self.tries > 1 else ".")
@@ -165,7 +165,7 @@ class DeadlineExceeded(ServiceError):
 
 
 class Overloaded(ServiceError):
-    """The server has too much to do; the same request may succeed later."""
+    """The server is overloaded; the same request may succeed later."""
 
     exit_code = 13
 
@@ -198,21 +198,21 @@ class StateRefused(RequestRefused):
     """The model does not accept the state of a run: it is of another model.
 
     Attributes:
-        saved: The `SavedRun`, as it was before. Its type is not named, because `saved` imports this module.
+        model_version: Version of the model that gave the state.
     """
 
     exit_code = 21
 
-    def __init__(self, message: str, *, saved: Any, cause: ServiceError) -> None:  # noqa: ANN401
+    def __init__(self, message: str, *, model_version: int, cause: ServiceError) -> None:
         super().__init__(
             message,
-            hint=f"Serve version {saved.model_version} of the model, or begin a new run.",
+            hint=f"Serve version {model_version} of the model, or begin a new run.",
             status=cause.status,
             server_text=cause.server_text,
             request_id=cause.request_id,
             tries=cause.tries,
         )
-        self.saved: Final[Any] = saved
+        self.model_version: Final = model_version
 
 
 class TooLarge(ServiceError):
@@ -222,19 +222,19 @@ class TooLarge(ServiceError):
 
 
 class WrongServer(ServiceError):
-    """Something answers at the address, but not TensorFlow Serving."""
+    """The server at the address is not TensorFlow Serving."""
 
     exit_code = 18
 
 
 class BadReply(ServiceError):
-    """The server's answer is damaged or is not what the contract says."""
+    """The reply of the server is damaged, or does not fit the contract."""
 
     exit_code = 19
 
 
 class NonFiniteResult(BadReply):
-    """The server's answer has NaN or infinity in it: the optimisation diverged."""
+    """The reply of the server has NaN or infinity: the optimisation diverged."""
 
     exit_code = 20
 

@@ -10,7 +10,7 @@ The file, numbers big-endian:
     ...       the state or picture, as the model gave it
     32        SHA-256 of everything before
 
-Nothing in it is executed when it is read, and nothing is used that the checksum does not cover.
+Reading it executes nothing, and the checksum covers everything.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _CHECKSUM_BYTES: Final = 32
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SavedRun:
-    """A run so far, and all that resuming it takes: on any server that has the model, at any time.
+    """A run so far, with all that is needed to resume it on any server that has the model.
 
     Attributes:
         controls: Controls of the run, with its steps and largest side.
@@ -77,7 +77,7 @@ class SavedRun:
 
     @property
     def steps_done(self) -> int:
-        """Evaluations that were made, of all octaves."""
+        """Evaluations so far, of all octaves."""
         return len(self.losses)
 
     @property
@@ -91,23 +91,28 @@ class SavedRun:
         return octave_of(self.octaves, self.steps_done)
 
     @property
+    def current_octave(self) -> Octave:
+        """Octave that continues the run."""
+        return self.octaves[self.octave]
+
+    @property
     def octave_steps_done(self) -> int:
-        """Evaluations of the current octave that were made."""
+        """Evaluations so far of the current octave."""
         return self.steps_done - sum(octave.steps for octave in self.octaves[: self.octave])
 
     @property
     def octave_steps_left(self) -> int:
         """Evaluations of the current octave that are left."""
-        return self.octaves[self.octave].steps - self.octave_steps_done
+        return self.current_octave.steps - self.octave_steps_done
 
     @property
     def can_resume(self) -> bool:
-        """Whether there is a state, or a picture to start the next octave from."""
+        """Whether the run has a state, or a picture to start the next octave from."""
         return bool(self.state or self.start)
 
     @property
     def needs_pictures(self) -> bool:
-        """Whether an octave is still to begin, which takes the pictures."""
+        """Whether a later octave needs the pictures to begin."""
         return not self.state or self.octave < len(self.octaves) - 1
 
     @property
@@ -131,7 +136,7 @@ class SavedRun:
                 problem = f"{given[role].name} is not the {role} that the saved run was begun with"
             else:
                 continue
-            raise SavedRunError(problem, hint="Give the pictures that it was begun with, or begin a new run.")
+            raise SavedRunError(problem, hint="Give the pictures of the run, or begin a new run.")
 
     def with_steps(self, steps: int | Unset) -> SavedRun:
         """The run with other steps of the octaves that have not ended.
@@ -143,18 +148,18 @@ class SavedRun:
             return self
         last = len(self.octaves) - 1
         planned = plan(self.octaves[-1].max_side, steps, len(self.octaves), 0) if last else None
-        wanted = [steps] if planned is None else [octave.steps for octave in planned][: last + 1]
-        if len(wanted) != len(self.octaves):  # steps=0
-            wanted = [0] * len(self.octaves)
+        asked = [steps] if planned is None else [octave.steps for octave in planned][: last + 1]
+        if len(asked) != len(self.octaves):  # steps=0
+            asked = [0] * len(self.octaves)
         own = [octave.steps for octave in self.octaves]
         at, done = self.octave, self.octave_steps_done
-        if at == last and wanted[at] < done:
+        if at == last and asked[at] < done:
             where = "" if last == 0 else f" ({done} of them at the last size)"
             raise ControlError(
                 f"steps is {steps}, but the saved run has done {self.steps_done} already{where}",
                 hint="Give the steps of the whole run.",
             )
-        own[at:] = wanted[at:]
+        own[at:] = asked[at:]
         if at < last:  # an octave ends with a step, which brings the picture that the next one starts from
             own[at] = max(own[at], done + 1)
         octaves = tuple(Octave(octave.max_side, count) for octave, count in zip(self.octaves, own, strict=True))
@@ -164,7 +169,7 @@ class SavedRun:
         """Writes the run into a file, all or nothing.
 
         Raises:
-            OutputError: it cannot be written there.
+            OutputError: It cannot be written there.
         """
         path = Path(path)
         write_atomically(path, self._write)
@@ -172,10 +177,10 @@ class SavedRun:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> SavedRun:
-        """The run in a file.
+        """Run from a file.
 
         Raises:
-            SavedRunError: there is no such file, it is no saved run, or it is damaged.
+            SavedRunError: The file does not exist, is damaged, or is not a saved run.
         """
         path = Path(path)
         try:
@@ -185,7 +190,7 @@ class SavedRun:
         header, body = _parts(memoryview(data), path)
         try:
             return cls._from_header(json.loads(header), body)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:  # written by something else
+        except (ValueError, TypeError, KeyError, AttributeError) as error:  # written by another program
             raise SavedRunError(f"{path} is not a saved run of this layout: {error}") from error
 
     def _write(self, file: IO[bytes]) -> None:
@@ -233,10 +238,10 @@ def _parts(data: memoryview, path: Path) -> tuple[bytes, bytes]:
     """Header and body of a file's bytes.
 
     Raises:
-        SavedRunError: They are not those of a saved run, or not all of them.
+        SavedRunError: They are not those of a saved run, or some are missing.
     """
     if bytes(data[: len(_MAGIC)]) != _MAGIC:
-        raise SavedRunError(f"{path} is no saved run", hint="Give a file that --save-state or SavedRun.save wrote.")
+        raise SavedRunError(f"{path} is not a saved run", hint="Give a file that --save-state or SavedRun.save wrote.")
     if len(data) < _START:
         raise _damaged(path, "it is cut short")
     layout, header_bytes, state_bytes = _LENGTHS.unpack(data[len(_MAGIC) : _START])
@@ -247,12 +252,11 @@ def _parts(data: memoryview, path: Path) -> tuple[bytes, bytes]:
         )
     end = _START + header_bytes + state_bytes
     if len(data) != end + _CHECKSUM_BYTES:
-        wanted = f"{len(data):,} of {end + _CHECKSUM_BYTES:,} bytes are there"
-        raise _damaged(path, wanted)
+        raise _damaged(path, f"it has {len(data):,} bytes of {end + _CHECKSUM_BYTES:,}")
     if hashlib.sha256(data[:end]).digest() != bytes(data[end:]):
         raise _damaged(path, "its checksum is wrong")
     return bytes(data[_START : _START + header_bytes]), bytes(data[_START + header_bytes : end])
 
 
-def _damaged(path: Path, what: str) -> SavedRunError:
-    return SavedRunError(f"{path} is damaged: {what}", hint="Use a copy of it, or begin a new run.")
+def _damaged(path: Path, problem: str) -> SavedRunError:
+    return SavedRunError(f"{path} is damaged: {problem}", hint="Use a copy of it, or begin a new run.")

@@ -1,7 +1,7 @@
 """Size of the next chunk of a run, from what earlier calls to the same server cost.
 
-A chunk costs time for its bytes (the state goes up and comes back) and time for its work. Both rates are fitted
-separately, because over a slow link most of a short chunk is transfer, and only longer chunks make that less.
+A chunk costs time for its bytes (the state is sent and returned) and time for its work. Both rates are fitted
+separately: over a slow link most of a short chunk is transfer, and only longer chunks reduce its share.
 docs/long-runs.md describes the strategy; `python -m benchmarks link` measures it.
 """
 
@@ -15,13 +15,13 @@ from typing import Final
 
 import numpy as np
 
-from ..transport.defaults import SECONDS_PER_PIXEL_AND_STEP
+from ..transport.settings import SECONDS_PER_PIXEL_AND_STEP
 
 TRANSFER_SHARE: Final = 0.06
-"""Transfer of a chunk, as a share of its work. With what the fit misses, a run stays below 10 %."""
+"""Transfer of a chunk, as a share of its work. With the error of the fit, a run stays below 10 %."""
 
 TARGETS_WORK: Final = 0.7
-"""Work of a run's first call beside its evaluations, in evaluations: content and style go through the network once,
+"""Work of a run's first call beside its evaluations, in evaluations: one pass of content and style through the network,
 without a gradient."""
 
 FAST_ROUND_TRIP_S: Final = 0.01
@@ -31,13 +31,13 @@ FAST_ROUND_TRIP_S: Final = 0.01
 _FAST_BYTE_S: Final = 1e-8
 _SLOW_BYTE_S: Final = 4e-7
 _FACTORS: Final = np.geomspace(1e-3, 1e3, 121)
-# Relative scatter of a measurement. The speed of a machine drifts, and a call without steps is mostly other work.
+# Relative error of a measurement. The speed of a machine drifts, and a call without steps is mostly other work.
 _NOISE: Final = 0.25
 _NOISE_WITHOUT_STEPS: Final = 0.5
 _KEPT: Final = 8
 
-# Of a state: Gram matrices of each region; content, image and gradient (36) and ten pairs (60), or content, image and
-# moments (48); a reference picture (12) and its mask (1).
+# Parts of a state: Gram matrices of each region; content, image and gradient (36) and ten pairs (60), or content, image
+# and moments (48); a reference picture (12) and its mask (1).
 _TARGETS_BYTES: Final = 2_500_000
 _STATE_BYTES_PER_PIXEL: Final[dict[str, int]] = {"lbfgs": 96, "adam": 48}
 _REFERENCE_BYTES_PER_PIXEL: Final = 13
@@ -45,7 +45,7 @@ _REFERENCE_BYTES_PER_PIXEL: Final = 13
 
 @dataclass(frozen=True)
 class CallCost:
-    """What one call took.
+    """Cost of one call.
 
     Attributes:
         moved_bytes: Size of request and reply together.
@@ -60,21 +60,21 @@ class CallCost:
     has_steps: bool = True
 
 
-class Pace:
-    """Rates of one server as one client sees it; shared by its runs, safe from several threads.
+class ChunkSizer:
+    """Sizes of chunks, from the measured rates of one server; the runs of a client share it, also in several threads.
 
-    >>> pace = Pace()
-    >>> pace.round_trip_s = 0.05
-    >>> pace.next_steps(40, pixels=256 * 256, state_bytes=8_000_000, chunk_s=2.0)
+    >>> sizer = ChunkSizer()
+    >>> sizer.round_trip_s = 0.05
+    >>> sizer.next_steps(40, pixels=256 * 256, state_bytes=8_000_000, chunk_s=2.0)
     40
 
     After measurements the chunks are as short as `chunk_s`, or as long as their transfer demands:
 
     >>> for megabytes, seconds in ((1, 1.1), (10, 2.0)):
-    ...     pace.add(CallCost(megabytes * 1_000_000, work=1e6, seconds=seconds))
-    >>> pace.next_steps(1000, pixels=100_000, state_bytes=1_000_000, chunk_s=2.0)
+    ...     sizer.add(CallCost(megabytes * 1_000_000, work=1e6, seconds=seconds))
+    >>> sizer.next_steps(1000, pixels=100_000, state_bytes=1_000_000, chunk_s=2.0)
     39
-    >>> pace.next_steps(1000, pixels=100_000, state_bytes=1_000, chunk_s=2.0)
+    >>> sizer.next_steps(1000, pixels=100_000, state_bytes=1_000, chunk_s=2.0)
     21
     """
 
@@ -101,19 +101,25 @@ class Pace:
         """Seconds that so many evaluations take, without transfer."""
         return self._rates()[1] * steps * pixels
 
-    def next_steps(self, remaining: int, *, pixels: int, state_bytes: int, chunk_s: float) -> int:
+    def next_steps(
+        self, remaining: int, *, pixels: int, state_bytes: int, chunk_s: float, timeout_s: float | None = None
+    ) -> int:
         """Evaluations of the next chunk.
 
         Args:
             remaining: Evaluations that are left of the run, at least 1.
             pixels: Pixels of the picture.
-            state_bytes: Size of the state, which the chunk brings back and the next one sends.
-            chunk_s: Shortest time between two looks, in seconds.
+            state_bytes: Size of the state, which the chunk returns and the next one sends.
+            chunk_s: Shortest time between two chunks, in seconds.
+            timeout_s: Deadline of the chunk, of which its work takes at most half.
         """
         byte_s, work_s = self._rates()
         shortest_s = max(chunk_s, 2 * state_bytes * byte_s / TRANSFER_SHARE)
         chunks = max(1, round(remaining * pixels * work_s / shortest_s))
-        return math.ceil(remaining / chunks)
+        steps = math.ceil(remaining / chunks)
+        if timeout_s is None:
+            return steps
+        return max(1, min(steps, int(timeout_s / 2 / max(work_s * pixels, 1e-9))))
 
     def _rates(self) -> tuple[float, float]:
         """Seconds per byte and seconds per pixel and evaluation."""
@@ -123,7 +129,7 @@ class Pace:
 
 
 def usual_state_bytes(pixels: int, optimizer: str, *, regions: int = 1, has_reference: bool = False) -> int:
-    """Size of a state of the default layers, before one was seen.
+    """Estimate of the size of a state, in bytes, for the default layers.
 
     >>> usual_state_bytes(256 * 256, "lbfgs"), usual_state_bytes(256 * 256, "lbfgs", regions=2)
     (8791456, 11422528)
@@ -142,8 +148,8 @@ def usual_state_bytes(pixels: int, optimizer: str, *, regions: int = 1, has_refe
 def _fit(costs: Sequence[CallCost], guess: float) -> tuple[float, float]:
     """Most likely seconds per byte and seconds of work, neither negative.
 
-    The first rate lies within a power of ten of the guess, or the measurements have to outweigh it. So a short chunk
-    over a slow link, half of it transfer, settles the rate, and a long one, which tells little of it, leaves it.
+    A prior keeps the first rate within a power of ten of the guess unless the measurements outweigh it. A short chunk
+    over a slow link, half of it transfer, determines the rate; a long chunk, mostly work, hardly changes it.
     """
     seconds = np.array([cost.seconds for cost in costs])
     weight = 1 / np.array([_NOISE if cost.has_steps else _NOISE_WITHOUT_STEPS for cost in costs])

@@ -19,12 +19,12 @@ _FEW_STEPS: Final = 10
 
 
 def unchanged_notes(pictures: PictureSet[Picture], result: Image.Image, controls: Controls) -> tuple[str, ...]:
-    """A note with the options to change, where a result of at least one step looks like its content.
+    """Note with the options to change, where a result of at least one step looks like its content.
 
     Args:
         pictures: Pictures of the run.
         result: RGB, of the size that was painted.
-        controls: Of the run.
+        controls: Controls of the run.
     """
     if controls.expected_steps == 0:
         return ()

@@ -1,4 +1,4 @@
-"""Start of a run: its options, the plan of a new run, and a saved run with what is asked for now."""
+"""Start of a run: its pictures and options, the plan of a new run, and the checks of a resumed one."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from styleserve import contract
 
 from ..errors import ContractMismatch, ControlError, SavedRunError
+from ..images.source import PictureSource
 from ..inputs.controls import Controls, Unset, checked_timeout_s
 from ..inputs.octaves import Octave, may_be_several, plan
-from ..transport.effects import Flow
+from ..inputs.picture_set import PictureSet
+from ..inputs.pictures import Regions, StyleSources, picture_set
+from ..transport.effects import Operation
 from ..transport.status import MISMATCH_HINT, mismatch_message
 from .checkpoint import SavedRun
-from .model_queries import Questions
+from .model_queries import ModelQueries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,16 +53,51 @@ class RunOptions:
             checked_timeout_s(self.timeout_s)
 
 
-def planned(
-    questions: Questions, controls: Controls, timeout_s: float | None, request_id: str
-) -> Flow[tuple[Controls, tuple[Octave, ...]]]:
-    """Controls with steps and size, and octaves; the model is asked where these depend on it.
+def pictures_of_run(
+    content: PictureSource | None,
+    styles: StyleSources | None,
+    *,
+    content_regions: Regions,
+    style_regions: Regions,
+    start: PictureSource | None,
+    reference: PictureSource | None,
+    reference_mask: PictureSource | None,
+) -> PictureSet[PictureSource] | None:
+    """Sources of the pictures of a run; None where none are given, as a saved run may not need them.
+
+    Raises:
+        ControlError: Only a part of the pictures is given, or the number of masks is not that of the styles.
+    """
+    if (content is None) != (styles is None):
+        raise ControlError(
+            f"the {'content' if content is None else 'style'} is missing",
+            hint="Give content and style, or neither and a saved run.",
+        )
+    if content is not None and styles is not None:
+        return picture_set(
+            content,
+            styles,
+            content_regions=content_regions,
+            style_regions=style_regions,
+            start=start,
+            reference=reference,
+            reference_mask=reference_mask,
+        )
+    if any(each is not None for each in (content_regions, style_regions, start, reference, reference_mask)):
+        raise ControlError("masks or pictures are given without the content", hint="Give all pictures, or none.")
+    return None
+
+
+def plan_run(
+    queries: ModelQueries, controls: Controls, timeout_s: float | None, request_id: str
+) -> Operation[tuple[Controls, tuple[Octave, ...]]]:
+    """Controls with steps and size, and octaves; the model is asked where they depend on it.
 
     Args:
-        questions: Questions about the model.
+        queries: Queries about the model.
         controls: Controls of the run.
-        timeout_s: Deadline of the questions.
-        request_id: Sent with the questions.
+        timeout_s: Deadline of the queries.
+        request_id: Sent with the queries.
 
     Raises:
         ControlError: The run cannot have so many octaves.
@@ -71,17 +109,17 @@ def planned(
         octaves = 1
     is_open = isinstance(controls.steps, Unset) or isinstance(controls.max_side, Unset)
     if is_open or may_be_several(controls.expected_max_side, controls.expected_steps, octaves):
-        facts = yield from questions.facts(timeout_s, request_id)
+        facts = yield from queries.facts(timeout_s, request_id)
         if facts.contract_version != contract.CONTRACT_VERSION:
-            message = mismatch_message(questions.caller.settings.server, facts.contract_version)
+            message = mismatch_message(queries.rpc.settings.server, facts.contract_version)
             raise ContractMismatch(message, hint=MISMATCH_HINT, request_id=request_id)
         controls = controls.over(Controls(steps=facts.steps, max_side=facts.max_side))
         smallest_octave = facts.smallest_octave
     return controls, plan(controls.expected_max_side, controls.expected_steps, octaves, smallest_octave)
 
 
-def continued(saved: SavedRun, model_name: str, controls: Controls, *, has_pictures: bool) -> SavedRun:
-    """The saved run, with the number of steps that is asked for now.
+def resumed(saved: SavedRun, model_name: str, controls: Controls, *, has_pictures: bool) -> SavedRun:
+    """The saved run with the steps of `controls`.
 
     Raises:
         ControlError: A control is not that of the saved run.
@@ -90,23 +128,23 @@ def continued(saved: SavedRun, model_name: str, controls: Controls, *, has_pictu
     if saved.steps_done and not saved.can_resume:
         raise SavedRunError(
             f"the saved run ended after {saved.steps_done} steps without a state, so it cannot be resumed",
-            hint="To extend finished runs, paint with --save-state (in Python, final_state=True).",
+            hint="Paint with --save-state (in Python, final_state=True) to extend finished runs.",
         )
     if saved.needs_pictures and not has_pictures:
         sizes = ", ".join(f"{octave.max_side}" for octave in saved.octaves[saved.octave :])
         raise SavedRunError(
             f"the saved run has sizes left that begin from the pictures: {sizes} pixels",
-            hint="Give the pictures that it was begun with.",
+            hint="Give the pictures of the run.",
         )
-    its_own: dict[str, object] = {**saved.controls.given(), "model_name": saved.model_name}
+    own: dict[str, object] = {**saved.controls.given(), "model_name": saved.model_name}
     for name in ("optimizer", "loss"):
-        its_own.setdefault(name, getattr(saved.controls, f"expected_{name}"))
-    asked: dict[str, object] = {**controls.given(), "model_name": model_name}
-    asked.pop(contract.STEPS.name, None)
-    for name, value in asked.items():
-        if its_own.get(name) != value:
+        own.setdefault(name, getattr(saved.controls, f"expected_{name}"))
+    given: dict[str, object] = {**controls.given(), "model_name": model_name}
+    given.pop(contract.STEPS.name, None)
+    for name, value in given.items():
+        if own.get(name) != value:
             raise ControlError(
-                f"{name} is {value}, but the saved run was begun with {its_own.get(name, 'the default of the model')}",
-                hint="Leave it out, or begin a new run. Only the steps may be others.",
+                f"{name} is {value}, but the saved run was begun with {own.get(name, 'the default of the model')}",
+                hint="Leave it out, or begin a new run. Only the steps may differ.",
             )
     return saved.with_steps(controls.steps)

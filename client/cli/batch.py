@@ -19,9 +19,8 @@ from ..batch.job_list import COLUMNS, read_jobs
 from ..batch.settings import BatchSettings
 from ..errors import JobListError
 from ..inputs.controls import Controls
-from ..transport.defaults import DEFAULT_SERVER
 from ..transport.retry import RetryPolicy
-from ..transport.settings import ENVIRONMENT, ConnectionSettings
+from ..transport.settings import DEFAULT_SERVER, ENVIRONMENT, ConnectionSettings
 from .batch_printing import finish, shown
 from .options import Json, Timeout, VersionLabel
 

@@ -17,7 +17,7 @@ from styleserve import __version__, contract
 from ..errors import ModelNotReady, exit_codes
 from ..inputs.control_values import allowed_values
 from ..inputs.controls import Controls
-from ..transport.defaults import ADMIN_TIMEOUT_S
+from ..transport.settings import ADMIN_TIMEOUT_S
 from . import printing
 from .again import again
 from .batch import batch

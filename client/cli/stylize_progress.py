@@ -12,7 +12,7 @@ from ..errors import OutputError
 from ..images.save import check_output, save_image, save_or_fall_back
 from ..inputs.octaves import work_done
 from ..report.animation import Animation
-from ..transport.defaults import DEFAULT_SERVER
+from ..transport.settings import DEFAULT_SERVER
 from ..transport.signals import Stopped, signal_number, stop_reason
 from . import printing
 from .picture_options import picture_arguments

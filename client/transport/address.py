@@ -34,8 +34,7 @@ def complete_address(server: str) -> str:
     if re.match(r"(?i)(https?|grpcs?)://", server):
         raise ServerUnavailable(
             f"{server} is a web address; the server is named as host:port",
-            hint=f"Leave the {server.partition('//')[0]}// out, and give the port of gRPC: 8500, where the one of REST "
-            "is 8501.",
+            hint=f"Leave the {server.partition('//')[0]}// out, and give the gRPC port, usually 8500 (8501 is REST).",
         )
     if server.startswith(_OTHER_TARGETS):
         return server
@@ -55,7 +54,7 @@ def endpoints(server: str) -> list[tuple[str, int]]:
 
 
 def is_loopback(server: str) -> bool:
-    """Whether what is sent to a complete address cannot leave this machine, by the address alone.
+    """Whether a complete address is a loopback address, so that packets cannot leave this machine.
 
     >>> [is_loopback(f"{host}:8500") for host in ("LOCALHOST.", "127.1.2.3", "0.0.0.0", "[::]", "[::ffff:127.0.0.1]")]
     [True, True, True, True, True]
@@ -78,7 +77,7 @@ def is_this_machine(server: str) -> bool:
 
 
 def _all_hosts(server: str, condition: Callable[[str], bool]) -> bool:
-    """Whether the condition holds for every host; not where another machine, between the slashes, looks the name up."""
+    """Whether the condition holds for every host; False where the target has its own name server (dns://10.0.0.1/)."""
     found = [] if re.match(r"dns://[^/]", server) else endpoints(server)
     return bool(found) and all(condition(host) for host, _ in found)
 
@@ -103,7 +102,7 @@ def _hosts_and_ports(server: str, addresses: str) -> Iterator[tuple[str, int]]:
         else:
             host, colon, end = address.partition(":")
             port, valid = colon + end, _HOST.fullmatch(host) is not None
-            if host.lower() == "localhost.":  # which gRPC's resolver does not know
+            if host.lower() == "localhost.":  # gRPC's resolver does not know it
                 host = host.rstrip(".")
         if not valid:
             raise SettingsError(f"{server!r} is not an address of a server", hint=_HINT)
@@ -111,7 +110,7 @@ def _hosts_and_ports(server: str, addresses: str) -> Iterator[tuple[str, int]]:
 
 
 def _port(server: str, port: str | None) -> int:
-    """The number behind the colon, or the default."""
+    """Port number, or the default."""
     if not port:
         return contract.DEFAULT_PORT
     if not re.fullmatch(r":[0-9]{1,5}", port) or not 1 <= int(port[1:]) <= 65535:
@@ -134,11 +133,11 @@ def _is_loopback(host: str) -> bool:
     except ValueError:
         return False
     address = getattr(address, "ipv4_mapped", None) or address
-    return address.is_loopback or address.is_unspecified  # the system takes 0.0.0.0 for itself
+    return address.is_loopback or address.is_unspecified  # a call to 0.0.0.0 reaches this machine
 
 
 def _is_own(host: str) -> bool:
-    """Whether the host is this machine: its packets to there would have the same address as their source."""
+    """Whether the host is this machine: packets to it would have its address as their source."""
     name = host.lower().rstrip(".")
     own = socket.gethostname().lower()
     first = name.split(".")[0]
@@ -153,5 +152,5 @@ def _is_own(host: str) -> bool:
 
 def _is_source(family: int, address: tuple[Any, ...]) -> bool:
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        probe.connect((address[0], 9, *address[2:]))  # of UDP: nothing is sent
+        probe.connect((address[0], 9, *address[2:]))  # UDP: nothing is sent
         return probe.getsockname()[0] == address[0]

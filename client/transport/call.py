@@ -1,4 +1,4 @@
-"""One request to the server: its deadline, its id, and as many tries as policy and budget allow."""
+"""Requests to a server: deadline, request id, retries."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from google.protobuf.message import DecodeError, Message
 from ..errors import BadReply, ServiceError, SettingsError
 from ..inputs.controls import checked_timeout_s
 from ..wire import messages
-from .effects import Call, Flow, Sleep, work
+from .effects import Call, Operation, Sleep, run_blocking
 from .forking import PerProcess
 from .retry import RetryBudget, RetryPolicy, may_be_retried
 from .settings import ConnectionSettings
 from .status import FAILURES, service_error
-from .tls_probe import explained, may_be_tls
+from .tls_probe import may_be_tls, tls_diagnosis
 from .tracing import RequestSpan, request_span
 
 _T = TypeVar("_T")
@@ -35,7 +35,7 @@ _REQUEST_ID: Final = re.compile(r"[!-~]{1,128}")
 
 @dataclass(frozen=True)
 class Method(Generic[_Reply]):
-    """A method of the server: its path, and what it answers."""
+    """A method of the server: its path and the type of its reply."""
 
     path: str
     reply: type[_Reply]
@@ -47,32 +47,32 @@ GET_MODEL_STATUS: Final = Method(messages.GET_MODEL_STATUS, messages.GetModelSta
 
 
 def checked_request_id(request_id: str | None) -> str:
-    """The id, or a new random one for None.
+    """Id of a request; a new random one for None.
 
     Raises:
-        SettingsError: it cannot be sent.
+        SettingsError: It cannot be sent.
     """
     if request_id is None:
         return uuid.uuid4().hex
     if not _REQUEST_ID.fullmatch(request_id):
-        raise SettingsError(f"the request's id is {request_id!r}; it must be up to 128 visible ASCII characters")
+        raise SettingsError(f"the request id is {request_id!r}; it must be up to 128 visible ASCII characters")
     return request_id
 
 
-class Caller:
-    """Makes requests of one server; safe to use from several threads.
+class RpcClient:
+    """Client for the methods of one server; safe to use from several threads.
 
     Args:
-        settings: of the server.
-        random: draws the pauses.
-        clock: seconds, from anywhere on.
+        settings: Settings of the connection.
+        random: Source of the pauses between tries.
+        clock: Seconds, from any moment on.
     """
 
     def __init__(
         self, settings: ConnectionSettings, *, random: Random | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.settings: Final = settings
-        # A forked child draws its own pauses: with a copy of the generator all workers would come back at once.
+        # A forked child draws its own pauses: with copies of one generator all workers would retry at the same time.
         self._random: Final = PerProcess(Random if random is None else lambda: random)
         self._clock: Final = clock
         self._budget: Final = RetryBudget(settings.retry)
@@ -86,19 +86,19 @@ class Caller:
         *,
         request_id: str | None = None,
         retry: RetryPolicy | None = None,
-    ) -> Flow[_T]:
-        """What `read` makes of the reply.
+    ) -> Operation[_T]:
+        """Result of `read` for the reply.
 
         Args:
-            method: to call.
-            request: its message.
-            read: raises a `ServiceError` where the reply makes no sense.
-            timeout_s: for all tries together.
-            request_id: goes with every try, and into every error; a new one if None.
-            retry: in place of the settings' policy.
+            method: Method to call.
+            request: Request message.
+            read: Reads the reply; raises a `ServiceError` for one that does not fit the contract.
+            timeout_s: Deadline of all tries together.
+            request_id: Sent with every try, and part of errors; a random one if None.
+            retry: Retry policy; that of the settings if None.
 
         Raises:
-            ServiceError: of the last try.
+            ServiceError: The error of the last try.
         """
         policy = self.settings.retry if retry is None else retry
         deadline = self._clock() + checked_timeout_s(timeout_s)
@@ -111,25 +111,25 @@ class Caller:
                 try:
                     data: bytes = yield Call(method.path, body, max(0.0, deadline - self._clock()), metadata)
                     self._budget.succeeded()
-                    return (yield from work(lambda data=data: read(_parsed(method, data, span))))
+                    return (yield from run_blocking(lambda data=data: read(_parsed(method, data, span))))
                 except FAILURES as error:
                     failure = service_error(error, self.settings.server, timeout_s)
                     pause_s = self._pause_s(failure, policy, tries, deadline)
                     if pause_s is None:
                         left_s = deadline - self._clock()
                         if left_s > 0 and may_be_tls(failure):
-                            probe = partial(explained, failure, self.settings, min(left_s, _PROBE_S))
-                            failure = yield from work(probe)
+                            probe = partial(tls_diagnosis, failure, self.settings, min(left_s, _PROBE_S))
+                            failure = yield from run_blocking(probe)
                         _mark(failure, request_id, tries)
                         raise failure from error
-                except ServiceError as error:  # of `read`
+                except ServiceError as error:  # raised by `read`
                     _mark(error, request_id, tries)
                     raise
                 yield Sleep(pause_s)
         raise AssertionError("unreachable: count() has no end")
 
     def _pause_s(self, failure: ServiceError, policy: RetryPolicy, tries: int, deadline: float) -> float | None:
-        """How long to wait before the next try; None where there is none."""
+        """Pause before the next try, in seconds; None for no further try."""
         if not may_be_retried(failure):
             return None
         self._budget.failed()

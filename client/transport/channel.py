@@ -17,7 +17,7 @@ from .forking import PerProcess
 from .settings import ConnectionSettings
 
 
-class Transport:
+class Channel:
     """A channel to a server; safe to use from several threads.
 
     `grpc.aio` is not used: its threads do not survive a fork, and its channels are bound to one event loop.
@@ -30,17 +30,8 @@ class Transport:
     """
 
     def __init__(self, settings: ConnectionSettings) -> None:
-        arguments = channel_arguments(settings)
-
-        def open_channel() -> grpc.Channel:
-            if arguments.credentials is None:
-                return grpc.insecure_channel(arguments.target, arguments.options, arguments.compression)
-            return grpc.secure_channel(
-                arguments.target, arguments.credentials, arguments.options, arguments.compression
-            )
-
         self._server: Final = settings.server
-        self._channel: Final = PerProcess(open_channel)
+        self._channel: Final = PerProcess(channel_arguments(settings).open)
         self._closed = False
 
     def close(self) -> None:
@@ -60,7 +51,7 @@ class Transport:
             reply: Receives the reply or the failure. Cancelling it cancels the call.
         """
         thread = threading.Thread(target=self._begin, args=(call, reply), name="styleserve-call", daemon=True)
-        # No thread runs any more while the interpreter exits. gRPC's blocking call needs none.
+        # While the interpreter exits no thread starts. gRPC's blocking call needs none.
         if sys.is_finalizing():
             self._block(call, reply)
             return
@@ -100,7 +91,7 @@ class Transport:
     def _failure(self, error: Exception) -> Exception:
         """The error itself, or `ClientClosed` where the channel was closed before or during the call."""
         if sys.is_finalizing() and isinstance(error, ValueError):  # the garbage collector may close the channel first
-            message = f"the interpreter exits, and the client of {self._server} is closed already"
+            message = f"the interpreter exits, and the client of {self._server} is closed"
         elif not self._closed:
             return error
         elif isinstance(error, ValueError):  # of gRPC, for a call that begins on a closed channel

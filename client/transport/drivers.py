@@ -1,4 +1,4 @@
-"""The two drivers of flows: one blocks, the other awaits."""
+"""Drivers of operations: one blocks, one is for event loops."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Final, TypeVar
 import grpc
 
 from ..errors import ClientClosed
-from .channel import Transport
-from .effects import Action, Call, Flow, Sleep
+from .channel import Channel
+from .effects import Action, Call, Operation, Sleep
 from .settings import ConnectionSettings
 from .signals import WAKE_S
 
 _T = TypeVar("_T")
 
 _GRACE_S: Final = 2.0
-"""Wait after a call's deadline, which gRPC itself keeps, except in a child that was forked at a bad moment."""
+"""Wait after a call's deadline, which gRPC keeps, except in a child that was forked during a call."""
 _EXIT_HINT: Final = "Make calls in functions of atexit, not in __del__."
 
 
@@ -27,38 +27,38 @@ class Connection:
     """A channel to a server whose calls block; safe to use from several threads.
 
     Args:
-        settings: of the server; its files are read now, a connection is made at the first call.
+        settings: Settings of the connection. TLS files are read now; the first call connects.
 
     Raises:
-        SettingsError: a file of TLS cannot be used.
+        SettingsError: A TLS file cannot be used.
     """
 
     def __init__(self, settings: ConnectionSettings) -> None:
-        self._transport: Final = Transport(settings)
+        self._channel: Final = Channel(settings)
 
     def close(self) -> None:
         """Closes the channel and cancels all its calls; closing twice does nothing."""
-        self._transport.close()
+        self._channel.close()
 
-    def run(self, flow: Flow[_T]) -> _T:
-        """What the flow returns."""
+    def run(self, operation: Operation[_T]) -> _T:
+        """Result of the operation."""
         try:
-            action = next(flow)
+            action = next(operation)
             while True:
                 try:
                     outcome = self._perform(action)
-                except Exception as error:  # noqa: PERF203 - it is the flow's to handle
-                    action = flow.throw(error)
+                except Exception as error:  # noqa: PERF203 - the operation handles it
+                    action = operation.throw(error)
                 else:
-                    action = flow.send(outcome)
+                    action = operation.send(outcome)
         except StopIteration as end:
             return end.value
         except ImportError as error:
-            if sys.is_finalizing():  # modules cannot be imported any more
+            if sys.is_finalizing():  # no module can be imported
                 raise ClientClosed("the interpreter exits", hint=_EXIT_HINT) from error
             raise
         finally:
-            flow.close()
+            operation.close()
 
     def _perform(self, action: Action) -> object:
         if isinstance(action, Sleep):
@@ -67,7 +67,7 @@ class Connection:
             return action.function()
         reply: Future[bytes] = Future()
         try:
-            self._transport.send(action, reply)
+            self._channel.send(action, reply)
             give_up_at = time.monotonic() + action.timeout_s + _GRACE_S
             while not wait([reply], WAKE_S).done:
                 if time.monotonic() > give_up_at:
@@ -81,38 +81,38 @@ class AsyncConnection:
     """A channel to a server whose calls are awaited, in any event loop.
 
     Args:
-        settings: of the server; its files are read now, a connection is made at the first call.
+        settings: Settings of the connection. TLS files are read now; the first call connects.
 
     Raises:
-        SettingsError: a file of TLS cannot be used.
+        SettingsError: A TLS file cannot be used.
     """
 
     def __init__(self, settings: ConnectionSettings) -> None:
-        self._transport: Final = Transport(settings)
+        self._channel: Final = Channel(settings)
 
     async def close(self) -> None:
         """Closes the channel and cancels all its calls; closing twice does nothing."""
-        self._transport.close()
+        self._channel.close()
 
-    async def run(self, flow: Flow[_T]) -> _T:
-        """What the flow returns."""
+    async def run(self, operation: Operation[_T]) -> _T:
+        """Result of the operation."""
         try:
-            action = next(flow)
+            action = next(operation)
             while True:
                 try:
                     outcome = await self._perform(action)
-                except Exception as error:  # noqa: PERF203 - it is the flow's to handle
-                    action = flow.throw(error)
+                except Exception as error:  # noqa: PERF203 - the operation handles it
+                    action = operation.throw(error)
                 else:
-                    action = flow.send(outcome)
+                    action = operation.send(outcome)
         except StopIteration as end:
             return end.value
         except ImportError as error:
-            if sys.is_finalizing():  # modules cannot be imported any more
+            if sys.is_finalizing():  # no module can be imported
                 raise ClientClosed("the interpreter exits", hint=_EXIT_HINT) from error
             raise
         finally:
-            flow.close()
+            operation.close()
 
     async def _perform(self, action: Action) -> object:
         if isinstance(action, Sleep):
@@ -125,7 +125,7 @@ class AsyncConnection:
             return await finished
         reply: Future[bytes] = Future()
         try:
-            self._transport.send(action, reply)
+            self._channel.send(action, reply)
             return await asyncio.wait_for(asyncio.wrap_future(reply), action.timeout_s + _GRACE_S)
         except asyncio.TimeoutError as error:
             raise grpc.FutureTimeoutError from error

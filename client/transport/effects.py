@@ -1,8 +1,7 @@
-"""What the client does, apart from how it waits: a flow yields actions, and a driver performs them.
+"""Actions of the client, apart from the way it waits for them.
 
-Each operation is written once, as a generator without input or output of its own. It yields an `Action`, and is sent
-what came of it, or has what went wrong thrown into it. `connection` has two drivers: one blocks, the other awaits. A
-test may be a third.
+Each operation is written once, as a generator that does no input or output itself. It yields an `Action`, and receives
+its result, or its exception. `drivers` has a blocking driver and one for event loops; tests have others.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Call:
-    """Call a method of the server; what comes of it is the reply, as bytes.
+    """One call of a method of the server; its result is the reply, as bytes.
 
     Attributes:
-        method: path of the method.
-        request: a serialised message.
-        timeout_s: deadline of this one call.
-        metadata: keys and values that go with it.
+        method: Path of the method.
+        request: Serialised message.
+        timeout_s: Deadline of the call.
+        metadata: Keys and values to send with it.
     """
 
     method: str
@@ -33,24 +32,24 @@ class Call:
 
 @dataclass(frozen=True)
 class Sleep:
-    """Let so many seconds pass."""
+    """A pause, in seconds."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
-class Work:
-    """Call a function that takes a while; what comes of it is what it returns."""
+class Blocking:
+    """A call of a function that takes long; its result is what the function returns."""
 
     function: Callable[[], object]
 
 
-Action: TypeAlias = Call | Sleep | Work
-Flow: TypeAlias = Generator[Action, Any, _T]
-"""Returns a `_T` in the end."""
+Action: TypeAlias = Call | Sleep | Blocking
+Operation: TypeAlias = Generator[Action, Any, _T]
+"""Generator of actions that returns a `_T`."""
 
 
-def work(function: Callable[[], _T]) -> Flow[_T]:
-    """What the function returns, which takes a while: an event loop must not wait for it."""
-    result: _T = yield Work(function)
+def run_blocking(function: Callable[[], _T]) -> Operation[_T]:
+    """Result of a function that takes long; an event loop runs it in a thread."""
+    result: _T = yield Blocking(function)
     return result

@@ -1,4 +1,4 @@
-"""Values that belong to one process: locks, channels, random generators. A forked child makes its own."""
+"""Values of one process, such as locks, channels and random generators: a forked child makes its own."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def is_forked() -> bool:
 
 
 class PerProcess(Generic[_T]):
-    """A value that is made anew at its first use in a forked child; safe to use from several threads.
+    """A value that a forked child makes again at first use; safe to use from several threads.
 
-    A lock that another thread holds during the fork stays locked in the child; threads and connections are gone there.
-    The inherited value is kept, but never used: for a gRPC channel even closing it would need its lost threads.
+    In the child, a lock that another thread held during the fork stays locked, and threads and connections are gone.
+    The inherited value is kept but not used: closing a gRPC channel needs its threads.
 
     Args:
-        make: returns a new value. Several threads that come at once may call it more than once; one value is used.
+        make: Returns a new value. Several threads may call it at once; one of the values is used.
     """
 
     def __init__(self, make: Callable[[], _T]) -> None:
@@ -43,5 +43,5 @@ class PerProcess(Generic[_T]):
         """The value of this process."""
         generation = _generation
         if generation not in self._values:
-            self._values.setdefault(generation, self._make())  # atomic, as a lock could be one that stays locked
+            self._values.setdefault(generation, self._make())  # atomic: a lock could stay locked
         return self._values[generation]

@@ -1,4 +1,4 @@
-"""HTTP proxies of the environment, as gRPC takes them: for error messages, and to keep local calls away from them."""
+"""HTTP proxies in the environment, as gRPC reads them: for error messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from .address import endpoints, is_this_machine
 
-# The first one that is set counts, for TLS and plain text alike, also where it is empty: no proxy then.
+# The first one that is set counts, for TLS and plain text alike; empty means no proxy.
 _VARIABLES: Final = ("grpc_proxy", "https_proxy", "http_proxy")
 _EXCEPTIONS: Final = ("no_grpc_proxy", "no_proxy")
 

@@ -1,8 +1,8 @@
-"""When a call is made again: how often, after which pause, and when so much fails that nothing is.
+"""Retries: number of tries, pauses, and a budget that ends them during an outage.
 
 A pause is drawn with full jitter (Brooker, "Exponential Backoff And Jitter", 2015), so that clients which failed
-together do not come back together. The budget is gRPC's retry throttling (proposal A6): an outage is not made worse by
-everybody's second tries.
+together do not retry together. The budget is gRPC's retry throttling (proposal A6): retries do not add load to a server
+that fails most calls.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
-    """How the client tries again. The defaults tell of a server that refuses connections in under two seconds.
+    """Retries of a client. With the defaults, a server that refuses connections is reported in under two seconds.
 
     Attributes:
-        tries: most calls for one request, the first included; 1 is no retries.
-        first_pause_s: longest pause after the first failure, in seconds.
-        factor: by which the longest pause grows with each failure.
-        longest_pause_s: over which it does not grow, in seconds.
-        budget: failures that empty the budget, shared by all calls of a client; at half of it nothing is tried again.
-        refill: what a success puts back.
+        tries: Most calls for one request, including the first; 1 means no retries.
+        first_pause_s: Longest pause after the first failure, in seconds.
+        factor: Growth of the longest pause with each failure.
+        longest_pause_s: Limit of that growth, in seconds.
+        budget: Failures that empty the budget, which all calls of a client share; at half of it retries end.
+        refill: Amount that a success adds to the budget.
 
     Raises:
-        SettingsError: a value is out of its range.
+        SettingsError: A value is out of its range.
     """
 
     tries: int = 4
@@ -56,7 +56,7 @@ class RetryPolicy:
         return min(self.longest_pause_s, self.first_pause_s * self.factor ** (tries - 1))
 
     def pause_s(self, tries: int, random: Random) -> float:
-        """The pause after so many failed tries, in seconds: anything up to the longest."""
+        """Random pause after so many failed tries, in seconds, up to the longest."""
         return random.uniform(0.0, self.longest_pause_after(tries))
 
 
@@ -71,10 +71,10 @@ _RANGES: Final = {
 
 
 class RetryBudget:
-    """Tokens that failures take and successes give back; safe to use from several threads.
+    """Tokens that failures take and successes return; safe to use from several threads.
 
     Args:
-        policy: with `budget`, the tokens at the start, and `refill`.
+        policy: Policy with `budget`, the tokens at the start, and `refill`.
     """
 
     def __init__(self, policy: RetryPolicy) -> None:
@@ -84,12 +84,12 @@ class RetryBudget:
         self._lock = PerProcess(Lock)
 
     def succeeded(self) -> None:
-        """Notes a call that was answered."""
+        """Counts a call that was answered."""
         with self._lock.get():
             self._tokens = min(self._most, self._tokens + self._refill)
 
     def failed(self) -> None:
-        """Notes a call that failed in a way that might be tried again."""
+        """Counts a failure that may be retried."""
         with self._lock.get():
             self._tokens = max(0.0, self._tokens - 1.0)
 
@@ -102,7 +102,7 @@ class RetryBudget:
 def may_be_retried(failure: ServiceError) -> bool:
     """Whether the same request may succeed a moment later.
 
-    That is gRPC's UNAVAILABLE, and RESOURCE_EXHAUSTED where a pool or a queue is full and not a memory. A deadline is
-    what the caller can wait for, and all else fails again. So does what does not speak gRPC at all.
+    That holds for gRPC's UNAVAILABLE, and for RESOURCE_EXHAUSTED of a full pool or queue, not of memory. A deadline is
+    the limit of the caller; other failures would repeat, also those of servers that do not speak gRPC.
     """
     return isinstance(failure, ServerUnavailable | Overloaded)

@@ -1,4 +1,4 @@
-"""Signals that stop a command: Ctrl-C, and those of `kill` and of a closed terminal, handled alike."""
+"""Signals that stop a command: SIGINT (Ctrl-C), SIGTERM and SIGHUP, handled alike."""
 
 from __future__ import annotations
 

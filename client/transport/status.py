@@ -29,7 +29,7 @@ NO_TLS_HINT: Final = (
     "The server does not speak TLS: leave --tls, --ca, --cert and --key out, or use the port that does."
 )
 FAILURES: Final = (grpc.RpcError, grpc.FutureTimeoutError)
-"""What a call raises that fails, blocking or not."""
+"""Exceptions of a failed call."""
 
 MISMATCH_HINT: Final = (
     "Export the model again with this version of styleserve, or install the client of the model's version."
@@ -44,12 +44,12 @@ _STUCK_HINT: Final = (
 
 
 def service_error(failure: Failure, server: str, timeout_s: float) -> ServiceError:
-    """Our error for gRPC's status and the server's text, which tells apart what shares a status.
+    """Error for a gRPC status and the server's text, as one status has several causes.
 
     Args:
-        failure: of a call.
-        server: that was called.
-        timeout_s: within which an answer was wanted.
+        failure: Failure of a call.
+        server: Address of the server.
+        timeout_s: Deadline of the call.
     """
     if isinstance(failure, grpc.FutureTimeoutError):
         message = f"no answer from {server} within {timeout_s:g} s, and gRPC did not keep the deadline"
@@ -70,7 +70,7 @@ def _cause(  # noqa: PLR0911, PLR0912 - a table
     if code is status.DEADLINE_EXCEEDED:
         hint = "Allow more time (--timeout), or ask for fewer steps or a smaller picture."
         return DeadlineExceeded, f"no answer from {server} within {timeout_s:.3g} s", hint
-    # Of gRPC, which refuses some requests over 8 KiB and all over 16 KiB, and of Envoy (431) and nginx (494).
+    # Texts of gRPC, which refuses some metadata over 8 KiB and all over 16 KiB, of Envoy (431) and of nginx (494).
     if "metadata size exceeds" in low or re.search(r"http2 header with status: (431|494)", low):
         hint = (
             "Use a shorter token or less metadata: 8 kB in all are safe. Or raise the server's limit, for TensorFlow "
@@ -133,7 +133,7 @@ def _unavailable(text: str, server: str) -> tuple[type[ServiceError], str, str]:
 
 
 def _readable(text: str) -> str:
-    """A server's text on one line, without the parts that are only for developers of TensorFlow."""
+    """Text of a server on one line, without the names of nodes in the graph."""
     # "[[{{node Assert}}]]", "[[{{function_node __inference_1}}{{node Assert}}]]", or the beginning of one.
     text = re.split(r"\s*\[\[(?:\{|$)", text)[0]
     text = re.sub(r"\{\{(function_)?node [^{}]*\}\}", "", text)

@@ -15,19 +15,19 @@ from .proxies import proxy_of
 from .settings import ConnectionSettings
 from .status import NO_TLS_HINT
 
-# "Refused" as well: of a name with several addresses, gRPC reports one that may be another than the server's.
+# "Refused" as well: for a name with several addresses, gRPC may report another address than that of the server.
 _CLOSED: Final = ("socket closed", "connection reset", "recvmsg", "sendmsg", "broken pipe", "connection refused")
 _NOT_TLS: Final = "WRONG_VERSION_NUMBER"
 
 
 def may_be_tls(failure: ServiceError) -> bool:
-    """Whether the server closed the connection, so that `explained` may know more."""
+    """Whether the server closed the connection, so that `tls_diagnosis` may find its cause."""
     closed = any(text in failure.server_text.lower() for text in _CLOSED)
     return isinstance(failure, ServerUnavailable) and closed
 
 
-def explained(failure: ServiceError, settings: ConnectionSettings, timeout_s: float) -> ServiceError:
-    """The failure with its cause, where that is TLS; else the failure itself.
+def tls_diagnosis(failure: ServiceError, settings: ConnectionSettings, timeout_s: float) -> ServiceError:
+    """Error that names the cause, where that is TLS; else the failure itself.
 
     Args:
         failure: Error of the last try.
@@ -40,7 +40,7 @@ def explained(failure: ServiceError, settings: ConnectionSettings, timeout_s: fl
         return failure
     try:
         asks = _asks_for_certificate(found[0], settings, timeout_s)
-    except (OSError, ValueError) as error:  # also of ssl: no TLS there
+    except (OSError, ValueError) as error:  # also errors of ssl: no TLS
         if settings.encrypted and isinstance(error, ssl.SSLError) and error.reason == _NOT_TLS:
             return _unavailable(failure, f"no encrypted connection to {server}", NO_TLS_HINT)
         return failure
@@ -74,7 +74,7 @@ def _asks_for_certificate(endpoint: tuple[str, int], settings: ConnectionSetting
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # nothing is sent, and gRPC has checked the server where that is asked for
+    context.verify_mode = ssl.CERT_NONE  # nothing is sent, and gRPC has checked the server
     context.set_alpn_protocols(["h2"])
     if settings.cert is not None:
         context.load_cert_chain(settings.cert, settings.key, password="")  # never ask for one on the terminal
@@ -85,7 +85,7 @@ def _asks_for_certificate(endpoint: tuple[str, int], settings: ConnectionSetting
             if "ALERT" in (error.reason or ""):
                 return True
             raise
-        with encrypted:  # in TLS 1.3 the refusal comes after the handshake: silence is none, an end or an alert is one
+        with encrypted:  # TLS 1.3 refuses after the handshake, with an end or an alert
             try:
                 return encrypted.recv(1) == b""
             except TimeoutError:

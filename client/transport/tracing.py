@@ -22,19 +22,19 @@ class RequestSpan:
     """The span of one request, with all its tries.
 
     Args:
-        span: of OpenTelemetry; None where it is not installed.
+        span: Span of OpenTelemetry; None where it is not installed.
     """
 
     def __init__(self, span: trace.Span | None) -> None:
         self._span = span
 
     def note(self, **attributes: int | str) -> None:
-        """Notes attributes, under this package's name."""
+        """Sets attributes, with the prefix of this package."""
         if self._span is not None:
             self._span.set_attributes({f"styleserve.{name}": value for name, value in attributes.items()})
 
     def propagated(self) -> tuple[tuple[str, str], ...]:
-        """Metadata by which the server's own spans find this one: W3C Trace Context, unless configured otherwise."""
+        """Metadata that links the server's spans to this one: W3C Trace Context, unless configured otherwise."""
         api = _api()
         if self._span is None or api is None:
             return ()
@@ -45,14 +45,15 @@ class RequestSpan:
 
 @contextmanager
 def request_span(path: str, settings: ConnectionSettings, request_id: str) -> Generator[RequestSpan]:
-    """The span of a request, from here to the end of the block.
+    """Span of a request, which ends with the block.
 
-    It is not made the current one: the block is part of a generator, whose caller must not find itself inside.
+    It does not become the current span: the block is part of a generator, and the caller of the generator would inherit
+    it.
 
     Args:
-        path: of the method.
-        settings: of the server.
-        request_id: of the request.
+        path: Path of the method.
+        settings: Settings of the connection.
+        request_id: Id of the request.
     """
     if (api := _api()) is None:
         yield RequestSpan(None)

@@ -1,4 +1,4 @@
-"""Facts about a model that a run depends on, asked once for each client and version."""
+"""Facts about a model that a run depends on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages of the server, read into `results`; a reply that does not fit the contract is refused by name."""
+"""Replies of the server, read into `results`. A reply that does not fit the contract is a `BadReply`."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ SIGNATURE_DEF: Final = "signature_def"
 
 
 def output(reply: PredictResponse, field: contract.Field) -> Array:
-    """The output of a request for one example, without the batch dimension.
+    """Output of a request for one example, without the batch dimension.
 
     Raises:
-        BadReply: it is missing, damaged, or its type or shape is not what the contract says.
+        BadReply: It is missing or damaged, or has another type or shape than in the contract.
     """
     if field.name not in reply.outputs:
         raise BadReply(f"the reply has no {field.name!r}; it has {sorted(reply.outputs)}")
@@ -50,17 +50,18 @@ def output(reply: PredictResponse, field: contract.Field) -> Array:
     if type_name(tensor.dtype) != field.dtype:
         raise BadReply(f"the reply's {field.name!r} is {type_name(tensor.dtype)}; it must be {field.dtype}")
     array = to_array(tensor, field.name)
-    wanted = (1, *field.shape[1:])
-    if array.ndim != len(wanted) or any(size not in (None, got) for size, got in zip(wanted, array.shape, strict=True)):
-        raise BadReply(f"the reply's {field.name!r} has the shape {list(array.shape)}; it must be {list(wanted)}")
+    shape = (1, *field.shape[1:])
+    if array.ndim != len(shape) or any(size not in (None, came) for size, came in zip(shape, array.shape, strict=True)):
+        raise BadReply(f"the reply's {field.name!r} has the shape {list(array.shape)}; it must be {list(shape)}")
     return array[0]
 
 
-def numbers(reply: PredictResponse, field: contract.Field) -> Array:
-    """The same, for an output in which every number must be finite.
+def finite_output(reply: PredictResponse, field: contract.Field) -> Array:
+    """Output of a request for one example, in which every number must be finite.
 
     Raises:
-        NonFiniteResult: there is NaN or infinity in it.
+        NonFiniteResult: It has NaN or infinity.
+        BadReply: As for `output`.
     """
     array = output(reply, field)
     if not np.isfinite(array).all():
@@ -72,7 +73,7 @@ def numbers(reply: PredictResponse, field: contract.Field) -> Array:
 
 
 def losses(reply: PredictResponse, steps: int, optimizer: str, *, before: int = 0) -> Floats:
-    """The losses of each step, `[steps, 5]` float32, finite; columns as in `contract.LOSS_COLUMNS`.
+    """Losses of each step, `[steps, 5]` float32, finite; columns as in `contract.LOSS_COLUMNS`.
 
     Args:
         reply: Reply to a request for one example.
@@ -85,7 +86,7 @@ def losses(reply: PredictResponse, steps: int, optimizer: str, *, before: int = 
         BadReply: There are not as many rows as steps.
     """
     table = output(reply, contract.LOSSES)
-    # A server that joins requests sends as many rows as the longest of them has, behind our own nothing but NaN.
+    # A server that batches requests sends as many rows as the longest of them has, filled up with NaN.
     if np.isnan(table[steps:]).all():
         table = table[:steps]
     if len(table) != steps:
@@ -103,19 +104,18 @@ def losses(reply: PredictResponse, steps: int, optimizer: str, *, before: int = 
 
 
 def state(reply: PredictResponse) -> bytes:
-    """Where the run is, for the next call.
+    """State of the run, for the next call.
 
     Raises:
-        BadReply: it is missing, or empty.
+        BadReply: It is missing, or empty.
     """
-    found = bytes(output(reply, contract.STATE))
-    if not found:
+    if not (state := bytes(output(reply, contract.STATE))):
         raise BadReply(f"the reply's {contract.STATE.name!r} is empty")
-    return found
+    return state
 
 
 def painted_file(reply: PredictResponse) -> bytes:
-    """The result, as the file that the server encoded.
+    """Picture of the result, as the file that the server encoded.
 
     Raises:
         BadReply: It is missing.
@@ -124,7 +124,7 @@ def painted_file(reply: PredictResponse) -> bytes:
 
 
 def painted_image(file: bytes) -> Image.Image:
-    """The result, 8-bit RGB.
+    """Picture of the result, 8-bit RGB.
 
     Raises:
         BadReply: It is not a picture.
@@ -136,18 +136,18 @@ def painted_image(file: bytes) -> Image.Image:
 
 
 def description(reply: PredictResponse, notes: tuple[str, ...]) -> Description:
-    """What the network sees in the one picture of the request.
+    """Description of the picture of the request.
 
     Raises:
-        BadReply: an output is missing or has another form than the contract says.
+        BadReply: An output is missing, or does not fit the contract.
     """
     names = [bytes(name).decode("utf-8", "replace") for name in output(reply, contract.LAYER_NAMES)]
-    shapes, statistics = output(reply, contract.LAYER_SHAPES), numbers(reply, contract.LAYER_STATISTICS)
+    shapes, statistics = output(reply, contract.LAYER_SHAPES), finite_output(reply, contract.LAYER_STATISTICS)
     if not len(names) == len(shapes) == len(statistics):
         raise BadReply(
             f"the reply names {len(names)} layers, with {len(shapes)} shapes and {len(statistics)} statistics"
         )
-    sobel = numbers(reply, contract.SOBEL_EDGES)
+    sobel = finite_output(reply, contract.SOBEL_EDGES)
     return Description(
         width=sobel.shape[1],
         height=sobel.shape[0],
@@ -155,9 +155,9 @@ def description(reply: PredictResponse, notes: tuple[str, ...]) -> Description:
             LayerDescription(name, *map(int, shape), *map(float, row), gram=_gram(reply, name))
             for name, shape, row in zip(names, shapes, statistics, strict=True)
         ),
-        total_variation=float(numbers(reply, contract.TOTAL_VARIATION)),
-        high_pass_x=numbers(reply, contract.HIGH_PASS_X),
-        high_pass_y=numbers(reply, contract.HIGH_PASS_Y),
+        total_variation=float(finite_output(reply, contract.TOTAL_VARIATION)),
+        high_pass_x=finite_output(reply, contract.HIGH_PASS_X),
+        high_pass_y=finite_output(reply, contract.HIGH_PASS_Y),
         sobel_edges=sobel,
         model_version=reply.model_spec.version.value,
         notes=notes,
@@ -165,7 +165,7 @@ def description(reply: PredictResponse, notes: tuple[str, ...]) -> Description:
 
 
 def versions(reply: GetModelStatusResponse) -> tuple[VersionStatus, ...]:
-    """The versions of a model, newest first."""
+    """Versions of a model, newest first."""
     found = [
         VersionStatus(
             version=status.version,
@@ -180,10 +180,10 @@ def versions(reply: GetModelStatusResponse) -> tuple[VersionStatus, ...]:
 
 
 def metadata(reply: GetModelMetadataResponse) -> Metadata:
-    """The signatures that a model declares, by name.
+    """Signatures that a model declares, by name.
 
     Raises:
-        BadReply: they are missing or damaged.
+        BadReply: They are missing or damaged.
     """
     if SIGNATURE_DEF not in reply.metadata:
         raise BadReply(f"the reply has no {SIGNATURE_DEF!r}; it has {sorted(reply.metadata)}")
@@ -204,20 +204,19 @@ def metadata(reply: GetModelMetadataResponse) -> Metadata:
                 tuple(_tensor(key, info) for key, info in sorted(signature.outputs.items())),
             )
             for name, signature in sorted(signatures.items())
-            if not name.startswith("__")  # TensorFlow's own, as `__saved_model_init_op`
+            if not name.startswith("__")  # internal, as `__saved_model_init_op`
         ),
     )
 
 
 def limits(reply: PredictResponse) -> dict[str, float]:
-    """What the model takes; limits that are not in the contract of this client are left out.
+    """Limits of the model, by the names of `contract.LIMIT_FIELDS`; others are left out.
 
     Raises:
-        BadReply: one has another form than the contract says.
+        BadReply: A limit does not fit the contract.
     """
-    told = [field for field in contract.LIMIT_FIELDS if field.name in reply.outputs]
-    numbers = {field.name: output(reply, field) for field in told}
-    # By way of its text, a float32 stays the decimal number that it was made from.
+    numbers = {field.name: output(reply, field) for field in contract.LIMIT_FIELDS if field.name in reply.outputs}
+    # The text of a float32 is the decimal number that it was made from.
     return {name: float(str(number)) if number.dtype.kind == "f" else int(number) for name, number in numbers.items()}
 
 
@@ -225,7 +224,7 @@ def _gram(reply: PredictResponse, layer: str) -> Floats | None:
     name = contract.gram_name(layer)
     if name not in reply.outputs:
         return None
-    return numbers(reply, contract.Field(name, "float32", (None, None, None), "Gram matrix."))
+    return finite_output(reply, contract.Field(name, "float32", (None, None, None), "Gram matrix."))
 
 
 def _tensor(name: str, info: TensorInfo, default: Default | None = None) -> TensorDescription:

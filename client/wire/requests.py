@@ -1,4 +1,4 @@
-"""The messages that are sent: which model, which signature, which tensors."""
+"""Requests: model, signature and tensors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..inputs.picture_set import PictureSet
 from .messages import Int64Value, ModelSpec, PredictRequest, TensorProto
 from .tensors import bytes_tensor, number_tensor
 
-_OF_THE_BEGINNING: Final = {
+_NOT_RESENT: Final = {
     control.name
     for control in (
         contract.MAX_SIDE,
@@ -27,7 +27,7 @@ _OF_THE_BEGINNING: Final = {
         contract.SEED,
     )
 }
-"""Controls that a state holds already."""
+"""Controls that are part of a state."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class Target:
     """A model on a server.
 
     Attributes:
-        model_name: under which the server has it.
-        version: its number; the newest one if neither this nor `version_label` is given.
-        version_label: in place of a number.
+        model_name: Name of the model.
+        version: Number of the version; the newest one if neither this nor `version_label` is given.
+        version_label: Label of the version, in place of its number.
 
     Raises:
-        ValueError: both `version` and `version_label` are given.
+        ValueError: Both `version` and `version_label` are given.
     """
 
     model_name: str
@@ -53,15 +53,15 @@ class Target:
 
     @property
     def names_version(self) -> bool:
-        """Whether it is one version that is meant, by number or by label, and not the newest."""
+        """Whether a version is named, by number or by label."""
         return self.version is not None or self.version_label is not None
 
     def pinned(self, version: int) -> Target:
-        """The same model, in just this version."""
+        """Same model, in this version."""
         return Target(self.model_name, version)
 
     def spec(self, signature: str = "") -> ModelSpec:
-        """The model, and which of its signatures."""
+        """Message for the model and one of its signatures."""
         spec = ModelSpec(name=self.model_name, signature_name=signature)
         if self.version is not None:
             spec.version.CopyFrom(Int64Value(value=self.version))
@@ -78,7 +78,7 @@ def paint_request(
     start: bytes | None = None,
     return_state: bool = False,
 ) -> PredictRequest:
-    """A request that begins a run.
+    """Request that begins a run.
 
     Args:
         target: Model to call.
@@ -107,15 +107,15 @@ def paint_request(
 
 
 def resume_request(target: Target, state: bytes, controls: Controls, *, return_state: bool = False) -> PredictRequest:
-    """A request that resumes a run from its state; pictures, and controls of the beginning, are not sent again."""
-    values = {name: value for name, value in controls.sent().items() if name not in _OF_THE_BEGINNING}
+    """Request that resumes a run from its state, without pictures and without the controls that the state holds."""
+    values = {name: value for name, value in controls.sent().items() if name not in _NOT_RESENT}
     return _paint(target, {contract.STATE.name: bytes_tensor([state])}, values, return_state=return_state)
 
 
 def _paint(
     target: Target, inputs: dict[str, TensorProto], values: Mapping[str, Value], *, return_state: bool
 ) -> PredictRequest:
-    """A request with these inputs; loss and optimiser, which must be those of the state, are always sent."""
+    """Request with these inputs; loss and optimiser, which must be those of a state, are always sent."""
     fixed = {control.name: control.relative for control in (contract.LOSS, contract.OPTIMIZER)}
     numbers = {contract.CONTRACT_VERSION_INPUT: contract.CONTRACT_VERSION}
     if return_state:
@@ -126,13 +126,13 @@ def _paint(
 
 
 def describe_request(target: Target, picture: Picture, size: tuple[int, int]) -> PredictRequest:
-    """A request for what the network sees in a picture, resized to width and height."""
+    """Request for the description of a picture, resized to width and height."""
     inputs = {contract.IMAGE.name: number_tensor(picture.pixels(size))}
     return PredictRequest(model_spec=target.spec(contract.DESCRIBE), inputs=inputs)
 
 
 def limits_request(target: Target) -> PredictRequest:
-    """A request for what the model takes."""
+    """Request for the limits of the model."""
     inputs = {contract.EXAMPLE.name: number_tensor(np.zeros(1, np.int32))}
     return PredictRequest(model_spec=target.spec(contract.LIMITS), inputs=inputs)
 

@@ -1,4 +1,4 @@
-"""Replies of the service, typed."""
+"""Results of the service, typed."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ Default = float | int | str
 
 @dataclass(frozen=True)
 class Timings:
-    """Where the time of a call went, in seconds.
+    """Time of each part of a run, in seconds.
 
     Attributes:
-        prepare_s: reading the pictures.
-        call_s: sending, waiting and receiving.
-        decode_s: reading the reply.
+        prepare_s: Time to read the pictures.
+        call_s: Time to send, wait and receive.
+        decode_s: Time to read the replies.
     """
 
     prepare_s: float
@@ -128,17 +128,17 @@ class StylizedResult:
 
 @dataclass(frozen=True, eq=False)
 class LayerDescription:
-    """What one layer of the network sees in a picture.
+    """Activations of one layer of the network for a picture.
 
     Attributes:
-        name: of the layer.
-        height: of its output.
-        width: of its output.
-        channels: of its output.
-        minimum: of its activations.
-        maximum: of its activations.
-        mean: of its activations.
-        gram: `[channels, channels]` float32, where it is a style layer.
+        name: Name of the layer.
+        height: Height of its output.
+        width: Width of its output.
+        channels: Channels of its output.
+        minimum: Smallest activation.
+        maximum: Largest activation.
+        mean: Mean of the activations.
+        gram: Gram matrix, `[channels, channels]` float32; None where it is not a style layer.
     """
 
     name: str
@@ -153,18 +153,18 @@ class LayerDescription:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Description:
-    """What the network sees in a picture.
+    """Activations of the network for a picture, and differences of neighbouring pixels.
 
     Attributes:
-        width: of the picture as it was sent, in pixels.
-        height: of the picture as it was sent, in pixels.
-        layers: in network order.
-        total_variation: sum of absolute differences of neighbours.
-        high_pass_x: `[height, width - 1, 3]` float32, differences along x.
-        high_pass_y: `[height - 1, width, 3]` float32, differences along y.
-        sobel_edges: `[height, width, 3, 2]` float32; the last dimension is (dy, dx).
-        model_version: of the model that answered.
-        notes: what was done to the picture before it was sent, and can be seen.
+        width: Width of the picture as it was sent, in pixels.
+        height: Height of the picture as it was sent, in pixels.
+        layers: Layers in network order.
+        total_variation: Sum of the absolute differences of neighbouring pixels.
+        high_pass_x: Differences along x, `[height, width - 1, 3]` float32.
+        high_pass_y: Differences along y, `[height - 1, width, 3]` float32.
+        sobel_edges: Sobel edges, `[height, width, 3, 2]` float32; the last dimension is (dy, dx).
+        model_version: Version of the model that answered.
+        notes: Visible changes to the picture on loading.
     """
 
     width: int
@@ -184,12 +184,12 @@ class Description:
 
 @dataclass(frozen=True)
 class VersionStatus:
-    """Where a version of the model is in its life.
+    """Status of a version of the model.
 
     Attributes:
-        version: its number.
+        version: Number of the version.
         state: START, LOADING, AVAILABLE, UNLOADING or END.
-        error: why it could not be loaded; empty where nothing failed.
+        error: Error of loading; empty where nothing failed.
     """
 
     version: int
@@ -198,7 +198,7 @@ class VersionStatus:
 
     @property
     def available(self) -> bool:
-        """Whether requests are answered."""
+        """Whether the version answers requests."""
         return self.state == "AVAILABLE"
 
     def __str__(self) -> str:
@@ -207,14 +207,14 @@ class VersionStatus:
 
 @dataclass(frozen=True)
 class TensorDescription:
-    """An input or output of a signature, as the model declares it.
+    """Input or output of a signature, as the model declares it.
 
     Attributes:
-        name: of the input or output.
-        dtype: as in the contract: "float32", "int32", "string".
-        shape: sizes; None is known only at run time. The whole is None where not even the rank is known.
-        default: taken where an input is not sent, empty text where that is nothing at all; None where it must be sent,
-            and for outputs.
+        name: Name of the input or output.
+        dtype: Type as in the contract: "float32", "int32", "string".
+        shape: Sizes, None for one that varies. The whole is None where the rank varies.
+        default: Value of an input that is not sent, an empty text for an empty tensor; None for inputs that must be
+            sent, and for outputs.
     """
 
     name: str
@@ -225,7 +225,7 @@ class TensorDescription:
 
 @dataclass(frozen=True, repr=False)
 class SignatureDescription:
-    """One callable of the model, as the model declares it."""
+    """Signature of the model, as the model declares it."""
 
     name: str
     inputs: tuple[TensorDescription, ...]
@@ -237,14 +237,14 @@ class SignatureDescription:
 
 @dataclass(frozen=True, repr=False)
 class Metadata:
-    """What the model declares about itself.
+    """Declarations of a model.
 
     Attributes:
-        model_name: of the model.
-        model_version: of the model.
-        signatures: by name.
-        limits: Limits, by the names of `contract.LIMIT_FIELDS`; None where the model has none, as one of an older
-            version, or where the server is too busy.
+        model_name: Name of the model.
+        model_version: Version of the model.
+        signatures: Signatures, by name.
+        limits: Limits, by the names of `contract.LIMIT_FIELDS`; None for a model of an older version without limits, or
+            where the server was too busy.
     """
 
     model_name: str

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadReply
-from .messages import DataType, TensorProto, TensorShapeProto, TensorShapeProtoDim
+from .messages import DataType, TensorProto, TensorShapeProto
 
 Array = NDArray[Any]
 
-# The list of a TensorProto that holds elements of a type, where they are not in `tensor_content`.
+# Field of a TensorProto with the elements of a type, where they are not in `tensor_content`, and their NumPy type.
 _NUMBERS: Final[dict[int, tuple[str, type[np.generic]]]] = {
     DataType.DT_FLOAT: ("float_val", np.float32),
     DataType.DT_DOUBLE: ("double_val", np.float64),
@@ -30,8 +30,8 @@ _LARGEST_ELEMENT_BYTES: Final = 8
 _LARGEST_SIDE_PX: Final = 4096
 _DESCRIBE_BYTES_PER_PIXEL: Final = 3 * 4 * (1 + 1 + 2)  # RGB float32: differences along x, along y, Sobel's two
 MAX_MESSAGE_BYTES: Final = _DESCRIBE_BYTES_PER_PIXEL * _LARGEST_SIDE_PX**2 + 2**26
-"""Both ways: the largest reply there is, `describe` of 4096 x 4096 pixels, and 64 MiB for Gram matrices: 872 MB. Two
-pictures of 64 million pixels, sent as PNG that does not compress, are 384 MB. gRPC's own limit is 4 MB."""
+"""Limit for requests and replies: the largest reply, `describe` of 4096 x 4096 pixels, and 64 MiB for Gram matrices are
+872 MB. Two pictures of 64 million pixels as incompressible PNG are 384 MB. gRPC's own limit is 4 MB."""
 
 _MAX_TENSOR_BYTES: Final = 2 * MAX_MESSAGE_BYTES
 """Limit for `_LARGEST_ELEMENT_BYTES` an element: a message filled with float32 stays under it."""
@@ -52,14 +52,14 @@ def type_name(dtype: int) -> str:
 
 
 def _shape(sizes: Sequence[int]) -> TensorShapeProto:
-    return TensorShapeProto(dim=[TensorShapeProtoDim(size=size) for size in sizes])
+    return TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in sizes])
 
 
 def number_tensor(array: Array) -> TensorProto:
-    """A tensor of numbers, as raw little-endian bytes: neither side has to look at each number.
+    """Tensor of numbers, as raw little-endian bytes, which need no conversion of single numbers.
 
     Raises:
-        TypeError: the element type is not float32, float64, int32, int64 or bool.
+        TypeError: The element type is not float32, float64, int32, int64 or bool.
     """
     for dtype, (_, element) in _NUMBERS.items():
         if array.dtype == element:
@@ -69,7 +69,7 @@ def number_tensor(array: Array) -> TensorProto:
 
 
 def bytes_tensor(values: Sequence[bytes], shape: Sequence[int] | None = None) -> TensorProto:
-    """A tensor of byte strings; a vector where no shape is given."""
+    """Tensor of byte strings; a vector where no shape is given."""
     sizes = [len(values)] if shape is None else shape
     return TensorProto(dtype=DataType.DT_STRING, tensor_shape=_shape(sizes), string_val=values)
 
@@ -99,7 +99,7 @@ def to_array(tensor: TensorProto, name: str) -> Array:
         )
     if any(size < 0 for size in sizes):
         raise BadReply(f"the server's {name!r} has the shape {list(sizes)}; sizes must be 0 or more")
-    # Before memory is taken: a few bytes can name any shape. NumPy counts an empty dimension as one here.
+    # Checked before memory is allocated: a few bytes can name any shape. NumPy counts an empty dimension as one here.
     if len(sizes) > _MAX_RANK or math.prod(max(size, 1) for size in sizes) * _LARGEST_ELEMENT_BYTES > _MAX_TENSOR_BYTES:
         raise BadReply(f"the server's {name!r} has the shape {list(sizes)}, which is too large for a reply")
     count = math.prod(sizes)
@@ -120,7 +120,7 @@ def to_array(tensor: TensorProto, name: str) -> Array:
 
 
 def _filled(values: Sequence[Any], count: int, dtype: np.dtype[Any], default: object) -> Array:
-    """The first `count` values; the last one, or the default, fills the rest."""
+    """First `count` values; the last one, or the default, fills the rest."""
     array = np.empty(count, dtype)
     given = values[:count]
     array[: len(given)] = given
@@ -129,7 +129,7 @@ def _filled(values: Sequence[Any], count: int, dtype: np.dtype[Any], default: ob
 
 
 def _strings(content: bytes, count: int) -> list[bytes] | None:
-    """Strings of `tensor_content`: their lengths as varints of 32 bits, then their bytes; None where that is not so."""
+    """Strings of `tensor_content`: lengths as varints of 32 bits, then bytes; None where it has another form."""
     lengths, at = list[int](), 0
     for _ in range(count):
         length, shift = 0, 0

@@ -182,7 +182,7 @@ def float_list(array: Any) -> messages.TensorProto:
 def metadata(request: messages.GetModelMetadataRequest) -> messages.GetModelMetadataResponse:
     """The signatures `paint` and `limits`, in part."""
     info = messages.TensorInfo(name="steps:0", dtype=messages.DataType.DT_INT32)
-    info.tensor_shape.CopyFrom(messages.TensorShapeProto(dim=[messages.TensorShapeProtoDim(size=-1)]))
+    info.tensor_shape.CopyFrom(messages.TensorShapeProto(dim=[messages.TensorShapeProto.Dim(size=-1)]))
     word = messages.TensorInfo(name="loss:0", dtype=messages.DataType.DT_STRING)
     word.tensor_shape.CopyFrom(info.tensor_shape)
     defaults = {
@@ -388,7 +388,7 @@ main()
 
 @functools.cache
 def foreign_packages() -> frozenset[str]:
-    """What can be imported here and would not be there if styleserve were installed without extras."""
+    """Packages that can be imported here, and not where styleserve is installed without extras."""
     installed = {canonicalize_name(each.metadata["Name"]): each for each in importlib.metadata.distributions()}
     own, waiting = set[str](), ["styleserve"]
     while waiting:

@@ -17,7 +17,7 @@ class Proxy:
     Faults are armed with its methods, and hold for what comes after; several threads may do so.
 
     Args:
-        port: on loopback, of the server behind it. Nobody has to listen there (yet).
+        port: Port of the server on loopback. The server may start later.
     """
 
     def __init__(self, port: int) -> None:
@@ -51,7 +51,7 @@ class Proxy:
         self._slowness = factor
 
     def refuse(self, refusing: bool = True) -> None:
-        """Ends connections, and does not take new ones, for as long as it is so."""
+        """Closes connections, and refuses new ones, until called with False."""
         self._refusing = refusing
         if refusing:
             self._drop_all()

@@ -39,7 +39,7 @@ OPTIMIZERS: tuple[Optimizer, ...] = get_args(Optimizer)
 
 @pytest.fixture(scope="module")
 def address(tiny_model_base: Path) -> Iterator[str]:
-    """Where the embedded server listens."""
+    """Address of the embedded server."""
     from styleserve.serving import EmbeddedServer, ServerSettings  # noqa: PLC0415
 
     with EmbeddedServer(tiny_model_base, settings=ServerSettings(port=0)) as server:

@@ -26,20 +26,25 @@ from styleserve.client import (
 
 
 def test_both_clients_offer_the_same() -> None:
-    def calls(client: type[Any]) -> dict[str, Any]:
+    def calls(client: type[Any]) -> dict[str, inspect.Signature]:
         return {
-            name: list(inspect.signature(value).parameters.values())
+            name: inspect.signature(value)
             for name, value in vars(client).items()
             if callable(value) and not name.startswith("_") and name != "close"
         }
 
-    assert calls(StyleClient) == calls(AsyncStyleClient)
-    assert {"stylize", "stylize_iter", "describe", "report", "status", "metadata", "wait_until_ready"} <= set(
-        calls(StyleClient)
-    )
-    for name in calls(StyleClient):
-        assert getattr(StyleClient, name).__doc__ == getattr(AsyncStyleClient, name).__doc__
-        assert inspect.iscoroutinefunction(getattr(AsyncStyleClient, name)) == (name != "stylize_iter")
+    blocking, awaited = calls(StyleClient), calls(AsyncStyleClient)
+    assert {name: list(each.parameters.values()) for name, each in blocking.items()} == {
+        name: list(each.parameters.values()) for name, each in awaited.items()
+    }
+    names = ("stylize", "stylize_iter", "describe", "report", "status", "metadata", "wait_until_ready")
+    assert tuple(blocking) == names
+    for name in names:
+        is_iteration = name == "stylize_iter"
+        returned = blocking[name].return_annotation
+        assert awaited[name].return_annotation == ("AsyncGenerator[Progress]" if is_iteration else returned)
+        assert inspect.iscoroutinefunction(getattr(AsyncStyleClient, name)) != is_iteration
+        assert f"`StyleClient.{name}`" in getattr(AsyncStyleClient, name).__doc__
 
 
 def test_every_operation(stub: Any, content: Path, style: Path) -> None:
@@ -67,7 +72,7 @@ def test_both_clients_send_the_same(stub: Any, content: Path, style: Path) -> No
     assert stub.requests[0] == stub.requests[1]
 
 
-def test_calls_of_one_loop_go_on_side_by_side(stub: Any, content: Path) -> None:
+def test_calls_of_one_loop_run_side_by_side(stub: Any, content: Path) -> None:
     """Three calls are in the server at once, or the barrier breaks."""
     together = threading.Barrier(3, timeout=20)
     good = stub.predict
@@ -110,11 +115,11 @@ def test_a_task_that_is_cancelled_cancels_its_call(stub: Any, content: Path) -> 
 
 def test_what_goes_wrong_is_the_same(stub: Any, refusal: Any, content: Path) -> None:
     async def use() -> None:
-        async with AsyncStyleClient("127.0.0.1:1") as nobody:
+        async with AsyncStyleClient("127.0.0.1:1") as unreachable:
             with pytest.raises(ServerUnavailable, match="after 4 tries"):
-                await nobody.status()
+                await unreachable.status()
             with pytest.raises(ModelNotReady, match="no server answers"):
-                await nobody.wait_until_ready(0.3)
+                await unreachable.wait_until_ready(0.3)
         async with AsyncStyleClient(stub.address) as client:
             with pytest.raises(ControlError, match="steps is -1"):
                 await client.stylize(content, content, Controls(steps=-1))

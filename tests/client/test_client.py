@@ -459,7 +459,7 @@ def test_statuses_become_errors(
     assert {headers["x-request-id"] for headers in stub.headers} == {caught.value.request_id}
 
 
-def test_nobody_there() -> None:
+def test_no_server_at_the_address() -> None:
     with StyleClient("127.0.0.1:1") as client, pytest.raises(ServerUnavailable, match=r"127\.0\.0\.1:1"):
         client.status()
 
@@ -475,12 +475,12 @@ def test_no_proxy_is_asked_for_this_machine(stub: Any, monkeypatch: pytest.Monke
         assert client.status()[0].available
 
 
-def test_a_web_address_is_told_apart() -> None:
+def test_a_web_address_has_an_error_of_its_own() -> None:
     with pytest.raises(ServerUnavailable, match="host:port"):
         StyleClient("http://127.0.0.1:8501")
 
 
-def test_a_web_server_is_told_apart() -> None:
+def test_a_web_server_has_an_error_of_its_own() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()

@@ -1,4 +1,4 @@
-"""What was done to a picture on reading it is told to whoever calls from a shell."""
+"""Changes to a picture on reading it are reported to callers from a shell."""
 
 from __future__ import annotations
 

@@ -14,14 +14,14 @@ import pytest
 from PIL import Image
 
 from styleserve.client import ConnectionSettings, load_picture
-from styleserve.client.api.chunk_size import TARGETS_WORK, CallCost, Pace, usual_state_bytes
-from styleserve.client.api.chunked_run import Run
-from styleserve.client.api.model_queries import Questions
+from styleserve.client.api.chunk_size import TARGETS_WORK, CallCost, ChunkSizer, usual_state_bytes
+from styleserve.client.api.chunked_run import ChunkedRun
+from styleserve.client.api.model_queries import ModelQueries
 from styleserve.client.api.run_plan import RunOptions
 from styleserve.client.inputs.controls import Controls
 from styleserve.client.inputs.pictures import picture_set
-from styleserve.client.transport.call import Caller
-from styleserve.client.transport.effects import Call, Flow, Sleep
+from styleserve.client.transport.call import RpcClient
+from styleserve.client.transport.effects import Call, Operation, Sleep
 from styleserve.client.wire import messages
 from styleserve.client.wire.requests import Target
 from styleserve.client.wire.tensors import bytes_tensor, number_tensor, to_array
@@ -81,10 +81,10 @@ class World:
         self.call_s.append(seconds)
         return reply
 
-    def run(self, flow: Flow[Any]) -> Any:
-        """Result of a flow: a driver without network or waiting."""
+    def run(self, operation: Operation[Any]) -> Any:
+        """Result of an operation: a driver without network or waiting."""
         try:
-            action = next(flow)
+            action = next(operation)
             while True:
                 if isinstance(action, Call):
                     outcome: object = self.answer(action)
@@ -93,22 +93,28 @@ class World:
                     outcome = None
                 else:
                     outcome = action.function()
-                action = flow.send(outcome)
+                action = operation.send(outcome)
         except StopIteration as end:
             return end.value
 
     def painted(
-        self, steps: int, *, pace: Pace | None = None, chunk_steps: int | None = None, octaves: int = 1, **more: Any
+        self,
+        steps: int,
+        *,
+        sizer: ChunkSizer | None = None,
+        chunk_steps: int | None = None,
+        octaves: int = 1,
+        **more: Any,
     ) -> list[Any]:
         """Progress of a whole run."""
         picture = load_picture(self.picture)
-        run = Run(
-            Questions(Caller(ConnectionSettings()), Target("style_transfer")),
+        run = ChunkedRun(
+            ModelQueries(RpcClient(ConnectionSettings()), Target("style_transfer")),
             sources=picture_set(picture, picture),
             saved=None,
             controls=Controls(steps=steps, max_side=self.side, octaves=octaves),
             options=RunOptions(images=True, chunk_steps=chunk_steps, timeout_s=more.get("timeout_s")),
-            pace=Pace() if pace is None else pace,
+            sizer=ChunkSizer() if sizer is None else sizer,
             clock=lambda: self.now_s,
         )
         found: list[Any] = []
@@ -167,11 +173,11 @@ def test_a_local_server_whose_speed_drifts_shows_progress(drift: float) -> None:
 
 def test_a_first_call_that_takes_longer_than_its_work_is_no_slow_link() -> None:
     """Measured on loopback: decoding and the targets of a small picture, then 12 evaluations."""
-    pace = Pace()
-    pace.round_trip_s = 0.003
-    pace.add(CallCost(252_799, 8_602, 0.126, has_steps=False))
-    pace.add(CallCost(3_840_699, 156_058, 1.555))
-    assert pace.next_steps(138, pixels=12_288, state_bytes=3_579_532, chunk_s=2.0) <= 20
+    sizer = ChunkSizer()
+    sizer.round_trip_s = 0.003
+    sizer.add(CallCost(252_799, 8_602, 0.126, has_steps=False))
+    sizer.add(CallCost(3_840_699, 156_058, 1.555))
+    assert sizer.next_steps(138, pixels=12_288, state_bytes=3_579_532, chunk_s=2.0) <= 20
 
 
 def test_a_long_run_over_a_slow_link_shows_progress() -> None:
@@ -190,11 +196,11 @@ def test_a_slow_link_that_looked_fast_is_found_out() -> None:
 
 
 def test_a_second_run_needs_no_look() -> None:
-    world, pace = World(*LINKS["20 Mbit/s"], 0.5, 256), Pace()
-    world.painted(1000, pace=pace)
+    world, sizer = World(*LINKS["20 Mbit/s"], 0.5, 256), ChunkSizer()
+    world.painted(1000, sizer=sizer)
     world.steps.clear()
     started_s = world.now_s
-    world.painted(1000, pace=pace)
+    world.painted(1000, sizer=sizer)
     assert 0 not in world.steps
     assert sum(world.steps) == 1000
     assert world.now_s - started_s < 1.08 * 1000 * 0.5
@@ -206,7 +212,7 @@ def test_a_chunk_fits_into_the_deadline() -> None:
     assert sum(world.steps) == 200
 
 
-def test_chunk_steps_are_kept_whatever_they_cost() -> None:
+def test_chunk_steps_are_kept_at_any_cost() -> None:
     _, world = seconds(lambda: World(*LINKS["20 Mbit/s"], 0.5, 256), 35, chunk_steps=10)
     assert world.steps == [10, 10, 10, 5]
 
@@ -216,20 +222,20 @@ def test_chunk_steps_are_kept_whatever_they_cost() -> None:
 @pytest.mark.parametrize("work_s", [1e-7, 1e-5])
 def test_chunks_are_as_long_as_the_true_rates_demand(round_trip_s: float, byte_s: float, work_s: float) -> None:
     """With any guess, once a call of mostly transfer and one of mostly work were measured."""
-    pace = Pace()
-    pace.round_trip_s = round_trip_s
+    sizer = ChunkSizer()
+    sizer.round_trip_s = round_trip_s
     for moved, work in ((20_000_000, 2e3), (8_000_000, 2e6), (1_000_000, 9e7)):
-        pace.add(CallCost(moved, work, moved * byte_s + work * work_s))
-    assert pace.seconds(10, 1000) == pytest.approx(10_000 * work_s, rel=0.05)
-    steps = pace.next_steps(10**9, pixels=1000, state_bytes=10**6, chunk_s=1.0)
+        sizer.add(CallCost(moved, work, moved * byte_s + work * work_s))
+    assert sizer.seconds(10, 1000) == pytest.approx(10_000 * work_s, rel=0.05)
+    steps = sizer.next_steps(10**9, pixels=1000, state_bytes=10**6, chunk_s=1.0)
     assert steps * 1000 * work_s == pytest.approx(max(1.0, 2e6 * byte_s / 0.06), rel=0.2)
 
 
 def test_a_call_that_took_no_time_is_no_measurement() -> None:
-    pace = Pace()
-    pace.add(CallCost(10, 10.0, 0.0))
-    assert not pace.measured
-    assert math.isfinite(pace.seconds(1, 1))
+    sizer = ChunkSizer()
+    sizer.add(CallCost(10, 10.0, 0.0))
+    assert not sizer.measured
+    assert math.isfinite(sizer.seconds(1, 1))
 
 
 def test_octaves_share_the_measurements() -> None:

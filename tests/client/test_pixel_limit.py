@@ -40,7 +40,7 @@ def accept(stub: Any, most: int) -> None:
 
 
 def asked(stub: Any) -> list[str]:
-    """What came to the server: signatures, or "metadata"; not the state of the model, which measures the link."""
+    """Requests to the server: signatures, or "metadata"; not the state of the model, which measures the link."""
     return [
         request.model_spec.signature_name if isinstance(request, messages.PredictRequest) else "metadata"
         for request in stub.requests

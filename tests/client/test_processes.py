@@ -47,7 +47,7 @@ def forked(run):
 
 
 FORKS_WITH_THREADS = "ignore:This process:DeprecationWarning"
-"""Of Python 3.12 on: gRPC has threads."""
+"""Warning of Python 3.12 and later: gRPC has threads."""
 
 
 def script(text: str, address: str, **environment: str) -> subprocess.Popen[str]:
@@ -206,7 +206,7 @@ def test_an_iteration_continues_in_a_child(stub: Any, content: Path) -> None:
 def test_children_draw_their_own_pauses(stub: Any) -> None:
     """Workers with one generator would all retry at the same moments."""
     text = """
-    def draw(): return client._operations.caller._random.get().random()
+    def draw(): return client._operations.rpc._random.get().random()
     forked(lambda: print(draw(), flush=True))
     forked(lambda: print(draw(), flush=True))
     print(draw())

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from google.protobuf import wrappers_pb2
 from google.protobuf.any_pb2 import Any as OriginalAny
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from styleserve.client.wire import messages
+
+STUB = Path(messages.__file__).with_suffix(".pyi")
+PROTOSET = STUB.parent / "proto" / "tensorflow_serving.protoset"
+FOREIGN_WRAPPERS = {
+    f"google.protobuf.{name}Value"
+    for name in ("Double", "Float", "UInt64", "Int32", "UInt32", "Bool", "String", "Bytes")
+}
+"""Messages of an imported file that nothing here uses."""
 
 
 def original(module: str) -> Any:
@@ -27,12 +41,13 @@ get_model_status_pb2 = original("tensorflow_serving.apis.get_model_status_pb2")
 model_pb2 = original("tensorflow_serving.apis.model_pb2")
 predict_pb2 = original("tensorflow_serving.apis.predict_pb2")
 status_pb2 = original("tensorflow_serving.apis.status_pb2")
+model_service_pb2_grpc = original("tensorflow_serving.apis.model_service_pb2_grpc")
 prediction_service_pb2_grpc = original("tensorflow_serving.apis.prediction_service_pb2_grpc")
 
 PAIRS: list[tuple[Any, Any]] = [
     (messages.AnyMessage, OriginalAny),
     (messages.Int64Value, wrappers_pb2.Int64Value),
-    (messages.TensorShapeProtoDim, tensor_shape_pb2.TensorShapeProto.Dim),
+    (messages.TensorShapeProto.Dim, tensor_shape_pb2.TensorShapeProto.Dim),
     (messages.TensorShapeProto, tensor_shape_pb2.TensorShapeProto),
     (messages.TensorProto, tensor_pb2.TensorProto),
     (messages.TensorInfo, meta_graph_pb2.TensorInfo),
@@ -48,32 +63,22 @@ PAIRS: list[tuple[Any, Any]] = [
     (messages.ModelVersionStatus, get_model_status_pb2.ModelVersionStatus),
     (messages.GetModelStatusResponse, get_model_status_pb2.GetModelStatusResponse),
 ]
-ORIGINAL_NAME = {ours.DESCRIPTOR.full_name: theirs.DESCRIPTOR.full_name for ours, theirs in PAIRS}
-ENUM_NAMES = {"tensorflow.serving.ModelVersionState": "tensorflow.serving.ModelVersionStatus.State"}
 
 
-def facts(field: Any, *, ours: bool) -> dict[str, Any]:
-    """Everything about a field that is on the wire or in a program's source."""
-
-    def message_name(message: Any) -> str | None:
-        if message is None or message.GetOptions().map_entry:
-            return None
-        return ORIGINAL_NAME[message.full_name] if ours else message.full_name
-
-    def enum_name(enum: Any) -> str | None:
-        return None if enum is None else ENUM_NAMES.get(enum.full_name, enum.full_name)
-
-    entry = field.message_type if field.message_type and field.message_type.GetOptions().map_entry else None
+def facts(field: Any) -> dict[str, Any]:
+    """Everything about a field that is on the wire, in JSON or in a program's source."""
+    message = field.message_type
+    parts = message.fields_by_name if message and message.GetOptions().map_entry else {}
     return {
         "number": field.number,
         "type": field.type,
         "repeated": field.is_repeated,
         "oneof": field.containing_oneof and field.containing_oneof.name,
-        "message": message_name(field.message_type),
-        "enum": enum_name(field.enum_type),
+        "message": message and message.full_name,
+        "enum": field.enum_type and field.enum_type.full_name,
         "packed": field.is_packed,
-        "map": entry
-        and [facts(part, ours=ours) for part in (entry.fields_by_name["key"], entry.fields_by_name["value"])],
+        "json": field.json_name,
+        "map": [facts(parts[name]) for name in parts],
     }
 
 
@@ -81,13 +86,48 @@ def facts(field: Any, *, ours: bool) -> dict[str, Any]:
 def test_every_field_is_the_original_one(ours: Any, theirs: Any) -> None:
     assert ours.DESCRIPTOR.fields
     for field in cast("list[FieldDescriptor]", ours.DESCRIPTOR.fields):
-        assert facts(field, ours=True) == facts(theirs.DESCRIPTOR.fields_by_name[field.name], ours=False)
+        assert facts(field) == facts(theirs.DESCRIPTOR.fields_by_name[field.name])
+    assert ours.DESCRIPTOR.full_name == theirs.DESCRIPTOR.full_name
 
 
 def test_no_message_is_left_out_of_the_comparison() -> None:
-    public = {value for name, value in vars(messages).items() if isinstance(value, type) and not name.startswith("_")}
-    ours_public = {value for value in public if issubclass(value, messages.Message)}
-    assert ours_public - {messages.Message} == {ours for ours, _ in PAIRS}
+    names = {ours.DESCRIPTOR.full_name for ours, _ in PAIRS}
+    assert names == set(messages_of(FileDescriptorSet.FromString(PROTOSET.read_bytes()))) - FOREIGN_WRAPPERS
+
+
+def messages_of(descriptors: FileDescriptorSet) -> Iterator[str]:
+    """Full names of all messages but the entries of maps."""
+    for file in descriptors.file:
+        waiting = [(f"{file.package}.{message.name}", message) for message in file.message_type]
+        while waiting:
+            name, message = waiting.pop()
+            if not message.options.map_entry:
+                yield name
+            waiting += [(f"{name}.{nested.name}", nested) for nested in message.nested_type]
+
+
+def test_the_descriptor_set_is_compiled_from_the_proto_files(tmp_path: Path) -> None:
+    compiled = tmp_path / PROTOSET.name
+    # A process of its own: TensorFlow in the same one has other symbols of protobuf, and the compiler crashes.
+    command = [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={PROTOSET.parent}", "--include_imports"]
+    subprocess.run([*command, f"--descriptor_set_out={compiled}", f"{PROTOSET.stem}.proto"], check=True)
+    assert compiled.read_bytes() == PROTOSET.read_bytes(), "run `make protos`"
+
+
+def test_types_for_checkers_name_the_fields_of_the_descriptors() -> None:
+    classes = [node for node in ast.walk(ast.parse(STUB.read_text())) if isinstance(node, ast.ClassDef)]
+    declared = {
+        node.name: {ast.unparse(each.target) for each in node.body if isinstance(each, ast.AnnAssign)}
+        for node in classes
+    }
+    values = {node.name: {ast.unparse(each) for each in node.body if isinstance(each, ast.Assign)} for node in classes}
+    for ours, _ in PAIRS:
+        name = {"Any": "AnyMessage"}.get(ours.DESCRIPTOR.name, ours.DESCRIPTOR.name)
+        assert declared.pop(name) == set(ours.DESCRIPTOR.fields_by_name)
+    for enum in (messages.DataType, messages.ModelVersionState, messages.ErrorCode):
+        assert values[enum.__name__] == {f"{member.name} = {member.value}" for member in enum}
+        del declared[enum.__name__]
+    assert declared == {}
 
 
 @pytest.mark.parametrize(
@@ -137,4 +177,13 @@ def test_method_paths_are_the_original_ones() -> None:
 
     recorder = Recorder()
     prediction_service_pb2_grpc.PredictionServiceStub(recorder)
-    assert {messages.PREDICT, messages.GET_MODEL_METADATA} <= recorder.paths
+    model_service_pb2_grpc.ModelServiceStub(recorder)
+    defined = FileDescriptorSet.FromString(PROTOSET.read_bytes()).file
+    methods = {
+        f"/{file.package}.{service.name}/{method.name}"
+        for file in defined
+        for service in file.service
+        for method in service.method
+    }
+    assert methods == {messages.PREDICT, messages.GET_MODEL_METADATA, messages.GET_MODEL_STATUS}
+    assert methods <= recorder.paths

@@ -19,8 +19,8 @@ from styleserve.client import (
     SettingsError,
     StyleClient,
 )
-from styleserve.client.transport.call import GET_MODEL_STATUS, Caller
-from styleserve.client.transport.effects import Call, Flow, Sleep, Work
+from styleserve.client.transport.call import GET_MODEL_STATUS, RpcClient
+from styleserve.client.transport.effects import Blocking, Call, Operation, Sleep
 from styleserve.client.transport.retry import RetryBudget
 from styleserve.client.wire import messages
 
@@ -102,7 +102,7 @@ class Failure(grpc.RpcError):
 
 
 class Clock:
-    """Goes on only where it is told to."""
+    """A clock that stands still, except for pauses and answers of the test."""
 
     now = 1000.0
 
@@ -110,36 +110,38 @@ class Clock:
         return self.now
 
 
-def drive(flow: Flow[Any], answers: Callable[[Call], Exception | bytes], clock: Clock) -> tuple[Any, list[Call]]:
-    """A driver that waits for nothing: what the flow returns, or the error, and its calls."""
+def drive(
+    operation: Operation[Any], answers: Callable[[Call], Exception | bytes], clock: Clock
+) -> tuple[Any, list[Call]]:
+    """A driver that waits for nothing: the result of the operation, or the error, and its calls."""
     calls: list[Call] = []
     try:
-        action = next(flow)
+        action = next(operation)
         while True:
             outcome: Any = None
             if isinstance(action, Sleep):
                 clock.now += action.seconds
-            elif isinstance(action, Work):
+            elif isinstance(action, Blocking):
                 outcome = action.function()
             else:
                 calls.append(action)
                 outcome = answers(action)
-            action = flow.throw(outcome) if isinstance(outcome, Exception) else flow.send(outcome)
+            action = operation.throw(outcome) if isinstance(outcome, Exception) else operation.send(outcome)
     except StopIteration as end:
         return end.value, calls
     except ServiceError as error:
         return error, calls
 
 
-def request(caller: Caller, timeout_s: float = 60.0) -> Flow[int]:
-    return caller.call(GET_MODEL_STATUS, messages.GetModelStatusRequest(), lambda _: 7, timeout_s)
+def request(rpc: RpcClient, timeout_s: float = 60.0) -> Operation[int]:
+    return rpc.call(GET_MODEL_STATUS, messages.GetModelStatusRequest(), lambda _: 7, timeout_s)
 
 
 def test_what_fails_twice_is_tried_three_times() -> None:
     clock = Clock()
     failures = [Failure(STATUS.UNAVAILABLE, "gone"), Failure(STATUS.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")]
-    caller = Caller(ConnectionSettings(), random=seeded(2), clock=clock)
-    found, calls = drive(request(caller), lambda _: failures.pop(0) if failures else b"", clock)
+    rpc = RpcClient(ConnectionSettings(), random=seeded(2), clock=clock)
+    found, calls = drive(request(rpc), lambda _: failures.pop(0) if failures else b"", clock)
     assert found == 7
     assert len(calls) == 3
     assert len({call.metadata for call in calls}) == 1  # one request id
@@ -164,24 +166,24 @@ def test_what_fails_twice_is_tried_three_times() -> None:
 )
 def test_what_fails_again_is_tried_once(code: grpc.StatusCode, text: str) -> None:
     clock = Clock()
-    found, calls = drive(request(Caller(ConnectionSettings(), clock=clock)), lambda _: Failure(code, text), clock)
+    found, calls = drive(request(RpcClient(ConnectionSettings(), clock=clock)), lambda _: Failure(code, text), clock)
     assert len(calls) == 1
     assert (found.status, found.tries, found.request_id) == (code.name, 1, dict(calls[0].metadata)["x-request-id"])
 
 
 def test_tries_end() -> None:
     clock = Clock()
-    caller = Caller(ConnectionSettings(retry=RetryPolicy(tries=3)), clock=clock)
-    found, calls = drive(request(caller), lambda _: Failure(STATUS.UNAVAILABLE, "gone"), clock)
+    rpc = RpcClient(ConnectionSettings(retry=RetryPolicy(tries=3)), clock=clock)
+    found, calls = drive(request(rpc), lambda _: Failure(STATUS.UNAVAILABLE, "gone"), clock)
     assert isinstance(found, ServerUnavailable)
     assert isinstance(found.__cause__, Failure)
     assert found.tries == len(calls) == 3
     assert str(found).endswith(f"Request {found.request_id}, after 3 tries.")
 
 
-def test_a_dead_server_is_told_of_soon() -> None:
+def test_a_dead_server_is_reported_soon() -> None:
     clock = Clock()
-    drive(request(Caller(ConnectionSettings(), clock=clock)), lambda _: Failure(STATUS.UNAVAILABLE), clock)
+    drive(request(RpcClient(ConnectionSettings(), clock=clock)), lambda _: Failure(STATUS.UNAVAILABLE), clock)
     assert clock.now <= 1000.0 + 2.0
 
 
@@ -193,7 +195,7 @@ def test_nothing_is_tried_past_the_deadline() -> None:
         return Failure(STATUS.UNAVAILABLE, "gone")
 
     policy = RetryPolicy(tries=100, budget=1000)
-    found, calls = drive(request(Caller(ConnectionSettings(retry=policy), clock=clock), timeout_s=10.0), slow, clock)
+    found, calls = drive(request(RpcClient(ConnectionSettings(retry=policy), clock=clock), timeout_s=10.0), slow, clock)
     assert isinstance(found, ServerUnavailable)  # which tells more than that time is up
     assert len(calls) < 4
     assert all(call.timeout_s > 0 for call in calls)
@@ -202,8 +204,8 @@ def test_nothing_is_tried_past_the_deadline() -> None:
 def test_the_deadline_in_an_error_is_the_one_that_was_asked_for() -> None:
     clock = Clock()
     failures = [Failure(STATUS.UNAVAILABLE), Failure(STATUS.DEADLINE_EXCEEDED)]
-    caller = Caller(ConnectionSettings(), clock=clock)
-    found, _ = drive(request(caller, timeout_s=10.0), lambda _: failures.pop(0), clock)
+    rpc = RpcClient(ConnectionSettings(), clock=clock)
+    found, _ = drive(request(rpc, timeout_s=10.0), lambda _: failures.pop(0), clock)
     assert isinstance(found, DeadlineExceeded)
     assert "within 10 s" in found.message
     assert found.tries == 2
@@ -212,13 +214,11 @@ def test_the_deadline_in_an_error_is_the_one_that_was_asked_for() -> None:
 def test_an_outage_is_not_made_worse() -> None:
     """All calls of a client share a budget; where it is used up, each is made once."""
     clock = Clock()
-    caller = Caller(ConnectionSettings(retry=RetryPolicy(budget=8)), clock=clock)
-    tries = [
-        drive(request(caller), lambda _: Failure(STATUS.UNAVAILABLE, "queue full"), clock)[0].tries for _ in range(4)
-    ]
+    rpc = RpcClient(ConnectionSettings(retry=RetryPolicy(budget=8)), clock=clock)
+    tries = [drive(request(rpc), lambda _: Failure(STATUS.UNAVAILABLE, "queue full"), clock)[0].tries for _ in range(4)]
     assert tries == [4, 1, 1, 1]
-    drive(request(caller), lambda _: b"", clock)  # a success does not suffice after so many failures
-    assert drive(request(caller), lambda _: Failure(STATUS.UNAVAILABLE), clock)[0].tries == 1
+    drive(request(rpc), lambda _: b"", clock)  # a success does not suffice after so many failures
+    assert drive(request(rpc), lambda _: Failure(STATUS.UNAVAILABLE), clock)[0].tries == 1
 
 
 def test_a_server_that_fails_twice_and_then_answers(stub: Any, refusal: Any) -> None:

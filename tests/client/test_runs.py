@@ -160,7 +160,7 @@ def test_a_version_that_goes_away(stub: Any, client: StyleClient, content: Path)
     np.testing.assert_array_equal(last.losses[:, 0], expected_losses(50))
 
 
-def test_a_label_is_gone_on_with(stub: Any, content: Path) -> None:
+def test_a_run_of_a_label_resumes(stub: Any, content: Path) -> None:
     with StyleClient(stub.address, version_label="stable") as client:
         run = client.stylize_iter(content, content, Controls(steps=20), chunk_steps=8)
         next(run)
@@ -192,13 +192,11 @@ def test_a_model_that_does_not_know_the_state(stub: Any, client: StyleClient, co
     )
     with pytest.raises(StateRefused, match=r"other layers\nServe version 42 .*\nRequest \w+") as caught:
         next(run)
-    assert caught.value.saved is before.saved
+    assert caught.value.model_version == before.model_version
     assert (caught.value.status, caught.value.tries) == ("INVALID_ARGUMENT", 1)
 
 
-def test_what_was_there_before_a_failure_can_be_gone_on_with(
-    stub: Any, client: StyleClient, content: Path, refusal: Any
-) -> None:
+def test_a_run_resumes_after_a_failure(stub: Any, client: StyleClient, content: Path, refusal: Any) -> None:
     good, progress = stub.predict, []
     run = client.stylize_iter(content, content, Controls(steps=20), chunk_steps=8)
     progress.append(next(run))
@@ -315,7 +313,7 @@ def test_a_saved_run_comes_back_as_it_was(saved: SavedRun, tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir() if "run.state" in path.name] == ["run.state"]
 
 
-def test_a_saved_run_is_gone_on_with(
+def test_a_saved_run_resumes(
     stub: Any, client: StyleClient, saved: SavedRun, content: Path, style: Path, tmp_path: Path
 ) -> None:
     """By another client, without the pictures or with them, to the steps it began with or to others."""
@@ -363,7 +361,7 @@ def versions_asked(stub: Any) -> list[tuple[int, str]]:
     return [(spec.version.value, spec.version_label) for spec in specs]
 
 
-def test_a_version_that_is_named_goes_on(stub: Any, saved: SavedRun) -> None:
+def test_a_named_version_continues_a_run(stub: Any, saved: SavedRun) -> None:
     stub.version = 43
     stub.requests.clear()
     with StyleClient(stub.address, version=43) as client:
@@ -375,8 +373,8 @@ def test_a_version_that_is_named_goes_on(stub: Any, saved: SavedRun) -> None:
     np.testing.assert_array_equal(last.losses[:, 0], expected_losses(50))
 
 
-def test_a_label_that_is_named_goes_on(stub: Any, saved: SavedRun) -> None:
-    """Whatever version it is then stays, also if the label moves on."""
+def test_a_named_label_continues_a_run(stub: Any, saved: SavedRun) -> None:
+    """The version of the first reply stays, also if the label moves."""
     stub.version = 43
     stub.requests.clear()
     with StyleClient(stub.address, version_label="canary") as client:
@@ -406,7 +404,7 @@ def test_to_name_the_version_that_began_it_changes_nothing(stub: Any, saved: Sav
     ],
     ids=str,
 )
-def test_a_run_is_gone_on_with_as_it_was_begun(
+def test_a_run_resumes_with_its_own_controls(
     client: StyleClient, saved: SavedRun, asked: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ControlError, match=message):
@@ -435,7 +433,7 @@ def test_other_pictures_are_refused(
 def test_a_file_that_is_cut_short(saved: SavedRun, tmp_path: Path, part: float) -> None:
     data = saved.save(tmp_path / "run.state").read_bytes()
     (tmp_path / "cut").write_bytes(data[: int(len(data) * part)])
-    with pytest.raises(SavedRunError, match=r"cut is (damaged: |no saved run)"):
+    with pytest.raises(SavedRunError, match=r"cut is (damaged: |not a saved run)"):
         SavedRun.load(tmp_path / "cut")
 
 
@@ -487,7 +485,7 @@ def test_a_file_that_says_what_no_run_says(saved: SavedRun, tmp_path: Path, chan
 
 def test_files_that_are_no_saved_runs(tmp_path: Path, content: Path) -> None:
     for path, message in (
-        (content, "is no saved run"),
+        (content, "is not a saved run"),
         (tmp_path / "none", "cannot be read: No such file"),
         (tmp_path, "cannot be read: Is a directory"),
         (written(tmp_path / "earlier", b"{}", layout=1), "has the layout 1; this version of styleserve reads 2"),

@@ -93,8 +93,8 @@ def test_each_chunk_on_another_replica(
         while progress.steps_done < STEPS:
             progress.saved.save(file)
             turn += 1
-            going_on = (one, another)[turn % 2].stylize_iter(resume_from=SavedRun.load(file), chunk_steps=1)
-            progress = next(iter(going_on))
+            resumed = (one, another)[turn % 2].stylize_iter(resume_from=SavedRun.load(file), chunk_steps=1)
+            progress = next(iter(resumed))
         assert turn > 1
         assert_same_run(progress, optimizer, one, content, style)
 

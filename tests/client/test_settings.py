@@ -35,7 +35,7 @@ SECRET = "s3cret-t0ken"  # noqa: S105
         ({"key": Path("k.pem")}, "a key file is given without a cert file"),
         ({"tls": False, "ca": Path("ca.pem")}, "switched off"),
         ({"compression": "zstd"}, "the compression is 'zstd'; it must be one of: none, gzip"),
-        ({"keepalive_s": 20.0}, "keepalive_s is 20.0; a server ends connections"),
+        ({"keepalive_s": 20.0}, "keepalive_s is 20.0; a server closes connections"),
         ({"keepalive_s": float("nan")}, "keepalive_s is nan"),
         ({"metadata": (("Upper", "x"),)}, "'Upper' cannot be a key"),
         ({"metadata": (("authorization", SECRET),)}, "'authorization' cannot be a key"),
@@ -70,7 +70,7 @@ def test_settings_that_cannot_be_used(values: dict[str, Any], message: str) -> N
     ],
     ids=str,
 )
-def test_a_token_goes_where_nobody_reads_along(values: dict[str, Any]) -> None:
+def test_a_token_is_sent_on_safe_connections(values: dict[str, Any]) -> None:
     settings = ConnectionSettings(token=SECRET, **values)
     assert settings.call_metadata() == (("authorization", f"Bearer {SECRET}"),)
 

@@ -18,7 +18,7 @@ processors = pytest.importorskip("opentelemetry.sdk.trace.export")
 
 @pytest.fixture(scope="module")
 def exporter() -> Any:
-    """Where the spans of this process go; OpenTelemetry takes one provider a process."""
+    """Exporter of the spans of this process; OpenTelemetry takes one provider a process."""
     exporter, provider = export.InMemorySpanExporter(), sdk.TracerProvider()
     provider.add_span_processor(processors.SimpleSpanProcessor(exporter))
     trace.set_tracer_provider(provider)

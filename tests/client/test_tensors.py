@@ -10,12 +10,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from styleserve.client import BadReply
-from styleserve.client.wire.messages import DataType, TensorProto, TensorShapeProto, TensorShapeProtoDim
+from styleserve.client.wire.messages import DataType, TensorProto, TensorShapeProto
 from styleserve.client.wire.tensors import bytes_tensor, number_tensor, to_array
 
 
 def shape(*sizes: int) -> TensorShapeProto:
-    return TensorShapeProto(dim=[TensorShapeProtoDim(size=size) for size in sizes])
+    return TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in sizes])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.int64, np.bool_])

@@ -1,4 +1,4 @@
-"""What the client exports, as values: they survive pickling and copying, and their `repr` is short."""
+"""Exported values of the client: they survive pickling and copying, and their `repr` is short."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def noise(*shape: int) -> Any:
 
 
 LOSSES = noise(100, 5)
-PICTURE = Picture.from_pixels(noise(200, 300, 3), name="/home/somebody/pictures/photo.jpg")
-FACTS = PictureFacts("a" * 64, Path("/home/somebody/pictures/photo.jpg"))
+PICTURE = Picture.from_pixels(noise(200, 300, 3), name="/home/user/pictures/photo.jpg")
+FACTS = PictureFacts("a" * 64, Path("/home/user/pictures/photo.jpg"))
 PICTURES = PictureSet(content=FACTS, styles=(FACTS,))
 CONTROLS = Controls(content_weight=1e3, style_weight=0.01, total_variation_weight=30.0, steps=1000, max_side=1024)
 RESULT = StylizedResult(
@@ -89,11 +89,11 @@ RUN = SavedRun(
 LAYER = LayerDescription("block1_conv1", 200, 300, 64, 0.0, 812.125, 30.5, noise(64, 64))
 TENSOR = TensorDescription("total_variation_weight", "float32", (None,), 30.0)
 SIGNATURE = SignatureDescription("paint", (TENSOR,) * 8, (TENSOR,) * 3)
-PATHS = PictureSet(content=Path("/home/somebody/a.jpg"), styles=(Path("b.jpg"),))
+PATHS = PictureSet(content=Path("/home/user/a.jpg"), styles=(Path("b.jpg"),))
 JOB = Job(pictures=PATHS, output="a/b.png", controls=CONTROLS, where="j:3")
 RECORD = Record(
     key="c" * 64,
-    pictures={"content": "/home/somebody/pictures/photo.jpg", "style": "/home/somebody/pictures/painting.jpg"},
+    pictures={"content": "/home/user/pictures/photo.jpg", "style": "/home/user/pictures/painting.jpg"},
     output="photo.png",
     sha256="d" * 64,
     controls=CONTROLS.given(),
@@ -109,7 +109,7 @@ def error(kind: type[StyleServeError]) -> StyleServeError:
     """An error of the kind, in which each attribute has a value of its own."""
     message, hint = "the server at styles.example.org:8500 has too much to do", "Try again later."
     if kind is StateRefused:
-        return StateRefused(message, saved=RUN, cause=REFUSED)
+        return StateRefused(message, model_version=RUN.model_version, cause=REFUSED)
     if issubclass(kind, ServiceError):
         return kind(message, hint=hint, status="UNAVAILABLE", server_text="queue full", request_id="a1", tries=4)
     return kind(message, hint=hint)
@@ -219,7 +219,7 @@ def test_errors_keep_their_notes_and_attributes_of_the_caller() -> None:
     failed: Any = error(StateRefused)
     failed.job = 7
     back = pickle.loads(pickle.dumps(failed))  # noqa: S301
-    assert (back.job, back.saved.model_version, back.hint) == (7, RUN.model_version, failed.hint)
+    assert (back.job, back.model_version, back.hint) == (7, RUN.model_version, failed.hint)
     assert back.hint == "Serve version 1795970000 of the model, or begin a new run."
     assert back.trace == "Request a1, after 2 tries."
 
@@ -231,7 +231,7 @@ def refuse(_: int) -> None:
 def test_an_error_crosses_a_pool_of_processes() -> None:
     with get_context("spawn").Pool(1) as pool, pytest.raises(StateRefused, match="too much to do") as caught:
         pool.map_async(refuse, [0]).get(60)
-    assert caught.value.saved.state == RUN.state
+    assert caught.value.model_version == RUN.model_version
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: type(sample).__name__)

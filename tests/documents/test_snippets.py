@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from google.protobuf import json_format
+from google.protobuf import descriptor_pool, json_format, message_factory
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from PIL import Image
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -227,6 +230,30 @@ def test_requests_of_other_stacks_are_those_of_the_contract(block: Block, desk: 
     assert set(reply.outputs) == {"image_bytes", "losses"}
     assert reply.outputs["image_bytes"].string_val[0].startswith(b"\x89PNG")
     assert reply.outputs["losses"].tensor_shape.dim[1].size == 100
+
+
+def test_grpcurl_finds_the_method_and_its_messages(desk: Path, stub: Any) -> None:
+    """The call of the page: its .proto file compiles, and the request of the page is one of the method's."""
+    (words,) = (call.words for call in calls("grpcurl"))
+    options = dict(itertools.pairwise(words))
+    compiled = desk / "compiled.protoset"
+    compiler = [sys.executable, "-m", "grpc_tools.protoc", "--include_imports", f"--descriptor_set_out={compiled}"]
+    subprocess.run([*compiler, f"--proto_path={options['-import-path']}", options["-proto"]], cwd=ROOT, check=True)
+    pool = descriptor_pool.DescriptorPool()
+    for file in FileDescriptorSet.FromString(compiled.read_bytes()).file:
+        pool.Add(file)
+    service, _, name = words[-1].partition("/")
+    method: Any = pool.FindServiceByName(service).methods_by_name[name]
+    request, reply = (message_factory.GetMessageClass(kind) for kind in (method.input_type, method.output_type))
+    (block,) = [each for each in blocks("json") if "modelSpec" in each.text]
+    encoded = base64.b64encode((desk / "photo.jpg").read_bytes()).decode()
+    message = json_format.Parse(re.sub(r"\w+_BASE64", encoded, block.text), request(), descriptor_pool=pool)
+    assert options["-d"] == "@"
+    with grpc.insecure_channel(words[-2].replace("127.0.0.1:8500", stub.address)) as channel:
+        call: Any = channel.unary_unary(f"/{words[-1]}")
+        answered = reply.FromString(call(message.SerializeToString(), timeout=10))
+    found = json_format.MessageToDict(answered, descriptor_pool=pool)
+    assert base64.b64decode(found["outputs"]["image_bytes"]["stringVal"][0]).startswith(b"\x89PNG")
 
 
 def rank(value: object) -> int:
