@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from styleserve.model import Precision
-from styleserve.model.architecture import layers_up_to
+from styleserve.model.network.architecture import layers_up_to
 
 from .timing import seconds
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from styleserve.model import Precision, Weights
-from styleserve.model.architecture import IMAGENET_BGR_MEANS, layers_up_to
+from styleserve.model.network.architecture import IMAGENET_BGR_MEANS, layers_up_to
 
 from .tutorial import CONTENT_WEIGHT, STYLE_WEIGHT, TOTAL_VARIATION_WEIGHT
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from styleserve import contract
 from styleserve.client import Picture, load_picture
 from styleserve.model import ModelSettings, Precision, StyleTransfer, Weights, file_weights, random_weights
-from styleserve.model.canvas import plain_canvas
-from styleserve.model.terms.term import TermWeights
+from styleserve.model.loss.canvas import plain_canvas
+from styleserve.model.loss.terms.term import TermWeights
 
 from .bench import Bench
 from .curves import draw_curves

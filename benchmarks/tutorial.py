@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from styleserve.model import Weights
-from styleserve.model.architecture import layers_up_to
+from styleserve.model.network.architecture import layers_up_to
 
 STYLE_WEIGHT = 1e-2
 CONTENT_WEIGHT = 1e4

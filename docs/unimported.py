@@ -25,9 +25,9 @@ _FRONT_DOORS: Final = {
     "Model": (
         ("model/module.py", "StyleTransfer"),
         ("model/module.py", "ModelSettings"),
-        ("model/weights.py", "imagenet_weights"),
-        ("model/weights.py", "file_weights"),
-        ("model/calibration.py", "random_weights"),
+        ("model/network/weights.py", "imagenet_weights"),
+        ("model/network/weights.py", "file_weights"),
+        ("model/network/calibration.py", "random_weights"),
     ),
 }
 _CONFIG: Final = Config(napoleon_use_ivar=True)
@@ -46,7 +46,7 @@ def server_reference() -> str:
 def _described(path: str, name: str) -> str:
     tree = ast.parse((_ROOT / path).read_text())
     (found,) = (each for each in tree.body if getattr(each, "name", None) == name)
-    full_name = f"styleserve.{Path(path).parent}.{name}"
+    full_name = f"styleserve.{Path(path).parts[0]}.{name}"
     if isinstance(found, ast.FunctionDef):
         return _directive("function", f"{full_name}{_signature(found)}", found)
     assert isinstance(found, ast.ClassDef)  # noqa: S101 - a front door is one or the other

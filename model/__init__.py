@@ -3,10 +3,10 @@
 Start with `StyleTransfer`, a `tf.Module` with one `tf.function` for each signature of the wire contract.
 """
 
-from .calibration import random_weights
 from .module import ModelSettings, StyleTransfer
-from .vgg19 import Precision
-from .weights import Weights, file_weights, imagenet_weights
+from .network.calibration import random_weights
+from .network.vgg19 import Precision
+from .network.weights import Weights, file_weights, imagenet_weights
 
 __all__ = [
     "ModelSettings",

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from styleserve import contract
 
-from .statistics import gram_matrix
+from .loss.statistics import gram_matrix
 
 
 def high_pass(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

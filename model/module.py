@@ -13,17 +13,17 @@ import tensorflow as tf
 from styleserve import contract
 from styleserve.contract import Field, Limits, LossScale
 
-from .architecture import in_network_order, layers_up_to, min_side
-from .canvas import canvas_tensor_specs, plain_canvas
 from .checks import checked_batch, checked_controls, checked_image, checked_partner, checked_work
 from .describe import describe
-from .minimise import Minimiser
-from .objective import Objective, painter_loss, tutorial_loss
-from .optimisers import OPTIMISERS
-from .paint import PaintSignature
-from .terms.term import TermWeights
-from .vgg19 import Precision, Vgg19
-from .weights import Weights
+from .loss.canvas import canvas_tensor_specs, plain_canvas
+from .loss.objective import Objective, painter_loss, tutorial_loss
+from .loss.terms.term import TermWeights
+from .network.architecture import in_network_order, layers_up_to, min_side
+from .network.vgg19 import Precision, Vgg19
+from .network.weights import Weights
+from .optimisation.minimise import Minimiser
+from .optimisation.optimisers import OPTIMISERS
+from .runs.paint_signature import PaintSignature
 
 Outputs = dict[str, tf.Tensor]
 

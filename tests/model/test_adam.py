@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from styleserve.model import adam
+from styleserve.model.optimisation import adam
 
 
 def test_same_as_keras(rng: np.random.Generator) -> None:

@@ -9,11 +9,11 @@ import tensorflow as tf
 
 from benchmarks.tutorial import CONTENT_WEIGHT, STYLE_WEIGHT, TOTAL_VARIATION_WEIGHT, Tutorial
 from styleserve.model import ModelSettings, StyleTransfer, Weights, file_weights, random_weights
-from styleserve.model.adam import AdamState
-from styleserve.model.canvas import plain_canvas
-from styleserve.model.minimise import Minimiser
-from styleserve.model.optimisers import Adam, AdamRun
-from styleserve.model.terms.term import TermWeights
+from styleserve.model.loss.canvas import plain_canvas
+from styleserve.model.loss.terms.term import TermWeights
+from styleserve.model.optimisation.adam import AdamState
+from styleserve.model.optimisation.minimise import Minimiser
+from styleserve.model.optimisation.optimisers import Adam, AdamRun
 from styleserve.processor import cpu_flags
 
 # With AVX2 alone the two programs differ in last bits from the first step on, which grow as is said below: to between

@@ -7,10 +7,11 @@ import pytest
 import tensorflow as tf
 from scipy.optimize import Bounds, minimize
 
-from styleserve.model import StyleTransfer, lbfgs
-from styleserve.model.canvas import plain_canvas
-from styleserve.model.spectrum import smoothing
-from styleserve.model.terms.term import TermWeights
+from styleserve.model import StyleTransfer
+from styleserve.model.loss.canvas import plain_canvas
+from styleserve.model.loss.terms.term import TermWeights
+from styleserve.model.optimisation import lbfgs
+from styleserve.model.optimisation.spectrum import smoothing
 
 # From points `[batch, height, width, channels]` to losses `[batch]`.
 Loss = Callable[[tf.Tensor], tf.Tensor]

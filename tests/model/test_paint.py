@@ -13,7 +13,7 @@ from PIL import Image
 
 from styleserve import contract
 from styleserve.model import StyleTransfer, random_weights
-from styleserve.model.colours import matched_to
+from styleserve.model.runs.colours import matched_to
 from styleserve.model.state import FINGERPRINT_BYTES, _hash
 
 from .conftest import SETTINGS

@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from styleserve.contract import ENCODED_FORMATS, Limits
-from styleserve.model.pictures import decode, encode, header_size
+from styleserve.model.runs.pictures import decode, encode, header_size
 
 HEIGHT, WIDTH = 37, 300  # more than a byte holds, so that the byte order shows
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from styleserve.model.quantized import Quantized
+from styleserve.model.optimisation.quantized import Quantized
 
 
 @pytest.mark.parametrize("magnitude", [1e-35, 1e-12, 1.0, 1e20])

@@ -10,7 +10,7 @@ import tensorflow as tf
 from styleserve import contract
 from styleserve.contract import Limits
 from styleserve.model import ModelSettings, StyleTransfer, random_weights
-from styleserve.model.architecture import layers_up_to
+from styleserve.model.network.architecture import layers_up_to
 
 
 def stylize(model: StyleTransfer, content: np.ndarray, style: np.ndarray, **controls: Any) -> dict[str, np.ndarray]:

@@ -3,12 +3,12 @@ import pytest
 import tensorflow as tf
 
 from styleserve.model import ModelSettings, StyleTransfer, random_weights
-from styleserve.model.canvas import flat_moments, plain_canvas
-from styleserve.model.statistics import Moments, gram_matrix, moments
-from styleserve.model.terms import ContentTerm, ReferenceTerm, SquaredVariationTerm, StyleTerm, TotalVariationTerm
-from styleserve.model.terms.style_layer import LayerTarget, layer_loss
-from styleserve.model.terms.term import TermWeights
-from styleserve.model.terms.total_variation import total_variation
+from styleserve.model.loss.canvas import flat_moments, plain_canvas
+from styleserve.model.loss.statistics import Moments, gram_matrix, moments
+from styleserve.model.loss.terms import ContentTerm, ReferenceTerm, SquaredVariationTerm, StyleTerm, TotalVariationTerm
+from styleserve.model.loss.terms.style_layer import LayerTarget, layer_loss
+from styleserve.model.loss.terms.term import TermWeights
+from styleserve.model.loss.terms.total_variation import total_variation
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 from styleserve.model import StyleTransfer
-from styleserve.model.edge_padding import edge_padded
-from styleserve.model.tiled_convolution import Border, tiled_convolution, tiled_if_large
+from styleserve.model.network.edge_padding import edge_padded
+from styleserve.model.network.tiled_convolution import Border, tiled_convolution, tiled_if_large
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ import pytest
 
 from styleserve.client import load_picture
 from styleserve.model import Weights, file_weights, imagenet_weights, random_weights
-from styleserve.model.architecture import CONV_LAYERS
-from styleserve.model.calibration import PUBLISHED_MEANS
-from styleserve.model.vgg19 import Vgg19
-from styleserve.model.weights import LayerWeights
+from styleserve.model.network.architecture import CONV_LAYERS
+from styleserve.model.network.calibration import PUBLISHED_MEANS
+from styleserve.model.network.vgg19 import Vgg19
+from styleserve.model.network.weights import LayerWeights
 
 CONTENT = Path(__file__).parents[2] / "demo" / "content.jpg"
 BLOCK1 = [layer for layer in CONV_LAYERS if layer.name.startswith("block1")]

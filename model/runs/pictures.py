@@ -7,7 +7,7 @@ import tensorflow as tf
 from styleserve import contract
 from styleserve.contract import Limits
 
-from .checks import check, checked_sides
+from ..checks import check, checked_sides
 
 _HEADER_BYTES = 32
 """Bytes of a file that hold its size, in every format but JPEG."""

@@ -10,14 +10,14 @@ import tensorflow as tf
 
 from styleserve import contract
 
-from .architecture import in_network_order
+from ..network.architecture import in_network_order
+from ..network.tiled_convolution import Border, tiled_if_large
+from ..network.vgg19 import Vgg19
+from ..noinline import noinline
 from .canvas import Canvas, canvas_tensor_specs, flat_moments
-from .noinline import noinline
 from .statistics import moments
 from .terms import ContentTerm, ReferenceTerm, SquaredVariationTerm, StyleTerm, TotalVariationTerm
 from .terms.term import Term, TermWeights, term_weight_specs
-from .tiled_convolution import Border, tiled_if_large
-from .vgg19 import Vgg19
 
 
 @dataclass(frozen=True)

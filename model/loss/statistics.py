@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from .noinline import noinline
+from ..noinline import noinline
 
 
 class Moments(NamedTuple):

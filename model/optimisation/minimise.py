@@ -10,12 +10,12 @@ import tensorflow as tf
 
 from styleserve import contract
 
-from .canvas import Canvas
-from .checks import check
-from .noinline import noinline
-from .objective import Objective
+from ..checks import check
+from ..loss.canvas import Canvas
+from ..loss.objective import Objective
+from ..loss.terms.term import TermWeights, term_weight_specs
+from ..noinline import noinline
 from .optimisers import Optimiser
-from .terms.term import TermWeights, term_weight_specs
 
 _State = TypeVar("_State")
 

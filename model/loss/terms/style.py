@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from ..architecture import channels_of, poolings_before
+from ...network.architecture import channels_of, poolings_before
 from ..canvas import Canvas, moments_of
 from ..statistics import Moments, mean_square, one_where_zero
 from .style_layer import LayerTarget, layer_loss

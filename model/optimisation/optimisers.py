@@ -10,10 +10,10 @@ import tensorflow as tf
 
 from styleserve import contract
 
+from ..state import Spec
 from . import adam, lbfgs
 from .quantized import Quantized
 from .spectrum import smoothing
-from .state import Spec
 
 _State = TypeVar("_State")
 Trial = Callable[[_State], tf.Tensor]

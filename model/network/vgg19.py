@@ -7,9 +7,9 @@ from typing import Literal
 
 import tensorflow as tf
 
+from ..noinline import cancellation_point
 from .architecture import IMAGENET_BGR_MEANS, layers_up_to
 from .edge_padding import edge_padded
-from .noinline import cancellation_point
 from .tiled_convolution import Border, tiled_convolution
 from .weights import Weights
 

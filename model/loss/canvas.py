@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from .architecture import channels_of
-from .state import Spec, map_specs
+from ..network.architecture import channels_of
+from ..state import Spec, map_specs
 from .statistics import Moments
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from .noinline import noinline
+from ..noinline import noinline
 
 
 def edge_padded(x: tf.Tensor) -> tf.Tensor:

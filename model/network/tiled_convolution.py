@@ -11,8 +11,8 @@ from typing import Any, Final, Literal
 
 import tensorflow as tf
 
+from ..noinline import noinline
 from .edge_padding import added_to_ends
-from .noinline import noinline
 
 Border = Literal["zeros", "edge"]
 """Values beside the image: zeros, or its edge pixels repeated."""

@@ -11,15 +11,15 @@ import tensorflow as tf
 from styleserve import contract
 from styleserve.contract import Field, Limits
 
-from .canvas import Canvas, canvas_specs
-from .checks import check, checked_batches, checked_controls, checked_per
+from ..checks import check, checked_batches, checked_controls, checked_per
+from ..loss.canvas import Canvas, canvas_specs
+from ..noinline import noinline
+from ..optimisation.minimise import Minimiser
+from ..state import Layout, Spec, map_specs
 from .colours import with_colours_of
-from .minimise import Minimiser
-from .noinline import noinline
 from .pictures import encode
 from .resumable_runs import STATE_DIMENSIONS, ResumableRuns
 from .run_inputs import RunInputs, choice_index
-from .state import Layout, Spec, map_specs
 
 _PER_STYLE: Final = (
     contract.STYLE_REGION_BYTES.name,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from ..noinline import noinline
+from ...noinline import noinline
 from ..statistics import Moments, mean_square, moments_gradient, moments_within
 
 

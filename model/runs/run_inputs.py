@@ -10,10 +10,10 @@ import tensorflow as tf
 from styleserve import contract
 from styleserve.contract import Control, Field, Limits
 
-from .canvas import Canvas
-from .checks import check
+from ..checks import check
+from ..loss.canvas import Canvas
+from ..noinline import noinline
 from .colours import luma, matched_to
-from .noinline import noinline
 from .pictures import decode
 
 

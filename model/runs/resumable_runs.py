@@ -13,13 +13,13 @@ import tensorflow as tf
 from styleserve import contract
 from styleserve.contract import Limits
 
-from .canvas import Canvas
-from .checks import check, checked_pixels, checked_sides, checked_work
-from .lbfgs import HISTORY
-from .minimise import Minimiser
+from ..checks import check, checked_pixels, checked_sides, checked_work
+from ..loss.canvas import Canvas
+from ..loss.terms.term import TermWeights
+from ..optimisation.lbfgs import HISTORY
+from ..optimisation.minimise import Minimiser
+from ..state import FINGERPRINT_BYTES, Dimensions, Layout, without_nan
 from .run_inputs import choice_index
-from .state import FINGERPRINT_BYTES, Dimensions, Layout, without_nan
-from .terms.term import TermWeights
 
 _STATE_FORMAT: Final = 3
 """Version of the bytes of a state; raised when their meaning changes."""

@@ -1,0 +1,1 @@
+"""Optimisation of the pixels: L-BFGS, Adam, and the loop that runs them."""
