@@ -277,7 +277,7 @@ class EmbeddedServer:
         port, config_file = self._settings.rest_api_port, self._settings.monitoring_config_file
         path = path_of(config_file)
         if port and path is not None:
-            self._endpoint = MetricsEndpoint(self._settings.rest_api_host, path, self._metrics.page)
+            self._endpoint = MetricsEndpoint(self._settings.rest_api_host, path, self._metrics.app)
             self._endpoint.start(port)
         elif config_file is not None and path is not None:
             raise StartError(f"{config_file} asks for metrics; --rest-api-port has to say where, as in 8501.")
