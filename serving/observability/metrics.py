@@ -12,10 +12,17 @@ from pathlib import Path
 from typing import Final
 
 import grpc
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, make_wsgi_app
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    make_wsgi_app,  # pyright: ignore[reportUnknownVariableType] - its result has no types
+)
 
 from .call_record import CallRecord
-from .metrics_endpoint import Environ, StartResponse
+from .metrics_endpoint import Environ, StartResponse, WsgiApp
 
 UNKNOWN_MODEL: Final = "(unknown)"
 
@@ -128,8 +135,8 @@ class Metrics:
         OpenMetrics is not offered: its counters must end in `_total`, and those of TensorFlow Serving do not.
         """
         plain = {name: value for name, value in environ.items() if name != "HTTP_ACCEPT"}
-        pages = make_wsgi_app(self._registry, disable_compression=True)(plain, start_response)
-        return [_THEIR_COUNTERS.sub(rb"\1", _CREATED.sub(b"", page)) for page in pages]
+        app: WsgiApp = make_wsgi_app(self._registry, disable_compression=True)  # pyright: ignore[reportUnknownVariableType]
+        return [_THEIR_COUNTERS.sub(rb"\1", _CREATED.sub(b"", page)) for page in app(plain, start_response)]
 
 
 _REFUSALS: Final = {

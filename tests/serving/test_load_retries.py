@@ -16,7 +16,7 @@ from styleserve.serving.errors import ModelsUnavailableError
 from styleserve.serving.models import manager as manager_module
 from styleserve.serving.models.lifecycle import LoadRetries
 from styleserve.serving.models.manager import ModelManager
-from styleserve.serving.models.servable import SessionSettings
+from styleserve.serving.models.session import SessionSettings
 from styleserve.serving.models.version_policy import ModelConfig, VersionPolicy
 
 Make = Callable[..., Any]
@@ -108,7 +108,7 @@ def test_a_copy_that_was_not_complete(
 def test_a_version_that_is_broken_for_good(
     manager: Watched, base_path: Path, add_stand_in: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
-    most = manager._retries.most
+    most = manager._retries.limit
     broken = begin_to_copy(base_path, 2)
     manager.poll()
     states = [manager.state(2)[0]]
@@ -195,7 +195,7 @@ def test_memory_of_a_try_is_given_back(manager: Watched, base_path: Path, monkey
     given_back = threading.Event()
     monkeypatch.setattr(manager_module, "give_back_freed_memory", given_back.set)
     begin_to_copy(base_path, 2)
-    manager.watch(0.01)
+    manager.start_polling(0.01)
     assert given_back.wait(SOON_S)
     assert manager.state(2)[0] == "LOADING"
 

@@ -9,7 +9,6 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from wsgiref.util import setup_testing_defaults
 
 import grpc
 import pytest
@@ -58,8 +57,7 @@ def samples(page: bytes) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
 
 
 def page_of(server: EmbeddedServer) -> bytes:
-    environ: dict[str, Any] = {}
-    setup_testing_defaults(environ)
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": DEFAULT_PATH}
     return b"".join(server._metrics.app(environ, lambda _status, _headers: None))
 
 
@@ -161,16 +159,17 @@ def test_a_stranger_is_counted(stand_in_base: Path, tmp_path: Path, request_of: 
 
 def test_losses_tell_the_steps(server: EmbeddedServer, request_of: Make) -> None:
     from styleserve.serving.call import Call  # noqa: PLC0415
+    from styleserve.serving.requests.work import steps_done  # noqa: PLC0415
 
-    ((version,),) = (versions.values() for versions in server._manager._table.values())
+    ((version,),) = (versions.values() for versions in server._manager._table._models.values())
     servable: Any = version.servable
     request = request_of(steps=9)
-    response = servable.predict(request, Call(), 0)
-    assert servable.steps(request, response) == 9
+    header, response = servable.check(request), servable.predict(request, Call())
+    assert steps_done(response.outputs, header) == 9
     response.outputs["losses"].CopyFrom(tensor_pb2.TensorProto(dtype=1, float_val=[1.0] * 10))
     for size in (1, 2, 5):
         response.outputs["losses"].tensor_shape.dim.add(size=size)
-    assert servable.steps(request, response) == 2
+    assert steps_done(response.outputs, header) == 2
 
 
 OPEN_METRICS = {"Accept": "application/openmetrics-text; version=1.0.0", "Accept-Encoding": "gzip"}

@@ -17,7 +17,8 @@ from styleserve.processor import BFLOAT16_FLAGS, cpu_flags
 from styleserve.serving.models import model_card
 from styleserve.serving.models.manager import ModelManager
 from styleserve.serving.models.model_card import CARD_NAME, slow_on_this_machine
-from styleserve.serving.models.servable import Servable, SessionSettings
+from styleserve.serving.models.servable import Servable
+from styleserve.serving.models.session import SessionSettings
 from styleserve.serving.models.version_policy import ModelConfig
 
 WARNING = "computes in bfloat16, for which this machine has no units"

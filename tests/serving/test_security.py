@@ -25,7 +25,7 @@ from styleserve.serving import EmbeddedServer, ServerSettings, StartError
 from styleserve.serving.config_files import SSLConfig
 from styleserve.serving.rpc import listener
 from styleserve.serving.rpc.interceptor import PREDICT
-from styleserve.serving.rpc.listener import MAX_CONNECTIONS, SPARE_FILES, Listener, most_connections
+from styleserve.serving.rpc.listener import MAX_CONNECTIONS, SPARE_FILES, Listener, connection_limit
 from styleserve.serving.rpc.security import NONE_CAME, NOT_ACCEPTED, Tokens, server_credentials
 
 Make = Callable[..., Any]
@@ -314,7 +314,7 @@ def test_a_certificate_and_a_key_that_do_not_belong_together(
 
 
 def test_more_connections_than_allowed_are_closed() -> None:
-    small = Listener("127.0.0.1", most_calls=1, max_request_bytes=1000, max_connections=2)
+    small = Listener("127.0.0.1", max_calls=1, max_request_bytes=1000, max_connections=2)
     port = small.start(0)
     inside = [socket.create_connection(("127.0.0.1", port), 60.0) for _ in range(2)]
     try:
@@ -334,7 +334,7 @@ def test_more_connections_than_allowed_are_closed() -> None:
 )
 def test_no_more_connections_than_files(monkeypatch: pytest.MonkeyPatch, files: int, connections: int) -> None:
     monkeypatch.setattr(listener.resource, "getrlimit", lambda _: (files, files))
-    assert most_connections() == connections
+    assert connection_limit() == connections
 
 
 def test_too_few_files(monkeypatch: pytest.MonkeyPatch, stand_in_base: Path) -> None:
