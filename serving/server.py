@@ -157,10 +157,12 @@ class EmbeddedServer:
         if is_loopback(settings.host):
             return
         if self._tokens is None and not certificates:
-            logger.warning("everybody who reaches %s may use the model, and change which are served", settings.host)
+            logger.warning(
+                "every client that reaches %s may use the model, and change the served models", settings.host
+            )
         elif self._tokens is not None and self._credentials is None and not settings.allow_plain_token:
             raise StartError(
-                f"tokens would come to {settings.host} unencrypted, for everybody on the way to read. Give "
+                f"tokens would be sent to {settings.host} unencrypted. Give "
                 "--ssl-config-file; or --host 127.0.0.1, behind a proxy on this machine; or, where something else "
                 "encrypts, --allow-plain-token."
             )
@@ -181,7 +183,7 @@ class EmbeddedServer:
             self._endpoint = MetricsEndpoint(self._settings.rest_api_host, path, self._metrics.app)
             self._endpoint.start(port)
         elif config_file is not None and path is not None:
-            raise StartError(f"{config_file} asks for metrics; --rest-api-port has to say where, as in 8501.")
+            raise StartError(f"{config_file} enables metrics; give their port, as in --rest-api-port 8501.")
 
     def _open_port(self, max_connections: int) -> None:
         reporter = StatusReporter([self._metrics.called, log_call])

@@ -35,7 +35,7 @@ class VersionSource:
         for config in configs:
             versions, fault = _read(config)
             if fault and config.name not in self._unreadable:
-                logger.warning("model %s: %s; what serves goes on until it can be read", config.name, fault)
+                logger.warning("model %s: %s; its versions stay until it can be read", config.name, fault)
                 self._unreadable.add(config.name)
             elif not fault and config.name in self._unreadable:
                 logger.info("model %s: %s can be read again", config.name, config.base_path)

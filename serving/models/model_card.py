@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from styleserve.processor import BFLOAT16_FLAGS, cpu_flags
-
-CARD_NAME: Final = "assets.extra/model_card.json"
-"""Path of the card in a version directory; `styleserve export` writes it."""
+from styleserve.version_directories import MODEL_CARD_FILE
 
 SLOW: Final = "a step takes about ten times as long as in float32"
 VERSION: Final = re.compile(r"(\d+)\.(\d+)")
@@ -74,7 +72,7 @@ def slow_on_this_machine(version_dir: Path) -> str | None:
 
 def _of_card(version_dir: Path, *way: str) -> Any:  # noqa: ANN401 - any JSON
     try:
-        found = json.loads((version_dir / CARD_NAME).read_bytes())
+        found = json.loads((version_dir / MODEL_CARD_FILE).read_bytes())
         for name in way:
             found = found[name]
     except (OSError, ValueError, KeyError, TypeError):

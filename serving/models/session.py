@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 
+from styleserve.session_options import session_config
 from styleserve.sizing import inter_op_threads
 
 from ..call import Call
@@ -46,16 +47,11 @@ class SessionSettings:
 
     def config(self) -> tf.compat.v1.ConfigProto:
         """Configuration of a session."""
-        config = tf.compat.v1.ConfigProto(
-            device_count=DEVICE_COUNT,
-            inter_op_parallelism_threads=inter_op_threads(self.max_calls),
-            # By default all sessions share the pool of the first one.
-            use_per_session_threads=True,
-        )
-        # Rewriting the graph takes ten seconds and more, and saves nothing measurable: convolutions take the time.
-        config.graph_options.rewrite_options.disable_meta_optimizer = True
-        # Without inlining, each function is walked once for each level above it, half of the warm-up's time.
-        config.graph_options.optimizer_options.do_function_inlining = True
+        config = session_config()
+        config.device_count.update(DEVICE_COUNT)
+        config.inter_op_parallelism_threads = inter_op_threads(self.max_calls)
+        # By default all sessions share the pool of the first one.
+        config.use_per_session_threads = True
         # By default the first session takes all memory of the GPU, and leaves none for the next version.
         config.gpu_options.allow_growth = True
         return config

@@ -17,8 +17,8 @@ import tensorflow as tf
 DEVICE_COUNT = {"CPU": 2}
 """Device count of the session's configuration. The second "CPU" is a second executor, not a second processor.
 
-When the model fails, the waiting ops are cancelled. On the model's own executor that cancellation can hide the error of
-the model; between executors TensorFlow reports the cause (`test_a_failing_op_gives_its_own_text`).
+When the model fails, the waiting ops are cancelled. On the model's own executor that cancellation can be taken for the
+first error and hide the true one; between executors TensorFlow distinguishes cause and consequence.
 """
 
 _DEVICE = "/device:CPU:1"

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import tensorflow as tf
 from google.protobuf.message import DecodeError
-from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+from tensorflow_serving.apis import predict_pb2
+
+from styleserve.version_directories import WARMUP_FILE
+from styleserve.warmup_requests import read_warmup_logs
 
 from ..call import ActiveCalls, Call
 from ..errors import LoadError, ServingError
 from .servable import Servable
 
-WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 MAX_RECORDS = 1000
 """Most records of a warm-up file, as in TensorFlow Serving."""
 
@@ -34,7 +36,7 @@ def warm_up(servable: Servable, calls: ActiveCalls | None = None) -> int:
     path = servable.path / WARMUP_FILE
     if not path.exists():
         return 0
-    requests = _requests(path)
+    requests = _requests(servable.path)
     for number, request in enumerate(requests):
         call = Call()
         active.add(call)
@@ -49,13 +51,13 @@ def warm_up(servable: Servable, calls: ActiveCalls | None = None) -> int:
     return len(requests)
 
 
-def _requests(path: Path) -> list[predict_pb2.PredictRequest]:
+def _requests(version_dir: Path) -> list[predict_pb2.PredictRequest]:
+    path = version_dir / WARMUP_FILE
     requests: list[predict_pb2.PredictRequest] = []
     try:
-        for record in tf.data.TFRecordDataset(str(path)):
+        for log in read_warmup_logs(version_dir):
             if len(requests) == MAX_RECORDS:
                 raise LoadError(f"{path} has more than {MAX_RECORDS} records")
-            log = prediction_log_pb2.PredictionLog.FromString(bytes(record.numpy()))
             kind = log.WhichOneof("log_type")
             if kind != "predict_log":
                 raise LoadError(f"{path}: record {len(requests)}: Unsupported log_type for warmup: {kind}")

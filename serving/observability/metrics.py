@@ -70,29 +70,35 @@ class Metrics:
         )
         self._loads = Counter(
             ":tensorflow:cc:saved_model:load_attempt_count",
-            "SavedModels that were loaded, or failed to.",
+            "Attempts to load a SavedModel.",
             ("model_path", "status"),
             registry=registry,
         )
         self._load_latency = Counter(
             ":tensorflow:cc:saved_model:load_latency",
-            "Microseconds it took to load SavedModels, without their warm-up.",
+            "Microseconds to load SavedModels, without their warm-up.",
             ("model_path",),
             registry=registry,
         )
         Gauge("styleserve_calls_running", "Predict calls that run.", registry=registry).set_function(running)
-        Gauge("styleserve_calls_waiting", "Predict calls that wait for their turn.", registry=registry).set_function(
+        Gauge("styleserve_calls_waiting", "Predict calls that wait in the queue.", registry=registry).set_function(
             waiting
         )
         self._waited = Histogram(
-            "styleserve_wait_seconds", "Waits of Predict calls for their turn.", buckets=_SECONDS, registry=registry
+            "styleserve_wait_seconds",
+            "Seconds that Predict calls waited in the queue.",
+            buckets=_SECONDS,
+            registry=registry,
         )
         self._refused = Counter(
-            "styleserve_refused", "Calls turned away: no place, stopping, or no token.", ("reason",), registry=registry
+            "styleserve_refused",
+            "Calls refused: queue full, server stopping, or no token.",
+            ("reason",),
+            registry=registry,
         )
         self._cancelled = Counter(
             "styleserve_cancelled",
-            "Predict calls whose clients gave up or whose time was up.",
+            "Predict calls that were cancelled or whose deadline passed.",
             ("where",),
             registry=registry,
         )

@@ -18,11 +18,11 @@ from ..errors import StartError
 MAX_TOKEN_CHARS: Final = 4096
 """Longest token; gRPC refuses headers of more than 8 KiB in all."""
 
-NONE_CAME: Final = (
-    'This server wants a token, and none came: send the header "authorization: Bearer TOKEN" '
+NONE_SENT: Final = (
+    'This server needs a token, and the call has none: send the header "authorization: Bearer TOKEN" '
     "(in the environment of styleserve's client, STYLESERVE_TOKEN)."
 )
-NOT_ACCEPTED: Final = "The token that came is none that this server accepts."
+NOT_ACCEPTED: Final = "This server does not accept the token of the call."
 
 _TOKEN: Final = re.compile(r"[!-~]+")
 _CERTIFICATE: Final = "-----BEGIN CERTIFICATE-----"
@@ -70,10 +70,10 @@ class Tokens:
 
     def refusal(self, authorizations: Iterable[str]) -> str | None:
         """Message that refuses a call with these authorization headers; None if one is accepted."""
-        came = [value.partition(" ") for value in authorizations]
-        bearers = [token.strip() for scheme, _, token in came if scheme.lower() == "bearer"]
+        received = [value.partition(" ") for value in authorizations]
+        bearers = [token.strip() for scheme, _, token in received if scheme.lower() == "bearer"]
         if not bearers:
-            return NONE_CAME
+            return NONE_SENT
         return None if any(map(self._accepts, bearers)) else NOT_ACCEPTED
 
     def _accepts(self, token: str) -> bool:

@@ -223,7 +223,7 @@ def test_a_process_with_a_call_that_does_not_end(
         until(runs)
         running.send_signal(signal.SIGTERM)
         assert running.stdout is not None
-        assert f"for up to {grace} s" in running.stdout.readline()
+        assert f"have up to {grace} s to end" in running.stdout.readline()
         if grace == "600":
             running.send_signal(signal.SIGTERM)
         assert running.wait(SOON_S) == (-signal.SIGTERM if grace == "600" else 0)

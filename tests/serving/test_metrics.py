@@ -273,5 +273,5 @@ def test_configurations_that_cannot_be_used(tmp_path: Path, stand_in_base: Path)
     with pytest.raises(StartError, match="it must begin with /"):
         path_of(config)
     config.write_text("prometheus_config { enable: true }")
-    with pytest.raises(StartError, match="--rest-api-port has to say where"):
+    with pytest.raises(StartError, match="give their port, as in --rest-api-port 8501"):
         EmbeddedServer(stand_in_base, settings=ServerSettings(port=0, monitoring_config_file=config)).start()

@@ -16,16 +16,17 @@ from styleserve.contract import DEFAULT_MODEL_NAME
 from styleserve.processor import BFLOAT16_FLAGS, cpu_flags
 from styleserve.serving.models import model_card
 from styleserve.serving.models.manager import ModelManager
-from styleserve.serving.models.model_card import CARD_NAME, slow_on_this_machine
+from styleserve.serving.models.model_card import slow_on_this_machine
 from styleserve.serving.models.servable import Servable
 from styleserve.serving.models.session import SessionSettings
 from styleserve.serving.models.version_policy import ModelConfig
+from styleserve.version_directories import MODEL_CARD_FILE
 
 WARNING = "computes in bfloat16, for which this machine has no units"
 
 
 def with_card(version_dir: Path, precision: str) -> Path:
-    path = version_dir / CARD_NAME
+    path = version_dir / MODEL_CARD_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"precision": precision}))
     return version_dir
@@ -98,8 +99,8 @@ def test_a_card_of_an_export_tells_its_precision(
     monkeypatch.setattr(model_card, "cpu_flags", lambda: frozenset({"avx2"}))
     (version,) = [path for path in tiny_model_base.iterdir() if path.name.isdigit()]
     assert slow_on_this_machine(version) is None
-    copied = tmp_path / version.name / CARD_NAME
+    copied = tmp_path / version.name / MODEL_CARD_FILE
     copied.parent.mkdir(parents=True)
-    shutil.copy(version / CARD_NAME, copied)
+    shutil.copy(version / MODEL_CARD_FILE, copied)
     copied.write_text(copied.read_text().replace('"precision": "float32"', '"precision": "bfloat16"'))
     assert slow_on_this_machine(copied.parents[1]) is not None

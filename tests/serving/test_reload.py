@@ -168,7 +168,7 @@ def test_a_disk_that_is_away_for_a_moment(
     assert manager.serving() == {NAME: [2]}
     told = [record.getMessage() for record in caplog.records if "read" in record.getMessage()]
     assert len(told) == 2
-    assert "what serves goes on until it can be read" in told[0]
+    assert "its versions stay until it can be read" in told[0]
     assert "can be read again" in told[1]
 
 

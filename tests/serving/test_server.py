@@ -116,7 +116,7 @@ def test_a_long_name_leaves_the_status_as_it_is(server: EmbeddedServer, request_
             assert caught.value.code() == grpc.StatusCode.NOT_FOUND
 
 
-@pytest.mark.parametrize("method", ["reload", "watch"])
+@pytest.mark.parametrize("method", ["reload", "start_polling"])
 def test_an_interrupt_while_it_starts_leaves_nothing_open(
     stand_in_base: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
