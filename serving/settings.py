@@ -33,8 +33,8 @@ class ServerSettings:
         poll_s: Seconds between polls for new versions.
         max_num_load_retries: Retries of a version that does not load while the server runs; none at the start.
         load_retry_interval_micros: Microseconds from a failed load to its next retry, which comes with the next poll.
-        grace_s: Seconds for running calls to end after the server was stopped. Whatever stops the process must wait
-            five more seconds before it kills it.
+        grace_s: Seconds for running calls to end after the server was stopped. A supervisor must wait five more seconds
+            before it kills the process.
         max_request_bytes: Largest request of any method; a larger one is refused before it is read. None is two full
             batches of the largest images of the model at the start, and at least 202 MB.
         ssl_config_file: TensorFlow Serving's SSLConfig as a text proto, for TLS; None for plain text.

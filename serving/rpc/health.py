@@ -1,7 +1,7 @@
 """The standard gRPC health service: Check, and Watch without a thread for each watcher.
 
 grpcio-health-checking's servicer sends while it holds the lock of Check and `set`: one watcher that reads nothing
-blocks both (`test_watchers_that_take_nothing_hold_up_nobody`). It also keeps every watched name for ever.
+blocks both (`test_watchers_that_read_nothing_block_no_other_call`). It also keeps every watched name for ever.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class HealthService(health_pb2_grpc.HealthServicer):
         else:  # the call has ended already
             self._remove(watcher)
 
-    # gRPC then passes `send`, and open calls hold no threads; else `test_each_change_is_told_to_each_watcher` fails.
+    # gRPC then passes `send`, and open calls hold no threads; else `test_each_change_reaches_each_watcher` fails.
     vars(Watch)["experimental_non_blocking"] = True
 
     def report(self, *, serving: bool) -> list[Future[None]]:

@@ -138,7 +138,7 @@ def _with_timeout(
         del received  # as large as the request, which may run for minutes
         return behaviour(request, context, *send)
 
-    # Not public in gRPC, which reads these attributes: else these fail: `test_each_change_is_told_to_each_watcher`,
+    # Not public in gRPC, which reads these attributes: else these fail: `test_each_change_reaches_each_watcher`,
     # `test_requests_on_slow_lines_keep_nothing_from_being_answered`.
     vars(answer)["experimental_thread_pool"] = pool
     vars(answer)["experimental_non_blocking"] = getattr(behaviour, "experimental_non_blocking", False)

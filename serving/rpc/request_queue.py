@@ -4,7 +4,7 @@ A running call cannot be paused, so fairness is a matter of admission:
 
 - A quarter of the running limit, and at least one of two, is reserved for short calls, and so is a quarter of the
   waiting limit. Long calls alone never make a short call wait, or be refused.
-- Where short and long calls wait for the same place, they are admitted alternately, each kind in order of arrival.
+- Short and long calls that wait for the same place are admitted alternately, each kind in order of arrival.
 
 Running calls share the processors by TensorFlow's threads.
 """

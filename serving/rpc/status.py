@@ -31,7 +31,7 @@ class StatusReporter:
     def report(self, context: grpc.ServicerContext, method: str) -> Generator[CallRecord]:
         """Context of a call: ends it with the status of a `ServingError`; with INTERNAL and a log entry otherwise.
 
-        The response carries the id of the request, whatever its status.
+        Every response carries the id of its request.
         """
         record = CallRecord(method, request_id_of(context), context.peer())
         context.set_trailing_metadata(((REQUEST_ID_KEY, record.request_id),))

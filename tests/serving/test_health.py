@@ -50,7 +50,7 @@ def watch(channel: grpc.Channel, service: str = "") -> Any:
     return health_pb2_grpc.HealthStub(channel).Watch(request, timeout=2 * SOON_S)
 
 
-def test_each_change_is_told_to_each_watcher() -> None:
+def test_each_change_reaches_each_watcher() -> None:
     health = HealthService(["", "a"])
     with listening(health) as address, grpc.insecure_channel(address) as channel:
         watching = [watch(channel, service) for service in ("", "a", "a")]
@@ -151,7 +151,7 @@ def _read_until(line: socket.socket, wanted: set[int]) -> int:
                 return head[3]
 
 
-def test_watchers_that_take_nothing_hold_up_nobody() -> None:
+def test_watchers_that_read_nothing_block_no_other_call() -> None:
     """Neither those who ask, nor other watchers, nor who reports."""
     health = HealthService([""], timeout_s=2 * SOON_S)
     with listening(health) as address, grpc.insecure_channel(address) as channel:
@@ -160,11 +160,11 @@ def test_watchers_that_take_nothing_hold_up_nobody() -> None:
         with stalled_watcher(address) as stalled:
             assert _read_until(stalled, {1}) == 1  # the header: what is next is the message that it does not take
             assert check(channel).status == NOT_SERVING
-            told = health.report(serving=True)
-            assert len(told) == 2
+            notified = health.report(serving=True)
+            assert len(notified) == 2
             assert next(watching).status == SERVING
             assert check(channel).status == SERVING
-            assert not all(each.done() for each in told)
+            assert not all(each.done() for each in notified)
 
 
 def test_a_watcher_that_takes_nothing_is_let_go(until: Make) -> None:

@@ -109,7 +109,7 @@ def test_a_waiting_call_whose_client_gives_up_never_runs(
     assert model.began == 2
 
 
-def test_what_is_not_there_is_told_without_waiting(
+def test_what_is_not_there_is_refused_without_waiting(
     server: EmbeddedServer, channel: grpc.Channel, held: Any, request_of: Make
 ) -> None:
     model = held(server)

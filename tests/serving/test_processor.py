@@ -1,4 +1,4 @@
-"""Whoever serves bfloat16 where nothing computes in it is told, and nobody else is."""
+"""Warnings of bfloat16 on machines that do not compute in it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_flags_of_the_first_processor(
         ("bfloat16", {"avx2"}, True),
         ("bfloat16", {"avx2", BFLOAT16_FLAGS[0]}, False),
         ("bfloat16", {"avx2", BFLOAT16_FLAGS[1]}, False),
-        ("bfloat16", set[str](), False),  # of another architecture: it cannot be told
+        ("bfloat16", set[str](), False),  # another architecture
         ("float32", {"avx2"}, False),
     ],
 )
@@ -88,9 +88,9 @@ def test_a_server_says_so_when_it_loads_such_a_version(
         manager.reload({DEFAULT_MODEL_NAME: ModelConfig(DEFAULT_MODEL_NAME, base_path)})
     finally:
         manager.close()
-    told = [record.getMessage() for record in caplog.records if WARNING in record.getMessage()]
-    assert len(told) == (not on_gpu)
-    assert all(line.startswith(f"model {DEFAULT_MODEL_NAME}, version 1 ") for line in told)
+    logged = [record.getMessage() for record in caplog.records if WARNING in record.getMessage()]
+    assert len(logged) == (not on_gpu)
+    assert all(line.startswith(f"model {DEFAULT_MODEL_NAME}, version 1 ") for line in logged)
 
 
 def test_a_card_of_an_export_tells_its_precision(

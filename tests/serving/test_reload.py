@@ -166,10 +166,10 @@ def test_a_disk_that_is_away_for_a_moment(
     away.rename(good.base_path)
     manager.poll()
     assert manager.serving() == {NAME: [2]}
-    told = [record.getMessage() for record in caplog.records if "read" in record.getMessage()]
-    assert len(told) == 2
-    assert "its versions stay until it can be read" in told[0]
-    assert "can be read again" in told[1]
+    logged = [record.getMessage() for record in caplog.records if "read" in record.getMessage()]
+    assert len(logged) == 2
+    assert "its versions stay until it can be read" in logged[0]
+    assert "can be read again" in logged[1]
 
 
 def test_one_unreadable_disk_of_two(
