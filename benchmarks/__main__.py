@@ -138,5 +138,5 @@ def _facts_text(facts: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    keep_freed_memory()  # as the command line does
+    keep_freed_memory()  # as `styleserve serve` does
     sys.exit(main())

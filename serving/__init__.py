@@ -1,10 +1,10 @@
-"""Runs an exported model: the embedded server, and the files for a real TensorFlow Serving.
+"""Runtime of exported models: the embedded server, and deployment files for TensorFlow Serving.
 
-Here live the server (`EmbeddedServer`), its protocol and its life cycle, and beside them the files that `styleserve
-deploy` hands out: for Docker Compose, Kubernetes, KServe, Envoy, Prometheus and Grafana. Nothing here knows how the
-model works or how it is exported: all it is given is a directory with a SavedModel.
+`EmbeddedServer` implements TensorFlow Serving's protocol and life cycle. `deploy` has the files of `styleserve deploy`,
+for Docker Compose, Kubernetes, KServe, Envoy, Prometheus and Grafana. The package knows a model only as a directory
+with a SavedModel, never its code.
 
-TensorFlow is imported when a name is first used, not when this package is.
+The package imports TensorFlow when `EmbeddedServer` or `ServerSettings` is first used.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .errors import StartError
-    from .server import EmbeddedServer, ServerSettings
+    from .server import EmbeddedServer
+    from .settings import ServerSettings
 
 __all__ = ["EmbeddedServer", "ServerSettings", "StartError"]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - a class of this room
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - a class of this package
     if name in ("EmbeddedServer", "ServerSettings"):
         from . import server  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""A client's call as the work behind it sees it: how long it may take, and whether somebody wants it to end before."""
+"""Calls of clients as the work behind them sees them: time left and cancellation."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from contextlib import contextmanager
 
 from .errors import CancelledError, DeadlineError, ServingError
 
-_NO_END_S = 10 * 365 * 24 * 3600.0
-"""gRPC tells a call without a deadline as one of 290 billion years, which no other clock can count."""
+_NO_DEADLINE_S = 10 * 365 * 24 * 3600.0
+"""gRPC gives a call without a deadline 290 billion years, more than other clocks can count."""
 
-_SAME_MOMENT_S = 0.1
-"""gRPC and we count a deadline on two clocks, and its word that the time is up may come a little before ours."""
+_CLOCK_TOLERANCE_S = 0.1
+"""gRPC has a clock of its own, and may report a passed deadline a little before ours."""
 
 
 class Call:
-    """Time left, and a way for another thread to stop the work.
+    """A call with its deadline, which any thread can cancel.
 
     Args:
-        timeout_s: seconds that the work may take; None, or ten years and more, has no end.
+        timeout_s: Seconds until the deadline; None, or ten years and more, for no deadline.
     """
 
     def __init__(self, timeout_s: float | None = None) -> None:
-        self._ends_at = None if timeout_s is None or timeout_s > _NO_END_S else time.monotonic() + timeout_s
+        self._deadline = None if timeout_s is None or timeout_s > _NO_DEADLINE_S else time.monotonic() + timeout_s
         self._lock = threading.Lock()
-        self._given_up = False
-        self._why: ServingError | None = None
-        self._stop: Callable[[], None] | None = None
+        self._cancelled = False
+        self._reason: ServingError | None = None
+        self._on_cancel: Callable[[], None] | None = None
 
     def remaining_s(self) -> float | None:
-        """Seconds left, never below 0; None has no end."""
-        return None if self._ends_at is None else max(0.0, self._ends_at - time.monotonic())
+        """Seconds left, never below 0; None without a deadline."""
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
     def remaining_ms(self) -> int:
-        """Milliseconds left, at least 1; 0 has no end, as in RunOptions.
+        """Milliseconds left, at least 1; 0 without a deadline, as in RunOptions.
 
         Raises:
-            DeadlineError: no time is left.
+            DeadlineError: No time is left.
         """
         remaining_s = self.remaining_s()
         if remaining_s is None:
@@ -48,88 +48,88 @@ class Call:
         return max(1, int(remaining_s * 1000))
 
     @property
-    def given_up(self) -> bool:
-        """Whether nobody waits for the result any more."""
-        return self._given_up
+    def cancelled(self) -> bool:
+        """Whether the call was cancelled."""
+        return self._cancelled
 
-    def give_up(self, why: ServingError | None = None) -> None:
-        """Stops the work. Called from any thread, any number of times, also after the end.
+    def cancel(self, reason: ServingError | None = None) -> None:
+        """Cancels the call and its running work. Thread-safe; later calls, and calls after the end, change nothing.
 
         Args:
-            why: what the client is told, if the first to give up says it; None where the client gave up itself.
+            reason: Error for the client; None where the client itself cancelled, or its deadline passed.
         """
         with self._lock:
-            if not self._given_up:
-                self._given_up, self._why = True, why
-            if self._stop is not None:
-                stop, self._stop = self._stop, None
-                stop()
+            if not self._cancelled:
+                self._cancelled, self._reason = True, reason
+            if self._on_cancel is not None:
+                on_cancel, self._on_cancel = self._on_cancel, None
+                on_cancel()
 
-    def why(self) -> ServingError:
-        """Why the work was stopped: what was said, or that the deadline passed, or that the client cancelled."""
+    def error(self) -> ServingError:
+        """Error of a cancelled call: the reason given, else that the deadline passed or the client cancelled."""
+        if self._reason is not None:
+            return self._reason.copy()  # many calls may share it
         remaining_s = self.remaining_s()
-        if self._why is not None:
-            return self._why.again()  # it may be that of many calls
-        late = remaining_s is not None and remaining_s < _SAME_MOMENT_S
+        late = remaining_s is not None and remaining_s < _CLOCK_TOLERANCE_S
         return DeadlineError("Deadline Exceeded") if late else CancelledError("Cancelled")
 
     @contextmanager
-    def stoppable(self, stop: Callable[[], None]) -> Generator[None]:
-        """While inside, giving up calls `stop`, once; after it, `stop` is neither running nor called again.
+    def on_cancel(self, callback: Callable[[], None]) -> Generator[None]:
+        """Context in which a cancellation runs `callback`, once. On exit the callback has ended, or never runs.
 
         Raises:
-            CancelledError: nobody waited for the result any more before it began.
+            CancelledError: The call was cancelled before.
         """
         with self._lock:
-            if self._given_up:
+            if self._cancelled:
                 raise CancelledError("Cancelled")
-            self._stop = stop
+            self._on_cancel = callback
         try:
             yield
         finally:
             with self._lock:
-                self._stop = None
+                self._on_cancel = None
 
 
-class OpenCalls:
-    """The calls that are not over yet: so that a server that stops can wait for them, and then end them.
+class ActiveCalls:
+    """Set of calls without a response yet. A server waits for them to end, and cancels the rest. Thread-safe.
 
-    A call is over when its answer is on its way or its client is gone, not when the work behind it has ended.
+    A call leaves the set when its response is sent or its client is gone, also while its work still runs.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._calls: set[Call] = set()
-        self._why: ServingError | None = None
+        self._reason: ServingError | None = None
 
-    def opened(self, call: Call) -> None:
-        """Notes that a call came; one that comes after the others were given up is so, too."""
+    def add(self, call: Call) -> None:
+        """Adds a call, and cancels it if `cancel_all` was called before."""
         with self._changed:
             self._calls.add(call)
-            why = self._why
-        if why is not None:
-            call.give_up(why)
+            reason = self._reason
+        if reason is not None:
+            call.cancel(reason)
 
-    def closed(self, call: Call) -> None:
-        """Notes that a call is over."""
+    def remove(self, call: Call) -> None:
+        """Removes a call."""
         with self._changed:
             self._calls.discard(call)
             self._changed.notify_all()
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Number of calls."""
         with self._changed:
             return len(self._calls)
 
-    def wait_until_none(self, timeout_s: float) -> bool:
-        """Whether there are none any more, at the latest after so many seconds."""
+    def wait_until_empty(self, timeout_s: float) -> bool:
+        """Whether the set is empty, at the latest after the timeout."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._calls, timeout_s)
 
-    def give_up(self, why: ServingError) -> None:
-        """Stops the work of them all, and of those that still come."""
+    def cancel_all(self, reason: ServingError) -> None:
+        """Cancels all calls, and those added later."""
         with self._changed:
-            self._why = why
+            self._reason = reason
             calls = list(self._calls)
         for call in calls:
-            call.give_up(why)
+            call.cancel(reason)

@@ -1,4 +1,4 @@
-"""The `serve` command, and `deploy` beside it. Importing this module does not import TensorFlow."""
+"""The `serve` command. Importing this module imports neither TensorFlow nor gRPC."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from styleserve.contract import DEFAULT_MODEL_NAME, DEFAULT_PORT
+from styleserve.memory import keep_freed_memory
 from styleserve.tensorflow_log import drop_notes_of_the_first_session
 from styleserve.version_directories import DEFAULT_BASE_PATH
 
@@ -23,15 +24,15 @@ from .observability.logs import LogFormat, set_up_logging
 logger = logging.getLogger(__name__)
 
 EXIT_START_FAILED = 1
-"""No model, a broken model, or a port that is taken."""
+"""Exit code for a start that failed: no model, a broken model, or a port in use."""
 EXIT_STOPPED = 130
-"""By Ctrl-C, before it served. After that it is how a server ends."""
+"""Exit code for Ctrl-C before the server was ready; afterwards Ctrl-C is a normal end."""
 
 
 def register(app: typer.Typer) -> None:
     """Adds `serve` and `deploy` to the command line."""
     for command, failure in (
-        (serve, "No model, a broken model, a setting that cannot be used, or a port that is taken."),
+        (serve, "No model, a broken model, an invalid setting, or a port in use."),
         (deploy, "Invalid options, or files that cannot be written."),
     ):
         codes = f"Exit codes: 0: Success. 1: {failure} 2: Wrong usage. 130: Stopped with Ctrl-C before it was done."
@@ -42,7 +43,7 @@ def serve(
     model_base_path: Annotated[
         Path, typer.Option(help="Directory with one numbered sub-directory for each version of the model.")
     ] = DEFAULT_BASE_PATH,
-    model_name: Annotated[str, typer.Option(help="What requests call the model.")] = DEFAULT_MODEL_NAME,
+    model_name: Annotated[str, typer.Option(help="Name of the model in requests.")] = DEFAULT_MODEL_NAME,
     host: Annotated[str, typer.Option(help="Address to listen on. 0.0.0.0 lets other machines in.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = DEFAULT_PORT,
     max_calls: Annotated[
@@ -57,21 +58,19 @@ def serve(
         int | None,
         typer.Option(
             min=0,
-            help="Predict calls that wait for their turn; the next one is refused.",
+            help="Predict calls that wait; a further one is refused.",
             show_default="enough for 4 x cores long ones in all",
         ),
     ] = None,
-    poll_s: Annotated[
-        float, typer.Option(min=0.01, max=86_400, help="Seconds between two looks for new versions.")
-    ] = 1.0,
+    poll_s: Annotated[float, typer.Option(min=0.01, max=86_400, help="Seconds between polls for new versions.")] = 1.0,
     max_num_load_retries: Annotated[
-        int, typer.Option(min=0, help="Tries after the first one, for a version that does not load; at the start none.")
+        int, typer.Option(min=0, help="Retries of a version that does not load; none at the start.")
     ] = 5,
     load_retry_interval_micros: Annotated[
-        int, typer.Option(min=0, max=86_400_000_000, help="Microseconds from a failure to the next try.")
+        int, typer.Option(min=0, max=86_400_000_000, help="Microseconds from a failure to the next retry.")
     ] = 60_000_000,
     grace_s: Annotated[
-        float, typer.Option(min=0, max=86_400, help="Seconds that running calls may go on after SIGTERM or Ctrl-C.")
+        float, typer.Option(min=0, max=86_400, help="Seconds for running calls to end after SIGTERM or Ctrl-C.")
     ] = 25.0,
     max_request_bytes: Annotated[
         int | None,
@@ -86,26 +85,29 @@ def serve(
         Path | None, typer.Option(help="TLS: TensorFlow Serving's SSLConfig as a text proto, with PEM contents.")
     ] = None,
     token_file: Annotated[
-        Path | None, typer.Option(help="Tokens, a line each; every call has to bring one, but those of health.")
+        Path | None, typer.Option(help="File of tokens, one on each line; every call needs one, except health checks.")
     ] = None,
     allow_plain_token: Annotated[
         bool,
         typer.Option(
-            "--allow-plain-token", help="Take tokens from other machines without TLS; something else encrypts."
+            "--allow-plain-token", help="Accept tokens from other machines without TLS, if something else encrypts."
         ),
     ] = False,
     rest_api_port: Annotated[
         int,
         typer.Option(min=0, max=65535, help="Port for Prometheus metrics over HTTP, as in 8501; 0 is none."),
     ] = 0,
-    rest_api_host: Annotated[str, typer.Option(help="Address for the metrics; they ask for no token.")] = "127.0.0.1",
+    rest_api_host: Annotated[str, typer.Option(help="Address of the metrics, which need no token.")] = "127.0.0.1",
     monitoring_config_file: Annotated[
         Path | None,
         typer.Option(help="TensorFlow Serving's MonitoringConfig as a text proto: the path of the metrics."),
     ] = None,
-    log_format: Annotated[LogFormat, typer.Option(help="Of the log on stderr, a line for each call.")] = LogFormat.TEXT,
+    log_format: Annotated[
+        LogFormat, typer.Option(help="Format of the log on stderr, with a line for each call.")
+    ] = LogFormat.TEXT,
 ) -> None:
     """Serve an exported model over gRPC, as TensorFlow Serving does."""
+    keep_freed_memory()  # before the process has threads
     set_up_logging(log_format)
     logger.info("loading model %s from %s", model_name, model_base_path)
     try:
@@ -148,16 +150,16 @@ def serve(
     typer.echo(f"Serving {model_name}, version {versions}, on {server.address}. Ctrl-C stops.")
     _wait_for_a_signal()
     calls = server.open_calls
-    note = f" Calls under way ({calls}) may go on for up to {grace_s:g} s; a second signal ends them at once."
+    note = f" Running calls ({calls}) have up to {grace_s:g} s to end; a second signal ends them at once."
     typer.echo(f"Stopping.{note if calls else ''}")
     server.stop()
 
 
-# What follows needs no TensorFlow, which takes seconds to import, but gRPC, which the help does not wait for.
+# These functions import gRPC, which the help does not need, and no TensorFlow, which takes seconds to import.
 
 
 def _check_before_loading(base_path: Path, grpc_port: tuple[str, int], metrics_port: tuple[str, int]) -> None:
-    """Checks the ports, and that there is a model."""
+    """Checks the ports and the base path."""
     from .models.version_policy import check_base_path  # noqa: PLC0415
     from .ports import check_port  # noqa: PLC0415
 
@@ -180,17 +182,17 @@ def _exit_on_a_start_error() -> Generator[None]:
 
 
 def _wait_for_a_signal() -> None:
-    told_to_stop = threading.Event()
+    stopping = threading.Event()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        told_to_stop.set()
+        stopping.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    # Python notes a signal at once and looks at its notes later. Of one that comes just before it goes to sleep, a wait
-    # without an end would know nothing until another signal woke it.
-    while not told_to_stop.wait(1.0):
+    # Python runs handlers between its own instructions. A signal just before an endless wait would stay unhandled until
+    # the next signal.
+    while not stopping.wait(1.0):
         pass
-    # A second one ends the process at once. Python's own way with Ctrl-C would wait for the threads of running calls.
+    # A second signal ends the process at once. Python's default for Ctrl-C would wait for threads of running calls.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)

@@ -1,6 +1,6 @@
 """TensorFlow Serving's configuration files, in protobuf's text format.
 
-Three of the messages are not in `tensorflow-serving-api`; they are defined here, with the names, types and numbers of
+Three of the messages are not in `tensorflow-serving-api`. They are defined here with the names, types and numbers of
 `tensorflow_serving/config/{ssl,monitoring}_config.proto` and `servables/tensorflow/session_bundle_config.proto`.
 """
 
@@ -26,7 +26,7 @@ _MESSAGES: Final[dict[str, dict[str, tuple[int, str]]]] = {
     "PrometheusConfig": {"enable": (1, "bool"), "path": (2, "string")},
     "MonitoringConfig": {"prometheus_config": (1, "tensorflow.serving.PrometheusConfig")},
 }
-"""Of each message the fields, with number and type."""
+"""Fields of each message, with number and type."""
 
 
 def _classes() -> dict[str, type[Message]]:
@@ -61,10 +61,10 @@ MonitoringConfig: Final = _CLASSES["MonitoringConfig"]
 
 
 def read_config(path: Path, kind: type[Message]) -> Any:  # noqa: ANN401 - its fields are known at run time only
-    """The message of class `kind` that a file holds.
+    """Message of class `kind` in a file.
 
     Raises:
-        StartError: the file cannot be read, or is no such message.
+        StartError: The file is not readable, or holds no such message.
     """
     what = f"{path} is no {kind.DESCRIPTOR.name} in protobuf's text format"
     try:
@@ -74,7 +74,7 @@ def read_config(path: Path, kind: type[Message]) -> Any:  # noqa: ANN401 - its f
     except (text_format.ParseError, UnicodeDecodeError) as error:
         if kind is not SSLConfig:
             raise StartError(f"{what}: {error}") from error
-        # protobuf quotes what it stumbles over, and here that may be a private key.
+        # protobuf quotes the invalid text, which may be a private key.
         fields = ", ".join(field.name for field in kind.DESCRIPTOR.fields)
         raise StartError(
             f"{what}: {_place(error)}. Its fields are {fields}; texts stand in quotes, with \\n for the end of a line."
@@ -82,7 +82,7 @@ def read_config(path: Path, kind: type[Message]) -> Any:  # noqa: ANN401 - its f
 
 
 def _place(error: text_format.ParseError | UnicodeDecodeError) -> str:
-    """Where in a file reading it stopped."""
+    """Place in a file of the parse error."""
     if isinstance(error, UnicodeDecodeError):
         return f"byte {error.start + 1} is no UTF-8"
     return f"reading stopped at line {error.GetLine()}, column {error.GetColumn()}"

@@ -1,22 +1,20 @@
-"""What can go wrong while serving, each with the status that TensorFlow Serving gives it.
+"""Errors of the server, each with the status that TensorFlow Serving uses. `StartError` is for the command line alone.
 
-What a client can get, and what only the command line says:
-
-    ServingError
-    ├── RequestError            INVALID_ARGUMENT     the request itself is wrong
-    ├── NotFoundError           NOT_FOUND            no such model or version
-    ├── PreconditionError       FAILED_PRECONDITION  the request does not fit the model, or the server's state
-    ├── OutOfRangeError         OUT_OF_RANGE         the signature has no output
-    ├── OverloadedError         RESOURCE_EXHAUSTED   too many calls at once
-    ├── UnavailableError        UNAVAILABLE          the server is stopping
-    ├── UnauthenticatedError    UNAUTHENTICATED      no token, or none that is accepted
-    ├── UnimplementedError      UNIMPLEMENTED        a method that this server does not have
-    ├── DeadlineError           DEADLINE_EXCEEDED    the client's time was up
-    ├── CancelledError          CANCELLED            the client gave up
-    ├── ModelsUnavailableError  UNKNOWN              a model of a new configuration did not load
-    ├── GraphError              (of the op)          an op of the model failed
-    └── LoadError               FAILED_PRECONDITION  a version cannot be loaded
-    StartError                                       the server cannot start
+ServingError
+├── RequestError            INVALID_ARGUMENT     the request itself is wrong
+├── NotFoundError           NOT_FOUND            no such model or version
+├── PreconditionError       FAILED_PRECONDITION  the request does not fit the model, or the server's state
+├── OutOfRangeError         OUT_OF_RANGE         the signature has no output
+├── OverloadedError         RESOURCE_EXHAUSTED   too many calls at once
+├── UnavailableError        UNAVAILABLE          the server is stopping
+├── UnauthenticatedError    UNAUTHENTICATED      no accepted token
+├── UnimplementedError      UNIMPLEMENTED        a method that this server does not have
+├── DeadlineError           DEADLINE_EXCEEDED    the deadline passed
+├── CancelledError          CANCELLED            the client cancelled
+├── ModelsUnavailableError  UNKNOWN              a model of a new configuration did not load
+├── GraphError              (of the op)          an op of the model failed
+└── LoadError               FAILED_PRECONDITION  a version cannot be loaded
+StartError                                       the server cannot start
 """
 
 from __future__ import annotations
@@ -26,11 +24,11 @@ import re
 import grpc
 
 MAX_MESSAGE_CHARS = 1024
-"""Longest status text: TensorFlow Serving cuts there."""
+"""Longest status text, as in TensorFlow Serving."""
 
 MAX_MESSAGE_BYTES = 4096
-"""Longest status text on its way. gRPC sends it in a header, three bytes for each that is not plain ASCII, and a client
-may take headers of over 8 KiB in all for RESOURCE_EXHAUSTED, whatever the status was."""
+"""Longest status text in its encoding. gRPC sends it in a header, with three bytes for each byte that is not ASCII, and
+clients report RESOURCE_EXHAUSTED for headers of over 8 KiB in all."""
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _ROOT_ERRORS = re.compile(
@@ -41,24 +39,24 @@ _FUNCTION_MARKS = re.compile(r"^(?:\{\{function_node [^}]*\}\}\s*)+")
 
 
 class ServingError(Exception):
-    """An answer that is not OK: `code` and `message` go to the client."""
+    """Error status of a call: `code` and `message` go to the client."""
 
     code: grpc.StatusCode = grpc.StatusCode.INTERNAL
 
     @property
     def message(self) -> str:
-        """The text for the client, at most `MAX_MESSAGE_CHARS` and `MAX_MESSAGE_BYTES` long."""
+        """Text for the client, at most `MAX_MESSAGE_CHARS` and `MAX_MESSAGE_BYTES` long."""
         return _cut(str(self)[:MAX_MESSAGE_CHARS])
 
-    def again(self) -> ServingError:
-        """The same error for another call. One that is raised keeps the frames it came through, and what is in them."""
+    def copy(self) -> ServingError:
+        """Copy for another call: an error that was raised keeps its traceback, with the objects in its frames."""
         fresh = type(self).__new__(type(self), *self.args)
         fresh.__dict__.update(self.__dict__)
         return fresh
 
 
 class RequestError(ServingError):
-    """The request itself is wrong."""
+    """The request is invalid."""
 
     code = grpc.StatusCode.INVALID_ARGUMENT
 
@@ -76,43 +74,43 @@ class PreconditionError(ServingError):
 
 
 class OutOfRangeError(ServingError):
-    """The signature has no output that could be fetched, such as a SavedModel's initialiser."""
+    """The signature has no output to fetch, such as a SavedModel's initialiser."""
 
     code = grpc.StatusCode.OUT_OF_RANGE
 
 
 class OverloadedError(ServingError):
-    """Too many calls at once; a later try may succeed."""
+    """Too many calls at once; a retry may succeed."""
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 class UnavailableError(ServingError):
-    """The server is stopping; another one, or this one later, may take the call."""
+    """The server is stopping; another server, or this one later, may accept the call."""
 
     code = grpc.StatusCode.UNAVAILABLE
 
 
 class UnauthenticatedError(ServingError):
-    """The call brought no token that is accepted."""
+    """The call has no accepted token."""
 
     code = grpc.StatusCode.UNAUTHENTICATED
 
 
 class UnimplementedError(ServingError):
-    """A method of the protocol that this server does not have."""
+    """A method of the protocol that this server lacks."""
 
     code = grpc.StatusCode.UNIMPLEMENTED
 
 
 class DeadlineError(ServingError):
-    """The client's time was up before the result was there."""
+    """The client's deadline passed before the result was ready."""
 
     code = grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 class CancelledError(ServingError):
-    """The client gave up; nobody reads this answer."""
+    """The client cancelled the call."""
 
     code = grpc.StatusCode.CANCELLED
 
@@ -143,11 +141,11 @@ class LoadError(ServingError):
 
 
 class StartError(Exception):
-    """The server cannot start; the text says what to do."""
+    """The server cannot start; the message has the next step."""
 
 
 def _cut(text: str) -> str:
-    """As much of a text as has `MAX_MESSAGE_BYTES` when it is percent-encoded."""
+    """Start of a text that has `MAX_MESSAGE_BYTES` when it is percent-encoded."""
     size = 0
     for at, char in enumerate(text):
         size += 1 if " " <= char <= "~" and char != "%" else 3 * len(char.encode(errors="replace"))
@@ -157,7 +155,7 @@ def _cut(text: str) -> str:
 
 
 def graph_message(text: str) -> str:
-    r"""The op's own message, without the marks of functions and nodes around it.
+    r"""Message of an op, without the marks of functions and nodes around it.
 
     >>> graph_message("{{function_node f}} assertion failed: [steps] [-1]\n\t [[{{node Assert}}]]")
     'assertion failed: [steps] [-1]'
@@ -167,6 +165,6 @@ def graph_message(text: str) -> str:
     text = _PYTHON_PREFIX.sub("", text.strip())
     if "root error(s) found." in text.split("\n", maxsplit=1)[0]:
         roots = _ROOT_ERRORS.findall(text)
-        # What was cancelled is a consequence, wherever it stands in the list.
+        # Cancellations are consequences, at any place in the list.
         text = next((message for code, message in roots if code != "CANCELLED"), text)
     return _FUNCTION_MARKS.sub("", text).split("\n\t [[", maxsplit=1)[0].strip()

@@ -1,4 +1,4 @@
-"""Ports to listen on: checked before use, and named in errors."""
+"""Ports: addresses, checks and error messages."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def check_port(host: str, port: int, *, metrics: bool = False) -> None:
     """Checks that a port can be opened.
 
     Raises:
-        StartError: it cannot.
+        StartError: The port cannot be opened.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
-            # Else a port whose last connections are still closing looks taken; one that is listened on stays so.
+            # A port whose last connections are still closing counts as free; one with a listener does not.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
             probe.listen()
@@ -34,7 +34,7 @@ def check_port(host: str, port: int, *, metrics: bool = False) -> None:
 
 
 def port_text(host: str, port: int, why: str, *, metrics: bool = False) -> str:
-    """What to say of a port that cannot be opened: that of gRPC, or that of the metrics."""
+    """Message for a port that cannot be opened: that of gRPC, or that of the metrics."""
     what, options = (
         (" for the metrics", "--rest-api-host and --rest-api-port") if metrics else ("", "--host and --port")
     )

@@ -10,7 +10,6 @@ from typer.core import TyperGroup
 from styleserve.client.cli.commands import register as register_client
 from styleserve.client.cli.commands import version
 from styleserve.export.command import register as register_export
-from styleserve.memory import keep_freed_memory
 from styleserve.serving.command import register as register_serving
 from styleserve.tensorflow_log import quieten_tensorflow
 
@@ -68,7 +67,6 @@ for register in (register_client, register_export, register_serving):
 def main() -> None:
     """Runs the command line."""
     quieten_tensorflow()
-    keep_freed_memory()
     app(prog_name="styleserve")
 
 

@@ -1,6 +1,6 @@
-"""Settings of glibc's `malloc` for the processes of this project; no effect with another C library.
+"""Settings of glibc's `malloc` for a server's process; no effect with another C library.
 
-Not for use in a library: the settings change the whole process.
+Not for use in a library: the settings change the whole process. tests/test_memory.py fails once glibc needs none.
 """
 
 from __future__ import annotations

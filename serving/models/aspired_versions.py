@@ -1,4 +1,4 @@
-"""Which versions are to serve, at one look at the disk: told apart from a disk that cannot be read."""
+"""Aspired versions: the versions on disk that the configuration asks for, as in TensorFlow Serving."""
 
 from __future__ import annotations
 
@@ -13,59 +13,59 @@ from .version_policy import ModelConfig
 
 logger = logging.getLogger(__name__)
 
-Wanted = dict[str, dict[int, Path]]
-"""Of each model, where the versions lie that are to serve, by number."""
+AspiredVersions = dict[str, dict[int, Path]]
+"""Directories of the versions to serve, by model and number."""
 
 
-class Looks:
-    """Looks again and again, and says once when a disk cannot be read, and once when it can again."""
+class VersionSource:
+    """Source that polls base paths, and logs once when one becomes unreadable and once when it is readable again."""
 
     def __init__(self) -> None:
         self._unreadable: set[str] = set()
 
-    def wanted(self, configs: Iterable[ModelConfig], serving: Callable[[str], dict[int, Path]]) -> Wanted:
-        """What is asked for of what is there.
+    def poll(self, configs: Iterable[ModelConfig], serving: Callable[[str], dict[int, Path]]) -> AspiredVersions:
+        """Aspired versions of configured models.
 
         Args:
-            configs: of the models.
-            serving: what serves now, of a model. That is wanted where its disk cannot be read: it may be there again in
-                a second.
+            configs: Configurations of the models.
+            serving: Returns the versions of a model that are served. They stay aspired while its base path is not
+                readable, which may last a second.
         """
-        found: Wanted = {}
+        aspired: AspiredVersions = {}
         for config in configs:
-            versions, trouble = _look(config)
-            if trouble and config.name not in self._unreadable:
-                logger.warning("model %s: %s; what serves goes on until it can be read", config.name, trouble)
+            versions, fault = _read(config)
+            if fault and config.name not in self._unreadable:
+                logger.warning("model %s: %s; its versions stay until it can be read", config.name, fault)
                 self._unreadable.add(config.name)
-            elif not trouble and config.name in self._unreadable:
+            elif not fault and config.name in self._unreadable:
                 logger.info("model %s: %s can be read again", config.name, config.base_path)
                 self._unreadable.discard(config.name)
-            found[config.name] = serving(config.name) if trouble else versions
-        return found
+            aspired[config.name] = serving(config.name) if fault else versions
+        return aspired
 
 
-def wanted_anew(configs: Iterable[ModelConfig]) -> Wanted:
-    """What a new configuration asks for: of each model something.
+def aspired_versions(configs: Iterable[ModelConfig]) -> AspiredVersions:
+    """Aspired versions of a new configuration, at least one for each model.
 
     Raises:
-        ModelsUnavailableError: a disk cannot be read, or has no such version; perhaps what was asked for is mistyped.
+        ModelsUnavailableError: A base path is not readable, or has no such version.
     """
-    found: Wanted = {}
-    missing: dict[str, str] = {}
+    aspired: AspiredVersions = {}
+    faults: dict[str, str] = {}
     for config in configs:
-        versions, trouble = _look(config)
-        if trouble or not versions:
-            missing[config.name] = trouble or _why_none(config)
-        found[config.name] = versions
-    if missing:
-        raise unavailable(missing)
-    return found
+        versions, fault = _read(config)
+        if fault or not versions:
+            faults[config.name] = fault or _why_none(config)
+        aspired[config.name] = versions
+    if faults:
+        raise unavailable(faults)
+    return aspired
 
 
-def unavailable(reasons: Mapping[str, str]) -> ModelsUnavailableError:
-    """The error that names models, as TensorFlow Serving does, and then of each why."""
-    why = "; ".join(f"{name}: {reason}" for name, reason in sorted(reasons.items()))
-    return ModelsUnavailableError(f"Some models did not become available: {{{', '.join(sorted(reasons))}}}. {why}")
+def unavailable(faults: Mapping[str, str]) -> ModelsUnavailableError:
+    """Error that lists models, in TensorFlow Serving's form, and the fault of each."""
+    reasons = "; ".join(f"{name}: {fault}" for name, fault in sorted(faults.items()))
+    return ModelsUnavailableError(f"Some models did not become available: {{{', '.join(sorted(faults))}}}. {reasons}")
 
 
 def _why_none(config: ModelConfig) -> str:
@@ -76,8 +76,9 @@ def _why_none(config: ModelConfig) -> str:
     return f"{config.base_path} {near.fault}{remedy}"
 
 
-def _look(config: ModelConfig) -> tuple[dict[int, Path], str]:
+def _read(config: ModelConfig) -> tuple[dict[int, Path], str]:
+    """Aspired versions of a model, and the fault of its base path."""
     try:
-        return config.wanted(), ""
+        return config.aspired_versions(), ""
     except OSError as error:
         return {}, f"cannot read {config.base_path}: {error.strerror or error}"

@@ -1,7 +1,7 @@
-"""A version's way from START to END, and whether it is tried again when it does not load.
+"""Lifecycle of a version, from START to END, with retries of its load.
 
-As with TensorFlow Serving a version that waits for its next try is LOADING. Here its status has the reason, too, which
-that server shows only at the END.
+As with TensorFlow Serving a version that waits for its next retry is LOADING. Here its status has the error as well,
+which TensorFlow Serving shows only at the END.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ END = get_model_status_pb2.ModelVersionStatus.END
 
 @dataclass(frozen=True)
 class LoadRetries:
-    """How often a version that does not load is tried again.
+    """Retries of a version that does not load.
 
     Attributes:
-        most: tries after the first one; 0 makes each failure final.
-        interval_s: seconds from a failure to the next try.
+        limit: Retries after the first attempt; with 0 each failure is final.
+        interval_s: Seconds from a failure to the next attempt.
     """
 
-    most: int = 5
+    limit: int = 5
     interval_s: float = 60.0
 
 
 @dataclass(eq=False)
 class Version:
-    """A version of a model, as far as it has come.
+    """A version of a model, and its state.
 
     Attributes:
-        model: its name.
-        number: of the version.
-        path: where it lies.
-        state: of the protocol.
-        error: why its last try failed.
-        failures: tries that failed, one after the other.
-        again_at: when the next try is due, on the manager's clock.
-        servable: while it is loaded.
-        calls: how many are inside.
+        model: Name of the model.
+        number: Number of the version.
+        path: Directory of the version.
+        state: State in the protocol.
+        error: Error of the last attempt to load it.
+        failures: Failed attempts since the last success.
+        retry_at: Time of the next attempt, on the manager's clock.
+        servable: Servable while the version is loaded.
+        calls: Number of calls that use the servable.
     """
 
     model: str
@@ -56,31 +56,31 @@ class Version:
     state: int = START
     error: LoadError | None = None
     failures: int = 0
-    again_at: float = 0.0
+    retry_at: float = 0.0
     servable: Servable | None = None
     calls: int = 0
 
     def __str__(self) -> str:
-        """As it is called in the log."""
+        """Name in the log."""
         return f"model {self.model}, version {self.number}"
 
-    def failed(self, error: LoadError, now: float, retries: LoadRetries) -> None:
-        """Notes that a try failed: it is LOADING until the next one, or has ENDed."""
+    def load_failed(self, error: LoadError, now: float, retries: LoadRetries) -> None:
+        """Records a failed attempt: the version is LOADING until the next one, or has ENDed."""
         self.error = error
         self.failures += 1
-        self.again_at = now + retries.interval_s
-        self.state = LOADING if self.failures <= retries.most else END
+        self.retry_at = now + retries.interval_s
+        self.state = LOADING if self.failures <= retries.limit else END
 
     def is_due(self, now: float) -> bool:
-        """Whether its load failed, and is to be tried again by now."""
-        return self.error is not None and now >= self.again_at and (self.state == LOADING or not self.failures)
+        """Whether the version is to be loaded again after a failure."""
+        return self.error is not None and now >= self.retry_at and (self.state == LOADING or not self.failures)
 
-    def given_up(self) -> None:
-        """Notes that nobody wants it any more. If that changes, its tries are counted anew."""
-        self.state, self.failures, self.again_at = END, 0, 0.0
+    def end_retries(self) -> None:
+        """Ends a version that is no longer aspired. If it is aspired again, its retries start anew."""
+        self.state, self.failures, self.retry_at = END, 0, 0.0
 
     def status(self) -> get_model_status_pb2.ModelVersionStatus:
-        """As the protocol has it."""
+        """Status in the protocol."""
         status = get_model_status_pb2.ModelVersionStatus(version=self.number, state=self.state)
         if self.error is not None:
             status.status.error_code = self.error.code.value[0]

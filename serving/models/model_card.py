@@ -1,4 +1,4 @@
-"""Facts in a version's model card: exporter, limits and precision. Reading it needs no TensorFlow."""
+"""Reader of a version's model card: exporter, limits and precision. It does not import TensorFlow."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from styleserve.processor import BFLOAT16_FLAGS, cpu_flags
-
-CARD_NAME: Final = "assets.extra/model_card.json"
-"""In the directory of a version; `styleserve export` writes it."""
+from styleserve.version_directories import MODEL_CARD_FILE
 
 SLOW: Final = "a step takes about ten times as long as in float32"
 VERSION: Final = re.compile(r"(\d+)\.(\d+)")
@@ -19,13 +17,13 @@ VERSION: Final = re.compile(r"(\d+)\.(\d+)")
 
 @dataclass(frozen=True)
 class CallLimits:
-    """Limits of a version that set the memory of a call.
+    """Limits of a version that determine the memory of a call.
 
     Attributes:
-        max_batch: most examples.
-        max_pixels: most pixels of an image.
-        max_batch_pixels: most pixels of all images together.
-        max_encoded_pixels: most pixels of a file.
+        max_batch: Most examples.
+        max_pixels: Most pixels of an image.
+        max_batch_pixels: Most pixels of all images together.
+        max_encoded_pixels: Most pixels of a file.
     """
 
     max_batch: int
@@ -34,18 +32,18 @@ class CallLimits:
     max_encoded_pixels: int
 
     def call_pixels(self, rows: int) -> int:
-        """Most pixels of the images of a call, or of a batch, of at most `rows` examples."""
+        """Most pixels of all images of a call with at most `rows` examples."""
         return min(self.max_batch_pixels, min(rows, self.max_batch) * self.max_pixels)
 
 
 def exporter_of(version_dir: Path) -> str | None:
-    """The version of TensorFlow that a version was exported with, as in "2.20.0"; None where it has no card."""
+    """Version of TensorFlow that exported a version, as in "2.20.0"; None without a card."""
     found = _of_card(version_dir, "versions", "tensorflow")
     return found if isinstance(found, str) and VERSION.match(found) else None
 
 
 def limits_of(version_dir: Path) -> CallLimits | None:
-    """Limits of a call, by the card of a version; None where the card does not have them."""
+    """Limits of a call by a version's card; None if the card lacks them."""
     names = ("max_batch", "max_pixels", "max_batch_pixels", "max_encoded_pixels")
     numbers = [_of_card(version_dir, "limits", name) for name in names]
     if not all(isinstance(number, int) and number >= 1 for number in numbers):
@@ -59,9 +57,9 @@ def in_bfloat16(version_dir: Path) -> bool:
 
 
 def slow_on_this_machine(version_dir: Path) -> str | None:
-    """What to know where a version computes in bfloat16, and this machine, which has no GPU, has no units for it.
+    """Warning for a version that computes in bfloat16 on a machine without a GPU and without bfloat16 units.
 
-    None also where that cannot be told: the version has no card, or the processor has no flags.
+    None for other versions, and if the version has no card or the processor no flags.
     """
     flags = cpu_flags()
     if not flags or flags.intersection(BFLOAT16_FLAGS) or not in_bfloat16(version_dir):
@@ -72,9 +70,9 @@ def slow_on_this_machine(version_dir: Path) -> str | None:
     )
 
 
-def _of_card(version_dir: Path, *way: str) -> Any:  # noqa: ANN401 - whatever stands there
+def _of_card(version_dir: Path, *way: str) -> Any:  # noqa: ANN401 - any JSON
     try:
-        found = json.loads((version_dir / CARD_NAME).read_bytes())
+        found = json.loads((version_dir / MODEL_CARD_FILE).read_bytes())
         for name in way:
             found = found[name]
     except (OSError, ValueError, KeyError, TypeError):

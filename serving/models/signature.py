@@ -1,7 +1,7 @@
-"""One signature of a model: from the named tensors of a request to what the session is fed, and back.
+"""Signature of a model: checks the inputs of a request, and maps its names to tensors of the graph.
 
-Checks and texts are those of TensorFlow Serving, which looks at names and types; the shape check is our own, because a
-session in Python refuses a wrong rank before the graph can.
+Checks of names and types, and all messages, are those of TensorFlow Serving. Shapes are checked here because a Python
+session refuses a wrong rank before the graph does.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from ..errors import LoadError, RequestError
 from ..requests.tensors import MAX_UNSENT_BYTES, Array, TensorError, dtype_name, shape_of, to_array, unsent_bytes
 
-_MOST_INPUTS = 1024
-"""Of a request. No model has so many, and a message may have tens of millions."""
+_MAX_INPUTS = 1024
+"""Most inputs of a request. A hostile message may have tens of millions."""
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A tensor of the graph: its name, data type and shape (None: any size, or any rank)."""
+    """A tensor of the graph: name, data type and shape (None: any size, or any rank)."""
 
     tensor_name: str
     dtype: int
@@ -29,7 +29,7 @@ class Endpoint:
 
     @classmethod
     def from_info(cls, info: meta_graph_pb2.TensorInfo) -> Endpoint:
-        """The endpoint a TensorInfo describes."""
+        """Endpoint of a TensorInfo."""
         shape = info.tensor_shape
         sizes = None if shape.unknown_rank else tuple(None if dim.size < 0 else dim.size for dim in shape.dim)
         return cls(info.name, info.dtype, sizes)
@@ -48,10 +48,10 @@ class Endpoint:
 
 
 class Signature:
-    """A callable of the model, with the defaults that stand in its SignatureDef.
+    """A signature with the defaults of its SignatureDef.
 
     Raises:
-        LoadError: a default is not a tensor.
+        LoadError: A default is not a tensor.
     """
 
     def __init__(self, name: str, definition: meta_graph_pb2.SignatureDef) -> None:
@@ -65,12 +65,12 @@ class Signature:
             raise LoadError(f"a default of signature {name} is not a tensor: {error}") from error
 
     def check(self, inputs: Mapping[str, tensor_pb2.TensorProto], output_filter: Iterable[str]) -> None:
-        """Checks names, types and shapes of a request, before any value is read.
+        """Checks names, types and shapes of a request. No value is read.
 
         Raises:
-            RequestError: an input is missing, unknown, or of the wrong type or shape, or an output is unknown.
+            RequestError: An input is missing, unknown, or of the wrong type or shape, or an output is unknown.
         """
-        if len(inputs) > _MOST_INPUTS:  # whose names would be sorted, and then cut from the text
+        if len(inputs) > _MAX_INPUTS:  # too many to sort and list
             raise RequestError(f"input size does not match signature: {len(inputs)}!={len(self.inputs)}")
         self._check_names(set(inputs))
         self.fetches(output_filter)
@@ -80,10 +80,10 @@ class Signature:
                 _check_shape(alias, feeds.index(endpoint.tensor_name), endpoint, inputs[alias])
 
     def check_lengths(self, inputs: Mapping[str, tensor_pb2.TensorProto]) -> None:
-        """Checks that data of the inputs fits their shapes, and that what was not sent is not too much.
+        """Checks that the data of inputs fits their shapes, and limits the memory for values that were not sent.
 
         Raises:
-            RequestError: it does not fit, or more than `MAX_UNSENT_BYTES` were not sent.
+            RequestError: The data does not fit, or more than `MAX_UNSENT_BYTES` were not sent.
         """
         unsent = 0
         for alias in self.inputs.keys() & inputs.keys():
@@ -98,10 +98,10 @@ class Signature:
                 )
 
     def feeds(self, inputs: Mapping[str, tensor_pb2.TensorProto]) -> dict[str, Array]:
-        """Tensor name to array of a request that was checked, the defaults filled in.
+        """Arrays by tensor name for a checked request, with defaults.
 
         Raises:
-            RequestError: an input is corrupt.
+            RequestError: An input is corrupt.
         """
         return {
             endpoint.tensor_name: _parsed(alias, inputs[alias]) if alias in inputs else self.defaults[alias]
@@ -109,24 +109,24 @@ class Signature:
         }
 
     def fetches(self, output_filter: Iterable[str]) -> dict[str, str]:
-        """Output alias to tensor name: those asked for, or all.
+        """Tensor names by alias of the requested outputs, or of all.
 
         Raises:
-            RequestError: an output is unknown or asked for twice.
+            RequestError: An output is unknown or requested twice.
         """
-        wanted = list(output_filter)
-        for position, alias in enumerate(wanted):
+        requested = list(output_filter)
+        for position, alias in enumerate(requested):
             if alias not in self.outputs:
                 raise RequestError(
                     f"output tensor alias not found in signature: {alias} "
                     f"Outputs expected to be in the set {_braces(self.outputs)}."
                 )
-            if alias in wanted[:position]:
+            if alias in requested[:position]:
                 raise RequestError(f"duplicate output tensor alias: {alias}")
-        return {alias: self.outputs[alias].tensor_name for alias in wanted or self.outputs}
+        return {alias: self.outputs[alias].tensor_name for alias in requested or self.outputs}
 
     def _check_names(self, sent: set[str]) -> None:
-        """As `GetInputValues` of TensorFlow: a signature with defaults has texts of its own."""
+        """Checks names like `GetInputValues` of TensorFlow, with its messages for signatures with defaults."""
         known = set(self.inputs)
         if len(sent) > len(known) or (len(sent) < len(known) and not self.defaults):
             raise RequestError(

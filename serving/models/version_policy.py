@@ -1,4 +1,4 @@
-"""Which versions of a model lie on disk, and which of them are to be served."""
+"""Configuration of models: base paths, version policies and labels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PLATFORM = "tensorflow"
 
 @dataclass(frozen=True)
 class VersionPolicy:
-    """Which versions to serve: the latest few, all, or named ones."""
+    """Policy for the versions to serve: the latest few, all, or specific ones."""
 
     kind: Literal["latest", "all", "specific"] = "latest"
     latest: int = 1
@@ -27,7 +27,7 @@ class VersionPolicy:
     def from_proto(
         cls, proto: file_system_storage_path_source_pb2.FileSystemStoragePathSourceConfig.ServableVersionPolicy
     ) -> VersionPolicy:
-        """The policy of a ModelConfig; unset is the latest one."""
+        """Policy of a ModelConfig; by default the latest version."""
         if proto.HasField("all"):
             return cls("all")
         if proto.HasField("specific"):
@@ -35,7 +35,7 @@ class VersionPolicy:
         return cls("latest", latest=proto.latest.num_versions or 1)
 
     def choose(self, present: set[int]) -> set[int]:
-        """The versions to serve of those present.
+        """Versions to serve of those present.
 
         >>> sorted(VersionPolicy("latest", 2).choose({1, 2, 3}))
         [2, 3]
@@ -49,13 +49,13 @@ class VersionPolicy:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A model to serve.
+    """Configuration of a model.
 
     Attributes:
-        name: what requests call it.
-        base_path: directory with one sub-directory for each version.
-        policy: which versions to serve.
-        labels: version of each label.
+        name: Name of the model in requests.
+        base_path: Directory with one sub-directory for each version.
+        policy: Policy for the versions to serve.
+        labels: Version of each label.
     """
 
     name: str
@@ -65,14 +65,14 @@ class ModelConfig:
 
     @classmethod
     def from_proto(cls, proto: model_server_config_pb2.ModelConfig) -> ModelConfig:
-        """The model that an entry of a ModelConfigList describes.
+        """Configuration of an entry of a ModelConfigList.
 
         Raises:
-            RequestError: it has no name, no absolute path, or another platform than "tensorflow".
+            RequestError: The entry has no name, no absolute path, or another platform than "tensorflow".
         """
         if not proto.name:
             raise RequestError("A model in the config list has no name.")
-        # No path has a NUL in it, and Python says so with an error of its own kind.
+        # Python raises a ValueError for a path with a NUL character.
         if not Path(proto.base_path).is_absolute() or "\0" in proto.base_path:
             raise RequestError(
                 f"Expected model {proto.name} to have an absolute path or URI; got base_path()={proto.base_path}"
@@ -91,21 +91,21 @@ class ModelConfig:
             tuple(sorted(proto.version_labels.items())),
         )
 
-    def wanted(self) -> dict[int, Path]:
-        """The versions on disk that the policy asks for.
+    def aspired_versions(self) -> dict[int, Path]:
+        """Directories of the versions on disk that the policy chooses, by number.
 
         Raises:
-            OSError: the disk cannot be read now, or there is no such directory.
+            OSError: The base path does not exist or is not readable.
         """
         present = versions_on_disk(self.base_path)
         return {version: present[version] for version in sorted(self.policy.choose(set(present)))}
 
 
 def configs_from_proto(proto: model_server_config_pb2.ModelConfigList) -> dict[str, ModelConfig]:
-    """The models of a list, by name.
+    """Configurations of a list, by name.
 
     Raises:
-        RequestError: an entry is wrong, or a name comes twice.
+        RequestError: An entry is invalid, or a name occurs twice.
     """
     configs: dict[str, ModelConfig] = {}
     for entry in proto.config:
@@ -117,10 +117,10 @@ def configs_from_proto(proto: model_server_config_pb2.ModelConfigList) -> dict[s
 
 
 def check_base_path(base_path: Path) -> None:
-    """Checks that there is a version to serve.
+    """Checks that a base path has a version.
 
     Raises:
-        StartError: there is none, or the directory cannot be read.
+        StartError: The base path has none, or is not readable.
     """
     try:
         fault = "" if versions_on_disk(base_path) else "has no version in it"

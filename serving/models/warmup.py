@@ -1,4 +1,4 @@
-"""Replays a version's warm-up requests before it serves, so that no client pays for the first run of each shape."""
+"""Replay of a version's warm-up requests before it serves: the first run of each shape is slow."""
 
 from __future__ import annotations
 
@@ -6,57 +6,58 @@ from pathlib import Path
 
 import tensorflow as tf
 from google.protobuf.message import DecodeError
-from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+from tensorflow_serving.apis import predict_pb2
 
-from ..call import Call, OpenCalls
+from styleserve.version_directories import WARMUP_FILE
+from styleserve.warmup_requests import read_warmup_logs
+
+from ..call import ActiveCalls, Call
 from ..errors import LoadError, ServingError
 from .servable import Servable
 
-WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 MAX_RECORDS = 1000
-"""TensorFlow Serving refuses longer files."""
+"""Most records of a warm-up file, as in TensorFlow Serving."""
 
 
-def warm_up(servable: Servable, calls: OpenCalls | None = None) -> int:
-    """Number of requests replayed from the version's warm-up file; 0 if it has none.
+def warm_up(servable: Servable, calls: ActiveCalls | None = None) -> int:
+    """Replays the version's warm-up file and returns the number of its requests; 0 without a file.
 
-    One after another: in `styleserve serve`, whose threads share one heap, several at a time wait for each other to
-    take memory from it, and take longer.
+    One after another: the threads of `styleserve serve` share one heap, and several requests take longer.
 
     Args:
-        servable: that nobody else calls yet.
-        calls: where the requests are noted while they run, so that they can be given up.
+        servable: Servable without calls yet.
+        calls: Set to which the running requests are added, for their cancellation.
 
     Raises:
-        LoadError: the file cannot be read, or a request in it fails. TensorFlow Serving is as strict.
-        ServingError: they were given up; what was said then.
+        LoadError: The file is not readable, or one of its requests fails, as in TensorFlow Serving.
+        ServingError: The requests were cancelled, with the reason given then.
     """
-    noted = OpenCalls() if calls is None else calls
+    active = ActiveCalls() if calls is None else calls
     path = servable.path / WARMUP_FILE
     if not path.exists():
         return 0
-    requests = _requests(path)
+    requests = _requests(servable.path)
     for number, request in enumerate(requests):
         call = Call()
-        noted.opened(call)
+        active.add(call)
         try:
-            servable.predict(request, call, slot=0)
+            servable.predict(request, call)
         except ServingError as error:
-            if call.given_up:
-                raise call.why() from None
+            if call.cancelled:
+                raise call.error() from None
             raise LoadError(f"{path}: warm-up request {number} failed: {error.message}") from error
         finally:
-            noted.closed(call)
+            active.remove(call)
     return len(requests)
 
 
-def _requests(path: Path) -> list[predict_pb2.PredictRequest]:
+def _requests(version_dir: Path) -> list[predict_pb2.PredictRequest]:
+    path = version_dir / WARMUP_FILE
     requests: list[predict_pb2.PredictRequest] = []
     try:
-        for record in tf.data.TFRecordDataset(str(path)):
+        for log in read_warmup_logs(version_dir):
             if len(requests) == MAX_RECORDS:
                 raise LoadError(f"{path} has more than {MAX_RECORDS} records")
-            log = prediction_log_pb2.PredictionLog.FromString(bytes(record.numpy()))
             kind = log.WhichOneof("log_type")
             if kind != "predict_log":
                 raise LoadError(f"{path}: record {len(requests)}: Unsupported log_type for warmup: {kind}")

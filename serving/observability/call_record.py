@@ -1,4 +1,4 @@
-"""What is known of a call when it is over: what the log and the metrics tell of it, and under which id."""
+"""Record of a call, for the log and the metrics, and its request id."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _NOT_IN_AN_ID: Final = re.compile(r"[^!-~]")
 
 @dataclass
 class CallRecord:
-    """A call, from when its request was there to its answer.
+    """Record of a call, from the arrival of its request to its response.
 
     Attributes:
-        method: that was called, without its service.
-        request_id: the client's, cleaned, or one made here.
-        peer: address of the client.
-        model: name the client asked for; cleaned, and not known to be one of ours.
-        signature: the same of the signature.
-        version: that was asked; None where none was found.
-        known_model: the model's name where it is one of ours, which bounds the values that metrics may have.
-        status: of the answer.
-        waited_s: from when it was ready to run to its turn.
-        ran_s: in the model; None where it did not run.
-        steps: of the optimiser, summed over the examples.
+        method: Name of the method, without its service.
+        request_id: Id that the client sent, cleaned, or a new one.
+        peer: Address of the client.
+        model: Name of the model in the request, cleaned; there may be no such model.
+        signature: Name of the signature in the request, likewise.
+        version: Version that received the call; None where there is none.
+        known_model: Name of the model if it is served, else None; bounds the label values of metrics.
+        status: Status of the response.
+        waited_s: Seconds in the queue.
+        ran_s: Seconds in the model; None if the call did not run.
+        steps: Steps of the optimiser, summed over the examples.
     """
 
     method: str
@@ -49,16 +49,16 @@ class CallRecord:
     _began: float = field(default_factory=time.monotonic, repr=False)
 
     def total_s(self) -> float:
-        """Seconds since it came."""
+        """Seconds since the request arrived."""
         return time.monotonic() - self._began
 
-    def asks_for(self, model: str, signature: str = "") -> None:
-        """Notes what the client asked for, in its own words."""
+    def set_request(self, model: str, signature: str = "") -> None:
+        """Sets the names in the request, cleaned."""
         self.model, self.signature = clean(model, MAX_NAME_CHARS), clean(signature, MAX_NAME_CHARS)
 
 
 def request_id_of(context: grpc.ServicerContext) -> str:
-    """The id that the client sent, without what could spoil a log, or a new one."""
+    """Request id that the client sent, without control characters, or a new one."""
     for key, value in context.invocation_metadata():
         if key == REQUEST_ID_KEY:
             text = value.decode("ascii", "replace") if isinstance(value, bytes) else value
@@ -68,11 +68,11 @@ def request_id_of(context: grpc.ServicerContext) -> str:
     return uuid.uuid4().hex
 
 
-def clean(text: str, most_chars: int) -> str:
-    r"""A client's text without what could spoil a log, and not too long.
+def clean(text: str, max_chars: int) -> str:
+    r"""A client's text without control characters, cut to a length.
 
     >>> clean("style\ntransfer\x1b[2J", 20), clean("x" * 100, 5)
     ('style?transfer?[2J', 'xxxxx…')
     """
-    short = text[:most_chars] + ("…" if len(text) > most_chars else "")
+    short = text[:max_chars] + ("…" if len(text) > max_chars else "")
     return "".join(char if char.isprintable() else "?" for char in short)

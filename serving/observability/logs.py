@@ -1,6 +1,6 @@
-"""The server's log, for people or for machines: a line for each thing that happened, and one for each call.
+"""Log of the server as text or JSON: one line for each event and each call.
 
-No header of a call is ever logged but its id, and no part of its pictures.
+Of a call's metadata only the request id is logged, and nothing of its pictures.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from datetime import datetime, timezone
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
-if TYPE_CHECKING:  # the command line names the formats, and its help does not wait for gRPC
+if TYPE_CHECKING:  # the help of the command line should not import gRPC
     from .call_record import CallRecord
 
 calls_logger: Final = logging.getLogger("styleserve.serving.calls")
 
 _OURS: Final = frozenset({"INTERNAL", "UNKNOWN", "DATA_LOSS"})
-"""Statuses that are the server's fault."""
+"""Statuses of failures of the server itself."""
 
 
 class LogFormat(str, Enum):
-    """How lines look."""
+    """Format of log lines."""
 
     TEXT = "text"
     JSON = "json"
 
 
 def set_up_logging(log_format: LogFormat) -> None:
-    """Sends what the server logs to stderr."""
+    """Sends the log to stderr."""
     handler = logging.StreamHandler()
     if log_format is LogFormat.JSON:
         handler.setFormatter(JsonFormatter())
@@ -39,7 +39,7 @@ def set_up_logging(log_format: LogFormat) -> None:
 
 
 def log_call(record: CallRecord) -> None:
-    """Writes the line of a call that is over."""
+    """Logs a finished call."""
     level = logging.WARNING if record.status.name in _OURS else logging.INFO
     if calls_logger.isEnabledFor(level):
         fields = _fields(record)
@@ -47,19 +47,19 @@ def log_call(record: CallRecord) -> None:
 
 
 class TextFormatter(logging.Formatter):
-    """A line a message, whatever is in it; only the trace of an exception has more."""
+    """One line for each message, line breaks escaped; a traceback has more lines."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the base class's
-        """The line of a record."""
+        """Line of a record."""
         text = super().formatMessage(record).replace("\n", "\\n")
         return "".join(char if char.isprintable() else "?" for char in text)
 
 
 class JsonFormatter(logging.Formatter):
-    """An object of JSON on a line of its own, whatever is in it."""
+    """One line of JSON for each record."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line of a record."""
+        """Line of a record."""
         time = datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds")
         call: dict[str, Any] | None = getattr(record, "call", None)
         line: dict[str, Any] = {"time": time, "level": record.levelname.lower(), "logger": record.name}
@@ -86,7 +86,7 @@ def _fields(record: CallRecord) -> dict[str, Any]:
 
 
 def _as_text(fields: dict[str, Any]) -> str:
-    """`method status name=value ...`, without what is empty; a value with blanks in it as a string of JSON.
+    """`method status name=value ...`, without empty values; values with blanks as JSON strings.
 
     >>> _as_text({"method": "Predict", "status": "OK", "model": "a b", "version": 3, "signature": "", "run_s": None})
     'Predict OK model="a b" version=3'

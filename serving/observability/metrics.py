@@ -1,7 +1,7 @@
-"""Metrics for Prometheus: TensorFlow Serving's own, under its names, and what it has none for.
+"""Metrics for Prometheus: those of TensorFlow Serving under its names, and some that it lacks.
 
-A label never takes a value that a client has made up: a model's name is one where the model is known, and else
-`UNKNOWN_MODEL`. Each server has a registry of its own, so that two in one process do not mix.
+No label takes a value from a client: the label `model_name` is the name of a known model, or `UNKNOWN_MODEL`. Each
+server has its own registry, so two servers in one process do not mix.
 """
 
 from __future__ import annotations
@@ -12,30 +12,38 @@ from pathlib import Path
 from typing import Final
 
 import grpc
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    make_wsgi_app,  # pyright: ignore[reportUnknownVariableType] - its result has no types
+)
 
 from .call_record import CallRecord
+from .metrics_endpoint import Environ, StartResponse, WsgiApp
 
 UNKNOWN_MODEL: Final = "(unknown)"
 
 _MICROSECONDS: Final = 1e6
 _BUCKETS: Final = tuple(float(f"{10 * 1.8**power:.6g}") for power in range(33))
-"""TensorFlow Serving's: from 10 µs to 25 minutes, each 1.8 times the one before."""
+"""Buckets of TensorFlow Serving: from 10 µs to 25 minutes, each 1.8 times the one before."""
 _SECONDS: Final = (0.001, 0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 
-# The library ends every counter's name in `_total`; TensorFlow Serving's have no such end.
+# prometheus_client appends `_total` to the names of counters; TensorFlow Serving does not.
 _THEIR_COUNTERS: Final = re.compile(rb"^((?:# (?:HELP|TYPE) )?:tensorflow:[\w:]+?)_total(?=[ {])", re.MULTILINE)
 
-# When a series began is a series of its own in the library; they are of use to OpenMetrics alone.
+# prometheus_client adds a series with the start of each series; only OpenMetrics uses them.
 _CREATED: Final = re.compile(rb"^(?:# (?:HELP|TYPE) )?[\w:]+_created[ {].*\n", re.MULTILINE)
 
 
 class Metrics:
-    """Counts what a server does. All methods may be called from any thread.
+    """Metrics of one server. Thread-safe.
 
     Args:
-        running: how many Predict calls run, now.
-        waiting: how many wait.
+        running: Returns the number of Predict calls that run.
+        waiting: Returns the number of Predict calls that wait.
     """
 
     def __init__(self, running: Callable[[], int], waiting: Callable[[], int]) -> None:
@@ -62,29 +70,35 @@ class Metrics:
         )
         self._loads = Counter(
             ":tensorflow:cc:saved_model:load_attempt_count",
-            "SavedModels that were loaded, or failed to.",
+            "Attempts to load a SavedModel.",
             ("model_path", "status"),
             registry=registry,
         )
         self._load_latency = Counter(
             ":tensorflow:cc:saved_model:load_latency",
-            "Microseconds it took to load SavedModels, without their warm-up.",
+            "Microseconds to load SavedModels, without their warm-up.",
             ("model_path",),
             registry=registry,
         )
         Gauge("styleserve_calls_running", "Predict calls that run.", registry=registry).set_function(running)
-        Gauge("styleserve_calls_waiting", "Predict calls that wait for their turn.", registry=registry).set_function(
+        Gauge("styleserve_calls_waiting", "Predict calls that wait in the queue.", registry=registry).set_function(
             waiting
         )
         self._waited = Histogram(
-            "styleserve_wait_seconds", "Waits of Predict calls for their turn.", buckets=_SECONDS, registry=registry
+            "styleserve_wait_seconds",
+            "Seconds that Predict calls waited in the queue.",
+            buckets=_SECONDS,
+            registry=registry,
         )
         self._refused = Counter(
-            "styleserve_refused", "Calls turned away: no place, stopping, or no token.", ("reason",), registry=registry
+            "styleserve_refused",
+            "Calls refused: queue full, server stopping, or no token.",
+            ("reason",),
+            registry=registry,
         )
         self._cancelled = Counter(
             "styleserve_cancelled",
-            "Predict calls whose clients gave up or whose time was up.",
+            "Predict calls that were cancelled or whose deadline passed.",
             ("where",),
             registry=registry,
         )
@@ -98,7 +112,7 @@ class Metrics:
         ProcessCollector(registry=self._registry)
 
     def called(self, record: CallRecord) -> None:
-        """Counts a call that is over."""
+        """Counts a finished call."""
         reason = _REFUSALS.get(record.status)
         if reason is not None and record.ran_s is None:
             self._refused.labels(reason).inc()
@@ -116,14 +130,19 @@ class Metrics:
             self._steps.labels(model).inc(record.steps)
 
     def loaded(self, path: Path, seconds: float, success: bool) -> None:
-        """Counts an attempt to load a version."""
+        """Counts one attempt to load a version."""
         self._loads.labels(str(path), "success" if success else "fail").inc()
         if success:
             self._load_latency.labels(str(path)).inc(seconds * _MICROSECONDS)
 
-    def page(self) -> bytes:
-        """All of them, in Prometheus' text format, version 0.0.4."""
-        return _THEIR_COUNTERS.sub(rb"\1", _CREATED.sub(b"", generate_latest(self._registry)))
+    def app(self, environ: Environ, start_response: StartResponse) -> list[bytes]:
+        """WSGI application: all metrics in Prometheus' text format, version 0.0.4.
+
+        OpenMetrics is not offered: its counters must end in `_total`, and those of TensorFlow Serving do not.
+        """
+        plain = {name: value for name, value in environ.items() if name != "HTTP_ACCEPT"}
+        app: WsgiApp = make_wsgi_app(self._registry, disable_compression=True)  # pyright: ignore[reportUnknownVariableType]
+        return [_THEIR_COUNTERS.sub(rb"\1", _CREATED.sub(b"", page)) for page in app(plain, start_response)]
 
 
 _REFUSALS: Final = {

@@ -1,41 +1,43 @@
-"""Where Prometheus fetches the metrics: one path of a small HTTP server, and nothing else."""
+"""HTTP endpoint of the metrics: prometheus_client's WSGI application at one path."""
 
 from __future__ import annotations
 
 import logging
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
+from wsgiref.simple_server import WSGIRequestHandler
+
+from prometheus_client.exposition import ThreadingWSGIServer
 
 from ..config_files import MonitoringConfig, read_config
 from ..errors import StartError
 from ..ports import port_text
 
+Environ = dict[str, Any]
+StartResponse = Callable[[str, list[tuple[str, str]]], Any]
+WsgiApp = Callable[[Environ, StartResponse], Iterable[bytes]]
+
 logger = logging.getLogger(__name__)
 
 DEFAULT_PATH: Final = "/monitoring/prometheus/metrics"
-"""TensorFlow Serving's."""
+"""TensorFlow Serving's default path."""
 
 MAX_CONNECTIONS: Final = 8
-"""Who scrapes comes alone every few seconds."""
+"""Most connections at a time; a scraper opens one every few seconds."""
 
 TIMEOUT_S: Final = 10.0
-"""For a request that does not come, and an answer that is not taken."""
-
-WHOLE_TIMEOUT_S: Final = 30.0
-"""For both together: a byte every few seconds would hold a connection for days."""
+"""Timeout of a connection, from its start to the end of the response. A response takes milliseconds."""
 
 
 def path_of(config_file: Path | None) -> str | None:
-    """Where the metrics are, by TensorFlow Serving's MonitoringConfig; None where it switches them off.
+    """Path of the metrics in TensorFlow Serving's MonitoringConfig; None where the file disables them.
 
     Raises:
-        StartError: the file cannot be read, or its path is none.
+        StartError: The file cannot be read, or its path does not begin with a slash.
     """
     if config_file is None:
         return DEFAULT_PATH
@@ -47,33 +49,34 @@ def path_of(config_file: Path | None) -> str | None:
 
 
 class MetricsEndpoint:
-    """Answers from `start` to `stop`.
+    """HTTP server that serves an application at one path, and 404 elsewhere.
 
     Args:
-        host: address to listen on.
-        path: of the metrics.
-        page: makes the answer.
-        timeout_s: from when a connection is there to when it is closed, at the latest.
+        host: Address to listen on.
+        path: Path of the metrics.
+        app: WSGI application that renders the metrics.
+        timeout_s: Timeout of a connection, in seconds.
     """
 
-    def __init__(self, host: str, path: str, page: Callable[[], bytes], *, timeout_s: float = WHOLE_TIMEOUT_S) -> None:
-        self._timeout_s: Final = timeout_s
+    def __init__(self, host: str, path: str, app: WsgiApp, *, timeout_s: float = TIMEOUT_S) -> None:
         self._host: Final = host
         self._path: Final = path
-        self._page: Final = page
+        self._app: Final = app
+        self._timeout_s: Final = timeout_s
         self._server: _Server | None = None
 
     def start(self, port: int) -> int:
-        """Opens the port, 0 being any that is free, and returns its number.
+        """Opens the port (0: any free one) and returns its number.
 
         Raises:
-            StartError: it is taken.
+            StartError: The port is in use.
         """
         try:
             family = socket.getaddrinfo(self._host, port, type=socket.SOCK_STREAM)[0][0]
-            self._server = _Server((self._host, port), family, self._path, self._page, self._timeout_s)
+            self._server = _Server((self._host, port), family, self._timeout_s)
         except OSError as error:
             raise StartError(port_text(self._host, port, error.strerror or str(error), metrics=True)) from error
+        self._server.set_app(self._respond)
         threading.Thread(target=self._server.serve_forever, args=(0.1,), name="metrics", daemon=True).start()
         return self._server.server_address[1]
 
@@ -84,22 +87,19 @@ class MetricsEndpoint:
             self._server.server_close()
             self._server = None
 
+    def _respond(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == self._path:
+            return self._app(environ, start_response)
+        start_response("404 Not Found", [("Content-Type", "text/plain")])
+        return [f"Metrics are at {self._path}; nothing else is here.\n".encode()]
 
-class _Server(ThreadingHTTPServer):
-    """With a bound for its threads. Those still answering do not keep the process up."""
 
-    def __init__(
-        self,
-        address: tuple[str, int],
-        family: socket.AddressFamily,
-        path: str,
-        page: Callable[[], bytes],
-        timeout_s: float,
-    ) -> None:
-        self._timeout_s: Final = timeout_s
+class _Server(ThreadingWSGIServer):
+    """prometheus_client's server with a limit and a timeout for its connections."""
+
+    def __init__(self, address: tuple[str, int], family: socket.AddressFamily, timeout_s: float) -> None:
         self.address_family = family
-        self.path: Final = path
-        self.page: Final = page
+        self._timeout_s: Final = timeout_s
         self._free = threading.BoundedSemaphore(MAX_CONNECTIONS)
         super().__init__(address, _Handler)
 
@@ -110,13 +110,14 @@ class _Server(ThreadingHTTPServer):
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the base class's
-        too_late = threading.Timer(self._timeout_s, _hang_up, (request,))
-        too_late.daemon = True
-        too_late.start()
+        # A socket's own timeout is for each read: a byte every few seconds would hold a connection for days.
+        timer = threading.Timer(self._timeout_s, _hang_up, (request,))
+        timer.daemon = True
+        timer.start()
         try:
             super().process_request_thread(request, client_address)
         finally:
-            too_late.cancel()
+            timer.cancel()
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002 - the base class's
@@ -128,25 +129,8 @@ def _hang_up(connection: socket.socket) -> None:
         connection.shutdown(socket.SHUT_RDWR)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    timeout = TIMEOUT_S
-    server_version = "styleserve"
-    sys_version = ""
-
-    def do_GET(self) -> None:
-        server = self.server
-        assert isinstance(server, _Server)  # noqa: S101 - nobody else makes one of these
-        if urlsplit(self.path).path == server.path:
-            self._answer(200, server.page(), "text/plain; version=0.0.4; charset=utf-8")
-        else:
-            self._answer(404, f"Metrics are at {server.path}; nothing else is here.\n".encode(), "text/plain")
+class _Handler(WSGIRequestHandler):
+    """Handler that logs requests at level DEBUG alone."""
 
     def log_message(self, format: str, *args: object) -> None:
         logger.debug(format, *args)
-
-    def _answer(self, status: int, content: bytes, kind: str) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)

@@ -1,13 +1,13 @@
-"""Checks of a request against the limits of a model, before anything in it is decoded.
+"""Checks of a request against the limits of a model, before pictures are decoded.
 
-The graph makes the same checks with the same texts; these come before memory is taken for a request that will be
-refused. The graph alone checks pixels, states, and whether files go together.
+The graph makes the same checks with the same texts; these refuse a request before it takes memory. The graph alone
+checks pixels, states, and combinations of files.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -16,50 +16,43 @@ from numpy.typing import NDArray
 from styleserve import contract
 from styleserve.contract import Control, Field
 
-from .files import FileFacts, Inputs, RequestFiles, resized
+from .files import FileHeader, resized
+from .header import RequestHeader, for_example
 from .limits import ModelLimits
 from .refusals import refusal
-from .tensors import TensorError, to_array
 
 Array = NDArray[Any]
-Defaults = Mapping[str, Array]
 
 _RANK_OF_IMAGES: Final = 4
 _BATCHES: Final = (contract.STATE, contract.RETURN_STATE, contract.CONTRACT_VERSION_INPUT, contract.EXAMPLE)
-"""Inputs beside images and files whose first size is that of the batch."""
+"""Inputs beside images and files that have the batch size."""
 _PER: Final = {"style": "style", "layer": "style layer"}
-"""Words of the graph for what an input has a value for."""
+"""Names in messages for the second dimension of an input."""
 
 
-def check_request(limits: ModelLimits, signature: str, inputs: Inputs, defaults: Defaults, files: RequestFiles) -> None:
+def check_request(limits: ModelLimits, signature: str, header: RequestHeader) -> None:
     """Refuses a request that the model would refuse.
 
     Args:
         limits: Limits of the model.
-        signature: Name of the signature that is called.
-        inputs: Inputs as sent; names, types and ranks were checked.
-        defaults: Values of the inputs that are left out.
-        files: Files among the inputs.
+        signature: Name of the signature to call.
+        header: Header of the request, whose names, types and ranks were checked.
 
     Raises:
-        RequestError: The text is that of the model's own refusal.
+        RequestError: The request is refused, with the text of the model's own refusal.
     """
     if signature in contract.SIGNATURES:
-        _Check(limits, contract.SIGNATURES[signature].inputs, inputs, defaults, files).run()
+        _Check(limits, contract.SIGNATURES[signature].inputs, header).run()
 
 
 class _Check:
     """Check of one request."""
 
-    def __init__(
-        self, limits: ModelLimits, fields: Iterable[Field], inputs: Inputs, defaults: Defaults, files: RequestFiles
-    ) -> None:
+    def __init__(self, limits: ModelLimits, fields: Iterable[Field], header: RequestHeader) -> None:
         self._limits = limits
         self._fields = tuple(fields)
-        self._inputs = inputs
-        self._defaults = defaults
-        self._files = files
-        self._batch = 1
+        self._header = header
+        self._batch_size = 1
         self._counts = {"style": 1, "layer": limits.style_layers}
 
     def run(self) -> None:
@@ -87,28 +80,28 @@ class _Check:
     def _file_fields(self) -> Iterator[Field]:
         return (field for field in self._fields if field in contract.FILES)
 
-    def _sent(self, fields: Iterable[Field]) -> Iterator[tuple[Field, list[int]]]:
+    def _sent(self, fields: Iterable[Field]) -> Iterator[tuple[Field, tuple[int, ...]]]:
         """Shapes of the inputs that were sent."""
         for field in fields:
-            dims = self._inputs[field.name].tensor_shape.dim if field.name in self._inputs else ()
-            if len(dims) == len(field.shape):
-                yield field, [dim.size for dim in dims]
+            shape = self._header.shapes.get(field.name, ())
+            if len(shape) == len(field.shape):
+                yield field, shape
 
     def _check_batch(self) -> None:
         fields = [*self._images(), *self._file_fields(), *(field for field in self._fields if field in _BATCHES)]
         for field, (size, *_) in self._sent(fields):
             if not 1 <= size <= self._limits.max_batch:
                 raise refusal(field.name, contract.batch_rule(self._limits.max_batch), [size])
-            self._batch = max(self._batch, size)
+            self._batch_size = max(self._batch_size, size)
 
     def _check_version(self) -> None:
         for field, allowed, rule in (
             (contract.CONTRACT_VERSION_INPUT, [self._limits.contract_version], contract.CONTRACT_VERSION_RULE),
             (contract.RETURN_STATE, [0, 1], contract.RETURN_STATE_RULE),
         ):
-            values = self._values(field.name, np.int32, 1) if field.name in self._inputs else None
+            values = self._values(field.name, np.int32, 1) if field.name in self._header.inputs else None
             if values is not None and not np.all(np.isin(values, allowed)):
-                raise refusal(field.name, rule, np.broadcast_to(values, [self._batch]))
+                raise refusal(field.name, rule, np.broadcast_to(values, [self._batch_size]))
 
     def _check_styles(self) -> None:
         for _, (_, styles) in self._sent([contract.STYLE_BYTES]):
@@ -124,22 +117,15 @@ class _Check:
             raise refusal(name, contract.per_rule(_PER[per]), [size], [self._counts[per]])
 
     def _values(self, name: str, dtype: Any, rank: int) -> Array | None:  # noqa: ANN401 - as NumPy takes it
-        """Values of an input, sent or by default; None where there are none that can be read."""
-        if name not in self._inputs:
-            return self._defaults.get(name)
-        if len(self._inputs[name].tensor_shape.dim) != rank:
-            return None
-        try:
-            array = to_array(self._inputs[name])
-        except TensorError:
-            return None
-        return array if array.dtype == dtype else None
+        """Values of a control, sent or by default; None if they are not readable as such an array."""
+        array = self._header.controls.get(name)
+        return array if array is not None and array.ndim == rank and array.dtype == dtype else None
 
     def _control(self, control: Control) -> Array | None:
-        """Values of a control, once they were checked."""
+        """Values of a control, after their checks; None if there are none."""
         for _, shape in self._sent(field for field in self._fields if field.control is control):
-            if shape[0] not in (1, self._batch):
-                raise refusal(control.name, contract.partner_rule(contract.THE_BATCH), [shape[0]], [self._batch])
+            if shape[0] not in (1, self._batch_size):
+                raise refusal(control.name, contract.partner_rule(contract.THE_BATCH), [shape[0]], [self._batch_size])
             if control.per:
                 self._check_per(control.name, control.per, shape[1])
         dtype = np.object_ if control.dtype == "string" else control.dtype
@@ -155,36 +141,36 @@ class _Check:
         if not np.all((array >= array.dtype.type(control.minimum)) & (array <= array.dtype.type(high))):
             raise refusal(control.name, contract.range_rule(control.minimum, high), array)
         if control is contract.STYLE_BLEND and not array.any(axis=1).all():
-            shares = np.broadcast_to(array, [self._batch, self._counts["style"]])
+            shares = np.broadcast_to(array, [self._batch_size, self._counts["style"]])
             raise refusal(control.name, contract.BLEND_RULE, shares)
         return array
 
     def _check_files(self, name: str) -> None:
         most_bytes, most_pixels = self._limits.max_encoded_bytes, self._limits.max_encoded_pixels
-        for file in (file for row in self._files.of(name) for file in row if file.length):
+        for file in (file for row in self._header.files.get(name, []) for file in row if file.length):
             if file.length > most_bytes:
                 raise refusal(name, contract.bytes_rule(most_bytes), [file.length])
-            if not file.has_known_start:
+            if not file.has_known_format:
                 raise refusal(name, contract.FILE_RULE, [0, 0])
             if file.size is not None and min(file.size) and math.prod(file.size) > most_pixels:
                 raise refusal(name, contract.pixels_rule(most_pixels), file.size)
 
     def _check_contents(self, max_sides: Array, steps: Array | None) -> None:
         name = contract.CONTENT_BYTES.name
-        rows = self._files.of(name)
-        for i in range(self._batch if rows else 0):
-            (file,) = _of(rows, i)
-            if (size := _size(file, np.float32(_of(max_sides, i)))) is not None:
+        rows = self._header.files.get(name, [])
+        for i in range(self._batch_size if rows else 0):
+            (file,) = for_example(rows, i)
+            if (size := _size(file, np.float32(for_example(max_sides, i)))) is not None:
                 self._check_image(name + contract.RESIZED, *size)
                 if steps is not None:
-                    self._check_work(math.prod(size), int(_of(steps, i)))
+                    self._check_work(math.prod(size), int(for_example(steps, i)))
 
     def _check_style_sizes(self, max_sides: Array, scales: Array) -> None:
         name = contract.STYLE_BYTES.name
-        rows = self._files.of(name)
-        for i in range(self._batch if rows else 0):
-            for s, file in enumerate(_of(rows, i)):
-                longest = np.float32(_of(max_sides, i)) * _of(_of(scales, i), s)
+        rows = self._header.files.get(name, [])
+        for i in range(self._batch_size if rows else 0):
+            for s, file in enumerate(for_example(rows, i)):
+                longest = np.float32(for_example(max_sides, i)) * for_example(for_example(scales, i), s)
                 if (size := _size(file, longest)) is not None:
                     self._check_image(name + contract.RESIZED, *size)
 
@@ -195,23 +181,18 @@ class _Check:
         if height * width > limits.max_pixels:
             raise refusal(name, contract.pixels_rule(limits.max_pixels), [height, width])
 
-    def _check_batch_pixels(self, name: str, sizes: list[int]) -> None:
+    def _check_batch_pixels(self, name: str, sizes: tuple[int, ...]) -> None:
         most = self._limits.max_batch_pixels
         if math.prod(sizes) > most:
             raise refusal(name, contract.batch_pixels_rule(most), sizes)
 
     def _check_work(self, pixels: int, steps: int) -> None:
-        work = pixels * steps * self._batch / 1e6
-        # The limit came as a float32, which may be a little less than what the graph compares with.
+        work = pixels * steps * self._batch_size / 1e6
+        # The limit is a float32, which may be a little less than the number in the graph.
         if np.float32(work) > np.float32(self._limits.max_work):
             raise refusal(contract.STEPS.name, contract.work_rule(self._limits.max_work), [work])
 
 
-def _of(values: Any, i: int) -> Any:  # noqa: ANN401 - an array, or rows of files
-    """Value of example (or style) `i`, of one for each or one for all."""
-    return values[min(i, len(values) - 1)]
-
-
-def _size(file: FileFacts, longest: np.float32) -> tuple[int, int] | None:
-    """Size of a picture once it is resized; None where its header does not tell."""
+def _size(file: FileHeader, longest: np.float32) -> tuple[int, int] | None:
+    """Size of a picture after resizing; None if its header has no size."""
     return resized(file.size, longest) if file.size is not None and min(file.size) else None

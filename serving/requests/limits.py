@@ -13,14 +13,14 @@ _STYLE_BYTES: Final = 2**22
 
 @dataclass(frozen=True)
 class ModelLimits:
-    """Limits of a model, as its signature `limits` has them.
+    """Limits of a model, from its signature `limits`.
 
     Attributes:
         contract_version: Version of the wire contract.
-        min_side: Shortest side of an image that is worked on, in pixels.
+        min_side: Shortest side of a processed image, in pixels.
         max_side: Longest side.
-        max_pixels: Most pixels of an image that is worked on.
-        max_batch_pixels: Most pixels of the images that one call works on together.
+        max_pixels: Most pixels of a processed image.
+        max_batch_pixels: Most pixels of all images of one call.
         max_steps: Most steps of one call.
         max_batch: Most examples of one call.
         max_styles: Most styles of an example.
@@ -45,7 +45,7 @@ class ModelLimits:
 
     @property
     def request_bytes(self) -> int:
-        """Bytes of the largest request that should fit: two full batches of images, or one state."""
+        """Bytes of the largest usual request: two full batches of images, or one state."""
         images = 2 * self.max_batch * self.max_pixels * 3 * 4
         state = self.max_pixels * _STATE_BYTES_PER_PIXEL + self.max_styles * _STYLE_BYTES
         return max(images, state)

@@ -1,18 +1,18 @@
-"""How large a picture in a file is, told from its first bytes: nothing is decoded, and no memory is taken."""
+"""Format and size of a picture by the first bytes of its file. Nothing is decoded."""
 
 from __future__ import annotations
 
 from typing import Final
 
 _FRAME_MARKERS: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""Start of a frame in a JPEG file, whatever its coding; the three others in that range are tables."""
+"""Markers that start a frame in a JPEG file; the three others in this range are tables."""
 
-_MOST_MARKERS: Final = 4096
-"""Of a JPEG file, up to its frame: a picture has some dozens, and a file could have one in every byte."""
+_MAX_MARKERS: Final = 4096
+"""Most markers of a JPEG file before its frame. Pictures have some dozens; a hostile file has one in every byte."""
 
 
-def has_a_known_start(data: bytes) -> bool:
-    """Whether a file begins as one of the formats that models decode."""
+def has_known_format(data: bytes) -> bool:
+    """Whether a file begins like one of the formats that models decode."""
     chunk = data[12:16]
     return (
         data.startswith(b"\xff\xd8\xff")
@@ -22,9 +22,9 @@ def has_a_known_start(data: bytes) -> bool:
 
 
 def picture_size(data: bytes) -> tuple[int, int] | None:
-    r"""Height and width that a JPEG, PNG or WebP file claims; None where it is no such file, or cut short.
+    r"""Height and width in the header of a JPEG, PNG or WebP file.
 
-    Nor is it told where thousands of other things stand before it.
+    None for other files, for truncated ones, and for a JPEG file with thousands of markers before its frame.
 
     >>> picture_size(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes([0, 0, 1, 2, 0, 0, 0, 3]))
     (3, 258)
@@ -42,7 +42,7 @@ def picture_size(data: bytes) -> tuple[int, int] | None:
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     at = 2
-    for _ in range(_MOST_MARKERS):
+    for _ in range(_MAX_MARKERS):
         if at + 9 > len(data) or data[at] != 0xFF:
             break
         marker = data[at + 1]
@@ -50,7 +50,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
             at += 1
         elif marker in _FRAME_MARKERS:
             return int.from_bytes(data[at + 5 : at + 7], "big"), int.from_bytes(data[at + 7 : at + 9], "big")
-        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:  # markers that nothing belongs to
+        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:  # markers without data
             at += 2
         else:
             at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")

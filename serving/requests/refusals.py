@@ -1,4 +1,4 @@
-"""Refusals in the words of the graph: an assertion's text, as TensorFlow writes it."""
+"""Refusals with the text of an assertion in the graph, as TensorFlow formats it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import MAX_MESSAGE_CHARS, RequestError
 
 _SHOWN: Final = 8
-"""Values of a tensor that the graph shows."""
+"""Most values of a tensor in the text."""
 
 _ESCAPED: Final = {
     **{code: f"\\{code:03o}" for code in (*range(0x20), 0x7F)},
@@ -24,15 +24,17 @@ _ESCAPED: Final = {
 Value = int | float | np.float32 | bytes
 
 
-def refusal(name: str, rule: str, *came: ArrayLike) -> RequestError:
-    """The error of an input that breaks a rule.
+def refusal(name: str, rule: str, *received: ArrayLike) -> RequestError:
+    """Error for an input that breaks a rule.
 
     Args:
-        name: Input.
+        name: Name of the input.
         rule: Text of the rule, from `styleserve.contract`.
-        *came: Arrays that came, shown behind the rule.
+        *received: Arrays that were received, shown after the rule.
     """
-    return RequestError(f"assertion failed: [{name} {rule}] {' '.join(f'[{_summary(np.asarray(a))}]' for a in came)}")
+    return RequestError(
+        f"assertion failed: [{name} {rule}] {' '.join(f'[{_summary(np.asarray(a))}]' for a in received)}"
+    )
 
 
 def _summary(array: NDArray[Any]) -> str:
@@ -59,7 +61,7 @@ def _line(vector: NDArray[Any]) -> str:
 
 
 def _text(value: Value) -> str:
-    r"""A value as TensorFlow writes it: a number with the fewest digits that no other of its type has, bytes escaped.
+    r"""A value as TensorFlow formats it: a number with the fewest unambiguous digits, bytes escaped.
 
     >>> _text(5000), _text(np.float32(0.1)), _text(np.float32(1.1e12)), _text(123.0), _text(float("nan"))
     ('5000', '0.1', '1.1e+12', '123', 'nan')

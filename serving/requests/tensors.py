@@ -1,8 +1,8 @@
-"""TensorProto to NumPy and back, read as TensorFlow reads it (`Tensor::FromProto`). What comes in is hostile.
+"""TensorProto to NumPy and back, with the rules of TensorFlow (`Tensor::FromProto`). The input is untrusted.
 
-A message may hold fewer values than its shape has elements: the last one stands for the rest, and zeros for all where
-there is none. It may hold more, which are cut. So a few bytes can claim gigabytes: sizes are checked before memory is
-taken, and what one value stands for takes no memory here.
+A message may have fewer values than its shape has elements: the last value is repeated, and without values all are
+zero. Surplus values are ignored. So a few bytes can claim gigabytes: sizes are checked before memory is allocated, and
+repeated values take none.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
 MAX_UNSENT_BYTES = 2 * 8 * 1024 * 1024 * 3 * 4
-"""Most bytes of a request's tensors that are not in its message: two full batches of images, 8 x 1024 x 1024 x 3 floats
-of 4 bytes. The model needs memory for them; the limits of a model bound that further."""
+"""Most bytes of a request's tensors beyond its message: two full batches of images, 8 x 1024 x 1024 x 3 floats of 4
+bytes. The model allocates them; the limits of a model bound them further."""
 
 MAX_RANK = 32
-"""NumPy 1 stops at 32 dimensions."""
+"""Highest rank of NumPy 1."""
 
 _STRING_BYTES = 24
-"""Of an element of a tensor of strings in TensorFlow, beside the bytes of the string."""
+"""Bytes of a string element in TensorFlow, besides the string itself."""
 
 _MAX_VARINT_SHIFT = 28
-"""A length has 32 bits: no more than five bytes of seven bits each."""
+"""Largest shift of a length, which has 32 bits in at most five bytes of seven bits each."""
 
 _FLOAT_VAL_TAG = b"\x2a"
 _DOUBLE_VAL_TAG = b"\x32"
@@ -36,12 +36,12 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class TensorError(ValueError):
-    """A TensorProto that does not describe a tensor."""
+    """A TensorProto that is not a valid tensor."""
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """How a data type travels: NumPy type, field of TensorProto, and the type of that field's bits."""
+    """Encoding of a data type: NumPy type, field of TensorProto, and type of the bits in that field."""
 
     dtype: np.dtype[Any]
     field: str
@@ -69,7 +69,7 @@ _CPP_NAMES = {types_pb2.DT_FLOAT: "float", types_pb2.DT_DOUBLE: "double"}
 
 
 def dtype_name(dtype: int) -> str | None:
-    """TensorFlow's C++ name of a data type, as its error texts have it; None for an unknown number.
+    """TensorFlow's C++ name of a data type, as in its messages; None for an unknown number.
 
     >>> dtype_name(2), dtype_name(3), dtype_name(9999)
     ('double', 'int32', None)
@@ -80,36 +80,36 @@ def dtype_name(dtype: int) -> str | None:
 
 
 def shape_of(proto: tensor_pb2.TensorProto) -> tuple[int, ...]:
-    """Shape of a tensor, from its dimensions; `unknown_rank` beside them means nothing, as in TensorFlow.
+    """Shape of a tensor by its dimensions; `unknown_rank` is ignored, as in TensorFlow.
 
     Raises:
-        TensorError: no tensor has such a shape.
+        TensorError: The shape is invalid.
     """
     sizes = tuple(dim.size for dim in proto.tensor_shape.dim[: MAX_RANK + 1])
     if len(sizes) > MAX_RANK or any(size < 0 for size in sizes):
         raise TensorError(f"not the shape of a tensor: {sizes[:MAX_RANK]}")
-    # Zeros are left out: a shape such as [0, 2^60, 2^60] has no elements, and still overflows NumPy.
+    # Without zeros: a shape such as [0, 2^60, 2^60] has no elements, and still overflows NumPy.
     if math.prod(size for size in sizes if size) > 2**40:
         raise TensorError(f"too large: {sizes}")
     return sizes
 
 
 def unsent_bytes(proto: tensor_pb2.TensorProto) -> int:
-    """Bytes that a tensor takes in TensorFlow beyond the values in its message. Nothing is copied.
+    """Bytes of a tensor in TensorFlow beyond the values in its message. Nothing is copied.
 
     Raises:
-        TensorError: data type, shape and length of the content do not fit together.
+        TensorError: Data type, shape and length of the content do not match.
     """
     return _unsent_bytes(proto, proto.tensor_content)
 
 
 def to_array(proto: tensor_pb2.TensorProto) -> np.ndarray[Any, np.dtype[Any]]:
-    """The tensor as a NumPy array, which may be read-only; strings as an object array of bytes.
+    """NumPy array of a tensor, which may be read-only; strings as an object array of bytes.
 
     Raises:
-        TensorError: type, shape and data do not fit together, or more than `MAX_UNSENT_BYTES` of it were not sent.
+        TensorError: Type, shape and data do not match, or more than `MAX_UNSENT_BYTES` of it were not sent.
     """
-    content = proto.tensor_content  # copied each time that it is asked for
+    content = proto.tensor_content  # each access copies it
     if (unsent := _unsent_bytes(proto, content)) > MAX_UNSENT_BYTES:
         raise TensorError(f"its shape needs {unsent} bytes beyond what was sent; allowed are {MAX_UNSENT_BYTES}")
     kind, shape = _kind(proto), shape_of(proto)
@@ -145,7 +145,7 @@ def _kind(proto: tensor_pb2.TensorProto) -> _Kind:
 
 
 def _filled(array: np.ndarray[Any, np.dtype[Any]], count: int) -> np.ndarray[Any, np.dtype[Any]]:
-    """`count` elements: those of a vector, and then its last one again and again."""
+    """Vector of `count` elements: those of the array, and its last one repeated."""
     if len(array) == count:
         return array
     if len(array) == 1:
@@ -162,7 +162,7 @@ def _objects(strings: list[bytes]) -> np.ndarray[Any, np.dtype[Any]]:
 
 
 def _split(content: bytes, count: int) -> list[bytes]:
-    """Strings as TensorFlow encodes them: the length of each as a varint, then their bytes."""
+    """Strings in TensorFlow's encoding: the length of each as a varint, then their bytes."""
     sizes: list[int] = []
     at = 0
     for _ in range(count):
@@ -190,7 +190,7 @@ def _numbers(content: bytes, dtype: np.dtype[Any]) -> np.ndarray[Any, np.dtype[A
 
 
 def _values(proto: tensor_pb2.TensorProto, kind: _Kind, count: int) -> np.ndarray[Any, np.dtype[Any]]:
-    """Values of the typed field, no more than `count`; a zero where there is none."""
+    """Values of the typed field, at most `count`; one zero if there are none."""
     values = getattr(proto, kind.field)
     sent = (values if len(values) <= count else values[:count]) or [0]
     if kind.field not in ("int_val", "half_val"):
@@ -201,10 +201,10 @@ def _values(proto: tensor_pb2.TensorProto, kind: _Kind, count: int) -> np.ndarra
 
 
 def fill_proto(proto: tensor_pb2.TensorProto, array: np.ndarray[Any, np.dtype[Any]]) -> None:
-    """Makes an empty `proto` the array as TensorFlow Serving sends it: values in their typed field, floats packed.
+    """Fills an empty `proto` with an array as TensorFlow Serving does: values in their typed field, floats packed.
 
     Raises:
-        TensorError: the array has a type that does not travel.
+        TensorError: The array has a type without an encoding.
     """
     dtype = tf.dtypes.as_dtype(array.dtype)
     kind = _KINDS.get(dtype.as_datatype_enum)

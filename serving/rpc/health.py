@@ -1,8 +1,7 @@
-"""The standard health service: whether something is served, for those who ask, and at each change for those who watch.
+"""The standard gRPC health service: Check, and Watch without a thread for each watcher.
 
-Of grpcio-health-checking the messages are used, and not the servicer: that one keeps every name that anybody watches,
-for ever, and sends to watchers while it holds the lock that Check needs. So one watcher that takes nothing off its line
-would end all probes, and keep the server from stopping.
+grpcio-health-checking's servicer sends while it holds the lock of Check and `set`: one watcher that reads nothing
+blocks both (`test_watchers_that_read_nothing_block_no_other_call`). It also keeps every watched name for ever.
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from .interceptor import OTHERS_TIMEOUT_S, ended_after
+from .interceptor import SMALL_REQUEST_TIMEOUT_S, cancelled_after
 
-TELLING_THREADS = 4
-"""They tell watchers what has changed: several, because one that takes nothing holds a thread until its time is up."""
+NOTIFIER_THREADS = 4
+"""Threads that notify watchers. A watcher that reads nothing holds one until its timeout."""
 
 _SERVING: int = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING: int = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -31,34 +30,34 @@ _Send = Callable[[Any], None]
 
 @dataclass(eq=False)
 class _Watcher:
-    """A call that is told of changes; `told` is what it was told last."""
+    """A Watch call, and the status that it was sent last."""
 
     context: grpc.ServicerContext
     send: _Send
-    told: int | None = None
+    sent: int | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-class Health(health_pb2_grpc.HealthServicer):
-    """Says of all services the same; at first that they do not serve.
+class HealthService(health_pb2_grpc.HealthServicer):
+    """Health with one status for all services, NOT_SERVING at first.
 
     Args:
-        services: names that may be asked for.
-        timeout_s: how long a watcher may take to take a message; then its call is ended.
+        services: Names of the services.
+        timeout_s: Seconds for a watcher to read a message; its call is cancelled after that.
     """
 
-    def __init__(self, services: Iterable[str], timeout_s: float = OTHERS_TIMEOUT_S) -> None:
+    def __init__(self, services: Iterable[str], timeout_s: float = SMALL_REQUEST_TIMEOUT_S) -> None:
         self._services = frozenset(services)
         self._timeout_s = timeout_s
         self._lock = threading.Lock()  # guards status and watchers; never held while sending
         self._status = _NOT_SERVING
         self._watchers: set[_Watcher] = set()
-        self._pool = ThreadPoolExecutor(TELLING_THREADS, "health")
+        self._pool = ThreadPoolExecutor(NOTIFIER_THREADS, "health")
 
     def Check(  # noqa: N802 - the name in the protocol
         self, request: health_pb2.HealthCheckRequest, context: grpc.ServicerContext
     ) -> health_pb2.HealthCheckResponse:
-        """How it is now."""
+        """Returns the current status."""
         if request.service not in self._services:
             context.abort(grpc.StatusCode.NOT_FOUND, "service name unknown")
         return health_pb2.HealthCheckResponse(status=self._status)
@@ -66,47 +65,47 @@ class Health(health_pb2_grpc.HealthServicer):
     def Watch(  # noqa: N802 - the name in the protocol
         self, request: health_pb2.HealthCheckRequest, context: grpc.ServicerContext, send: _Send
     ) -> None:
-        """How it is now, and from then on at each change. Needs no thread in between."""
+        """Sends the current status, and every later one."""
         if request.service not in self._services:
-            # The call stays open, as the protocol asks, and nothing is kept for it: no service is added later.
-            self._send(context, send, _UNKNOWN)
+            self._send(context, send, _UNKNOWN)  # and the call stays open, as the protocol asks
             return
         watcher = _Watcher(context, send)
         with self._lock:
             self._watchers.add(watcher)
-        if context.add_callback(partial(self._gone, watcher)):
-            self._tell(watcher)
-        else:  # it is over already, and nobody will say so again
-            self._gone(watcher)
+        if context.add_callback(partial(self._remove, watcher)):
+            self._notify(watcher)
+        else:  # the call has ended already
+            self._remove(watcher)
 
-    vars(Watch)["experimental_non_blocking"] = True  # so gRPC hands over `send`, and keeps the call open
+    # gRPC then passes `send`, and open calls hold no threads; else `test_each_change_reaches_each_watcher` fails.
+    vars(Watch)["experimental_non_blocking"] = True
 
     def report(self, *, serving: bool) -> list[Future[None]]:
-        """Says so from now on. Of each watcher that is to be told, what is done when it was."""
+        """Sets the status; returns a future for each watcher that is being notified."""
         status = _SERVING if serving else _NOT_SERVING
         with self._lock:
             if status == self._status:
                 return []
             self._status = status
             watchers = list(self._watchers)
-        return [self._pool.submit(self._tell, watcher) for watcher in watchers]
+        return [self._pool.submit(self._notify, watcher) for watcher in watchers]
 
     def close(self) -> None:
-        """Ends its threads; by then no call may be open."""
+        """Ends the notifier threads. All calls must have ended."""
         self._pool.shutdown(wait=True)
 
-    def _tell(self, watcher: _Watcher) -> None:
-        with watcher.lock:  # so that what is sent last is the newest
+    def _notify(self, watcher: _Watcher) -> None:
+        with watcher.lock:  # so that the last message has the newest status
             with self._lock:
                 status = self._status
-            if status != watcher.told:
-                watcher.told = status
+            if status != watcher.sent:
+                watcher.sent = status
                 self._send(watcher.context, watcher.send, status)
 
     def _send(self, context: grpc.ServicerContext, send: _Send, status: int) -> None:
-        with ended_after(context, self._timeout_s):
+        with cancelled_after(context, self._timeout_s):
             send(health_pb2.HealthCheckResponse(status=status))
 
-    def _gone(self, watcher: _Watcher) -> None:
+    def _remove(self, watcher: _Watcher) -> None:
         with self._lock:
             self._watchers.discard(watcher)

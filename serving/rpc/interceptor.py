@@ -1,4 +1,4 @@
-"""What a call passes before the service that answers it: who may come in, and on which threads."""
+"""Interceptor of all calls: tokens, threads, and timeouts of requests."""
 
 from __future__ import annotations
 
@@ -15,35 +15,34 @@ from google.protobuf.message import DecodeError
 from ..errors import RequestError, UnauthenticatedError
 from ..observability.call_record import MAX_NAME_CHARS, clean
 from .security import Tokens
-from .status import Answering
+from .status import StatusReporter
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
-OPEN_TO_ALL = "/grpc.health.v1.Health/"
-"""Probes have no token, and learn no more than whether something is served."""
+HEALTH_PREFIX = "/grpc.health.v1.Health/"
+"""Prefix of the methods that need no token: probes have none."""
 
-OTHERS_TIMEOUT_S = 10.0
-"""How long any other request may take to come; none has more than a few hundred bytes, but configurations."""
+SMALL_REQUEST_TIMEOUT_S = 10.0
+"""Timeout for receiving any request but those of Predict; most have a few hundred bytes."""
 
 MAX_HEALTH_BYTES = 1024
-"""Of a request for health, which strangers may send: the name of a service."""
+"""Largest health request, which holds the name of a service."""
 
 if TYPE_CHECKING:
     Handler: TypeAlias = grpc.RpcMethodHandler[Any, Any]
 
 
-class Gate(grpc.ServerInterceptor):
-    """Turns away calls without a token, and keeps those apart that could hold up others.
+class RequestInterceptor(grpc.ServerInterceptor):
+    """Interceptor that checks tokens, and gives Predict and health watches their own threads.
 
-    gRPC gives a call a thread when its header comes, and the thread waits for the rest of the request. So a few large
-    requests on slow lines, or a few that never come, could hold all threads. Here Predict has threads of its own, so
-    has the watching of health, and a request that does not come in time ends its call.
+    gRPC assigns a thread to a call when its header arrives, and the thread waits for the request. A few slow or missing
+    requests could hold all threads of a shared pool, so a timeout ends their calls.
 
     Args:
-        predict_pool: the threads of Predict.
-        watch_pool: the threads of methods with many answers; all others have those of the server.
-        tokens: that are accepted; None asks for none.
-        desk: what surrounds the answer to a call that is turned away.
-        predict_timeout_s: how long the request of a Predict call may take to come.
+        predict_pool: Threads of Predict.
+        watch_pool: Threads of methods with streamed responses; other methods use the threads of the server.
+        tokens: Accepted tokens; None accepts every call.
+        reporter: Reporter of refused calls.
+        predict_timeout_s: Timeout for receiving the request of a Predict call, in seconds.
     """
 
     def __init__(
@@ -51,13 +50,13 @@ class Gate(grpc.ServerInterceptor):
         predict_pool: ThreadPoolExecutor,
         watch_pool: ThreadPoolExecutor,
         tokens: Tokens | None,
-        desk: Answering,
+        reporter: StatusReporter,
         predict_timeout_s: float,
     ) -> None:
         self._predict_pool = predict_pool
         self._watch_pool = watch_pool
         self._tokens = tokens
-        self._desk = desk
+        self._reporter = reporter
         self._predict_timeout_s = predict_timeout_s
 
     def intercept_service(
@@ -65,28 +64,28 @@ class Gate(grpc.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Handler | None],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
-        """The handler of a call."""
+        """Returns the handler of a call."""
         method = _text(handler_call_details.method)
-        if self._tokens is not None and not method.startswith(OPEN_TO_ALL):
+        if self._tokens is not None and not method.startswith(HEALTH_PREFIX):
             metadata = handler_call_details.invocation_metadata
             refusal = self._tokens.refusal(_text(value) for key, value in metadata if key == "authorization")
             if refusal is not None:
-                return self._turned_away(method, refusal)
+                return self._refusing(method, refusal)
         handler = continuation(handler_call_details)
         if handler is None or handler.request_streaming:
             return handler
         read = partial(self._read, method, handler.request_deserializer)
         if method == PREDICT:
-            return _received_in_time(handler, read, self._predict_timeout_s, self._predict_pool)
+            return _with_timeout(handler, read, self._predict_timeout_s, self._predict_pool)
         pool = self._watch_pool if handler.response_streaming else None
-        return _received_in_time(handler, read, OTHERS_TIMEOUT_S, pool)
+        return _with_timeout(handler, read, SMALL_REQUEST_TIMEOUT_S, pool)
 
     def _read(
         self, method: str, parse: Callable[[bytes], Any] | None, received: bytes, context: grpc.ServicerContext
     ) -> Any:  # noqa: ANN401 - any message
-        """The request in the bytes of one. gRPC itself would end the call with INTERNAL, as if it were our fault."""
-        if method.startswith(OPEN_TO_ALL) and len(received) > MAX_HEALTH_BYTES:
-            with self._desk.answering(context, _name(method)):
+        """Parsed request. gRPC itself would end the call of a damaged one with INTERNAL."""
+        if method.startswith(HEALTH_PREFIX) and len(received) > MAX_HEALTH_BYTES:
+            with self._reporter.report(context, _name(method)):
                 raise RequestError(
                     f"{len(received)} bytes came as a request of {_name(method)}, which may have {MAX_HEALTH_BYTES}: "
                     "it holds the name of a service and nothing else."
@@ -94,52 +93,53 @@ class Gate(grpc.ServerInterceptor):
         try:
             return received if parse is None else parse(received)
         except DecodeError:
-            with self._desk.answering(context, _name(method)):
+            with self._reporter.report(context, _name(method)):
                 raise RequestError(
                     f"The {len(received)} bytes that came are no request of {_name(method)}: they are damaged, cut "
                     "short, or another message."
                 ) from None
 
-    def _turned_away(self, method: str, refusal: str) -> Handler:
+    def _refusing(self, method: str, refusal: str) -> Handler:
         def refuse(_requests: object, context: grpc.ServicerContext) -> None:
-            with self._desk.answering(context, _name(method)):
+            with self._reporter.report(context, _name(method)):
                 raise UnauthenticatedError(refusal)
 
-        # As a method of many requests, none of which is read: no memory is taken for a stranger's pictures.
+        # A method of streamed requests reads none, so unauthenticated requests take no memory.
         return grpc.stream_unary_rpc_method_handler(refuse)
 
 
 @contextmanager
-def ended_after(context: grpc.ServicerContext, timeout_s: float) -> Generator[None]:
-    """Ends the call if what is inside takes longer."""
-    too_late = threading.Timer(timeout_s, context.cancel)
-    too_late.daemon = True
-    too_late.start()
+def cancelled_after(context: grpc.ServicerContext, timeout_s: float) -> Generator[None]:
+    """Context that cancels the call after a timeout."""
+    timer = threading.Timer(timeout_s, context.cancel)
+    timer.daemon = True
+    timer.start()
     try:
         yield
     finally:
-        too_late.cancel()
+        timer.cancel()
 
 
-def _received_in_time(
+def _with_timeout(
     handler: Handler,
     read: Callable[[bytes, grpc.ServicerContext], Any],
     timeout_s: float,
     pool: ThreadPoolExecutor | None,
 ) -> Handler:
-    """The same, for gRPC a method of many requests: only of such a one it hands over the waiting for the first."""
+    """The same handler with a timeout for its request: as one of streamed requests, whose arrival it can wait for."""
     behaviour: Any = handler.unary_stream if handler.response_streaming else handler.unary_unary
 
     def answer(requests: Iterator[Any], context: grpc.ServicerContext, *send: object) -> Any:  # noqa: ANN401 - any message
-        with ended_after(context, timeout_s):
+        with cancelled_after(context, timeout_s):
             received = next(requests, None)
         if received is None:
             context.abort(grpc.StatusCode.UNIMPLEMENTED, "The method requires exactly one request message.")
         request = read(received, context)
-        del received  # as large as the request, and not needed while that is worked on
+        del received  # as large as the request, which may run for minutes
         return behaviour(request, context, *send)
 
-    # gRPC looks for them there.
+    # Not public in gRPC, which reads these attributes: else these fail: `test_each_change_reaches_each_watcher`,
+    # `test_requests_on_slow_lines_keep_nothing_from_being_answered`.
     vars(answer)["experimental_thread_pool"] = pool
     vars(answer)["experimental_non_blocking"] = getattr(behaviour, "experimental_non_blocking", False)
     if handler.response_streaming:

@@ -1,4 +1,4 @@
-"""The port of the embedded server: gRPC with its bounds, threads, TLS and tokens, until services are put behind it."""
+"""gRPC server of the embedded server: port, threads, limits, TLS and tokens. Services are added by the caller."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import grpc
 
 from ..errors import StartError
 from ..ports import address_of, port_text
-from .interceptor import Gate
+from .interceptor import RequestInterceptor
 from .security import Tokens
-from .status import Answering
+from .status import StatusReporter
 
 try:
     import resource
@@ -18,85 +18,85 @@ except ModuleNotFoundError:  # on Windows, where sockets are no files
     resource = None
 
 SPARE_THREADS = 16
-"""Threads for status, metadata and health, so that they are answered while every Predict is busy."""
+"""Threads for status, metadata and health, beside those of Predict."""
 
-REFUSING_THREADS = 4
-"""Threads of Predict beyond the calls that run and wait: they refuse the next ones. Each may hold a request."""
+REFUSAL_THREADS = 4
+"""Threads of Predict for calls that are refused because the queue is full. Each may hold a request."""
 
 SPARE_STREAMS = 100
-"""Calls of one connection at a time, beyond twice those that the server takes. A client makes the calls over its bound
-wait by itself, so it must not be lower: whoever sends too much is to be told."""
+"""Calls of one connection at a time, beyond twice the calls that the server accepts. gRPC clients hold back calls over
+this limit without an error, so it is larger than the limits with an error."""
 
 MAX_CONNECTIONS = 1000
-"""One more is closed at once. Each costs some memory, and a file descriptor, of which a process may have fewer."""
+"""Most connections at a time; a further one is closed. Each takes memory and a file descriptor."""
 
 SPARE_FILES = 100
-"""File descriptors for all else: models, devices, the log, the metrics."""
+"""File descriptors for models, devices, the log and the metrics."""
 
-WATCHING_THREADS = 4
-"""They begin to watch health, and are free again: at once, but for requests that do not come."""
+WATCH_THREADS = 4
+"""Threads that receive requests of health watches. An open watch holds none."""
 
 RECEIVE_TIMEOUT_S = 300.0
-"""For the request of a Predict call to come: the largest, 202 MB, needs it at 5 Mbit/s."""
+"""Timeout for receiving the request of a Predict call: 202 MB, the largest by default, at 5 Mbit/s."""
 
 HANDSHAKE_TIMEOUT_S = 20
-"""gRPC's own is 120 s, long enough to collect connections that say nothing."""
+"""Timeout of handshakes; gRPC's default of 120 s would let idle connections accumulate."""
 
 
 class Listener:
-    """A gRPC server that is not started yet.
+    """A gRPC server, not started yet.
 
     Args:
-        host: address to listen on.
-        most_calls: Predict calls that run and wait.
-        max_request_bytes: largest request.
-        credentials: for TLS; None is plain text.
-        tokens: that are accepted; None asks for none.
-        desk: what surrounds the answer to a call that is turned away.
-        max_connections: most connections at a time.
-        receive_timeout_s: how long the request of a Predict call may take to come.
+        host: Address to listen on.
+        max_calls: Most Predict calls, running and waiting.
+        max_request_bytes: Largest request.
+        credentials: Credentials for TLS; None for plain text.
+        tokens: Accepted tokens; None accepts every call.
+        reporter: Reporter of refused calls.
+        max_connections: Most connections at a time.
+        receive_timeout_s: Timeout for receiving the request of a Predict call, in seconds.
     """
 
     def __init__(
         self,
         host: str,
         *,
-        most_calls: int,
+        max_calls: int,
         max_request_bytes: int,
         credentials: grpc.ServerCredentials | None = None,
         tokens: Tokens | None = None,
-        desk: Answering | None = None,
+        reporter: StatusReporter | None = None,
         max_connections: int = MAX_CONNECTIONS,
         receive_timeout_s: float = RECEIVE_TIMEOUT_S,
     ) -> None:
         self._host = host
         self._credentials = credentials
         others = ThreadPoolExecutor(SPARE_THREADS, "grpc")
-        predict = ThreadPoolExecutor(most_calls + REFUSING_THREADS, "predict")
-        watch = ThreadPoolExecutor(WATCHING_THREADS, "watch")
+        predict = ThreadPoolExecutor(max_calls + REFUSAL_THREADS, "predict")
+        watch = ThreadPoolExecutor(WATCH_THREADS, "watch")
         self._pools = (others, predict, watch)
         self.server = grpc.server(
             others,
-            interceptors=[Gate(predict, watch, tokens, desk or Answering(), receive_timeout_s)],
+            interceptors=[RequestInterceptor(predict, watch, tokens, reporter or StatusReporter(), receive_timeout_s)],
             options=[
-                # Else a second server shares the port, and each gets half of the calls.
+                # By default a second server can share the port and take half of the calls.
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_receive_message_length", max_request_bytes),
                 ("grpc.max_send_message_length", -1),
-                ("grpc.max_concurrent_streams", 2 * most_calls + SPARE_STREAMS),
+                ("grpc.max_concurrent_streams", 2 * max_calls + SPARE_STREAMS),
                 ("grpc.max_allowed_incoming_connections", max_connections),
                 ("grpc.server_handshake_timeout_ms", 1000 * HANDSHAKE_TIMEOUT_S),
-                # A client that pings to keep a long, silent call alive is not "too many pings".
+                # Clients may ping during long calls.
                 ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
                 ("grpc.keepalive_permit_without_calls", 1),
             ],
         )
 
     def start(self, port: int) -> int:
-        """Opens the port, and returns its number.
+        """Opens the port and returns its number.
 
         Raises:
-            StartError: the port is taken, or the credentials cannot be used.
+            StartError: The port is in use, or the credentials are invalid.
         """
         address = address_of(self._host, port)
         try:
@@ -111,19 +111,19 @@ class Listener:
         return number
 
     def stop(self) -> None:
-        """Closes the port; calls still inside are cancelled, and their threads have ended when this returns."""
+        """Closes the port, cancels open calls and waits for their threads."""
         self.server.stop(0).wait()
         for pool in self._pools:
             pool.shutdown(wait=True)
 
 
-def most_connections() -> int:
-    """How many connections the process has files for, `MAX_CONNECTIONS` at most.
+def connection_limit() -> int:
+    """Most connections by the file descriptors of the process, up to `MAX_CONNECTIONS`.
 
-    With a descriptor for each and none to spare, the server could list no directory and load no version any more.
+    `SPARE_FILES` stay reserved, so that connections cannot prevent the loading of models.
 
     Raises:
-        StartError: it has files for none.
+        StartError: There are file descriptors for none.
     """
     if resource is None:
         return MAX_CONNECTIONS

@@ -10,33 +10,33 @@ from tensorflow_serving.apis import get_model_status_pb2, model_management_pb2, 
 from ..errors import OverloadedError, RequestError
 from ..models.manager import ModelManager
 from ..models.version_policy import configs_from_proto
-from .status import Answering
+from .status import StatusReporter
 
-MOST_RELOADS = 2
-"""One loads, which takes as long as a model does, and one waits for it; more would hold the threads of health."""
+MAX_RELOADS = 2
+"""Most configurations at a time, one of which waits. Each holds a thread that health checks need."""
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
-    """Says how versions are, and takes new configurations.
+    """Status of versions, and changes of the configuration.
 
     Args:
-        manager: where the models are.
-        desk: what surrounds each answer.
+        manager: Manager of the models.
+        reporter: Reporter of all calls.
     """
 
-    def __init__(self, manager: ModelManager, desk: Answering) -> None:
+    def __init__(self, manager: ModelManager, reporter: StatusReporter) -> None:
         self._manager = manager
-        self._desk = desk
-        self._reloads = threading.BoundedSemaphore(MOST_RELOADS)
+        self._reporter = reporter
+        self._reloads = threading.BoundedSemaphore(MAX_RELOADS)
 
     def GetModelStatus(  # noqa: N802 - the name in the protocol
         self, request: get_model_status_pb2.GetModelStatusRequest, context: grpc.ServicerContext
     ) -> get_model_status_pb2.GetModelStatusResponse:
-        """Lists the state of one version, or of all."""
-        with self._desk.answering(context, "GetModelStatus") as record:
+        """Returns the state of one version, or of all."""
+        with self._reporter.report(context, "GetModelStatus") as record:
             if not request.HasField("model_spec"):
                 raise RequestError("Missing ModelSpec")
-            record.asks_for(request.model_spec.name)
+            record.set_request(request.model_spec.name)
             return get_model_status_pb2.GetModelStatusResponse(
                 model_version_status=self._manager.status(request.model_spec)
             )
@@ -44,8 +44,8 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     def HandleReloadConfigRequest(  # noqa: N802 - the name in the protocol
         self, request: model_management_pb2.ReloadConfigRequest, context: grpc.ServicerContext
     ) -> model_management_pb2.ReloadConfigResponse:
-        """Returns when the new configuration serves; a bad one changes nothing."""
-        with self._desk.answering(context, "HandleReloadConfigRequest"):
+        """Returns once the new configuration is served; an invalid one changes nothing."""
+        with self._reporter.report(context, "HandleReloadConfigRequest"):
             if request.config.WhichOneof("config") != "model_config_list":
                 raise RequestError(
                     "ServerModelConfig type not supported by HandleReloadConfigRequest. "

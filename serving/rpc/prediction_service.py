@@ -11,63 +11,68 @@ from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2, predict_p
 
 from styleserve.contract import SERVING_DEFAULT
 
-from ..call import Call, OpenCalls
+from ..call import ActiveCalls, Call
 from ..errors import CancelledError, RequestError, UnimplementedError
 from ..models.manager import ModelManager
 from ..models.servable import Servable
 from ..observability.call_record import CallRecord
-from ..requests.work import SHORT_PIXEL_STEPS
-from .request_queue import Turns
-from .status import Answering
+from ..requests.work import SHORT_PIXEL_STEPS, pixel_steps, steps_done
+from .request_queue import RequestQueue
+from .status import StatusReporter
 
 _SIGNATURE_DEF = "signature_def"
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Answers Predict and GetModelMetadata; the others are UNIMPLEMENTED.
+    """Predict and GetModelMetadata; the other methods are UNIMPLEMENTED.
 
     Args:
-        manager: where the models are.
-        turns: when a Predict call may run.
-        calls: where the Predict calls that are not over are noted.
-        desk: what surrounds each answer.
+        manager: Manager of the models.
+        queue: Queue of Predict calls.
+        calls: Set of Predict calls without a response yet.
+        reporter: Reporter of all calls.
     """
 
-    def __init__(self, manager: ModelManager, turns: Turns, calls: OpenCalls, desk: Answering) -> None:
+    def __init__(
+        self, manager: ModelManager, queue: RequestQueue, calls: ActiveCalls, reporter: StatusReporter
+    ) -> None:
         self._manager = manager
-        self._turns = turns
+        self._queue = queue
         self._calls = calls
-        self._desk = desk
+        self._reporter = reporter
 
     def Predict(  # noqa: N802 - the name in the protocol
         self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
     ) -> predict_pb2.PredictResponse:
-        """Runs a signature."""
-        with self._desk.answering(context, "Predict") as record:
+        """Runs a signature and returns its outputs."""
+        with self._reporter.report(context, "Predict") as record:
             call = self._open(context)
             spec = _spec(request)
-            record.asks_for(spec.name, spec.signature_name or SERVING_DEFAULT)
-            # Refusals come before the queue. A call that waits holds no version: the newest may change meanwhile, and
-            # the request is checked again.
+            record.set_request(spec.name, spec.signature_name or SERVING_DEFAULT)
+            # Invalid requests are refused before they wait. A waiting call holds no version: the latest one may change
+            # meanwhile, so the request is checked again.
             with self._manager.use(spec) as servable:
                 record.known_model, record.version = spec.name, servable.version
-                short = servable.check(request) <= SHORT_PIXEL_STEPS
-            came = time.monotonic()
+                header = servable.check(request)
+            arrived = time.monotonic()
             try:
-                with self._turns.slot(call, short=short) as slot, self._manager.use(spec) as servable:
-                    record.waited_s = time.monotonic() - came
-                    return self._run(servable, request, call, slot, record)
+                short = pixel_steps(header) <= SHORT_PIXEL_STEPS
+                with self._queue.admit(call, short=short), self._manager.use(spec) as servable:
+                    record.waited_s = time.monotonic() - arrived
+                    response = self._run(servable, request, call, record)
+                record.steps = steps_done(response.outputs, header)
+                return response
             finally:
                 if record.ran_s is None:
-                    record.waited_s = time.monotonic() - came
+                    record.waited_s = time.monotonic() - arrived
 
     def GetModelMetadata(  # noqa: N802 - the name in the protocol
         self, request: get_model_metadata_pb2.GetModelMetadataRequest, context: grpc.ServicerContext
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
-        """Lists the signatures."""
-        with self._desk.answering(context, "GetModelMetadata") as record:
+        """Returns the signatures."""
+        with self._reporter.report(context, "GetModelMetadata") as record:
             spec = _spec(request)
-            record.asks_for(spec.name)
+            record.set_request(spec.name)
             if not request.metadata_field:
                 raise RequestError("GetModelMetadataRequest must specify at least one metadata_field")
             for field in request.metadata_field:
@@ -93,40 +98,33 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         self._refuse("MultiInference", context)
 
     def _refuse(self, method: str, context: grpc.ServicerContext) -> NoReturn:
-        # What was generated for these raises inside gRPC, whose log gets a stack trace for each call.
-        with self._desk.answering(context, method):
+        # The generated base class would raise inside gRPC, which logs a stack trace for each call.
+        with self._reporter.report(context, method):
             raise UnimplementedError(f"{method} is not there; this server answers Predict and GetModelMetadata.")
         raise AssertionError  # aborted before
 
     def _open(self, context: grpc.ServicerContext) -> Call:
         call = Call(context.time_remaining())
-        self._calls.opened(call)
-        # Fires when the client gives up, when the deadline passes, and at the normal end.
-        if not context.add_callback(partial(self._over, call)):
-            self._over(call)
+        self._calls.add(call)
+        # gRPC runs the callback when the client cancels, when the deadline passes, and at the normal end.
+        if not context.add_callback(partial(self._close, call)):
+            self._close(call)
             raise CancelledError("Cancelled")
         return call
 
-    def _over(self, call: Call) -> None:
-        call.give_up()
-        self._calls.closed(call)
+    def _close(self, call: Call) -> None:
+        call.cancel()
+        self._calls.remove(call)
 
     def _run(
-        self,
-        servable: Servable,
-        request: predict_pb2.PredictRequest,
-        call: Call,
-        slot: int,
-        record: CallRecord,
+        self, servable: Servable, request: predict_pb2.PredictRequest, call: Call, record: CallRecord
     ) -> predict_pb2.PredictResponse:
         record.version = servable.version
         began = time.monotonic()
         try:
-            response = servable.predict(request, call, slot)
-            record.steps = servable.steps(request, response)
-            return response
+            return servable.predict(request, call)
         except CancelledError:
-            raise call.why() from None
+            raise call.error() from None
         finally:
             record.ran_s = time.monotonic() - began
 

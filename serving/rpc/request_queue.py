@@ -1,14 +1,12 @@
-"""Whose turn it is: so many calls run, so many wait, and the next one is refused.
+"""Queue of Predict calls: admission up to a limit, then waiting, then refusal.
 
-A running call cannot be paused, so what can be fair is the order in which calls begin, and what they leave free:
+A running call cannot be paused, so fairness is a matter of admission:
 
-- Of two slots or more, a quarter (at least one) is never given to a long call, and neither is that of the places where
-  calls wait. So a short call waits for short calls alone, and is refused for them alone, however many long ones there
-  are.
-- Where both wait for the same slot, short and long ones take turns, each kind in the order in which it came. So neither
-  keeps the other out, and where there is a single slot a short call has at most one long one before it.
+- A quarter of the running limit, and at least one of two, is reserved for short calls, and so is a quarter of the
+  waiting limit. Long calls alone never make a short call wait, or be refused.
+- Short and long calls that wait for the same place are admitted alternately, each kind in order of arrival.
 
-Calls that run at the same time share the processors; that is left to TensorFlow's threads.
+Running calls share the processors by TensorFlow's threads.
 """
 
 from __future__ import annotations
@@ -23,139 +21,134 @@ from ..call import Call
 from ..errors import CancelledError, OverloadedError, ServingError
 
 FULL = "Server Threadpool Exhausted"
-"""TensorFlow Serving's own text, by which clients know that a later try may succeed."""
+"""TensorFlow Serving's text, by which clients recognise that a retry may succeed."""
 
 
 @dataclass(eq=False)
-class _Ticket:
-    """A call that wants a slot. `called` is set when it has one, and when it will get none."""
+class _Entry:
+    """A call in the queue. `decided` is set when it is admitted or refused."""
 
     short: bool
-    slot: int | None = None
+    admitted: bool = False
     refusal: ServingError | None = None
-    called: threading.Event = field(default_factory=threading.Event)
+    decided: threading.Event = field(default_factory=threading.Event)
 
 
-class Turns:
-    """Gives slots to calls. All methods may be called from any thread.
+class RequestQueue:
+    """Queue that admits calls up to a limit. Thread-safe.
 
     Args:
-        slots: calls that run at a time.
-        places: calls that wait at a time; with 0 nothing waits.
+        running_limit: Most calls that run at a time.
+        waiting_limit: Most calls that wait at a time; with 0 no call waits.
     """
 
-    def __init__(self, slots: int, places: int) -> None:
+    def __init__(self, running_limit: int, waiting_limit: int) -> None:
         self._lock = threading.Lock()
-        self._free = list(reversed(range(slots)))
-        self._places = places
-        self._most_long = most_long(slots)
-        self._most_long_waiting = most_long(places)
-        self._slots = slots
-        self._running_long = 0
-        self._waiting: dict[bool, deque[_Ticket]] = {True: deque(), False: deque()}
-        self._longs_turn = False
+        self._running_limit = running_limit
+        self._waiting_limit = waiting_limit
+        self._running = {True: 0, False: 0}  # by whether they are short
+        self._waiting: dict[bool, deque[_Entry]] = {True: deque(), False: deque()}
+        self._long_is_next = False
         self._closed: ServingError | None = None
 
     @property
     def running(self) -> int:
-        """Calls that have a slot."""
-        return self._slots - len(self._free)
+        """Number of calls that run."""
+        return sum(self._running.values())
 
     @property
     def waiting(self) -> int:
-        """Calls that wait for one."""
-        return sum(len(lane) for lane in self._waiting.values())
+        """Number of calls that wait."""
+        return sum(len(entries) for entries in self._waiting.values())
 
     def close(self, refusal: ServingError) -> None:
-        """Gives no more slots: calls that wait, and those that come, are refused; those that run go on."""
+        """Refuses the calls that wait and all later ones; running calls continue."""
         with self._lock:
             self._closed = refusal
-            for lane in self._waiting.values():
-                for ticket in lane:
-                    ticket.refusal = refusal
-                    ticket.called.set()
-                lane.clear()
+            for entries in self._waiting.values():
+                for entry in entries:
+                    entry.refusal = refusal
+                    entry.decided.set()
+                entries.clear()
 
     @contextmanager
-    def slot(self, call: Call, *, short: bool) -> Generator[int]:
-        """A slot, below `slots` and nobody else's, when it is the call's turn.
+    def admit(self, call: Call, *, short: bool) -> Generator[None]:
+        """Context of a running call; waits for admission on entry.
 
         Args:
-            call: leaves at once, and never runs, if it is given up or its time is up before.
-            short: whether the call is a short one.
+            call: Call that leaves the queue at once if it is cancelled or its deadline passes.
+            short: Whether the call is a short one.
 
         Raises:
-            OverloadedError: all slots and places are taken, or all that long calls may have.
-            ServingError: as `close` said, or because the call was given up.
+            OverloadedError: The limits for calls of this kind are reached.
+            ServingError: The queue was closed, or the call was cancelled.
         """
-        ticket = self._enter(short)
+        entry = self._enter(short)
         try:
-            slot = _wait(ticket, call)
-            yield slot
+            _wait(entry, call)
+            yield
         finally:
-            self._leave(ticket)
+            self._leave(entry)
 
-    def _enter(self, short: bool) -> _Ticket:
-        ticket = _Ticket(short)
+    def _enter(self, short: bool) -> _Entry:
+        entry = _Entry(short)
         with self._lock:
             if self._closed is not None:
-                raise self._closed.again()
-            self._waiting[short].append(ticket)
-            self._give()
-            if ticket.slot is None and not self._has_room(short):
+                raise self._closed.copy()
+            self._waiting[short].append(entry)
+            self._admit_next()
+            if not entry.admitted and self._is_over_limit(short):
                 self._waiting[short].pop()
                 raise OverloadedError(FULL)
-        return ticket
+        return entry
 
-    def _has_room(self, short: bool) -> bool:
-        """Whether there is a place for the last one that came."""
-        return self.waiting <= self._places and (short or len(self._waiting[False]) <= self._most_long_waiting)
+    def _is_over_limit(self, short: bool) -> bool:
+        """Whether the last call that came is one too many."""
+        too_many_long = not short and len(self._waiting[False]) > long_limit(self._waiting_limit)
+        return too_many_long or self.waiting > self._waiting_limit
 
-    def _leave(self, ticket: _Ticket) -> None:
+    def _leave(self, entry: _Entry) -> None:
         with self._lock:
-            if ticket.slot is not None:
-                self._free.append(ticket.slot)
-                self._running_long -= not ticket.short
-            elif ticket in self._waiting[ticket.short]:
-                self._waiting[ticket.short].remove(ticket)
-            self._give()
+            if entry.admitted:
+                self._running[entry.short] -= 1
+            elif entry in self._waiting[entry.short]:
+                self._waiting[entry.short].remove(entry)
+            self._admit_next()
 
-    def _give(self) -> None:
-        while self._free and (ticket := self._next()):
-            ticket.slot = self._free.pop()
-            self._running_long += not ticket.short
-            ticket.called.set()
+    def _admit_next(self) -> None:
+        while self.running < self._running_limit and (entry := self._next()):
+            entry.admitted = True
+            self._running[entry.short] += 1
+            entry.decided.set()
 
-    def _next(self) -> _Ticket | None:
+    def _next(self) -> _Entry | None:
         short = bool(self._waiting[True])
-        long = bool(self._waiting[False]) and self._running_long < self._most_long
-        if short and not (long and self._longs_turn):
-            self._longs_turn = long
+        long = bool(self._waiting[False]) and self._running[False] < long_limit(self._running_limit)
+        if short and not (long and self._long_is_next):
+            self._long_is_next = long
             return self._waiting[True].popleft()
         if long:
-            self._longs_turn = False
+            self._long_is_next = False
             return self._waiting[False].popleft()
         return None
 
 
-def most_long(slots: int) -> int:
-    """How many of these slots, or places, long calls may hold at a time.
+def long_limit(limit: int) -> int:
+    """Most long calls under a limit for all calls; the rest is reserved for short calls.
 
-    >>> [most_long(slots) for slots in (0, 1, 2, 4, 8, 16)]
+    >>> [long_limit(limit) for limit in (0, 1, 2, 4, 8, 16)]
     [0, 1, 1, 3, 6, 12]
     """
-    return slots if slots <= 1 else slots - max(1, slots // 4)
+    return limit if limit <= 1 else limit - max(1, limit // 4)
 
 
-def _wait(ticket: _Ticket, call: Call) -> int:
+def _wait(entry: _Entry, call: Call) -> None:
     try:
-        with call.stoppable(ticket.called.set):
-            ticket.called.wait(call.remaining_s())
+        with call.on_cancel(entry.decided.set):
+            entry.decided.wait(call.remaining_s())
     except CancelledError:
-        raise call.why() from None
-    if ticket.refusal is not None:
-        raise ticket.refusal.again()
-    # A call that was given up at the moment of its turn does not begin, either.
-    if ticket.slot is None or call.given_up:
-        raise call.why()
-    return ticket.slot
+        raise call.error() from None
+    if entry.refusal is not None:
+        raise entry.refusal.copy()
+    if not entry.admitted or call.cancelled:  # or both at the same moment
+        raise call.error()

@@ -1,4 +1,4 @@
-"""Who may call the embedded server: TLS from TensorFlow Serving's SSLConfig, and bearer tokens, which it has not."""
+"""Access control: TLS by TensorFlow Serving's SSLConfig, and bearer tokens, which TensorFlow Serving lacks."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ..config_files import SSLConfig, read_config
 from ..errors import StartError
 
 MAX_TOKEN_CHARS: Final = 4096
-"""gRPC refuses headers of more than 8 KiB in all."""
+"""Longest token; gRPC refuses headers of more than 8 KiB in all."""
 
-NONE_CAME: Final = (
-    'This server wants a token, and none came: send the header "authorization: Bearer TOKEN" '
+NONE_SENT: Final = (
+    'This server needs a token, and the call has none: send the header "authorization: Bearer TOKEN" '
     "(in the environment of styleserve's client, STYLESERVE_TOKEN)."
 )
-NOT_ACCEPTED: Final = "The token that came is none that this server accepts."
+NOT_ACCEPTED: Final = "This server does not accept the token of the call."
 
 _TOKEN: Final = re.compile(r"[!-~]+")
 _CERTIFICATE: Final = "-----BEGIN CERTIFICATE-----"
@@ -30,10 +30,10 @@ _PRIVATE_KEY: Final = re.compile(r"-----BEGIN (\w+ )*PRIVATE KEY-----")
 
 
 class Tokens:
-    """Tokens that are accepted. Their hashes are kept, and not they themselves.
+    """Accepted tokens, of which only hashes are kept.
 
     Args:
-        tokens: one or more.
+        tokens: One or more tokens.
     """
 
     def __init__(self, tokens: Iterable[str]) -> None:
@@ -41,10 +41,10 @@ class Tokens:
 
     @classmethod
     def from_file(cls, path: Path) -> Tokens:
-        """The tokens of a file, one a line; empty lines are passed over.
+        """Tokens of a file, one on each line; empty lines are ignored.
 
         Raises:
-            StartError: the file cannot be read, or holds something else.
+            StartError: The file is not readable, or holds anything else.
         """
         try:
             lines = path.read_text(encoding="ascii").splitlines()
@@ -58,7 +58,7 @@ class Tokens:
             if not token:
                 continue
             if not _TOKEN.fullmatch(token) or len(token) > MAX_TOKEN_CHARS:
-                # Without the line itself: what is in this file is secret, also where it is wrong.
+                # Without the line itself, which may be secret.
                 raise StartError(
                     f"line {number} of {path} is no token: it must be up to {MAX_TOKEN_CHARS} visible ASCII "
                     "characters, without spaces"
@@ -69,26 +69,26 @@ class Tokens:
         return cls(tokens)
 
     def refusal(self, authorizations: Iterable[str]) -> str | None:
-        """Why a call with these authorization headers is refused; None where it is not."""
-        came = [value.partition(" ") for value in authorizations]
-        bearers = [token.strip() for scheme, _, token in came if scheme.lower() == "bearer"]
+        """Message that refuses a call with these authorization headers; None if one is accepted."""
+        received = [value.partition(" ") for value in authorizations]
+        bearers = [token.strip() for scheme, _, token in received if scheme.lower() == "bearer"]
         if not bearers:
-            return NONE_CAME
+            return NONE_SENT
         return None if any(map(self._accepts, bearers)) else NOT_ACCEPTED
 
     def _accepts(self, token: str) -> bool:
         digest = sha256(token.encode()).digest()
-        # All are looked at, and each for as long as the others, so that the time taken tells nothing.
+        # Compares with every token in constant time, so that timing reveals nothing.
         return sum(hmac.compare_digest(digest, known) for known in self._digests) > 0
 
 
 def server_credentials(path: Path) -> tuple[grpc.ServerCredentials, bool]:
-    """TLS as an SSLConfig file says it, and whether clients have to show a certificate.
+    """TLS credentials of an SSLConfig file, and whether clients need a certificate.
 
-    The file holds keys and certificates themselves, as PEM, and not their paths.
+    The file holds keys and certificates as PEM text, not their paths.
 
     Raises:
-        StartError: the file cannot be read, or what it holds cannot be used.
+        StartError: The file is not readable, or its contents are invalid.
     """
     config = read_config(path, SSLConfig)
     if not _PRIVATE_KEY.search(config.server_key):
@@ -104,7 +104,7 @@ def server_credentials(path: Path) -> tuple[grpc.ServerCredentials, bool]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what listens on an address.
+    """Whether an address is reachable from this machine alone.
 
     >>> [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "10.0.0.7", "example.org")]
     [True, True, True, False, False, False]

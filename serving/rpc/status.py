@@ -1,4 +1,4 @@
-"""Where an exception becomes a gRPC status: nothing else in this room talks to the client about failure."""
+"""Exceptions to gRPC statuses, the only place that ends a call with an error, and reports of finished calls."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ logger = logging.getLogger(__name__)
 Observer = Callable[[CallRecord], None]
 
 
-class Answering:
-    """Surrounds the answer to every call.
+class StatusReporter:
+    """Status of every call, for its client and for observers.
 
     Args:
-        observers: are told of each call when it is over.
+        observers: Functions that get the record of each finished call.
     """
 
     def __init__(self, observers: Iterable[Observer] = ()) -> None:
         self._observers: Final = tuple(observers)
 
     @contextmanager
-    def answering(self, context: grpc.ServicerContext, method: str) -> Generator[CallRecord]:
-        """Ends the call with the status of a `ServingError`; with INTERNAL, and a line in the log, for anything else.
+    def report(self, context: grpc.ServicerContext, method: str) -> Generator[CallRecord]:
+        """Context of a call: ends it with the status of a `ServingError`; with INTERNAL and a log entry otherwise.
 
-        The request's id goes back with the answer, whatever that is.
+        Every response carries the id of its request.
         """
         record = CallRecord(method, request_id_of(context), context.peer())
         context.set_trailing_metadata(((REQUEST_ID_KEY, record.request_id),))
@@ -42,16 +42,16 @@ class Answering:
             context.abort(error.code, error.message)
         except Exception as error:
             record.status = grpc.StatusCode.INTERNAL
-            logger.exception("call %s failed in a way that nobody foresaw", record.request_id)
+            logger.exception("unexpected error in call %s", record.request_id)
             context.abort(
                 grpc.StatusCode.INTERNAL, f"The server failed unexpectedly ({type(error).__name__}); see its log."
             )
         finally:
-            self._tell(record)
+            self._notify(record)
 
-    def _tell(self, record: CallRecord) -> None:
+    def _notify(self, record: CallRecord) -> None:
         try:
             for observe in self._observers:
                 observe(record)
-        except Exception:  # an answer must not be lost for it
-            logger.exception("what was to be noted of call %s is lost", record.request_id)
+        except Exception:  # an observer must not change the response
+            logger.exception("log entry or metrics of call %s are lost", record.request_id)

@@ -15,7 +15,8 @@ import tensorflow as tf
 from styleserve import contract
 from styleserve.serving.call import Call
 from styleserve.serving.errors import GraphError, RequestError
-from styleserve.serving.models.servable import Servable, SessionSettings
+from styleserve.serving.models.servable import Servable
+from styleserve.serving.models.session import SessionSettings
 
 from .pictures import noise
 
@@ -147,7 +148,7 @@ def test_the_graph_and_what_stands_before_it_say_the_same(
     for name, proto in server.request(signature, **inputs).inputs.items():
         request.inputs[name].CopyFrom(proto)
     with pytest.raises(RequestError) as before:
-        servable.prepare(request)
+        servable.check(request)
     with pytest.raises(grpc.RpcError) as served:
         server.predict(request)
     assert served.value.code() == grpc.StatusCode.INVALID_ARGUMENT
@@ -155,7 +156,7 @@ def test_the_graph_and_what_stands_before_it_say_the_same(
     assert before.value.message in (served.value.details() or "")
     monkeypatch.setattr(servable, "limits", None)
     with pytest.raises(GraphError) as graph:
-        servable.predict(request, Call(60.0), 0)
+        servable.predict(request, Call(60.0))
     assert graph.value.message == before.value.message
 
 
@@ -165,10 +166,10 @@ def test_bytes_that_are_no_text_are_refused_alike(
     """The graph shows them, and TensorFlow's Python cannot read its text then."""
     request = server.paint(colors=[b"\xff\xfe"])
     with pytest.raises(RequestError) as before:
-        servable.prepare(request)
+        servable.check(request)
     monkeypatch.setattr(servable, "limits", None)
     with pytest.raises(RequestError) as graph:
-        servable.predict(request, Call(60.0), 0)
+        servable.predict(request, Call(60.0))
     assert graph.value.message == before.value.message
     with pytest.raises(grpc.RpcError) as served:
         server.predict(request)
@@ -237,7 +238,7 @@ def _peak_of_a_refusal(servable: Servable, request: Any) -> int:
     tracemalloc.start()
     try:
         with pytest.raises(RequestError):
-            servable.prepare(request)
+            servable.check(request)
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -21,7 +21,7 @@ CHECKED = (
     "examples",
     "export",
     "model",
-    "serving/deploy",
+    "serving",
     "styleserve",
     "tests/documents/language.py",
     "tests/serving/deployments.py",

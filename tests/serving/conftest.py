@@ -57,22 +57,22 @@ class Held:
     """The calls of a server's model, held where they run until they are let go, or stopped."""
 
     def __init__(self, server: Any) -> None:
-        ((version,),) = (versions.values() for versions in server._manager._table.values())
+        ((version,),) = (versions.values() for versions in server._manager._table._models.values())
         self._really = version.servable.predict
         self._changed = threading.Condition()
         self._open = False
         self.began = 0
         version.servable.predict = self._predict
 
-    def _predict(self, request: predict_pb2.PredictRequest, call: Call, slot: int) -> predict_pb2.PredictResponse:
+    def _predict(self, request: predict_pb2.PredictRequest, call: Call) -> predict_pb2.PredictResponse:
         with self._changed:
             self.began += 1
             self._changed.notify_all()
-        with call.stoppable(self._wake), self._changed:
-            assert self._changed.wait_for(lambda: self._open or call.given_up, SOON_S)
-        if call.given_up:
+        with call.on_cancel(self._wake), self._changed:
+            assert self._changed.wait_for(lambda: self._open or call.cancelled, SOON_S)
+        if call.cancelled:
             raise CancelledError("Cancelled")
-        return self._really(request, call, slot)
+        return self._really(request, call)
 
     def _wake(self) -> None:
         # Whoever gives up holds the call's lock: it must not wait for ours.

@@ -20,7 +20,8 @@ from styleserve.serving.command import register
 from styleserve.serving.deploy.command import EXIT_DEPLOY_FAILED, write
 from styleserve.serving.deploy.deployment import BATCHED_ROWS, Deployment, DeploymentError, Device, Target
 from styleserve.serving.deploy.rendering import rendered
-from styleserve.serving.models.model_card import CARD_NAME, CallLimits, exporter_of, limits_of
+from styleserve.serving.models.model_card import CallLimits, exporter_of, limits_of
+from styleserve.version_directories import MODEL_CARD_FILE
 
 from .deployments import FILES
 
@@ -288,7 +289,7 @@ def test_files_depend_only_on_the_options() -> None:
 
 
 def exported(model: Path, version: int, tensorflow: str | None) -> None:
-    path = model / str(version) / CARD_NAME
+    path = model / str(version) / MODEL_CARD_FILE
     path.parent.mkdir(parents=True)
     if tensorflow is not None:
         path.write_text(json.dumps({"versions": {"styleserve": "0.1.0", "tensorflow": tensorflow}}))
@@ -337,7 +338,7 @@ LARGER = "A larger call may end the server; the model refuses it if you export i
 
 
 def with_limits(model: Path, version: int, limits: Any) -> None:
-    path = model / str(version) / CARD_NAME
+    path = model / str(version) / MODEL_CARD_FILE
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"limits": limits}))
 
@@ -414,7 +415,7 @@ def test_options_of_the_export_where_the_model_cannot_be_read(here: Path) -> Non
 
 def test_the_card_of_an_export_has_its_limits(tiny_model_base: Path) -> None:
     (version,) = [path for path in tiny_model_base.iterdir() if path.name.isdigit()]
-    limits = json.loads((version / CARD_NAME).read_bytes())["limits"]
+    limits = json.loads((version / MODEL_CARD_FILE).read_bytes())["limits"]
     assert limits_of(version) == CallLimits(8, 64 * 64, 64 * 64, limits["max_encoded_pixels"])
     assert limits_of(version.parent) is None
 

@@ -342,7 +342,9 @@ def test_queries_of_the_dashboard(panel: str, query: str) -> None:
 
 def test_the_row_of_the_embedded_server_has_all_its_metrics() -> None:
     """The dashboard, the documents and the server have the same metrics."""
-    page = Metrics(running=lambda: 1, waiting=lambda: 2).page().decode()
+    metrics = Metrics(running=lambda: 1, waiting=lambda: 2)
+    pages = metrics.app({"REQUEST_METHOD": "GET", "PATH_INFO": "/"}, lambda _status, _headers: None)
+    page = b"".join(pages).decode()
     families = {name for name in re.findall(r"^# TYPE (\S+) ", page, re.M) if name.startswith("styleserve_")}
     asked = " ".join(target["expr"] for panel in ROW["panels"] for target in panel["targets"])
     own = {family: {name for name in OWN_METRICS if name.startswith(family)} for family in families}

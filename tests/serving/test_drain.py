@@ -63,7 +63,7 @@ def test_while_it_drains(server: EmbeddedServer, held: Any, request_of: Make, un
         running = start(channel, request_of())
         model.wait_for(began=1)
         waiting = start(channel, request_of())
-        until(lambda: server._turns.waiting == 1)
+        until(lambda: server._queue.waiting == 1)
         assert is_serving(probe)
 
         stopping = stop(server, 2 * SOON_S)
@@ -86,7 +86,7 @@ def test_while_it_drains(server: EmbeddedServer, held: Any, request_of: Make, un
 def test_when_the_grace_is_over(server: EmbeddedServer, request_of: Make, until: Make) -> None:
     with grpc.insecure_channel(server.address) as channel:
         running = start(channel, request_of(steps=FOR_EVER))
-        until(lambda: server._turns.running == 1)
+        until(lambda: server._queue.running == 1)
         stopping = stop(server, 0.1)
         failure = running.exception()
         assert failure.code() == grpc.StatusCode.UNAVAILABLE
@@ -223,7 +223,7 @@ def test_a_process_with_a_call_that_does_not_end(
         until(runs)
         running.send_signal(signal.SIGTERM)
         assert running.stdout is not None
-        assert f"for up to {grace} s" in running.stdout.readline()
+        assert f"have up to {grace} s to end" in running.stdout.readline()
         if grace == "600":
             running.send_signal(signal.SIGTERM)
         assert running.wait(SOON_S) == (-signal.SIGTERM if grace == "600" else 0)

@@ -16,9 +16,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from styleserve.serving import EmbeddedServer, ServerSettings
 from styleserve.serving.rpc import interceptor as gate
-from styleserve.serving.rpc.health import Health
+from styleserve.serving.rpc.health import HealthService
 from styleserve.serving.rpc.interceptor import MAX_HEALTH_BYTES
-from styleserve.serving.rpc.listener import WATCHING_THREADS, Listener
+from styleserve.serving.rpc.listener import WATCH_THREADS, Listener
 
 Make = Callable[..., Any]
 SOON_S = 60.0
@@ -29,9 +29,9 @@ UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 
 @contextmanager
-def listening(health: Health) -> Generator[str]:
+def listening(health: HealthService) -> Generator[str]:
     """The address of a server that has nothing but health."""
-    listener = Listener("127.0.0.1", most_calls=1, max_request_bytes=2**20)
+    listener = Listener("127.0.0.1", max_calls=1, max_request_bytes=2**20)
     health_pb2_grpc.add_HealthServicer_to_server(health, listener.server)
     try:
         yield f"127.0.0.1:{listener.start(0)}"
@@ -50,8 +50,8 @@ def watch(channel: grpc.Channel, service: str = "") -> Any:
     return health_pb2_grpc.HealthStub(channel).Watch(request, timeout=2 * SOON_S)
 
 
-def test_each_change_is_told_to_each_watcher() -> None:
-    health = Health(["", "a"])
+def test_each_change_reaches_each_watcher() -> None:
+    health = HealthService(["", "a"])
     with listening(health) as address, grpc.insecure_channel(address) as channel:
         watching = [watch(channel, service) for service in ("", "a", "a")]
         for serving, status in ((False, NOT_SERVING), (True, SERVING), (True, None), (False, NOT_SERVING)):
@@ -62,7 +62,7 @@ def test_each_change_is_told_to_each_watcher() -> None:
 
 
 def test_who_is_gone_is_forgotten(until: Make) -> None:
-    health = Health([""])
+    health = HealthService([""])
     with listening(health) as address, grpc.insecure_channel(address) as channel:
         watching = [watch(channel) for _ in range(20)]
         for each in watching[::2]:
@@ -74,7 +74,7 @@ def test_who_is_gone_is_forgotten(until: Make) -> None:
 
 
 def test_of_a_service_that_is_not_there_nothing_is_kept() -> None:
-    health = Health([""])
+    health = HealthService([""])
     with listening(health) as address, grpc.insecure_channel(address) as channel:
         watching = [watch(channel, f"nosuch-{number}") for number in range(20)]
         assert [next(each).status for each in watching] == [UNKNOWN] * 20
@@ -85,7 +85,7 @@ def test_of_a_service_that_is_not_there_nothing_is_kept() -> None:
 
 @pytest.mark.parametrize("ask", [check, lambda *asked: next(watch(*asked))], ids=["Check", "Watch"])
 def test_a_name_as_long_as_a_message_is_refused(ask: Make) -> None:
-    with listening(Health([""])) as address, grpc.insecure_channel(address) as channel:
+    with listening(HealthService([""])) as address, grpc.insecure_channel(address) as channel:
         with pytest.raises(grpc.RpcError, match=f"which may have {MAX_HEALTH_BYTES}") as caught:
             ask(channel, "x" * MAX_HEALTH_BYTES)
         assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
@@ -93,7 +93,7 @@ def test_a_name_as_long_as_a_message_is_refused(ask: Make) -> None:
 
 def test_watchers_that_never_say_what_they_watch(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are more than the threads, and yet the next watcher is answered: their time for saying so ends."""
-    monkeypatch.setattr(gate, "OTHERS_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(gate, "SMALL_REQUEST_TIMEOUT_S", 0.2)
     done = threading.Event()
 
     def nothing_yet() -> Iterator[bytes]:
@@ -101,11 +101,11 @@ def test_watchers_that_never_say_what_they_watch(monkeypatch: pytest.MonkeyPatch
         yield from ()
 
     with (
-        listening(Health([""])) as address,
+        listening(HealthService([""])) as address,
         grpc.insecure_channel(address) as slow,
         grpc.insecure_channel(address) as channel,
     ):
-        silent: list[Any] = [slow.stream_stream(WATCH)(nothing_yet()) for _ in range(3 * WATCHING_THREADS)]
+        silent: list[Any] = [slow.stream_stream(WATCH)(nothing_yet()) for _ in range(3 * WATCH_THREADS)]
         assert {each.code() for each in silent} == {grpc.StatusCode.CANCELLED}
         monkeypatch.undo()
         assert next(watch(channel)).status == NOT_SERVING
@@ -151,25 +151,25 @@ def _read_until(line: socket.socket, wanted: set[int]) -> int:
                 return head[3]
 
 
-def test_watchers_that_take_nothing_hold_up_nobody() -> None:
+def test_watchers_that_read_nothing_block_no_other_call() -> None:
     """Neither those who ask, nor other watchers, nor who reports."""
-    health = Health([""], timeout_s=2 * SOON_S)
+    health = HealthService([""], timeout_s=2 * SOON_S)
     with listening(health) as address, grpc.insecure_channel(address) as channel:
         watching = watch(channel)
         assert next(watching).status == NOT_SERVING
         with stalled_watcher(address) as stalled:
             assert _read_until(stalled, {1}) == 1  # the header: what is next is the message that it does not take
             assert check(channel).status == NOT_SERVING
-            told = health.report(serving=True)
-            assert len(told) == 2
+            notified = health.report(serving=True)
+            assert len(notified) == 2
             assert next(watching).status == SERVING
             assert check(channel).status == SERVING
-            assert not all(each.done() for each in told)
+            assert not all(each.done() for each in notified)
 
 
 def test_a_watcher_that_takes_nothing_is_let_go(until: Make) -> None:
     reset = 3
-    health = Health([""], timeout_s=0.2)
+    health = HealthService([""], timeout_s=0.2)
     with listening(health) as address, stalled_watcher(address) as stalled:
         assert _read_until(stalled, {reset}) == reset
         until(lambda: not health._watchers)

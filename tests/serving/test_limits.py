@@ -21,7 +21,7 @@ from styleserve.contract import Limits
 from styleserve.serving.errors import RequestError
 from styleserve.serving.models.signature import Signature
 from styleserve.serving.requests.checks import check_request
-from styleserve.serving.requests.files import RequestFiles
+from styleserve.serving.requests.header import RequestHeader
 from styleserve.serving.requests.limits import ModelLimits
 from styleserve.serving.requests.tensors import TensorError, _varint, to_array
 from styleserve.serving.requests.work import pixel_steps
@@ -60,7 +60,7 @@ def check(signature: str, limits: ModelLimits = LIMITS, **inputs: Any) -> None:
         name: value if isinstance(value, tensor_pb2.TensorProto) else tf.make_tensor_proto(value)
         for name, value in inputs.items()
     }
-    check_request(limits, signature, protos, DEFAULTS.get(signature, {}), RequestFiles(protos))
+    check_request(limits, signature, RequestHeader(protos, DEFAULTS.get(signature, {})))
 
 
 def grey(height: int, width: int, batch: int = 1) -> Any:
@@ -277,8 +277,8 @@ def test_only_a_few_of_millions_are_read(name: str, what: str) -> None:
     strings, dims = Millions(b""), Millions(one)
     proto = proto_of(dims=[one], strings=strings) if what == "strings" else proto_of(dims=dims, strings=[b""])
     if what == "dimensions" or name not in (contract.COLORS.name, "loss", "optimizer", "image_format"):
-        check_request(LIMITS, PAINT, {name: proto}, DEFAULTS[PAINT], RequestFiles({name: proto}))
-    pixel_steps({name: proto}, DEFAULTS[PAINT], RequestFiles({name: proto}))
+        check_request(LIMITS, PAINT, RequestHeader({name: proto}, DEFAULTS[PAINT]))
+    pixel_steps(RequestHeader({name: proto}, DEFAULTS[PAINT]))
     if what == "strings":
         assert to_array(proto).tolist() == [b""]
     else:

@@ -16,7 +16,7 @@ from styleserve.serving.errors import ModelsUnavailableError
 from styleserve.serving.models import manager as manager_module
 from styleserve.serving.models.lifecycle import LoadRetries
 from styleserve.serving.models.manager import ModelManager
-from styleserve.serving.models.servable import SessionSettings
+from styleserve.serving.models.session import SessionSettings
 from styleserve.serving.models.version_policy import ModelConfig, VersionPolicy
 
 Make = Callable[..., Any]
@@ -27,7 +27,7 @@ SOON_S = 60.0
 
 
 class Watched(ModelManager):
-    """Looks at the disk when it is told to, by a clock that is set by hand; `tries` has the path of each load."""
+    """Manager that polls when a test calls it, with a clock set by hand; `tries` has the path of each load."""
 
     def __init__(self, most: int) -> None:
         self.now = 1000.0
@@ -62,7 +62,7 @@ def manager(request: pytest.FixtureRequest) -> Iterator[Watched]:
 
 @pytest.fixture
 def base_path(manager: Watched, tmp_path: Path, add_stand_in: Make) -> Path:
-    """Of the configuration in force: version 1 serves."""
+    """Base path of the current configuration, with version 1."""
     base_path = tmp_path / "model"
     add_stand_in(base_path, 1)
     manager.reload({NAME: ModelConfig(NAME, base_path)})
@@ -100,15 +100,15 @@ def test_a_copy_that_was_not_complete(
     assert manager.serving() == {NAME: [2]}
     assert manager.state(1)[0] == "END"
     assert manager.tries == [copy, copy]
-    told = [record for record in caplog.records if "version 2" in record.getMessage()]
-    assert [record.levelname for record in told] == ["ERROR", "INFO"]
+    logged = [record for record in caplog.records if "version 2" in record.getMessage()]
+    assert [record.levelname for record in logged] == ["ERROR", "INFO"]
 
 
 @pytest.mark.parametrize("manager", [2, 0], indirect=True)
 def test_a_version_that_is_broken_for_good(
     manager: Watched, base_path: Path, add_stand_in: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
-    most = manager._retries.most
+    most = manager._retries.limit
     broken = begin_to_copy(base_path, 2)
     manager.poll()
     states = [manager.state(2)[0]]
@@ -119,9 +119,9 @@ def test_a_version_that_is_broken_for_good(
     assert states == ["LOADING"] * most + ["END"] * 4
     assert manager.tries == [broken] * (most + 1)
     assert "cannot load" in manager.state(2)[1]
-    told = [record.getMessage().partition(": ")[0] for record in caplog.records]
+    logged = [record.getMessage().partition(": ")[0] for record in caplog.records]
     retries = [f" at retry {number} of {most}" for number in range(1, most + 1)]
-    assert told == [f"model {NAME}, version 2 does not load{retry}" for retry in ("", *retries)]
+    assert logged == [f"model {NAME}, version 2 does not load{retry}" for retry in ("", *retries)]
     assert manager.serving() == {NAME: [1]}
     add_stand_in(base_path, 3)
     manager.poll()
@@ -195,7 +195,7 @@ def test_memory_of_a_try_is_given_back(manager: Watched, base_path: Path, monkey
     given_back = threading.Event()
     monkeypatch.setattr(manager_module, "give_back_freed_memory", given_back.set)
     begin_to_copy(base_path, 2)
-    manager.watch(0.01)
+    manager.start_polling(0.01)
     assert given_back.wait(SOON_S)
     assert manager.state(2)[0] == "LOADING"
 

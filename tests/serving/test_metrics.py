@@ -56,8 +56,13 @@ def samples(page: bytes) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     return found
 
 
+def page_of(server: EmbeddedServer) -> bytes:
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": DEFAULT_PATH}
+    return b"".join(server._metrics.app(environ, lambda _status, _headers: None))
+
+
 def value(server: EmbeddedServer, name: str, **labels: str) -> float | None:
-    return samples(server._metrics.page()).get((name, frozenset(labels.items())))
+    return samples(page_of(server)).get((name, frozenset(labels.items())))
 
 
 def test_tensorflow_servings_names_and_labels(
@@ -82,7 +87,7 @@ def test_tensorflow_servings_names_and_labels(
     assert value(server, ":tensorflow:cc:saved_model:load_attempt_count", model_path=path, status="success") == 1
     assert (value(server, ":tensorflow:cc:saved_model:load_latency", model_path=path) or 0) > 0
     assert value(server, "styleserve_steps_total", **name) == 14
-    page = server._metrics.page()
+    page = page_of(server)
     assert b"\n# TYPE :tensorflow:serving:request_count counter\n" in page
     assert b"_created" not in page
     assert b"process_resident_memory_bytes" in page
@@ -99,7 +104,7 @@ def test_what_a_client_makes_up_is_no_label(server: EmbeddedServer, channel: grp
         call(channel, request_of(signature=f"made-up-{number}"))
         call(channel, request_of(), metadata=[("x-request-id", f"made-up-{number}")])
         channel.unary_unary(f"/made-up-{number}/Method").future(b"", timeout=60).exception()
-    page = server._metrics.page()
+    page = page_of(server)
     assert b"made-up" not in page
     assert value(server, ":tensorflow:serving:request_count", model_name="(unknown)", status="NOT_FOUND") == 20
 
@@ -149,26 +154,32 @@ def test_a_stranger_is_counted(stand_in_base: Path, tmp_path: Path, request_of: 
         assert call(channel, request_of()).code() is grpc.StatusCode.UNAUTHENTICATED
         assert value(server, "styleserve_refused_total", reason="token") == 1
         assert value(server, ":tensorflow:serving:request_count", model_name="(unknown)", status="UNAUTHENTICATED") == 1
-        assert b"a-token" not in server._metrics.page()
+        assert b"a-token" not in page_of(server)
 
 
 def test_losses_tell_the_steps(server: EmbeddedServer, request_of: Make) -> None:
     from styleserve.serving.call import Call  # noqa: PLC0415
+    from styleserve.serving.requests.work import steps_done  # noqa: PLC0415
 
-    ((version,),) = (versions.values() for versions in server._manager._table.values())
+    ((version,),) = (versions.values() for versions in server._manager._table._models.values())
     servable: Any = version.servable
     request = request_of(steps=9)
-    response = servable.predict(request, Call(), 0)
-    assert servable.steps(request, response) == 9
+    header, response = servable.check(request), servable.predict(request, Call())
+    assert steps_done(response.outputs, header) == 9
     response.outputs["losses"].CopyFrom(tensor_pb2.TensorProto(dtype=1, float_val=[1.0] * 10))
     for size in (1, 2, 5):
         response.outputs["losses"].tensor_shape.dim.add(size=size)
-    assert servable.steps(request, response) == 2
+    assert steps_done(response.outputs, header) == 2
+
+
+OPEN_METRICS = {"Accept": "application/openmetrics-text; version=1.0.0", "Accept-Encoding": "gzip"}
+"""What Prometheus sends; counters would have other names than TensorFlow Serving's."""
 
 
 def fetch(port: int, path: str) -> tuple[int, str, bytes]:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=OPEN_METRICS)
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as reply:
+        with urllib.request.urlopen(request, timeout=60) as reply:  # noqa: S310 - of this machine
             return reply.status, reply.headers["Content-Type"], reply.read()
     except urllib.error.HTTPError as error:
         with error:
@@ -197,6 +208,11 @@ def test_the_endpoint(stand_in_base: Path, tmp_path: Path) -> None:
         fetch(port, "/metrics")
 
 
+def one_page(_environ: Any, start_response: Any) -> list[bytes]:
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"page\n"]
+
+
 def is_answered(port: int) -> bool:
     try:
         return fetch(port, "/metrics")[2] == b"page\n"
@@ -205,7 +221,7 @@ def is_answered(port: int) -> bool:
 
 
 def test_connections_that_say_nothing_are_few(until: Make) -> None:
-    endpoint = MetricsEndpoint("127.0.0.1", "/metrics", lambda: b"page\n")
+    endpoint = MetricsEndpoint("127.0.0.1", "/metrics", one_page)
     port = endpoint.start(0)
     silent = [socket.create_connection(("127.0.0.1", port), 60) for _ in range(MAX_CONNECTIONS)]
     with socket.create_connection(("127.0.0.1", port), 60) as refused:
@@ -228,7 +244,7 @@ def is_hung_up(connection: socket.socket) -> bool:
 
 def test_a_request_that_comes_byte_by_byte_ends(until: Make) -> None:
     """Each byte comes in time, and the whole never does."""
-    endpoint = MetricsEndpoint("127.0.0.1", "/metrics", lambda: b"page\n", timeout_s=0.2)
+    endpoint = MetricsEndpoint("127.0.0.1", "/metrics", one_page, timeout_s=0.2)
     port = endpoint.start(0)
     with socket.create_connection(("127.0.0.1", port), 0.01) as slow:
         until(lambda: is_hung_up(slow))
@@ -257,5 +273,5 @@ def test_configurations_that_cannot_be_used(tmp_path: Path, stand_in_base: Path)
     with pytest.raises(StartError, match="it must begin with /"):
         path_of(config)
     config.write_text("prometheus_config { enable: true }")
-    with pytest.raises(StartError, match="--rest-api-port has to say where"):
+    with pytest.raises(StartError, match="give their port, as in --rest-api-port 8501"):
         EmbeddedServer(stand_in_base, settings=ServerSettings(port=0, monitoring_config_file=config)).start()

@@ -24,9 +24,9 @@ from styleserve.client.transport.status import service_error
 from styleserve.contract import DEFAULT_MODEL_NAME
 from styleserve.serving import EmbeddedServer, ServerSettings
 from styleserve.serving.rpc.interceptor import PREDICT
-from styleserve.serving.rpc.listener import REFUSING_THREADS, Listener
-from styleserve.serving.rpc.model_service import MOST_RELOADS
-from styleserve.serving.rpc.request_queue import most_long
+from styleserve.serving.rpc.listener import REFUSAL_THREADS, Listener
+from styleserve.serving.rpc.model_service import MAX_RELOADS
+from styleserve.serving.rpc.request_queue import long_limit
 
 Make = Callable[..., Any]
 LONG = 2**20
@@ -71,7 +71,7 @@ def test_one_runs_one_waits_and_the_next_is_refused_while_all_else_is_answered(
     first = start(channel, request_of())
     model.wait_for(began=1)
     second = start(channel, request_of())
-    until(lambda: server._turns.waiting == 1)
+    until(lambda: server._queue.waiting == 1)
 
     refused = start(channel, request_of()).exception()
     assert refused.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -98,9 +98,9 @@ def test_a_waiting_call_whose_client_gives_up_never_runs(
     if how == "has a deadline":
         assert waiting.exception().code() == grpc.StatusCode.DEADLINE_EXCEEDED
     else:
-        until(lambda: server._turns.waiting == 1)
+        until(lambda: server._queue.waiting == 1)
         waiting.cancel() if how == "cancels" else another.close()
-    until(lambda: server._turns.waiting == 0)
+    until(lambda: server._queue.waiting == 0)
     assert not first.done()
     another.close()
     model.let_go()
@@ -109,7 +109,7 @@ def test_a_waiting_call_whose_client_gives_up_never_runs(
     assert model.began == 2
 
 
-def test_what_is_not_there_is_told_without_waiting(
+def test_what_is_not_there_is_refused_without_waiting(
     server: EmbeddedServer, channel: grpc.Channel, held: Any, request_of: Make
 ) -> None:
     model = held(server)
@@ -134,10 +134,10 @@ def test_a_short_call_passes_long_ones(stand_in_base: Path, held: Any, request_o
         long = [start(channel, request_of(steps=LONG))]
         model.wait_for(began=1)
         long += [start(channel, request_of(steps=LONG)) for _ in range(4)]
-        until(lambda: server._turns.waiting == 4)
+        until(lambda: server._queue.waiting == 4)
         short = start(channel, request_of(steps=1))
         model.wait_for(began=2)
-        assert server._turns.waiting == 4
+        assert server._queue.waiting == 4
         for call in (*long, short):
             call.cancel()
 
@@ -150,7 +150,7 @@ def test_requests_on_slow_lines_keep_nothing_from_being_answered(server: Embedde
         ended.wait()
         yield from ()
 
-    slow = 1 + 1 + REFUSING_THREADS + 20
+    slow = 1 + 1 + REFUSAL_THREADS + 20
     channels = [grpc.insecure_channel(server.address) for _ in range(4)]
     calls: list[Any] = [
         channels[number % 4].stream_unary(PREDICT).future(nothing_yet(), timeout=120.0) for number in range(slow)
@@ -172,7 +172,7 @@ def test_a_request_that_does_not_come_ends_its_call() -> None:
     def predict(_request: bytes, _context: grpc.ServicerContext) -> bytes:
         return b"answered"
 
-    listener = Listener("127.0.0.1", most_calls=1, max_request_bytes=1000, receive_timeout_s=0.2)
+    listener = Listener("127.0.0.1", max_calls=1, max_request_bytes=1000, receive_timeout_s=0.2)
     service, _, method = PREDICT[1:].rpartition("/")
     handlers = {method: grpc.unary_unary_rpc_method_handler(predict)}
     listener.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
@@ -221,21 +221,21 @@ def test_configurations_that_load_slowly_keep_nothing_from_being_answered(
     request = model_management_pb2.ReloadConfigRequest()
     request.config.model_config_list.SetInParent()
     stub = model_service_pb2_grpc.ModelServiceStub(channel)
-    calls = [stub.HandleReloadConfigRequest.future(request, timeout=120.0) for _ in range(MOST_RELOADS)]
+    calls = [stub.HandleReloadConfigRequest.future(request, timeout=120.0) for _ in range(MAX_RELOADS)]
     assert all(loading.acquire(timeout=60.0) for _ in calls)
     refused = [stub.HandleReloadConfigRequest.future(request, timeout=120.0).exception() for _ in range(20)]
     assert {each.code() for each in refused} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
     assert all_else_is_answered(channel)
     loaded.set()
-    assert [call.exception() for call in calls] == [None] * MOST_RELOADS
+    assert [call.exception() for call in calls] == [None] * MAX_RELOADS
 
 
 def test_bounds_as_they_come() -> None:
     cores = os.cpu_count() or 1
     settings = ServerSettings()
-    assert settings.slots >= 2
-    assert most_long(settings.slots) + most_long(settings.places) == 4 * cores
-    assert ServerSettings(max_calls=10 * cores).places == 0
-    assert ServerSettings(max_waiting=7).places == 7
+    assert settings.running_limit >= 2
+    assert long_limit(settings.running_limit) + long_limit(settings.waiting_limit) == 4 * cores
+    assert ServerSettings(max_calls=10 * cores).waiting_limit == 0
+    assert ServerSettings(max_waiting=7).waiting_limit == 7
     with pytest.raises(ValueError, match="max_waiting is -1"):
         ServerSettings(max_waiting=-1)

@@ -1,4 +1,4 @@
-"""Whoever serves bfloat16 where nothing computes in it is told, and nobody else is."""
+"""Warnings of bfloat16 on machines that do not compute in it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from styleserve.contract import DEFAULT_MODEL_NAME
 from styleserve.processor import BFLOAT16_FLAGS, cpu_flags
 from styleserve.serving.models import model_card
 from styleserve.serving.models.manager import ModelManager
-from styleserve.serving.models.model_card import CARD_NAME, slow_on_this_machine
-from styleserve.serving.models.servable import Servable, SessionSettings
+from styleserve.serving.models.model_card import slow_on_this_machine
+from styleserve.serving.models.servable import Servable
+from styleserve.serving.models.session import SessionSettings
 from styleserve.serving.models.version_policy import ModelConfig
+from styleserve.version_directories import MODEL_CARD_FILE
 
 WARNING = "computes in bfloat16, for which this machine has no units"
 
 
 def with_card(version_dir: Path, precision: str) -> Path:
-    path = version_dir / CARD_NAME
+    path = version_dir / MODEL_CARD_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"precision": precision}))
     return version_dir
@@ -53,7 +55,7 @@ def test_flags_of_the_first_processor(
         ("bfloat16", {"avx2"}, True),
         ("bfloat16", {"avx2", BFLOAT16_FLAGS[0]}, False),
         ("bfloat16", {"avx2", BFLOAT16_FLAGS[1]}, False),
-        ("bfloat16", set[str](), False),  # of another architecture: it cannot be told
+        ("bfloat16", set[str](), False),  # another architecture
         ("float32", {"avx2"}, False),
     ],
 )
@@ -86,9 +88,9 @@ def test_a_server_says_so_when_it_loads_such_a_version(
         manager.reload({DEFAULT_MODEL_NAME: ModelConfig(DEFAULT_MODEL_NAME, base_path)})
     finally:
         manager.close()
-    told = [record.getMessage() for record in caplog.records if WARNING in record.getMessage()]
-    assert len(told) == (not on_gpu)
-    assert all(line.startswith(f"model {DEFAULT_MODEL_NAME}, version 1 ") for line in told)
+    logged = [record.getMessage() for record in caplog.records if WARNING in record.getMessage()]
+    assert len(logged) == (not on_gpu)
+    assert all(line.startswith(f"model {DEFAULT_MODEL_NAME}, version 1 ") for line in logged)
 
 
 def test_a_card_of_an_export_tells_its_precision(
@@ -97,8 +99,8 @@ def test_a_card_of_an_export_tells_its_precision(
     monkeypatch.setattr(model_card, "cpu_flags", lambda: frozenset({"avx2"}))
     (version,) = [path for path in tiny_model_base.iterdir() if path.name.isdigit()]
     assert slow_on_this_machine(version) is None
-    copied = tmp_path / version.name / CARD_NAME
+    copied = tmp_path / version.name / MODEL_CARD_FILE
     copied.parent.mkdir(parents=True)
-    shutil.copy(version / CARD_NAME, copied)
+    shutil.copy(version / MODEL_CARD_FILE, copied)
     copied.write_text(copied.read_text().replace('"precision": "float32"', '"precision": "bfloat16"'))
     assert slow_on_this_machine(copied.parents[1]) is not None

@@ -14,7 +14,7 @@ from styleserve.contract import DEFAULT_MODEL_NAME
 from styleserve.serving import EmbeddedServer, ServerSettings, StartError
 from styleserve.serving.errors import ModelsUnavailableError, PreconditionError
 from styleserve.serving.models.manager import ModelManager
-from styleserve.serving.models.servable import SessionSettings
+from styleserve.serving.models.session import SessionSettings
 from styleserve.serving.models.version_policy import ModelConfig, VersionPolicy
 
 Make = Callable[..., Any]
@@ -85,10 +85,10 @@ def test_two_names_of_one_number(
 ) -> None:
     add_stand_in(good.base_path, 2).rename(good.base_path / "0002")
     manager.poll()
-    assert manager._paths_serving(NAME) == {2: good.base_path / "0002"}
+    assert manager._available(NAME) == {2: good.base_path / "0002"}
     add_stand_in(good.base_path, 2)
     manager.poll()
-    assert manager._paths_serving(NAME) == {2: good.base_path / "2"}
+    assert manager._available(NAME) == {2: good.base_path / "2"}
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert warnings == [f"model {NAME}, version 2 is loaded from {good.base_path / '2'}; ignored are 0002"]
 
@@ -147,7 +147,7 @@ def test_another_directory_with_the_same_numbers(
     manager.reload({NAME: replace(good, base_path=tmp_path / "other")})
     manager.poll()
     assert manager.serving() == {NAME: [1]}
-    assert manager._paths_serving(NAME) == {1: tmp_path / "other" / "1"}
+    assert manager._available(NAME) == {1: tmp_path / "other" / "1"}
 
 
 @pytest.mark.parametrize("instead", ["nothing", "a file"])
@@ -166,10 +166,10 @@ def test_a_disk_that_is_away_for_a_moment(
     away.rename(good.base_path)
     manager.poll()
     assert manager.serving() == {NAME: [2]}
-    told = [record.getMessage() for record in caplog.records if "read" in record.getMessage()]
-    assert len(told) == 2
-    assert "what serves goes on until it can be read" in told[0]
-    assert "can be read again" in told[1]
+    logged = [record.getMessage() for record in caplog.records if "read" in record.getMessage()]
+    assert len(logged) == 2
+    assert "its versions stay until it can be read" in logged[0]
+    assert "can be read again" in logged[1]
 
 
 def test_one_unreadable_disk_of_two(

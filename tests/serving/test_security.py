@@ -25,8 +25,8 @@ from styleserve.serving import EmbeddedServer, ServerSettings, StartError
 from styleserve.serving.config_files import SSLConfig
 from styleserve.serving.rpc import listener
 from styleserve.serving.rpc.interceptor import PREDICT
-from styleserve.serving.rpc.listener import MAX_CONNECTIONS, SPARE_FILES, Listener, most_connections
-from styleserve.serving.rpc.security import NONE_CAME, NOT_ACCEPTED, Tokens, server_credentials
+from styleserve.serving.rpc.listener import MAX_CONNECTIONS, SPARE_FILES, Listener, connection_limit
+from styleserve.serving.rpc.security import NONE_SENT, NOT_ACCEPTED, Tokens, server_credentials
 
 Make = Callable[..., Any]
 ONCE = RetryPolicy(tries=1)
@@ -107,7 +107,8 @@ def test_a_token_of_the_file_lets_in(guarded: EmbeddedServer, request_of: Make, 
 
 
 @pytest.mark.parametrize(
-    ("token", "text"), [(None, NONE_CAME), (TOKEN[:-1], NOT_ACCEPTED), (TOKEN + "x", NOT_ACCEPTED), ("x", NOT_ACCEPTED)]
+    ("token", "text"),
+    [(None, NONE_SENT), (TOKEN[:-1], NOT_ACCEPTED), (TOKEN + "x", NOT_ACCEPTED), ("x", NOT_ACCEPTED)],
 )
 def test_any_other_does_not(guarded: EmbeddedServer, token: str | None, text: str) -> None:
     with client_of(guarded, token=token) as client, pytest.raises(RequestRefused) as caught:
@@ -210,9 +211,9 @@ def test_a_token_in_plain_text_from_other_machines_has_to_be_wanted(
         EmbeddedServer(stand_in_base, settings=ServerSettings(**plain, token_file=token_file)).start()
     allowed = ServerSettings(**plain, token_file=token_file, allow_plain_token=True)
     with EmbeddedServer(stand_in_base, settings=allowed):
-        assert "everybody" not in caplog.text
+        assert "every client" not in caplog.text
     with EmbeddedServer(stand_in_base, settings=ServerSettings(**plain)):
-        assert "everybody who reaches 0.0.0.0 may use the model" in caplog.text
+        assert "every client that reaches 0.0.0.0 may use the model" in caplog.text
 
 
 @needs_openssl
@@ -268,7 +269,7 @@ def test_a_server_that_asks_for_the_clients_certificate(
 
 @needs_openssl
 @pytest.mark.parametrize("verify", [True, False])
-def test_nobody_is_warned_of_everybody_where_clients_show_certificates(
+def test_no_warning_of_open_access_where_clients_show_certificates(
     stand_in_base: Path,
     tmp_path: Path,
     authority: Authority,
@@ -280,7 +281,7 @@ def test_nobody_is_warned_of_everybody_where_clients_show_certificates(
     config = ssl_config(tmp_path / "ssl.config", **own, client_verify=verify)
     settings = ServerSettings(host="0.0.0.0", port=0, grace_s=0.0, ssl_config_file=config)  # noqa: S104
     with EmbeddedServer(stand_in_base, settings=settings):
-        assert ("everybody" in caplog.text) is not verify
+        assert ("every client" in caplog.text) is not verify
 
 
 @needs_openssl
@@ -314,7 +315,7 @@ def test_a_certificate_and_a_key_that_do_not_belong_together(
 
 
 def test_more_connections_than_allowed_are_closed() -> None:
-    small = Listener("127.0.0.1", most_calls=1, max_request_bytes=1000, max_connections=2)
+    small = Listener("127.0.0.1", max_calls=1, max_request_bytes=1000, max_connections=2)
     port = small.start(0)
     inside = [socket.create_connection(("127.0.0.1", port), 60.0) for _ in range(2)]
     try:
@@ -334,7 +335,7 @@ def test_more_connections_than_allowed_are_closed() -> None:
 )
 def test_no_more_connections_than_files(monkeypatch: pytest.MonkeyPatch, files: int, connections: int) -> None:
     monkeypatch.setattr(listener.resource, "getrlimit", lambda _: (files, files))
-    assert most_connections() == connections
+    assert connection_limit() == connections
 
 
 def test_too_few_files(monkeypatch: pytest.MonkeyPatch, stand_in_base: Path) -> None:

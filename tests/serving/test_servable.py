@@ -17,8 +17,9 @@ from tensorflow_serving.apis import predict_pb2
 from styleserve.contract import SERVING_DEFAULT
 from styleserve.serving.call import Call
 from styleserve.serving.errors import CancelledError, DeadlineError, GraphError, LoadError
-from styleserve.serving.models.fetches import MOST_SETS
-from styleserve.serving.models.servable import Servable, SessionSettings
+from styleserve.serving.models.fetches import MAX_SETS
+from styleserve.serving.models.servable import Servable
+from styleserve.serving.models.session import SessionSettings
 from styleserve.serving.models.warmup import warm_up
 
 LONG = 50_000_000
@@ -35,16 +36,16 @@ def servable(stand_in_base: Path) -> Iterator[Servable]:
 
 
 def test_predict(servable: Servable, request_of: Make) -> None:
-    response = servable.predict(request_of(steps=0), Call(), slot=0)
+    response = servable.predict(request_of(steps=0), Call())
     assert np.all(tf.make_ndarray(response.outputs["stylized_image"]) == 0.5)
 
 
 def test_a_failing_op_gives_its_own_text(servable: Servable, request_of: Make) -> None:
-    """And never the one of an op beside it that was cancelled for it: a race, so it is run often."""
+    """Never the error of an op that was cancelled because of it: a race, so it runs often."""
     request = request_of(steps=-1)
-    for turn in range(300):
+    for _ in range(300):
         with pytest.raises(GraphError) as caught:
-            servable.predict(request, Call(), turn % 4)
+            servable.predict(request, Call())
         assert caught.value.message == "assertion failed: [steps must not be negative, but is] [-1]"
         assert caught.value.code == grpc.StatusCode.INVALID_ARGUMENT
 
@@ -52,20 +53,20 @@ def test_a_failing_op_gives_its_own_text(servable: Servable, request_of: Make) -
 def test_deadline(servable: Servable, request_of: Make) -> None:
     started = time.monotonic()
     with pytest.raises(DeadlineError):
-        servable.predict(request_of(steps=LONG), Call(0.3), slot=0)
+        servable.predict(request_of(steps=LONG), Call(0.3))
     assert 0.25 < time.monotonic() - started < 0.3 + STOP_S
 
 
 def test_a_deadline_that_has_passed(servable: Servable, request_of: Make) -> None:
     with pytest.raises(DeadlineError):
-        servable.predict(request_of(steps=LONG), Call(-1.0), slot=0)
+        servable.predict(request_of(steps=LONG), Call(-1.0))
 
 
 def test_giving_up_before_the_start(servable: Servable, request_of: Make) -> None:
     call = Call()
-    call.give_up()
+    call.cancel()
     with pytest.raises(CancelledError):
-        servable.predict(request_of(steps=LONG), call, slot=0)
+        servable.predict(request_of(steps=LONG), call)
 
 
 def test_giving_up_at_any_moment_leaves_the_slot_usable(servable: Servable, request_of: Make) -> None:
@@ -74,33 +75,33 @@ def test_giving_up_at_any_moment_leaves_the_slot_usable(servable: Servable, requ
     request = request_of(steps=20)
     for _ in range(100):
         call = Call()
-        timer = threading.Timer(float(random.uniform(0, 0.004)), call.give_up)
+        timer = threading.Timer(float(random.uniform(0, 0.004)), call.cancel)
         timer.start()
         with suppress(CancelledError):
-            servable.predict(request, call, slot=2)
+            servable.predict(request, call)
         timer.join()
-        assert servable.predict(request, Call(), slot=2).outputs
+        assert servable.predict(request, Call()).outputs
 
 
 def test_giving_up_stops_one_call_and_not_its_neighbour(servable: Servable, request_of: Make) -> None:
     mine, neighbour = Call(), Call(3.0)
     outcomes: dict[str, tuple[type[Exception], float]] = {}
 
-    def run(name: str, call: Call, slot: int) -> None:
+    def run(name: str, call: Call) -> None:
         try:
-            servable.predict(request_of(steps=LONG), call, slot)
+            servable.predict(request_of(steps=LONG), call)
         except (CancelledError, DeadlineError) as error:
             outcomes[name] = (type(error), time.monotonic())
 
     threads = [
-        threading.Thread(target=run, args=("mine", mine, 0)),
-        threading.Thread(target=run, args=("neighbour", neighbour, 1)),
+        threading.Thread(target=run, args=("mine", mine)),
+        threading.Thread(target=run, args=("neighbour", neighbour)),
     ]
     for thread in threads:
         thread.start()
     time.sleep(0.5)
     stopped = time.monotonic()
-    mine.give_up()
+    mine.cancel()
     threads[0].join()
     assert outcomes["mine"][0] is CancelledError
     assert outcomes["mine"][1] - stopped < STOP_S
@@ -123,25 +124,25 @@ def test_sets_of_outputs_without_end(tmp_path: Path) -> None:
     tf.saved_model.save(module, str(tmp_path / "1"), signatures={SERVING_DEFAULT: module.multiples})
     servable = Servable(tmp_path / "1", 1, SessionSettings(max_calls=1))
     fetched: set[tuple[str, ...]] = set()
-    run = servable._session.run
+    run = servable._session._session.run
 
     def note(fetches: Any, *args: Any, **options: Any) -> Any:
         if isinstance(fetches, list) and isinstance(fetches[0], list):  # a step, and not what stops one
             fetched.add(tuple(fetches[0]))
         return run(fetches, *args, **options)
 
-    servable._session.run = note  # pyright: ignore[reportAttributeAccessIssue]
+    servable._session._session.run = note  # pyright: ignore[reportAttributeAccessIssue]
     names = [f"times_{factor}" for factor in range(5)]
     wanted = [each for size in range(1, 6) for each in itertools.permutations(names, size)]
     for each in wanted:
         request = predict_pb2.PredictRequest(output_filter=each)
         request.inputs["x"].CopyFrom(tf.make_tensor_proto([2.0], tf.float32))
-        outputs = servable.predict(request, Call(), slot=0).outputs
+        outputs = servable.predict(request, Call()).outputs
         expected = {name: 2.0 * int(name[-1]) for name in each}
         assert {name: float(tf.make_ndarray(value)[0]) for name, value in outputs.items()} == expected
     servable.close()
     assert len(wanted) == 325
-    assert len(fetched) == MOST_SETS
+    assert len(fetched) == MAX_SETS
     assert min(map(len, fetched)) == 1  # what is not asked for is not computed, as long as that costs nothing
 
 

@@ -107,7 +107,7 @@ def test_bytes_that_are_no_request(server: EmbeddedServer, method: str) -> None:
 
 
 @pytest.mark.parametrize("char", ["a", "%", "\n", "ü", "\N{GRINNING FACE}"])
-def test_a_long_name_leaves_the_status_as_it_is(server: EmbeddedServer, request_of: Make, char: str) -> None:
+def test_a_long_name_leaves_the_status_unchanged(server: EmbeddedServer, request_of: Make, char: str) -> None:
     request = request_of(name=char * 5000)
     with grpc.insecure_channel(server.address, [("grpc.max_metadata_size", 8192)]) as channel:
         for _ in range(10):  # a client takes or leaves headers of over 8 KiB by chance
@@ -116,7 +116,7 @@ def test_a_long_name_leaves_the_status_as_it_is(server: EmbeddedServer, request_
             assert caught.value.code() == grpc.StatusCode.NOT_FOUND
 
 
-@pytest.mark.parametrize("method", ["reload", "watch"])
+@pytest.mark.parametrize("method", ["reload", "start_polling"])
 def test_an_interrupt_while_it_starts_leaves_nothing_open(
     stand_in_base: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
@@ -137,7 +137,7 @@ def test_an_interrupt_while_it_starts_leaves_nothing_open(
                 socket.create_connection(("127.0.0.1", port), 60.0).close()
 
 
-def test_a_taken_port_is_told_before_the_model_is_loaded(server: EmbeddedServer, stand_in_base: Path) -> None:
+def test_a_taken_port_is_an_error_before_the_model_is_loaded(server: EmbeddedServer, stand_in_base: Path) -> None:
     settings = ServerSettings(port=server.port)
     with pytest.raises(StartError, match=rf"cannot listen on 127\.0\.0\.1:{server.port}: .*Choose another"):
         EmbeddedServer(stand_in_base, settings=settings).start()
@@ -311,7 +311,7 @@ finally:
 
 
 @pytest.mark.parametrize("option", ["--port", "--rest-api-port"])
-def test_a_taken_port_is_told_before_tensorflow_is_imported(stand_in_base: Path, option: str) -> None:
+def test_a_taken_port_is_an_error_before_tensorflow_is_imported(stand_in_base: Path, option: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -1,4 +1,4 @@
-"""Which call runs, which waits, which is refused: told by events, never by the clock."""
+"""Queue of requests: calls that run, wait and are refused, by events and never by the clock."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from concurrent.futures import Future
 import numpy as np
 import pytest
 
-from styleserve.serving.call import Call, OpenCalls
+from styleserve.serving.call import ActiveCalls, Call
 from styleserve.serving.errors import (
     CancelledError,
     DeadlineError,
@@ -18,58 +18,60 @@ from styleserve.serving.errors import (
     ServingError,
     UnavailableError,
 )
-from styleserve.serving.rpc.request_queue import FULL, Turns, most_long
+from styleserve.serving.rpc.request_queue import FULL, RequestQueue, long_limit
 
 SOON_S = 30.0
 """How long a test waits for what has to come; nothing waits so long for what must not."""
 
 
 class Runner:
-    """A call in a thread of its own: it holds its slot until it is told to end."""
+    """A call in a thread of its own, which runs until `end`."""
 
-    def __init__(self, turns: Turns, order: list[str], name: str, *, short: bool, call: Call | None = None) -> None:
+    def __init__(
+        self, queue: RequestQueue, order: list[str], name: str, *, short: bool, call: Call | None = None
+    ) -> None:
         self.name = name
         self.call = call or Call()
         self.began = threading.Event()
         self._end = threading.Event()
-        self.result: Future[int] = Future()
-        self._thread = threading.Thread(target=self._run, args=(turns, order, short), daemon=True)
+        self.result: Future[None] = Future()
+        self._thread = threading.Thread(target=self._run, args=(queue, order, short), daemon=True)
         self._thread.start()
 
-    def _run(self, turns: Turns, order: list[str], short: bool) -> None:
+    def _run(self, queue: RequestQueue, order: list[str], short: bool) -> None:
         try:
-            with turns.slot(self.call, short=short) as slot:
+            with queue.admit(self.call, short=short):
                 order.append(self.name)
                 self.began.set()
                 assert self._end.wait(SOON_S)
-            self.result.set_result(slot)
+            self.result.set_result(None)
         except BaseException as error:
             self.result.set_exception(error)
 
-    def end(self) -> int:
+    def end(self) -> None:
         self._end.set()
-        return self.result.result(SOON_S)
+        self.result.result(SOON_S)
 
     def failure(self) -> BaseException | None:
         return self.result.exception(SOON_S)
 
 
 class Stage:
-    """Turns, and the calls that went to them in order."""
+    """A queue, and the calls that it admitted, in order."""
 
-    def __init__(self, slots: int, places: int) -> None:
-        self.turns = Turns(slots, places)
+    def __init__(self, running_limit: int, waiting_limit: int) -> None:
+        self.queue = RequestQueue(running_limit, waiting_limit)
         self.order: list[str] = []
 
     def running(self, name: str, *, short: bool) -> Runner:
-        runner = Runner(self.turns, self.order, name, short=short)
+        runner = Runner(self.queue, self.order, name, short=short)
         assert runner.began.wait(SOON_S)
         return runner
 
     def waiting(self, name: str, *, short: bool, call: Call | None = None) -> Runner:
-        before = self.turns.waiting
-        runner = Runner(self.turns, self.order, name, short=short, call=call)
-        until(lambda: self.turns.waiting == before + 1)
+        before = self.queue.waiting
+        runner = Runner(self.queue, self.order, name, short=short, call=call)
+        until(lambda: self.queue.waiting == before + 1)
         return runner
 
 
@@ -82,24 +84,18 @@ def until(condition: Callable[[], bool]) -> None:
     raise AssertionError("it did not come")
 
 
-def test_slots_are_nobody_elses() -> None:
-    stage = Stage(4, 0)
-    runners = [stage.running(str(number), short=True) for number in range(4)]
-    assert sorted(runner.end() for runner in runners) == [0, 1, 2, 3]
-    assert (stage.turns.running, stage.turns.waiting) == (0, 0)
-
-
 def test_over_slots_and_places_a_call_is_refused_with_the_text_of_tensorflow_serving() -> None:
     stage = Stage(1, 1)
     first = stage.running("first", short=False)
     second = stage.waiting("second", short=False)
-    with pytest.raises(OverloadedError, match=FULL), stage.turns.slot(Call(), short=True):
+    with pytest.raises(OverloadedError, match=FULL), stage.queue.admit(Call(), short=True):
         raise AssertionError("it ran")
     first.end()
     second.end()
     assert stage.order == ["first", "second"]
-    with stage.turns.slot(Call(), short=False) as slot:
-        assert slot == 0
+    with stage.queue.admit(Call(), short=False):
+        assert stage.queue.running == 1
+    assert (stage.queue.running, stage.queue.waiting) == (0, 0)
 
 
 def test_a_short_call_runs_at_once_however_many_long_ones_do_and_wait() -> None:
@@ -108,8 +104,8 @@ def test_a_short_call_runs_at_once_however_many_long_ones_do_and_wait() -> None:
     waiting = [stage.waiting(f"waits {number}", short=False) for number in range(8)]
     for number in range(5):  # one after the other
         stage.running(f"short {number}", short=True).end()
-    assert stage.turns.running == 3
-    assert stage.turns.waiting == 8
+    assert stage.queue.running == 3
+    assert stage.queue.waiting == 8
     for runner in (*long, *waiting):
         runner.end()
 
@@ -118,17 +114,17 @@ def test_a_short_call_finds_a_place_however_many_long_ones_wait() -> None:
     stage = Stage(4, 8)
     runners = [stage.running(f"long {number}", short=False) for number in range(3)]
     runners += [stage.waiting(f"long {number}", short=False) for number in range(3, 9)]
-    with pytest.raises(OverloadedError, match=FULL), stage.turns.slot(Call(), short=False):
+    with pytest.raises(OverloadedError, match=FULL), stage.queue.admit(Call(), short=False):
         raise AssertionError("it ran")
     runners.append(stage.running("short 0", short=True))
     runners += [stage.waiting(f"short {number}", short=True) for number in (1, 2)]
-    with pytest.raises(OverloadedError, match=FULL), stage.turns.slot(Call(), short=True):
+    with pytest.raises(OverloadedError, match=FULL), stage.queue.admit(Call(), short=True):
         raise AssertionError("it ran")
-    assert stage.turns.waiting == 8
+    assert stage.queue.waiting == 8
     for runner in runners[-3:]:
         runner.end()
     # A long call gets none of the places that are free now.
-    with pytest.raises(OverloadedError, match=FULL), stage.turns.slot(Call(), short=False):
+    with pytest.raises(OverloadedError, match=FULL), stage.queue.admit(Call(), short=False):
         raise AssertionError("it ran")
     for runner in runners[:-3]:
         runner.end()
@@ -145,7 +141,7 @@ def test_short_calls_wait_for_short_calls_alone() -> None:
     long.end()
 
 
-def test_where_both_wait_for_one_slot_they_take_turns() -> None:
+def test_where_both_wait_for_one_slot_they_take_queue() -> None:
     stage = Stage(1, 8)
     runners = [stage.running("first", short=True)]
     runners += [stage.waiting(f"long {number}", short=False) for number in range(3)]
@@ -157,25 +153,25 @@ def test_where_both_wait_for_one_slot_they_take_turns() -> None:
     assert stage.order == ["first", "short 0", "long 0", "short 1", "long 1", "short 2", "long 2"]
 
 
-@pytest.mark.parametrize("slots", [1, 2, 3, 4, 16])
-def test_long_calls_alone_leave_a_quarter_of_the_slots(slots: int) -> None:
-    stage = Stage(slots, slots)
-    running = [stage.running(str(number), short=False) for number in range(most_long(slots))]
-    waiting = [stage.waiting(f"waits {number}", short=False) for number in range(most_long(slots))]
-    assert stage.turns.running == (slots if slots == 1 else slots - max(1, slots // 4))
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 16])
+def test_long_calls_alone_leave_a_quarter(limit: int) -> None:
+    stage = Stage(limit, limit)
+    running = [stage.running(str(number), short=False) for number in range(long_limit(limit))]
+    waiting = [stage.waiting(f"waits {number}", short=False) for number in range(long_limit(limit))]
+    assert stage.queue.running == (limit if limit == 1 else limit - max(1, limit // 4))
     for runner in (*running, *waiting):
         runner.end()
 
 
-def test_a_waiting_call_that_is_given_up_leaves_at_once_and_never_runs() -> None:
+def test_a_waiting_call_that_is_cancelled_leaves_at_once_and_never_runs() -> None:
     stage = Stage(1, 3)
     first = stage.running("first", short=False)
     cancelled = stage.waiting("cancelled", short=False)
     behind = stage.waiting("behind", short=False)
-    cancelled.call.give_up()
+    cancelled.call.cancel()
     assert isinstance(cancelled.failure(), CancelledError)
     assert not first.result.done()
-    assert stage.turns.waiting == 1
+    assert stage.queue.waiting == 1
     first.end()
     behind.end()
     assert stage.order == ["first", "behind"]
@@ -184,48 +180,48 @@ def test_a_waiting_call_that_is_given_up_leaves_at_once_and_never_runs() -> None
 def test_a_waiting_call_whose_time_is_up_leaves_and_never_runs() -> None:
     stage = Stage(1, 1)
     first = stage.running("first", short=False)
-    late = Runner(stage.turns, stage.order, "late", short=False, call=Call(0.05))
+    late = Runner(stage.queue, stage.order, "late", short=False, call=Call(0.05))
     assert isinstance(late.failure(), DeadlineError)
     assert not first.result.done()
-    assert stage.turns.waiting == 0
+    assert stage.queue.waiting == 0
     first.end()
     assert stage.order == ["first"]
 
 
-def test_a_call_that_was_given_up_before_it_came_takes_no_slot() -> None:
+def test_a_call_that_was_cancelled_before_it_came_never_runs() -> None:
     stage = Stage(1, 1)
     call = Call()
-    call.give_up()
-    with pytest.raises(CancelledError), stage.turns.slot(call, short=False):
+    call.cancel()
+    with pytest.raises(CancelledError), stage.queue.admit(call, short=False):
         raise AssertionError("it ran")
-    assert (stage.turns.running, stage.turns.waiting) == (0, 0)
+    assert (stage.queue.running, stage.queue.waiting) == (0, 0)
     stage.running("next", short=False).end()
 
 
-def test_giving_up_at_any_moment_loses_no_slot() -> None:
-    """Also at the moment of the call's turn."""
+def test_cancelling_at_any_moment_loses_no_place() -> None:
+    """Also at the moment of admission."""
     stage = Stage(2, 4)
     random = np.random.default_rng(0)
     for turn in range(100):
-        runners = [Runner(stage.turns, stage.order, f"{turn}", short=bool(n % 2)) for n in range(5)]
+        runners = [Runner(stage.queue, stage.order, f"{turn}", short=bool(n % 2)) for n in range(5)]
         for number in random.permutation(5):
-            runners[number].call.give_up()
+            runners[number].call.cancel()
             runners[number]._end.set()
         for runner in runners:
             assert runner.failure() is None or isinstance(runner.failure(), CancelledError)
-        assert (stage.turns.running, stage.turns.waiting) == (0, 0)
+        assert (stage.queue.running, stage.queue.waiting) == (0, 0)
 
 
 def test_closing_refuses_who_waits_and_who_comes_and_lets_run_who_runs() -> None:
     stage = Stage(1, 2)
     first = stage.running("first", short=False)
     waiting = stage.waiting("waiting", short=False)
-    stage.turns.close(UnavailableError("closing"))
+    stage.queue.close(UnavailableError("closing"))
     assert isinstance(waiting.failure(), UnavailableError)
-    with pytest.raises(UnavailableError, match="closing"), stage.turns.slot(Call(), short=True):
+    with pytest.raises(UnavailableError, match="closing"), stage.queue.admit(Call(), short=True):
         raise AssertionError("it ran")
     assert not first.result.done()
-    assert first.end() == 0
+    first.end()
 
 
 def test_each_call_is_refused_with_an_error_of_its_own() -> None:
@@ -234,17 +230,17 @@ def test_each_call_is_refused_with_an_error_of_its_own() -> None:
     first = stage.running("first", short=False)
     waiting = [stage.waiting(f"waits {number}", short=short) for number, short in enumerate((False, True))]
     refusal = UnavailableError("closing")
-    stage.turns.close(refusal)
+    stage.queue.close(refusal)
     errors = [runner.failure() for runner in waiting]
     for _ in range(2):
-        with pytest.raises(UnavailableError, match="closing") as caught, stage.turns.slot(Call(), short=True):
+        with pytest.raises(UnavailableError, match="closing") as caught, stage.queue.admit(Call(), short=True):
             raise AssertionError("it ran")
         errors.append(caught.value)
     calls = [Call(), Call()]
     for call in calls:
-        call.give_up(refusal)
+        call.cancel(refusal)
         with pytest.raises(UnavailableError, match="closing") as caught:
-            raise call.why()
+            raise call.error()
         errors.append(caught.value)
     assert len({id(error) for error in errors}) == 6
     assert refusal.__traceback__ is None
@@ -253,32 +249,32 @@ def test_each_call_is_refused_with_an_error_of_its_own() -> None:
 
 def test_the_same_error_again() -> None:
     error = GraphError(8, "{{node f}} OOM")
-    again = error.again()
+    again = error.copy()
     assert again is not error
     assert (type(again), again.code, again.message) == (GraphError, error.code, error.message)
 
 
-def test_who_gives_up_first_says_why() -> None:
+def test_the_first_to_cancel_gives_the_reason() -> None:
     call = Call()
-    call.give_up(UnavailableError("the server stops"))
-    call.give_up()
-    assert isinstance(call.why(), UnavailableError)
-    assert isinstance(Call(0.0).why(), DeadlineError)
+    call.cancel(UnavailableError("the server stops"))
+    call.cancel()
+    assert isinstance(call.error(), UnavailableError)
+    assert isinstance(Call(0.0).error(), DeadlineError)
     call = Call(1000.0)
-    call.give_up()
-    assert isinstance(call.why(), CancelledError)
+    call.cancel()
+    assert isinstance(call.error(), CancelledError)
 
 
-def test_open_calls() -> None:
-    calls, call = OpenCalls(), Call()
-    calls.opened(call)
-    assert not calls.wait_until_none(0.0)
-    calls.give_up(ServingError("enough"))
-    assert call.given_up
+def test_active_calls() -> None:
+    calls, call = ActiveCalls(), Call()
+    calls.add(call)
+    assert not calls.wait_until_empty(0.0)
+    calls.cancel_all(ServingError("enough"))
+    assert call.cancelled
     late = Call()
-    calls.opened(late)
-    assert str(late.why()) == "enough"
-    calls.closed(late)
-    threading.Timer(0.05, calls.closed, [call]).start()
-    assert calls.wait_until_none(SOON_S)
+    calls.add(late)
+    assert str(late.error()) == "enough"
+    calls.remove(late)
+    threading.Timer(0.05, calls.remove, [call]).start()
+    assert calls.wait_until_empty(SOON_S)
     assert len(calls) == 0
