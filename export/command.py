@@ -19,10 +19,6 @@ EXIT_EXPORT_FAILED = 1
 EXIT_STOPPED = 130
 
 _STOPPED = "stopped with Ctrl-C: nothing was published"
-_EPILOG = (
-    "Exit codes: 0: Success. 1: The model could not be built, checked or written; nothing was published. "
-    "2: Wrong usage. 130: Stopped with Ctrl-C."
-)
 
 _LIMITS = Limits()
 
@@ -41,7 +37,7 @@ class _LossScale(str, Enum):
 
 def register(app: typer.Typer) -> None:
     """Adds the command to an application."""
-    app.command(rich_help_panel="Server", epilog=_EPILOG)(export)
+    app.command(rich_help_panel="Server")(export)
 
 
 def export(

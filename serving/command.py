@@ -30,12 +30,8 @@ EXIT_STOPPED = 130
 
 def register(app: typer.Typer) -> None:
     """Adds `serve` and `deploy` to the command line."""
-    for command, failure in (
-        (serve, "No model, a broken model, a setting that cannot be used, or a port that is taken."),
-        (deploy, "Invalid options, or files that cannot be written."),
-    ):
-        codes = f"Exit codes: 0: Success. 1: {failure} 2: Wrong usage. 130: Stopped with Ctrl-C before it was done."
-        app.command(rich_help_panel="Server", epilog=codes)(command)
+    for command in (serve, deploy):
+        app.command(rich_help_panel="Server")(command)
 
 
 def serve(

@@ -23,3 +23,9 @@ def test_help_by_either_name_without_the_type_of_flags(command: list[str]) -> No
     assert "Usage: " in short.stdout
     assert "--help" in short.stdout
     assert "<bool>" not in short.stdout
+
+
+@pytest.mark.parametrize("command", ["stylize", "again", "contact-sheet", "batch"])
+def test_help_fits_two_screens(command: str) -> None:
+    shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "80"}).stdout
+    assert len(shown.splitlines()) <= 2 * 50

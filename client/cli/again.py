@@ -13,7 +13,7 @@ from ..inputs.controls import Controls
 from ..inputs.picture_set import PictureSet
 from . import printing
 from .options import Json, Timeout
-from .picture_options import Reference, ReferenceMask, Region, Start, StyleRegion, masks
+from .picture_options import Reference, ReferenceMask, Region, Start, StyleRegion, masks, picture_option
 from .stylize import Quiet, paint_and_show
 
 if TYPE_CHECKING:
@@ -34,20 +34,18 @@ _OPTIONS: Final = {
 
 def again(
     client: StyleClient,
-    result: Annotated[Path, typer.Argument(help="A result of `styleserve stylize` or `batch`.", show_default=False)],
+    result: Annotated[
+        Path, typer.Argument(metavar="RESULT", help="A result of `stylize` or `batch`.", show_default=False)
+    ],
     *,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Where to save the new result.", show_default="RESULT-again"),
+        typer.Option("--output", "-o", metavar="FILE", help="New result.", show_default="RESULT-again"),
     ] = None,
-    content: Annotated[
-        Path | None, typer.Option(help="Paint this picture instead.", rich_help_panel="Pictures", show_default=False)
-    ] = None,
+    content: Annotated[Path | None, picture_option("--content", "FILE", "Paint this picture instead.")] = None,
     style: Annotated[
         list[Path] | None,
-        typer.Option(
-            help="Follow this painting instead; repeated, several.", rich_help_panel="Pictures", show_default=False
-        ),
+        picture_option("--style", "FILE", "Follow this painting instead; repeatable."),
     ] = None,
     region: Region = None,
     style_region: StyleRegion = None,
@@ -59,7 +57,7 @@ def again(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Repeat the run that made RESULT, with other pictures or controls where options name them."""
+    """Repeat the run that made RESULT; options replace its pictures and controls."""
     from ..inputs.recipe import Recipe  # noqa: PLC0415 - brings NumPy
 
     recipe = Recipe.load(result)

@@ -8,14 +8,13 @@ NumPy, Pillow and gRPC are imported by the commands that need them, so that `--h
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from styleserve import __version__, contract
 
 from ..errors import ModelNotReady, exit_codes
-from ..inputs.control_values import allowed_values
 from ..inputs.controls import Controls
 from ..transport.settings import ADMIN_TIMEOUT_S
 from . import printing
@@ -28,37 +27,36 @@ from .stylize import stylize
 if TYPE_CHECKING:
     from ..api.client import StyleClient
 
-_EPILOG: Final = "Exit codes: " + " ".join(f"{code}: {meaning}" for code, meaning in exit_codes().items())
-
 
 def register(app: typer.Typer) -> None:
     """Adds the client's commands to an application."""
-    app.command(epilog=_EPILOG)(with_client(with_controls(stylize)))
-    app.command(epilog=_EPILOG)(with_client(with_controls(again)))
-    app.command(name="contact-sheet", epilog=_EPILOG)(with_client(with_controls(contact_sheet)))
-    app.command(epilog=_EPILOG)(with_settings(with_controls(batch)))
+    app.command()(with_client(with_controls(stylize)))
+    app.command()(with_client(with_controls(again)))
+    app.command(name="contact-sheet")(with_client(with_controls(contact_sheet)))
+    app.command()(with_settings(with_controls(batch)))
     for command in (describe, status, metadata, wait):
         of_a_version = command not in (status, wait)
-        app.command(epilog=_EPILOG)(with_client(command, of_a_version=of_a_version))
-    app.command(epilog=_EPILOG)(version)
+        app.command()(with_client(command, of_a_version=of_a_version))
+    app.command()(version)
+    app.command(name="exit-codes")(show_exit_codes)
 
 
 def describe(
     client: StyleClient,
-    image: Annotated[Path, typer.Argument(help="The picture to look at.", show_default=False)],
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="Picture to look at.", show_default=False)],
     *,
     max_side: Annotated[
         int | None,
         typer.Option(
             metavar="N",
-            help=f"Longest side that the picture is resized to first. Allowed: {allowed_values(contract.MAX_SIDE)}.",
-            show_default=f"{contract.MAX_SIDE.relative}, or less if the picture is smaller or the model takes less",
+            help="Longest side, in pixels, to resize to first.",
+            show_default=f"at most {contract.MAX_SIDE.relative}",
         ),
     ] = None,
     timeout: Timeout = None,
     as_json: Json = False,
 ) -> None:
-    """Show what the network sees in IMAGE: statistics of each layer and of its Gram matrix."""
+    """Show what the network sees in IMAGE: statistics of each layer."""
     controls = Controls(max_side=or_unset(max_side))
     picture = loaded(image)
     size = None if max_side is None else controls.expected_max_side
@@ -73,7 +71,7 @@ def describe(
 
 
 def status(client: StyleClient, *, timeout: AdminTimeout = ADMIN_TIMEOUT_S, as_json: Json = False) -> None:
-    """Show which versions of the model the server has; fails if none is available."""
+    """Show the versions of the model; fails if none is available."""
     found = client.status(timeout_s=timeout)
     if not any(each.available for each in found):
         versions = ", ".join(map(str, found)) or "no version"
@@ -118,3 +116,14 @@ def version(*, as_json: Json = False) -> None:
         printing.print_json({"styleserve": __version__, "contract": contract.CONTRACT_VERSION})
     else:
         typer.echo(f"styleserve {__version__}, wire contract {contract.CONTRACT_VERSION}")
+
+
+def show_exit_codes(*, as_json: Json = False) -> None:
+    """Show what each exit code means."""
+    codes = exit_codes()
+    if as_json:
+        printing.print_json({"exit_codes": {str(code): meaning for code, meaning in codes.items()}})
+        return
+    for code, meaning in codes.items():
+        typer.echo(f"{code:>3}  {meaning}")
+    typer.echo("For every failure of export, serve and deploy the code is 1.")

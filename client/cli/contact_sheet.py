@@ -39,9 +39,8 @@ def contact_sheet(
         list[str] | None,
         typer.Option(
             metavar="NAME=V,V,...",
-            help="Vary this control (or preset); given twice, a grid of rows and columns. Several numbers of one value "
-            "have ; between them, as in blend=2;1,1;2.",
-            show_default="presets, stroke sizes and colours",
+            help="Vary this control or preset; twice, a grid.",
+            show_default="presets, strokes, colours",
         ),
     ] = None,
     region: Region = None,
@@ -54,10 +53,7 @@ def contact_sheet(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Paint a sheet of small results, each labelled with the options to type for it.
-
-    Controls that are not varied hold for all of them; the longest side is 192 pixels by default.
-    """
+    """Paint a sheet of small results, each labelled with its options."""
     given = paths(content, style, region, style_region, start, reference, reference_mask)
     refuse_collisions({"sheet": output}, dict(given.items()))
     check_output(output)

@@ -14,7 +14,7 @@ import typer
 from styleserve import contract
 
 from ..errors import ImageError
-from ..inputs.control_values import allowed_values, value_of_text
+from ..inputs.control_values import value_of_text
 from ..inputs.controls import OCTAVES, UNSET, Controls, Unset, controls_of, option_of
 from ..inputs.presets import PRESETS, preset
 from ..transport.settings import ENVIRONMENT, ConnectionSettings
@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")]
+CONNECTION_PANEL: Final = "Connection (in the environment: STYLESERVE_SERVER and so on)"
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Timeout = Annotated[
     float | None,
-    typer.Option("--timeout", metavar="SECONDS", help="Deadline of each request; by default it grows with the work."),
+    typer.Option("--timeout", metavar="SECONDS", help="Deadline of each request.", show_default="by work"),
 ]
 AdminTimeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", help="Deadline of the request.")]
 VersionLabel = Annotated[
@@ -37,8 +39,9 @@ VersionLabel = Annotated[
     typer.Option(
         "--version-label",
         metavar="LABEL",
-        help="Ask the version that has this label on the server, as in canary; without, the newest.",
-        rich_help_panel="Connection",
+        help="Label of the version.",
+        rich_help_panel=CONNECTION_PANEL,
+        show_default="newest",
     ),
 ]
 
@@ -53,20 +56,27 @@ class _Compression(str, Enum):
 
 def _connection(name: str, kind: Any, text: str, *, metavar: str | None = None) -> inspect.Parameter:  # noqa: ANN401
     flag = "--tls/--no-tls" if name == "tls" else f"--{name.replace('_', '-')}"
-    option = typer.Option(flag, metavar=metavar, help=text, envvar=ENVIRONMENT[name], rich_help_panel="Connection")
+    option = typer.Option(
+        flag,
+        metavar=metavar,
+        help=text,
+        envvar=ENVIRONMENT[name],
+        show_envvar=False,  # a line for each; the title of the panel has the pattern
+        rich_help_panel=CONNECTION_PANEL,
+    )
     default = {field.name: field.default for field in fields(ConnectionSettings)}[name]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
 
 
 _CONNECTION: Final = (
     _connection("server", str, "gRPC address of the server.", metavar="HOST[:PORT]"),
-    _connection("model_name", str, "Name under which the server has the model."),
-    _connection("tls", bool | None, "Encrypt, also without a file of authorities: the system's are trusted then."),
-    _connection("ca", Path | None, "Authorities to trust for TLS, PEM.", metavar="FILE"),
+    _connection("model_name", str, "Name of the model.", metavar="NAME"),
+    _connection("tls", bool | None, "Encrypt the connection."),
+    _connection("ca", Path | None, "Trusted authorities, PEM.", metavar="FILE"),
     _connection("cert", Path | None, "Certificate of this client, PEM.", metavar="FILE"),
     _connection("key", Path | None, "Private key of this client, PEM.", metavar="FILE"),
-    _connection("token", str | None, "Bearer token. Others see a command line: better in the environment."),
-    _connection("compression", _Compression, "Compression of requests; pictures are compressed already."),
+    _connection("token", str | None, "Bearer token.", metavar="TOKEN"),
+    _connection("compression", _Compression, "Compression of requests.", metavar="NAME"),
 )
 
 _VERSION_LABEL: Final = inspect.Parameter(
@@ -175,17 +185,16 @@ _OF_RUN: Final = ("max_side", "steps", "loss", "optimizer", "learning_rate", "st
 
 
 def _control(control: contract.Control) -> inspect.Parameter:
-    """The option of a control, with the contract's help."""
+    """Option of a control, with the first clause of the contract's help."""
     kind: Any = {"int32": int, "float32": float, "string": str}[control.dtype]
-    facts = f"{allowed_values(control).removeprefix('a whole number ')}; "
-    if control.per:
-        kind, facts = str, f"{facts}one for all, or for each {control.per}; "
-    text = f"{control.help} [{facts}default: {_default(control.relative)}]"
+    kind = str if control.per else kind
+    choices = f"{', '.join(control.choices)}; " if control.choices else ""
+    text = f"{control.help.partition(';')[0].rstrip('.')}. [{choices}default: {_default(control.relative)}]"
     return _option(
         control.name,
         kind,
         text,
-        metavar="NAME" if control.choices else "X,X,..." if control.per else "N" if kind is int else "X",
+        metavar="NAME" if control.choices else "X,..." if control.per else "N" if kind is int else "X",
         choices=control.choices,
         panel=_RUN if control.name in _OF_RUN else _LOOK,
     )
@@ -226,7 +235,7 @@ _CONTROLS: Final = (
     _option(
         "preset",
         str,
-        f"Controls to begin with: {', '.join(PRESETS)}; other options win over them. [default: painter]",
+        f"Preset of controls. [{', '.join(PRESETS)}; default: painter]",
         metavar="NAME",
         choices=tuple(PRESETS),
     ),
@@ -234,12 +243,12 @@ _CONTROLS: Final = (
     _option(
         OCTAVES,
         int,
-        "Number of sizes from coarse to fine, each twice the one before. [from 1; default: by the size]",
+        "Sizes from coarse to fine. [default: by --max-side]",
         metavar="N",
         panel=_RUN,
     ),
     *map(_control, sorted((each for each in contract.CONTROLS if each.name in _OF_RUN), key=_place)),
-    _option("bits", str, "Bits of a channel of the result; 16 need a .png. [default: 8]", choices=("8", "16")),
+    _option("bits", str, "Bits of a channel, 8 or 16. [default: 8]", metavar="N", choices=("8", "16")),
 )
 
 

@@ -12,7 +12,6 @@ import typer
 
 from ..errors import ControlError, OutputError
 from ..images.save import (
-    EXTENSIONS,
     check_output,
     is_same_file,
     largest_picture_bytes,
@@ -42,7 +41,7 @@ def _intermediate(metavar: str, text: str, **more: Any) -> Any:  # noqa: ANN401 
 
 Output = Annotated[
     Path,
-    typer.Option("--output", "-o", help=f"Where to save the result: {', '.join(EXTENSIONS)}.", show_default=False),
+    typer.Option("--output", "-o", metavar="FILE", help="Result: .png, .jpg, .webp, .avif, .tif, .bmp."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 
@@ -60,21 +59,17 @@ def stylize(
     reference_mask: ReferenceMask = None,
     controls: Controls,
     report: Annotated[
-        Path | None, typer.Option(metavar="PNG", help="Also write a report image to this path.", show_default=False)
+        Path | None, typer.Option(metavar="PNG", help="Also write a report image.", show_default=False)
     ] = None,
-    preview: Annotated[Path | None, _intermediate("FILE", "Write the picture so far to this path.")] = None,
-    frames: Annotated[Path | None, _intermediate("DIR", "Write the picture after each chunk to this folder.")] = None,
-    gif: Annotated[Path | None, _intermediate("FILE", "Write an animation of these pictures.")] = None,
-    save_state: Annotated[Path | None, _intermediate("FILE", "Write the state of the run, for --resume.")] = None,
-    resume: Annotated[
-        Path | None, _intermediate("FILE", "Resume from a --save-state file (same pictures and controls).")
-    ] = None,
-    chunk_steps: Annotated[
-        int | None, _intermediate("N", "Steps of each chunk; by default sized so that chunks cost little.", min=1)
-    ] = None,
+    preview: Annotated[Path | None, _intermediate("FILE", "Write the picture so far.")] = None,
+    frames: Annotated[Path | None, _intermediate("DIR", "Write the picture of each chunk.")] = None,
+    gif: Annotated[Path | None, _intermediate("FILE", "Animate these pictures.")] = None,
+    save_state: Annotated[Path | None, _intermediate("FILE", "Write the state for --resume.")] = None,
+    resume: Annotated[Path | None, _intermediate("FILE", "Resume from a --save-state file.")] = None,
+    chunk_steps: Annotated[int | None, _intermediate("N", "Steps of each chunk.", min=1)] = None,
     keep_partial: Annotated[
         bool,
-        typer.Option(help="Save picture and state of a run that fails or is stopped.", rich_help_panel=_PANEL),
+        typer.Option(help="Save a run that ends early.", rich_help_panel=_PANEL),
     ] = True,
     timeout: Timeout = None,
     quiet: Quiet = False,
