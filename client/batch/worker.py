@@ -13,8 +13,8 @@ from typing import Final
 
 from ..api.checkpoint import SavedRun
 from ..api.client import StyleClient
+from ..api.pixel_limit import within_pixel_limit
 from ..errors import ImageError, JobListError, OutputError, StateRefused, StyleServeError
-from ..images.errors import is_over_limit
 from ..images.files import read_file
 from ..images.save import case_folded, check_output, largest_picture_bytes, save_or_fall_back
 from ..images.source import PictureFile
@@ -185,14 +185,9 @@ def paint(
 
 
 def _file(path: Path, client: StyleClient) -> PictureFile:
-    """The bytes of a file; the model is asked how large it may be only if it is over the default limit."""
-    try:
-        return PictureFile(read_file(path), path)
-    except ImageError as error:
-        limits = client.metadata().limits if is_over_limit(error) else None
-        if limits is None:
-            raise
-        return PictureFile(read_file(path, max_pixels=int(limits["max_encoded_pixels"])), path)
+    """Bytes of a file with its path."""
+    data = within_pixel_limit(client, lambda max_pixels: read_file(path, max_pixels=max_pixels))
+    return PictureFile(data, path)
 
 
 def _in_chunks(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import typer
 
 from ..errors import JobsFailed
-from .printing import print_json, say
+from .printing import print_json, print_message
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -90,7 +90,9 @@ def shown(total: int) -> Generator[Display]:
         else:
             yield _Lines(tally)
     except KeyboardInterrupt:
-        say(f"{tally.painted + tally.were_there} of {total} pictures are there; the same command does the rest.")
+        print_message(
+            f"{tally.painted + tally.were_there} of {total} pictures are there; the same command does the rest."
+        )
         raise
 
 
@@ -110,7 +112,7 @@ def finish(summary: dict[str, Any], *, as_json: bool) -> None:
         "\n".join([f"{summary['failed']} of {summary['jobs']} jobs failed:", *lines]),
         hint="The same command tries these again, and nothing else.",
     )
-    say(f"Error: {error}")
+    print_message(f"Error: {error}")
     if as_json:
         parts = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
         print_json({**summary, "error": {**parts, "exit_code": error.exit_code}})
@@ -124,11 +126,11 @@ class _Lines:
 
     def result(self, result: JobResult) -> None:
         self.tally.count(result)
-        say(f"[{self.tally.ended}/{self.tally.total}] {result.job.output}: {_outcome(result)}")
+        print_message(f"[{self.tally.ended}/{self.tally.total}] {result.job.output}: {_outcome(result)}")
 
     def progress(self, progress: BatchProgress) -> None:
         if progress.stuck is not None and not self._waiting:
-            say(f"Waiting: {progress.stuck.message}")
+            print_message(f"Waiting: {progress.stuck.message}")
         self._waiting = progress.trouble is not None and (progress.stuck is not None or self._waiting)
 
 

@@ -17,11 +17,13 @@ from styleserve import __version__, contract
 from ..errors import ModelNotReady, exit_codes
 from ..inputs.controls import Controls
 from ..transport.settings import ADMIN_TIMEOUT_S
-from . import printing
+from . import formatting
 from .again import again
 from .batch import batch
 from .contact_sheet import contact_sheet
-from .options import AdminTimeout, Json, Timeout, loaded, or_unset, with_client, with_controls, with_settings
+from .options import AdminTimeout, Json, Timeout, load_input, or_unset, with_client, with_controls, with_settings
+from .printing import print_json, print_message
+from .progress_display import spinner
 from .stylize import stylize
 
 if TYPE_CHECKING:
@@ -58,16 +60,16 @@ def describe(
 ) -> None:
     """Show what the network sees in IMAGE: statistics of each layer."""
     controls = Controls(max_side=or_unset(max_side))
-    picture = loaded(image)
+    picture = load_input(client, image)
     size = None if max_side is None else controls.expected_max_side
-    with printing.spinner(f"Looking, on {client.server}"):
+    with spinner(f"Looking, on {client.server}"):
         found = client.describe(picture, size=size, timeout_s=timeout)
     if as_json:
-        printing.print_json({"image": str(image), "model": client.model_name, **printing.description_json(found)})
+        print_json({"image": str(image), "model": client.model_name, **formatting.description_json(found)})
         return
     for note in found.notes:
-        printing.say(f"Note: {image}: {note}.")
-    typer.echo(printing.description_table(found, f"{image}: {found.width} x {found.height} pixels"))
+        print_message(f"Note: {image}: {note}.")
+    typer.echo(formatting.description_table(found, f"{image}: {found.width} x {found.height} pixels"))
 
 
 def status(client: StyleClient, *, timeout: AdminTimeout = ADMIN_TIMEOUT_S, as_json: Json = False) -> None:
@@ -79,8 +81,8 @@ def status(client: StyleClient, *, timeout: AdminTimeout = ADMIN_TIMEOUT_S, as_j
             f"{client.model_name!r} at {client.server}: {versions}", hint="Wait for it with `styleserve wait`."
         )
     if as_json:
-        versions = printing.versions_json(found)
-        printing.print_json({"model": client.model_name, "server": client.server, "versions": versions})
+        versions = formatting.versions_json(found)
+        print_json({"model": client.model_name, "server": client.server, "versions": versions})
         return
     for each in found:
         typer.echo(f"{client.model_name} version {each.version}: {each.state} {each.error}".rstrip())
@@ -90,9 +92,9 @@ def metadata(client: StyleClient, *, timeout: AdminTimeout = ADMIN_TIMEOUT_S, as
     """Show contract version, limits and signatures of the model."""
     found = client.metadata(timeout_s=timeout)
     if as_json:
-        printing.print_json(printing.metadata_json(found))
+        print_json(formatting.metadata_json(found))
     else:
-        typer.echo("\n".join(printing.metadata_lines(found)))
+        typer.echo("\n".join(formatting.metadata_lines(found)))
 
 
 def wait(
@@ -102,10 +104,10 @@ def wait(
     as_json: Json = False,
 ) -> None:
     """Wait until the model is available."""
-    with printing.spinner(f"Waiting for {client.model_name} at {client.server}"):
+    with spinner(f"Waiting for {client.model_name} at {client.server}"):
         ready = client.wait_until_ready(timeout)
     if as_json:
-        printing.print_json({"model": client.model_name, "server": client.server, "version": ready.version})
+        print_json({"model": client.model_name, "server": client.server, "version": ready.version})
     else:
         typer.echo(f"{client.model_name} version {ready.version}: {ready.state}")
 
@@ -113,7 +115,7 @@ def wait(
 def version(*, as_json: Json = False) -> None:
     """Show the version of this program and of the wire contract."""
     if as_json:
-        printing.print_json({"styleserve": __version__, "contract": contract.CONTRACT_VERSION})
+        print_json({"styleserve": __version__, "contract": contract.CONTRACT_VERSION})
     else:
         typer.echo(f"styleserve {__version__}, wire contract {contract.CONTRACT_VERSION}")
 
@@ -122,7 +124,7 @@ def show_exit_codes(*, as_json: Json = False) -> None:
     """Show what each exit code means."""
     codes = exit_codes()
     if as_json:
-        printing.print_json({"exit_codes": {str(code): meaning for code, meaning in codes.items()}})
+        print_json({"exit_codes": {str(code): meaning for code, meaning in codes.items()}})
         return
     for code, meaning in codes.items():
         typer.echo(f"{code:>3}  {meaning}")
