@@ -18,7 +18,7 @@ from styleserve.version_directories import DEFAULT_BASE_PATH
 EXIT_EXPORT_FAILED = 1
 EXIT_STOPPED = 130
 
-_STOPPED = "stopped with Ctrl-C: nothing was published"
+_STOPPED = "Error: stopped with Ctrl-C; nothing was published"
 
 _LIMITS = Limits()
 
@@ -134,7 +134,7 @@ def export(
         from . import ExportError, ExportSettings, export_model  # noqa: PLC0415
     except ModuleNotFoundError as error:
         how = "in styleserve's repository, pip install --constraint requirements.lock '.[tensorflow]'"
-        progress.say(f"error: {error}. Exporting needs TensorFlow: {how}")
+        progress.say(f"Error: {error}. Exporting needs TensorFlow: {how}")
         raise typer.Exit(EXIT_EXPORT_FAILED) from error
     except KeyboardInterrupt as error:  # TensorFlow takes seconds to import
         progress.say(_STOPPED)
@@ -158,7 +158,7 @@ def export(
         progress.close()
         typer.echo(version)
     except ExportError as error:
-        progress.say(f"error: {error}")
+        progress.say(f"Error: {error}")
         raise typer.Exit(EXIT_EXPORT_FAILED) from error
     except KeyboardInterrupt as error:
         progress.say(_STOPPED)
