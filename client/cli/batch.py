@@ -1,6 +1,6 @@
-"""The `batch` command: a folder or a list of jobs in, pictures and a manifest out.
+"""The command `batch`: paints a folder or a list of jobs into a folder with a manifest.
 
-What needs NumPy, Pillow or gRPC is imported when the command runs, so that `--help` is quick.
+NumPy, Pillow and gRPC are imported when the command runs, so that `--help` is quick.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from ..errors import JobListError
 from ..inputs.controls import Controls
 from ..transport.retry import RetryPolicy
 from ..transport.settings import DEFAULT_SERVER, ENVIRONMENT, ConnectionSettings
-from .batch_printing import finish, shown
+from .batch_printing import batch_display, print_summary
 from .options import CONNECTION_PANEL, Json, Timeout, VersionLabel
 
 _DEFAULTS: Final = BatchSettings()
 _NO_RETRIES: Final = RetryPolicy(tries=1)
-"""The batch has its own, which look at how much a server takes."""
+"""A batch retries jobs itself, and adapts its calls to rejections."""
 
 
 class _Format(str, Enum):
@@ -111,19 +111,19 @@ def batch(
             )
             for each in server or [DEFAULT_SERVER]
         ]
-        display = stack.enter_context(shown(len(found)))
+        display = stack.enter_context(batch_display(len(found)))
         results = run_batch(found, clients, output, settings=settings, on_progress=display.progress)
         for result in stack.enter_context(contextlib.closing(results)):
             display.result(result)
-    summary = display.tally.summary(output, time.monotonic() - started)
-    finish(summary, as_json=as_json)
+    summary = display.counts.summary(output, time.monotonic() - started)
+    print_summary(summary, as_json=as_json)
 
 
 def _jobs(source: Path, styles: list[Path], output: Path, defaults: JobDefaults) -> tuple[Job, ...]:
     if not source.is_dir():
         if not source.exists():
-            wanted = "folder" if styles else "folder or list of jobs"
-            raise JobListError(f"there is no {wanted} {source}", hint="Name the pictures to paint.")
+            kind = "folder" if styles else "folder or list of jobs"
+            raise JobListError(f"there is no {kind} {source}", hint="Name the pictures to paint.")
         if styles:
             raise JobListError("--style is for a folder of pictures", hint="In a list, each job names its style.")
         return read_jobs(source, defaults)

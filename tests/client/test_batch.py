@@ -34,7 +34,7 @@ from styleserve.client import (
     run_batch,
 )
 from styleserve.client.api import chunked_run as runs
-from styleserve.client.batch import runner as module
+from styleserve.client.batch import scheduler as module
 from styleserve.client.batch import worker as painting
 from styleserve.client.batch.manifest import MANIFEST_NAME, Manifest
 from styleserve.client.wire.tensors import to_array
@@ -221,7 +221,7 @@ def test_wrong_jobs_fail_alone(stub: Any, jobs: list[Job], out: Path) -> None:
     assert [r.job.output for r in run(jobs[:1], stub.address, out=out) if r.error is None] == ["0/0.png"]
 
 
-def test_accidents_are_tried_again_so_many_times(stub: Any, jobs: list[Job], out: Path) -> None:
+def test_transient_errors_are_retried_so_many_times(stub: Any, jobs: list[Job], out: Path) -> None:
     good, seen = stub.predict, dict[bytes, int]()
 
     def predict(request: Any, context: grpc.ServicerContext) -> Any:
@@ -338,7 +338,7 @@ def test_a_server_that_refuses_for_a_while(
 def test_nobody_there_for_too_long(jobs: list[Job], out: Path) -> None:
     results = run(jobs[:3], "127.0.0.1:1", out=out, patience_s=0.5)
     assert [type(result.error).__name__ for result in results] == ["ServerUnavailable"] * 3
-    assert "given up, as no job came to an end for 0.5 s: no server answers at 127.0.0.1:1" in str(results[0].error)
+    assert "given up, as no job ended for 0.5 s: no server answers at 127.0.0.1:1" in str(results[0].error)
     assert len(records(out)) == 3
 
 
@@ -595,10 +595,10 @@ def test_results_that_have_no_place(stub: Any, jobs: list[Job], out: Path, tmp_p
         with pytest.raises(kind, match=message):
             run([*jobs[:2], *wrong], stub.address, out=out)
     for over in ("0.png", "0.PNG", "out/away/0.png"):
-        with pytest.raises(JobListError, match=r"would be saved over .*0\.png, which is to be read"):
+        with pytest.raises(JobListError, match=r"would be saved over .*0\.png, which a job reads"):
             run([job(over)], stub.address, out=tmp_path)
     (out / "hard.png").hardlink_to(jobs[0].pictures.content)
-    with pytest.raises(JobListError, match=r"would be saved over .*0\.png, which is to be read"):
+    with pytest.raises(JobListError, match=r"would be saved over .*0\.png, which a job reads"):
         run([job("hard.png")], stub.address, out=out)
     assert stub.requests == []
 

@@ -155,7 +155,7 @@ def test_a_system_without_locks_of_posix(stub: Any, contents: Path, content: Pat
     assert single.returncode == 0, single.stderr
     many = ran("batch", contents, "-o", out, "--style", style)
     assert many.returncode == 5, many.stderr
-    assert "locks its folder in the way of POSIX" in many.stderr
+    assert "locks its folder with a POSIX lock" in many.stderr
     assert "styleserve stylize" in many.stderr
     assert len(stub.paints) == 1
 
@@ -191,7 +191,7 @@ def test_failures_are_listed_at_the_end(stub: Any, contents: Path, style: Path, 
     assert "2 painted, 0 already there, 1 failed" in result.stdout
     message = f"b--style.png: ImageError: {contents / 'b.png'} is not a picture in a supported format"
     assert result.stderr.endswith(
-        f"Error: 1 of 3 jobs failed:\n  {message}\nThe same command tries these again, and nothing else.\n"
+        f"Error: 1 of 3 jobs failed:\n  {message}\nRun the same command again to repeat these jobs alone.\n"
     )
 
 
@@ -225,7 +225,7 @@ WRONG: list[tuple[int, str, list[str]]] = [
     (3, "the concurrency is 0", ["in", "-o", "out", "--style", "style.png", "--concurrency", "0"]),
     (3, "the timeout is 0", ["in", "-o", "out", "--style", "style.png", "--timeout", "0"]),
     (5, "cannot make the folder", ["in", "-o", "in/a.png", "--style", "style.png"]),
-    (5, "another run is at work in locked", ["in", "-o", "locked", "--style", "style.png"]),
+    (5, "another run uses locked", ["in", "-o", "locked", "--style", "style.png"]),
     (8, "there is no style", ["in", "-o", "out"]),
     (8, "among the pictures", ["in", "-o", "./in/../in", "--style", "style.png"]),
     (8, "there is no folder or list of jobs", ["none.csv", "-o", "out"]),
@@ -376,7 +376,7 @@ def test_ctrl_c_cancels_records_and_is_gone_on_with(stub: Any, many: Path, out: 
     assert process.returncode == 130
     assert stdout == ""
     assert stderr.splitlines() == [
-        "10 of 40 pictures are there; the same command does the rest.",
+        "10 of 40 pictures are done; run the same command again for the rest.",
         "Error: stopped with Ctrl-C",
     ]
     assert cancelled.wait(60)

@@ -149,7 +149,7 @@ def test_one_run_at_a_time(tmp_path: Path) -> None:
     process.start()
     try:
         assert locked.wait(30)
-        with pytest.raises(OutputError, match=f"another run is at work in {tmp_path}"):
+        with pytest.raises(OutputError, match=f"another run uses {tmp_path}"):
             Manifest(tmp_path)
     finally:
         process.kill()
