@@ -1,4 +1,4 @@
-"""What all commands have in common."""
+"""Help, version and errors of all commands."""
 
 from __future__ import annotations
 

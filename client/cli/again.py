@@ -1,4 +1,4 @@
-"""The command `again`: repeats the run of a result, from the recipe in its file."""
+"""The command `again`: repeats the run of a result from the recipe in its file."""
 
 from __future__ import annotations
 

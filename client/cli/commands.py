@@ -1,8 +1,7 @@
-"""The commands of the shell.
+"""Commands of the client.
 
-Results go to stdout, everything else to stderr. With `--json` stdout carries one JSON object, and nothing else.
-
-NumPy, Pillow and gRPC are imported by the commands that need them, so that `--help` is quick.
+Results go to stdout, messages to stderr. With `--json` stdout has exactly one JSON object. NumPy, Pillow and gRPC are
+imported by the commands that need them, so that `--help` is quick.
 """
 
 from __future__ import annotations

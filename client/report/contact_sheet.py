@@ -1,4 +1,4 @@
-"""A contact sheet: one picture with the results of many settings, each labelled with the options to type."""
+"""Contact sheet: one picture with the results of many settings, each labelled with its options."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from PIL import Image, ImageDraw
 
 _TUTORIAL_STEPS: Final = 300
-"""Steps of the preset "tutorial" on a sheet, where its 1000 would take longer than all else."""
+"""Steps of the preset "tutorial" on a sheet; its 1000 would take longer than all other results."""
 
 _MARGIN: Final = 24
 _GAP: Final = 16
@@ -30,7 +30,7 @@ class SheetEntry:
     """One result of a sheet.
 
     Attributes:
-        label: Options to type for it.
+        label: Options of the command line for it.
         controls: Controls of the run.
     """
 
@@ -96,7 +96,7 @@ def _axis(text: str) -> Iterator[tuple[str, Controls]]:
 
 
 def _options_text(controls: Controls) -> str:
-    """Options to type for these controls."""
+    """Options of the command line for these controls."""
     return " ".join(f"{option_of(name)} {_text(value)}" for name, value in controls.given().items())
 
 
@@ -112,7 +112,7 @@ def draw_sheet(
     columns: int,
     side: int,
 ) -> Image.Image:
-    """The sheet: the pictures that went in, and below the results in rows.
+    """Sheet of the input pictures and, below, the results in rows.
 
     Args:
         sources: Labels and pictures of content and styles.

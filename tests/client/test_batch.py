@@ -75,7 +75,7 @@ def server(stub: Any) -> Iterator[Restartable]:
 
 @pytest.fixture
 def jobs(tmp_path: Path) -> list[Job]:
-    """Of contents that all differ, in one style."""
+    """Jobs with different contents and one style."""
     style = tmp_path / "style.png"
     Image.linear_gradient("L").resize((32, 32)).save(style)
     made: list[Job] = []
@@ -141,7 +141,7 @@ def after_requests(stub: Any, count: int, do: Callable[[], None]) -> threading.T
 
 
 def assert_all_there(out: Path, jobs: list[Job], expected: dict[str, bytes]) -> None:
-    """Every picture, as it is without faults; nothing else; and one record of success for each."""
+    """Exactly the pictures of a run without faults, and one record of success for each."""
     found = pictures(out)
     del found[MANIFEST_NAME]
     assert found == expected
@@ -184,7 +184,7 @@ def test_a_second_run_does_only_what_is_missing(stub: Any, jobs: list[Job], out:
     assert stub.requests == []
 
     (out / jobs[0].output).unlink()
-    (out / jobs[1].output).write_bytes(b"somebody's own")
+    (out / jobs[1].output).write_bytes(b"another file")
     Image.new("L", (40, 24), 7).save(jobs[2].pictures.content)
     asked_otherwise = Job(pictures=jobs[3].pictures, output=jobs[3].output, controls=Controls(max_side=16))
     results = run([*jobs[:3], asked_otherwise, *jobs[4:]], stub.address, out=out)
@@ -335,7 +335,7 @@ def test_a_server_that_refuses_for_a_while(
     assert_all_there(out, jobs, expected)
 
 
-def test_nobody_there_for_too_long(jobs: list[Job], out: Path) -> None:
+def test_servers_absent_for_too_long(jobs: list[Job], out: Path) -> None:
     results = run(jobs[:3], "127.0.0.1:1", out=out, patience_s=0.5)
     assert [type(result.error).__name__ for result in results] == ["ServerUnavailable"] * 3
     assert "given up, as no job ended for 0.5 s: no server answers at 127.0.0.1:1" in str(results[0].error)
@@ -343,7 +343,7 @@ def test_nobody_there_for_too_long(jobs: list[Job], out: Path) -> None:
 
 
 def shifted(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Moves the batch's clock on."""
+    """Function that moves the clock of the batch forward."""
     offset = 0.0
 
     def move(seconds: float) -> None:
@@ -355,7 +355,7 @@ def shifted(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL], ids=lambda code: code.name)
-def test_patience_is_not_used_up_while_a_server_works(
+def test_the_retry_window_stands_still_while_a_server_works(
     stub: Any, jobs: list[Job], out: Path, monkeypatch: pytest.MonkeyPatch, code: grpc.StatusCode
 ) -> None:
     """One server was never there; the other works on a job for longer than that, and then loses it."""
@@ -399,7 +399,7 @@ def test_several_servers_share_the_work(stub: Any, server: Restartable, jobs: li
     assert len(set(peers)) == 2  # a connection each
 
 
-def test_an_abandoned_batch_cancels_its_calls_and_is_gone_on_with(
+def test_an_abandoned_batch_cancels_its_calls_and_is_resumed(
     stub: Any, jobs: list[Job], out: Path, expected: dict[str, bytes]
 ) -> None:
     good, arrived, cancelled = stub.predict, threading.Event(), threading.Event()

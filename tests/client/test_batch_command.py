@@ -64,7 +64,7 @@ def started(*arguments: object) -> Generator[subprocess.Popen[str]]:
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
-    """What it wrote until its end; where it does not end, the test fails with what its threads are at."""
+    """stdout and stderr of a process; if it does not end, the test fails with the stacks of its threads."""
     try:
         return process.communicate(timeout=60)
     except subprocess.TimeoutExpired:
@@ -286,7 +286,7 @@ def records(out: Path) -> list[Record]:
 
 
 def assert_consistent(out: Path) -> int:
-    """Whatever is there is whole, and whatever is recorded is there; returns how many are recorded."""
+    """Checks that pictures are whole and that recorded ones exist; returns the number of records."""
     for name in names(out) - {MANIFEST_NAME}:
         if not name.endswith(".part"):
             Image.open(io.BytesIO((out / name).read_bytes())).load()
@@ -352,7 +352,7 @@ def test_killed_at_any_moment_nothing_is_lost_or_done_twice(stub: Any, many: Pat
         assert (out / name).read_bytes() == (expected / name).read_bytes()
 
 
-def test_ctrl_c_cancels_records_and_is_gone_on_with(stub: Any, many: Path, out: Path) -> None:
+def test_ctrl_c_cancels_records_and_the_batch_resumes(stub: Any, many: Path, out: Path) -> None:
     arrived, cancelled = threading.Event(), threading.Event()
     answered = itertools.count()
 

@@ -1,4 +1,4 @@
-"""The command `stylize` in chunks: what it keeps on the way, Ctrl-C, and what a terminal sees."""
+"""The command `stylize` in chunks: intermediate files, Ctrl-C, and progress."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def mean_level(path: Path) -> float:
         return float(np.asarray(image.convert("RGB"), np.float64).mean())
 
 
-def test_everything_is_kept_on_the_way(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
+def test_all_intermediate_files_are_written(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
     out, preview, frames, gif, state = (tmp_path / name for name in ("o.png", "p.jpg", "f", "a.gif", "run.state"))
     options = ("--preview", preview, "--frames", frames, "--gif", gif, "--save-state", state)
     result = run(stub, content, style, "-o", out, "--steps", 20, "--chunk-steps", 7, *options)
@@ -80,7 +80,7 @@ def test_everything_is_kept_on_the_way(stub: Any, content: Path, style: Path, tm
     assert SavedRun.load(state).steps_done == 20
 
 
-def test_a_run_is_gone_on_with(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
+def test_a_run_resumes(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
     state, out = tmp_path / "run.state", tmp_path / "out.png"
     adam = ("--optimizer", "adam", "--learning-rate", 0.1)
     assert run(stub, content, style, "-o", out, "--steps", 5, *adam, "--save-state", state).exit_code == 0
@@ -95,7 +95,7 @@ def test_a_run_is_gone_on_with(stub: Any, content: Path, style: Path, tmp_path: 
     assert SavedRun.load(state).steps_done == 9
 
 
-def test_what_cannot_be_gone_on_with(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
+def test_runs_that_cannot_be_resumed(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
     state, out = tmp_path / "run.state", tmp_path / "out.png"
     assert run(stub, content, style, "-o", out, "--steps", 5, "--save-state", state).exit_code == 0
     out.unlink()
@@ -126,7 +126,7 @@ def test_without_progress_a_run_is_one_call(stub: Any, content: Path, tmp_path: 
     assert len(stub.requests) == 1
 
 
-def test_progress_is_on_by_default_and_leaves_the_picture_as_it_is(stub: Any, content: Path, tmp_path: Path) -> None:
+def test_progress_is_on_by_default_and_changes_no_picture(stub: Any, content: Path, tmp_path: Path) -> None:
     slow = ("--steps", 1000, "--max-side", 1024, "--octaves", 1)
     pictures: list[bytes] = []
     for options in ((), ("--progress",), ("--json",), ("--no-progress",)):
@@ -212,7 +212,7 @@ def test_octaves_are_one_run(stub: Any, content: Path, style: Path, tmp_path: Pa
     ],
     ids=str,
 )
-def test_what_cannot_be_kept_is_found_before_the_work(
+def test_files_that_cannot_be_written_are_refused_before_the_work(
     stub: Any,
     content: Path,
     tmp_path: Path,
@@ -229,7 +229,7 @@ def test_what_cannot_be_kept_is_found_before_the_work(
     assert stub.requests == []
 
 
-def test_a_failure_leaves_what_there_is(stub: Any, content: Path, tmp_path: Path, refusal: Any) -> None:
+def test_a_failure_keeps_state_and_animation(stub: Any, content: Path, tmp_path: Path, refusal: Any) -> None:
     good, state, gif = stub.predict, tmp_path / "run.state", tmp_path / "a.gif"
     stub.predict = lambda request: (
         refusal(grpc.StatusCode.INTERNAL, "lost") if "state" in request.inputs else good(request)
@@ -449,7 +449,7 @@ def test_a_resumed_run_shows_where_it_is_at_once(stub: Any, start: Any, content:
         ("--save-state", "run.state", "run.state"),
     ],
 )
-def test_the_picture_is_saved_whatever_becomes_of_the_rest(
+def test_the_picture_is_saved_even_if_other_files_fail(
     stub: Any, content: Path, tmp_path: Path, option: str, name: str, blocked: str
 ) -> None:
     good, out = stub.predict, tmp_path / "out.png"
@@ -611,7 +611,7 @@ def test_a_signal_that_does_not_wake_the_main_thread_is_noticed(
 
 
 @NEEDS_A_TERMINAL
-def test_ctrl_c_is_told_also_where_the_animation_cannot_be_written(
+def test_ctrl_c_is_reported_even_if_the_animation_cannot_be_written(
     stub: Any, start: Any, content: Path, tmp_path: Path
 ) -> None:
     server = HangsLater(stub)
