@@ -29,7 +29,7 @@ from styleserve.client.cli.commands import register
 from styleserve.client.cli.progress_display import LINE_INTERVAL_S, lines_of_progress
 from styleserve.client.cli.stylize_progress import command_to_resume
 from styleserve.client.images import source
-from styleserve.client.images.picture import Picture, picture_of_file
+from styleserve.client.images.picture import Picture, picture_from_file
 from styleserve.client.wire.tensors import to_array
 
 CHUNKS = ("--chunk-steps", "2")
@@ -162,9 +162,9 @@ def test_each_picture_is_decoded_once(
 
     def counted(data: bytes, name: str, *, max_pixels: int) -> Picture:
         decoded.append(name)
-        return picture_of_file(data, name, max_pixels=max_pixels)
+        return picture_from_file(data, name, max_pixels=max_pixels)
 
-    monkeypatch.setattr(source, "picture_of_file", counted)
+    monkeypatch.setattr(source, "picture_from_file", counted)
     more = ("--report", tmp_path / "report.png") if command == "stylize" else ("--vary", "seed=1,2")
     arguments = (command, content, style, "-o", tmp_path / "out.png", "--steps", 3, *more, option)
     result = CliRunner().invoke(app, [*map(str, arguments), "--server", stub.address])
