@@ -52,7 +52,8 @@ if TYPE_CHECKING:
     from .api.client import StyleClient
     from .api.progress import Progress
     from .batch.manifest import Record
-    from .batch.runner import BatchProgress, JobResult, run_batch
+    from .batch.results import BatchProgress, JobResult
+    from .batch.runner import run_batch
     from .images.picture import Picture
     from .images.source import PictureSource, load_picture
     from .inputs.pictures import PictureFacts, Regions, StyleSources
@@ -148,6 +149,7 @@ _LATER: Final = (
     "api.client",
     "api.async_client",
     "batch.manifest",
+    "batch.results",
     "batch.runner",
 )
 """Modules that are imported at first use. A name is searched for in this order, which has the lightest first."""

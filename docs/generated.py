@@ -85,13 +85,13 @@ def absolute_weights() -> str:
 
 
 def options_of_controls() -> str:
-    """Every control that has an option of its name, with its field of `Controls` and its default."""
+    """Every control that has an option of its name, with its field of `Controls`, its range and its default."""
     rows = [
-        (f"`{option_of(each.name)}`", f"`{each.name}`", _value(each.relative), each.help)
+        (f"`{option_of(each.name)}`", f"`{each.name}`", allowed_values(each), _value(each.relative), each.help)
         for each in contract.CONTROLS
         if each.name != contract.IMAGE_FORMAT.name
     ]
-    return _table(("option", "`Controls`", "default", "what"), rows)
+    return _table(("option", "`Controls`", "allowed", "default", "what"), rows)
 
 
 def presets() -> str:

@@ -18,11 +18,7 @@ from styleserve.version_directories import DEFAULT_BASE_PATH
 EXIT_EXPORT_FAILED = 1
 EXIT_STOPPED = 130
 
-_STOPPED = "stopped with Ctrl-C: nothing was published"
-_EPILOG = (
-    "Exit codes: 0: Success. 1: The model could not be built, checked or written; nothing was published. "
-    "2: Wrong usage. 130: Stopped with Ctrl-C."
-)
+_STOPPED = "Error: stopped with Ctrl-C; nothing was published"
 
 _LIMITS = Limits()
 
@@ -41,7 +37,7 @@ class _LossScale(str, Enum):
 
 def register(app: typer.Typer) -> None:
     """Adds the command to an application."""
-    app.command(rich_help_panel="Server", epilog=_EPILOG)(export)
+    app.command(rich_help_panel="Server")(export)
 
 
 def export(
@@ -138,7 +134,7 @@ def export(
         from . import ExportError, ExportSettings, export_model  # noqa: PLC0415
     except ModuleNotFoundError as error:
         how = "in styleserve's repository, pip install --constraint requirements.lock '.[tensorflow]'"
-        progress.say(f"error: {error}. Exporting needs TensorFlow: {how}")
+        progress.say(f"Error: {error}. Exporting needs TensorFlow: {how}")
         raise typer.Exit(EXIT_EXPORT_FAILED) from error
     except KeyboardInterrupt as error:  # TensorFlow takes seconds to import
         progress.say(_STOPPED)
@@ -162,7 +158,7 @@ def export(
         progress.close()
         typer.echo(version)
     except ExportError as error:
-        progress.say(f"error: {error}")
+        progress.say(f"Error: {error}")
         raise typer.Exit(EXIT_EXPORT_FAILED) from error
     except KeyboardInterrupt as error:
         progress.say(_STOPPED)

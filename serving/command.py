@@ -31,12 +31,8 @@ EXIT_STOPPED = 130
 
 def register(app: typer.Typer) -> None:
     """Adds `serve` and `deploy` to the command line."""
-    for command, failure in (
-        (serve, "No model, a broken model, an invalid setting, or a port in use."),
-        (deploy, "Invalid options, or files that cannot be written."),
-    ):
-        codes = f"Exit codes: 0: Success. 1: {failure} 2: Wrong usage. 130: Stopped with Ctrl-C before it was done."
-        app.command(rich_help_panel="Server", epilog=codes)(command)
+    for command in (serve, deploy):
+        app.command(rich_help_panel="Server")(command)
 
 
 def serve(
@@ -115,10 +111,10 @@ def serve(
         from . import EmbeddedServer, ServerSettings  # noqa: PLC0415
     except ModuleNotFoundError as error:
         how = "in styleserve's repository, pip install --constraint requirements.lock '.[tensorflow]'"
-        typer.echo(f"{error}. Serving needs TensorFlow: {how}", err=True)
+        typer.echo(f"Error: {error}. Serving needs TensorFlow: {how}", err=True)
         raise typer.Exit(EXIT_START_FAILED) from error
     except KeyboardInterrupt as error:  # TensorFlow takes seconds to import
-        typer.echo("Stopped with Ctrl-C, before it served.", err=True)
+        typer.echo("Error: stopped with Ctrl-C before it served", err=True)
         raise typer.Exit(EXIT_STOPPED) from error
 
     try:
@@ -144,7 +140,7 @@ def serve(
             server = EmbeddedServer(model_base_path, model_name=model_name, settings=settings)
             server.start()
     except KeyboardInterrupt as error:
-        typer.echo("Stopped with Ctrl-C, before it served.", err=True)
+        typer.echo("Error: stopped with Ctrl-C before it served", err=True)
         raise typer.Exit(EXIT_STOPPED) from error
     versions = ", ".join(str(version) for version in server.serving()[model_name])
     typer.echo(f"Serving {model_name}, version {versions}, on {server.address}. Ctrl-C stops.")
@@ -177,7 +173,7 @@ def _exit_on_a_start_error() -> Generator[None]:
     try:
         yield
     except StartError as error:
-        typer.echo(str(error), err=True)
+        typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(EXIT_START_FAILED) from error
 
 

@@ -77,7 +77,7 @@ class Control:
         minimum: Smallest value, inclusive; 0 for a choice.
         maximum: Largest value, inclusive; None if `Limits` sets it.
         unit: Unit of the number.
-        help: Description in one line.
+        help: Description in one line; the clause before the first ";" stands alone.
         tutorial: Default with the loss scale "tutorial", before the limits; see `default_within`.
         relative: Default with the loss scale "relative", before the limits.
         per: Second dimension of the input, "style" or "layer", of size 1 or their number. Empty for no such dimension.
@@ -213,7 +213,7 @@ STYLE_BLEND: Final = _number(
     "style_blend", 0.0, _MAX_FACTOR, "share", "Share of each style; shares are divided by their sum.", 1.0, per="style"
 )
 STYLE_SCALE: Final = _number(
-    "style_scale", 0.125, 8.0, "factor", "Size of each style picture relative to the result.", 1.0, per="style"
+    "style_scale", 0.125, 8.0, "factor", "Scale of each style picture; 1 is the size of the result.", 1.0, per="style"
 )
 STYLE_LAYER_WEIGHTS: Final = _number(
     "style_layer_weights", 0.0, _MAX_FACTOR, "factor", "Weight of each style layer; 2 counts twice.", 1.0, per="layer"
@@ -227,7 +227,7 @@ LOSS: Final = _choice("loss", "Loss that is minimised.", "painter", "tutorial")
 OPTIMIZER: Final = _choice("optimizer", "Optimiser of the pixels.", "lbfgs", "adam")
 COLORS: Final = _choice(
     "colors",
-    "Colours of the result: of the style; of the content (only its lightness is painted); or of the style after it is "
+    "Colours of the result; of the style, of the content (only its lightness is painted), or of the style after it is "
     "matched to the content's palette.",
     "style",
     "content",

@@ -1,8 +1,8 @@
-"""How many calls a server is given at once, from how it answers: additive increase, multiplicative decrease.
+"""Limit of calls at once to a server: additive increase, multiplicative decrease.
 
-The rule by which TCP finds the bandwidth of a path nobody told it (Chiu and Jain 1989, "Analysis of the Increase and
-Decrease Algorithms for Congestion Avoidance"), with one thing added: TCP grows until something is lost, and a server
-that is merely full loses nothing. It only answers each call later, until deadlines pass. So one more call has to pay.
+This is TCP's congestion control (Chiu and Jain 1989, "Analysis of the Increase and Decrease Algorithms for Congestion
+Avoidance") with one addition. TCP grows until packets are lost; a full server loses no call, it only answers later.
+So one more call stays only if it increases the throughput.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import Final
 
 MOST_CALLS: Final = 32
-"""At once, to one server: well over what TensorFlow Serving takes on most machines (four calls a core)."""
+"""Most calls at once to one server; TensorFlow Serving takes four for each core."""
 
 _WORTHWHILE: Final = 0.1
-"""The part of a perfect gain (with the n-th call, 1 / (n - 1)) that one more call must bring to stay."""
+"""Share of the ideal gain in throughput, 1 / (n - 1) for the n-th call, that one more call needs to stay."""
 _LONGEST_HOLD_ROUNDS: Final = 16
 _FIRST_PAUSE_S: Final = 0.25
 _LONGEST_PAUSE_S: Final = 10.0
@@ -23,9 +23,9 @@ _RANDOM: Final = random.SystemRandom()
 
 
 class ConcurrencyLimit:
-    """The number of calls at once to one server, and when the next one may start.
+    """Number of calls at once to one server, and time of the next one.
 
-    It has no clock: every event is told with its time, in seconds of any clock that does not go backwards.
+    There is no clock inside: every event comes with its time, in seconds of a monotonic clock.
 
     >>> limit = ConcurrencyLimit()
     >>> limit.started(now_s=0.0)
@@ -37,9 +37,9 @@ class ConcurrencyLimit:
     1
 
     Args:
-        fixed: calls at once, whatever the server answers; None to find out.
-        most: calls at once, where they are found out.
-        jitter: a number in [0, 1), by chance: many clients that were refused together must not come back together.
+        fixed: Fixed number of calls at once; None adapts it.
+        most: Most calls at once, if adapted.
+        jitter: Random number in [0, 1), so that clients that were refused together do not return together.
     """
 
     def __init__(
@@ -59,8 +59,8 @@ class ConcurrencyLimit:
         self._round_start_s: float | None = None
         self._round_calls = 0
         self._round_work = 0.0
-        self._rate_before = 0.0  # work per second with one call fewer; 0 where it is not known
-        self._hold = 0  # rounds until one more is tried
+        self._rate_before = 0.0  # work per second with one call fewer; 0 if unknown
+        self._hold = 0  # rounds until one more call is tried
         self._next_hold = 1
 
     @property
@@ -70,20 +70,20 @@ class ConcurrencyLimit:
 
     @property
     def resume_s(self) -> float:
-        """When the next call may start."""
+        """Time from which the next call may start."""
         return self._resume_s
 
     def started(self, now_s: float) -> None:
-        """A call was sent."""
+        """Records that a call was sent."""
         if self._round_start_s is None:
             self._round_start_s = now_s
 
     def succeeded(self, now_s: float, work: float = 1.0) -> None:
-        """A call came back with a result.
+        """Records a call that succeeded.
 
         Args:
-            now_s: when.
-            work: how much it was, in any unit; calls of different size make throughput in calls meaningless.
+            now_s: Time of its reply.
+            work: Work of the call, in any unit, as calls differ in size.
         """
         self._refusals = 0
         self._round_calls += 1
@@ -95,12 +95,11 @@ class ConcurrencyLimit:
                 self._new_round(now_s)
 
     def refused(self, started_s: float, now_s: float) -> None:
-        """The server had too much to do, or was not there.
+        """Records a call that a busy or absent server refused.
 
         Args:
-            started_s: when the call was sent. Calls that were under way together are refused together: that is one
-                refusal, not as many as there were calls.
-            now_s: when.
+            started_s: Time when the call was sent. Refusals of calls that ran together count once.
+            now_s: Time of the refusal.
         """
         if started_s < self._refused_s:
             return

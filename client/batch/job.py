@@ -98,7 +98,7 @@ class JobDefaults:
 
 
 def default_output(content: Path, styles: Sequence[Path], extension: str) -> str:
-    """Name of a result that is given none.
+    """Default name of a result.
 
     >>> default_output(Path("in/lake.jpg"), [Path("swirls.png")], ".webp")
     'lake--swirls.webp'
@@ -110,14 +110,14 @@ def folder_jobs(contents: Path, styles: Iterable[Path], defaults: JobDefaults | 
     """Every picture of a folder in every style, in the order of their names.
 
     Args:
-        contents: folder of pictures; those in folders inside it are left out.
-        styles: files, or folders of them.
-        defaults: the controls of all jobs, and the format of the results.
+        contents: Folder of pictures; its sub-folders are ignored.
+        styles: Files, or folders of them.
+        defaults: Controls of all jobs, and format of the results.
 
     Raises:
-        JobListError: a folder has no pictures, there is no style, or two results would have one name.
-        OutputError: a name is too long for a file.
-        ControlError: the optimiser has no such control.
+        JobListError: A folder has no pictures, there is no style, or two results would have one name.
+        OutputError: A name is too long for a file.
+        ControlError: The optimiser has no such control.
     """
     defaults = JobDefaults() if defaults is None else defaults
     styles = list(styles)
@@ -141,14 +141,14 @@ def folder_jobs(contents: Path, styles: Iterable[Path], defaults: JobDefaults | 
 
 
 def refuse_doubles(jobs: Sequence[Job], files: Iterable[Path] | None = None) -> None:
-    """Refuses jobs of which one would write over the other's result, here or where the folder is copied to.
+    """Refuses two jobs whose results would be one file, on this or another file system.
 
     Args:
-        jobs: of one batch.
-        files: that their outputs lead to, links followed; if None, the outputs themselves are looked at.
+        jobs: Jobs of one batch.
+        files: Resolved files of their outputs; None compares the outputs.
 
     Raises:
-        JobListError: with both of them.
+        JobListError: The message names both jobs.
     """
     first: dict[str, Job] = {}
     for job, file in zip(jobs, [job.output for job in jobs] if files is None else files, strict=True):

@@ -44,14 +44,14 @@ Row = Mapping[str, object]
 
 
 def read_jobs(path: Path, defaults: JobDefaults | None = None) -> tuple[Job, ...]:
-    """The jobs in a file, in its order.
+    """Jobs in a file, in its order.
 
     Args:
-        path: of a .csv, .jsonl or .ndjson file, in UTF-8; paths in it are relative to its folder.
-        defaults: for what a job does not say.
+        path: Path of a .csv, .jsonl or .ndjson file, in UTF-8; paths in it are relative to its folder.
+        defaults: Defaults of the jobs.
 
     Raises:
-        JobListError: the file cannot be read, or has no jobs; or some lines are wrong, and the message names them.
+        JobListError: The file cannot be read, or has no jobs, or has wrong lines, which the message lists.
     """
     defaults = JobDefaults() if defaults is None else defaults
     jobs: list[Job] = []
@@ -77,7 +77,7 @@ def read_jobs(path: Path, defaults: JobDefaults | None = None) -> tuple[Job, ...
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Row | str]]:
-    """Lines with what they say, or with what is wrong with them."""
+    """Line numbers with a row each, or with an error message."""
     suffix = path.suffix.lower()
     if suffix not in CSV_SUFFIXES + JSON_LINES_SUFFIXES:
         raise JobListError(

@@ -1,8 +1,8 @@
-"""What became of each job, kept beside the pictures so that a batch can be stopped at any moment and gone on with.
+"""Manifest of a batch: a record of each job beside the pictures, from which a stopped batch resumes.
 
-`manifest.jsonl` is only ever appended to: a line a job, in one write, on the disk before the next. A picture is renamed
-into place before its line is written, so a line without its picture means that somebody took the picture away, and a
-picture without its line, that the process died in between; both are painted again.
+`manifest.jsonl` is only appended to: one line for each job, in one write, flushed to the disk. A picture is renamed
+into place before its line is written. So a line without a picture means that the picture was removed, and a picture
+without a line that the process died in between; both are painted again.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from ..inputs.control_values import Value
 
 MANIFEST_NAME: Final = "manifest.jsonl"
 
-_BEGINNING: Final = b'{"key": '
-"""Of every line."""
+_LINE_PREFIX: Final = b'{"key": '
+"""Start of every line."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Record:
-    """A line of the manifest: what became of one job.
+    """A line of the manifest: the end of one job.
 
     Attributes:
-        key: `Job.key`; None where the pictures could not be read.
-        pictures: Path of each picture, as it was given, by its role.
+        key: `Job.key`; None if the pictures cannot be read.
+        pictures: Path of each picture, by its role.
         output: Name of the result below the folder.
-        sha256: SHA-256 of the result's file; None where there is none.
+        sha256: SHA-256 of the result's file; None without a result.
         controls: Controls that were set.
-        model: its name.
-        model_version: that painted; None where none did.
-        loss_first: total loss that the optimisation began with; None without steps.
-        loss_last: total loss that it ended with; None without steps.
-        seconds: that the last try took, from reading the pictures to saving the result.
-        tries: how often the job was sent.
-        error: its kind and message; None where the picture is there.
+        model: Name of the model.
+        model_version: Version of the model; None without a result.
+        loss_first: Total loss at the first step; None without steps.
+        loss_last: Total loss at the last step; None without steps.
+        seconds: Time of the run, from reading the pictures to saving the result.
+        tries: Number of times that the job was begun.
+        error: Kind and message of the error; None without an error.
     """
 
     key: str | None
@@ -72,10 +72,10 @@ class Record:
 
     @classmethod
     def from_line(cls, line: bytes) -> Record:
-        """The record in a line.
+        """Record in a line; unknown fields, of a later version, are ignored.
 
         Raises:
-            ValueError: it is no whole record; fields of a later version are passed over.
+            ValueError: The line is not a whole record.
         """
         try:
             written = json.loads(line)
@@ -88,14 +88,14 @@ _FIELDS: Final = {field.name for field in fields(Record)}
 
 
 class Manifest:
-    """The manifest of a folder, open and locked: to be closed, or used as a context manager. Safe from several threads.
+    """The manifest of a folder, open and locked; a context manager, safe from several threads.
 
     Args:
-        folder: of the batch; it exists.
+        folder: Folder of the batch, which exists.
 
     Raises:
-        OutputError: another run is at work in the folder, the file cannot be opened, it is no manifest, or the system
-            has no locks of POSIX.
+        OutputError: Another run uses the folder, the file cannot be opened or is not a manifest, or the system has no
+            POSIX locks.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -111,11 +111,11 @@ class Manifest:
             raise OutputError(f"cannot open {self._path}: {error.strerror}") from error
         try:
             lock(self._file)
-            self._read(self._mended())
+            self._read(self._repaired_lines())
         except BlockingIOError as error:
             os.close(self._file)
             raise OutputError(
-                f"another run is at work in {folder}", hint="Wait for it or stop it, or name another folder."
+                f"another run uses {folder}", hint="Wait for it or stop it, or name another folder."
             ) from error
         except OSError as error:
             os.close(self._file)
@@ -133,43 +133,43 @@ class Manifest:
         self.close()
 
     def close(self) -> None:
-        """Gives the folder free; nothing is appended after that."""
+        """Unlocks the folder; nothing is appended after that."""
         with self._appending:
             self._closed = True
             os.close(self._file)
 
     def mentions(self, output: str) -> bool:
-        """Whether a picture was ever recorded under the name."""
+        """Whether a picture was recorded under the name."""
         return output in self._outputs
 
     def painted(self, key: str) -> Record | None:
-        """The last record of a picture with this key, or None."""
+        """Last record of a picture with this key, or None."""
         return self._painted.get(key)
 
     def append(self, record: Record) -> None:
-        """Writes a record, and returns when it is on the disk.
+        """Writes a record to the disk.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: It cannot be written.
         """
         line = record.line
         with self._appending:
-            if self._closed:  # the number may be another file's by now
+            if self._closed:  # the descriptor may be reused by now
                 raise OutputError(f"{self._path} is closed")
             try:
                 before = os.fstat(self._file).st_size
                 if os.write(self._file, line) != len(line):
-                    os.ftruncate(self._file, before)  # or the next line would go on where this one stops
+                    os.ftruncate(self._file, before)  # else the next line would continue this one
                     raise OutputError(f"cannot write {self._path}: the disk is full")
                 os.fsync(self._file)
             except OSError as error:
                 raise OutputError(f"cannot write {self._path}: {error.strerror}") from error
             self._remember(record)
 
-    def _mended(self) -> list[bytes]:
-        """The lines, after a last one that a crash cut short was removed."""
+    def _repaired_lines(self) -> list[bytes]:
+        """Whole lines of the file; a last line that a crash cut short is removed."""
         data = self._path.read_bytes()
-        if data[: len(_BEGINNING)] != _BEGINNING[: len(data)]:
+        if data[: len(_LINE_PREFIX)] != _LINE_PREFIX[: len(data)]:
             raise OutputError(
                 f"{self._path} is not a manifest of this program", hint="Move it away, or name another folder."
             )
@@ -186,7 +186,7 @@ class Manifest:
 
     def _read(self, lines: Iterable[bytes]) -> None:
         for line in lines:
-            with contextlib.suppress(ValueError):  # its job is done again
+            with contextlib.suppress(ValueError):  # the job is repeated
                 self._remember(Record.from_line(line))
 
     def _remember(self, record: Record) -> None:
@@ -196,23 +196,23 @@ class Manifest:
 
 
 def _lock() -> Callable[[int], None]:
-    """What locks a file, until the process ends, however it ends.
+    """Function that locks a file until the process ends.
 
     Raises:
-        OutputError: the system has no such lock.
+        OutputError: The system has no such lock.
     """
     try:
         import fcntl  # noqa: PLC0415 - Windows has none, and single calls need none
     except ImportError as error:
         raise OutputError(
-            "a batch locks its folder in the way of POSIX, which this system does not know",
-            hint="Run it on Linux or macOS, or in WSL. Single pictures are painted here too: styleserve stylize.",
+            "a batch locks its folder with a POSIX lock, which this system does not have",
+            hint="Run it on Linux or macOS, or in WSL. Single pictures need no lock: styleserve stylize.",
         ) from error
     return lambda file: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def file_digest(path: Path) -> str | None:
-    """SHA-256 of a file, or None where there is none to be read."""
+    """SHA-256 of a file; None if it cannot be read."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:
@@ -220,10 +220,10 @@ def file_digest(path: Path) -> str | None:
 
 
 def remove_leftovers(folders: Iterable[Path]) -> None:
-    """Removes the half-written files of a run that was killed; for the holder of the lock alone.
+    """Removes unfinished files of a run that was killed; only the holder of the lock may call it.
 
     Raises:
-        OutputError: a folder cannot be read, or a file in it not be removed.
+        OutputError: A folder cannot be read, or a file cannot be removed.
     """
     try:
         for folder in folders:

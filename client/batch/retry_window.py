@@ -1,56 +1,57 @@
-"""How long a batch bears servers that turn its calls away."""
+"""Time budget for retrying while no server accepts work."""
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
-_FINDING_NOBODY_S: Final = 10.0
-"""A call that nobody takes comes back sooner, as `channel` gives up connecting after 5 s."""
+_CONNECTING_S: Final = 10.0
+"""Longest call that no server accepted, as `channel` stops connecting after 5 s."""
 
 
-class Patience:
-    """It is used up while there is trouble and no server is at work.
+class RetryWindow:
+    """Time that is left for retries. It passes while calls are rejected and no server works.
 
-    It has no clock: every event is told with its time, in seconds of any clock that does not go backwards.
+    There is no clock inside: every event comes with its time, in seconds of a monotonic clock.
 
-    >>> patience = Patience(300.0)
-    >>> patience.turned_away(started_s=0.0, now_s=1.0)
-    >>> patience.left_s(now_s=101.0)
+    >>> window = RetryWindow(300.0)
+    >>> window.rejected(started_s=0.0, now_s=1.0)
+    >>> window.left_s(now_s=101.0)
     200.0
 
-    A call that a server had for a long time, before it went away, was worked on:
+    A server worked on a call that was rejected late:
 
-    >>> patience.turned_away(started_s=101.0, now_s=901.0)
-    >>> patience.left_s(now_s=901.0)
+    >>> window.rejected(started_s=101.0, now_s=901.0)
+    >>> window.left_s(now_s=901.0)
     200.0
 
     Args:
-        seconds: that it lasts.
+        budget_s: Length of the window, in seconds.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds: Final = seconds
-        self._used_since_s: float | None = None  # moved on by the time that servers worked; None without trouble
+    def __init__(self, budget_s: float) -> None:
+        self._budget_s: Final = budget_s
+        self._opened_s: float | None = None  # later by the time that servers worked; None without rejections
         self._worked_until_s = 0.0
 
-    def turned_away(self, started_s: float, now_s: float) -> None:
-        """A server did not do a job, because it is busy, absent, or going.
+    def rejected(self, started_s: float, now_s: float) -> None:
+        """Records a call that a server rejected: it is busy, absent, or shutting down.
 
         Args:
-            started_s: when the call was sent.
-            now_s: when it came back.
+            started_s: Time when the call was sent.
+            now_s: Time when it returned.
         """
-        if self._used_since_s is None:
-            self._used_since_s = self._worked_until_s = now_s
-        elif now_s - started_s > _FINDING_NOBODY_S:
-            # Time that several worked at once counts once.
-            self._used_since_s += now_s - max(started_s, self._worked_until_s)
+        if self._opened_s is None:
+            self._opened_s = self._worked_until_s = now_s
+        elif now_s - started_s > _CONNECTING_S:
+            # Time of several calls at once counts once.
+            self._opened_s += now_s - max(started_s, self._worked_until_s)
             self._worked_until_s = now_s
 
-    def renew(self) -> None:
-        """A server answered, well or not, or a job came to an end: the trouble is over."""
-        self._used_since_s = None
+    def reset(self) -> None:
+        """Closes the window, as a server answered or a job ended."""
+        self._opened_s = None
 
     def left_s(self, now_s: float) -> float:
-        """How long it still lasts; without trouble, for ever."""
-        return float("inf") if self._used_since_s is None else self._used_since_s + self._seconds - now_s
+        """Time that is left, in seconds; infinite without rejections."""
+        return math.inf if self._opened_s is None else self._opened_s + self._budget_s - now_s

@@ -1,4 +1,4 @@
-"""How a batch is run; free of gRPC, so that the command line reads its defaults from here."""
+"""Settings of a batch; free of gRPC, as the command line reads its defaults from here."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from ..inputs.controls import checked_timeout_s
 
 @dataclass(frozen=True, kw_only=True)
 class BatchSettings:
-    """How a batch is run.
+    """Settings of a batch.
 
     Attributes:
-        concurrency: calls at once to each server, at least 1; None to find out what each likes.
-        timeout_s: of each call; if None, `default_timeout_s` of its work.
-        retries: how often a job is sent again after an answer that may be an accident: none in time, a damaged one,
-            an internal error. One that a busy or absent server turned away is sent again for as long as `patience_s`.
-        patience_s: how long servers may be busy or absent, with none at work and no job coming to an end, before all
-            that are left fail.
+        concurrency: Calls at once to each server, at least 1; None adapts to each server.
+        timeout_s: Deadline of each call; `default_timeout_s` of its work if None.
+        retries: Retries of a job after a transient error: no reply in time, a damaged reply, an internal error. A job
+            that a busy or absent server rejects is retried for `patience_s`.
+        patience_s: Time budget for retrying while no server accepts work; all remaining jobs fail at its end.
 
     Raises:
-        ControlError: a value is out of its range.
+        ControlError: A value is out of its range.
     """
 
     concurrency: int | None = None

@@ -13,8 +13,8 @@ from typing import Final
 
 from ..api.checkpoint import SavedRun
 from ..api.client import StyleClient
+from ..api.pixel_limit import within_pixel_limit
 from ..errors import ImageError, JobListError, OutputError, StateRefused, StyleServeError
-from ..images.errors import is_over_limit
 from ..images.files import read_file
 from ..images.save import case_folded, check_output, largest_picture_bytes, save_or_fall_back
 from ..images.source import PictureFile
@@ -30,16 +30,16 @@ CHUNK_S: Final = 10.0
 
 @dataclass
 class Task:
-    """A job on its way.
+    """State of a job that is not finished.
 
     Attributes:
-        job: to do.
-        target: where its result is to be saved.
-        key: once the pictures were read.
-        tries: how often it was begun.
-        accidents: how many of them ended in an answer that may be another one next time.
+        job: Job to run.
+        target: File for the result.
+        key: `Job.key`; None before the pictures are read.
+        tries: Number of times that it was begun.
+        transient_failures: Number of tries that ended in an error that may not occur again.
         saved: State of the run after its last chunk, from which the next try resumes; None before the first one.
-        seconds: Time of the run: of all tries since it was last begun anew.
+        seconds: Time of the run, of all tries since it last began without a state.
         work: Pixels times evaluations of the try that finished the run.
         fraction: Share of the run's work that is done; 1 once the job has ended.
     """
@@ -48,14 +48,14 @@ class Task:
     target: Path
     key: str | None = None
     tries: int = 0
-    accidents: int = 0
+    transient_failures: int = 0
     saved: SavedRun | None = None
     seconds: float = 0.0
     work: float = 0.0
     fraction: float = 0.0
 
     def failed(self, error: StyleServeError, model_name: str) -> Record:
-        """The record of a failure."""
+        """Record of a failed job."""
         return Record(
             key=self.key,
             pictures=dict(self.job.pictures.map(lambda path, _: str(path)).items()),
@@ -69,14 +69,14 @@ class Task:
 
 
 def place(jobs: Sequence[Job], folder: Path) -> list[Task]:
-    """Tasks with a place for each result; the folders for them are made.
+    """Tasks with the file of each result; makes the folders.
 
     Raises:
-        JobListError: two jobs have one output, or one's output is a picture that another reads.
-        OutputError: a result would be outside the folder, or cannot be saved where it should.
+        JobListError: Two jobs have one output, or an output is a picture that another job reads.
+        OutputError: A result would be outside the folder, or cannot be saved in its place.
     """
     root = folder.resolve()
-    read = {name: path for job in jobs for _, path in job.pictures.items() for name in _names(path)}
+    read = {identity: path for job in jobs for _, path in job.pictures.items() for identity in _identities(path)}
     tasks: list[Task] = []
     for job in jobs:
         target = (root / job.output).resolve()  # a link in the folder may lead out of it, or to another result
@@ -84,10 +84,10 @@ def place(jobs: Sequence[Job], folder: Path) -> list[Task]:
             raise OutputError(
                 f"{folder / job.output} leads out of {folder}, to {target}", hint="Name an output below that folder."
             )
-        for name in _names(target):
-            if name in read:
+        for identity in _identities(target):
+            if identity in read:
                 raise JobListError(
-                    f"{job.where or 'a job'} would be saved over {read[name]}, which is to be read",
+                    f"{job.where or 'a job'} would be saved over {read[identity]}, which a job reads",
                     hint="Save the results in a folder of their own.",
                 )
         tasks.append(Task(job, target))
@@ -102,20 +102,20 @@ def place(jobs: Sequence[Job], folder: Path) -> list[Task]:
     return tasks
 
 
-def _names(path: Path) -> list[str | tuple[int, int]]:
-    """What tells a file from others: its name, and if it has several (hard links) its number on the disk."""
-    names: list[str | tuple[int, int]] = [case_folded(path.resolve())]
+def _identities(path: Path) -> list[str | tuple[int, int]]:
+    """Identities of a file: its path, and with hard links its device and inode."""
+    identities: list[str | tuple[int, int]] = [case_folded(path.resolve())]
     with contextlib.suppress(OSError):
         status = path.stat()
         if status.st_nlink > 1:
-            names.append((status.st_dev, status.st_ino))
-    return names
+            identities.append((status.st_dev, status.st_ino))
+    return identities
 
 
 def find_painted(
     tasks: Iterable[Task], manifest: Manifest, model_name: str, version: str | int | None
 ) -> Iterator[tuple[Task, Record | None]]:
-    """Each task with the record of its picture, where the very picture that it asks for is in its place."""
+    """Each task with the record of its picture, or None if the picture is missing or differs."""
 
     @functools.cache  # a style is read once, not for every content
     def digest(path: Path) -> str:
@@ -124,7 +124,7 @@ def find_painted(
     for task in tasks:
         record = None
         if manifest.mentions(task.job.output):
-            with contextlib.suppress(ImageError):  # is said when the task's turn comes
+            with contextlib.suppress(ImageError):  # reported when the task runs
                 key = task.job.key(task.job.pictures.map(lambda path, _: digest(path)), model_name, version)
                 record = manifest.painted(key)
         if record is not None and record.sha256 != file_digest(task.target):
@@ -139,7 +139,7 @@ def paint(
     *,
     on_fraction: Callable[[float], None] = lambda _: None,
 ) -> Record:
-    """Paints and saves a picture, and returns its record.
+    """Record of a picture that was painted and saved.
 
     Args:
         task: Its key, state, seconds and work are set.
@@ -148,14 +148,14 @@ def paint(
         on_fraction: Receives the share of the work that is done, after each chunk.
 
     Raises:
-        StyleServeError: all that `StyleClient.stylize_iter` and `StylizedResult.save` raise.
+        StyleServeError: All that `StyleClient.stylize_iter` and `StylizedResult.save` raise.
     """
     job = task.job
     started = time.perf_counter()
     try:
         files = job.pictures.map(lambda path, _: _file(path, client))
         key = job.key(files.map(lambda file, _: _digest(file.data)), client.model_name, client.version)
-        if key != task.key:  # it changes where a file did
+        if key != task.key:  # a file changed
             task.saved = None
         task.key = key
         if task.saved is None:
@@ -185,14 +185,9 @@ def paint(
 
 
 def _file(path: Path, client: StyleClient) -> PictureFile:
-    """The bytes of a file; the model is asked how large it may be only if it is over the default limit."""
-    try:
-        return PictureFile(read_file(path), path)
-    except ImageError as error:
-        limits = client.metadata().limits if is_over_limit(error) else None
-        if limits is None:
-            raise
-        return PictureFile(read_file(path, max_pixels=int(limits["max_encoded_pixels"])), path)
+    """Bytes of a file with its path."""
+    data = within_pixel_limit(client, lambda max_pixels: read_file(path, max_pixels=max_pixels))
+    return PictureFile(data, path)
 
 
 def _in_chunks(
@@ -214,7 +209,7 @@ def _in_chunks(
         for progress in run:
             task.saved, result = progress.saved, progress.result
             on_fraction(progress.fraction)
-    except StateRefused:  # by another version of the model: the next try begins anew
+    except StateRefused:  # by another version of the model; the next try begins without a state
         task.saved = None
         on_fraction(0.0)
         raise

@@ -1,1 +1,1 @@
-"""The commands of the shell. The only part of the client that prints or exits."""
+"""Commands of the shell, the only part of the client that prints or exits."""

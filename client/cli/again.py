@@ -1,4 +1,4 @@
-"""The command `again`: repeats the run of a result, from the recipe in its file."""
+"""The command `again`: repeats the run of a result from the recipe in its file."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import typer
 from ..errors import RecipeError
 from ..inputs.controls import Controls
 from ..inputs.picture_set import PictureSet
-from . import printing
 from .options import Json, Timeout
-from .picture_options import Reference, ReferenceMask, Region, Start, StyleRegion, masks
-from .stylize import Quiet, paint_and_show
+from .picture_options import Reference, ReferenceMask, Region, Start, StyleRegion, masks, picture_option
+from .printing import print_message
+from .progress_display import Progress, Quiet
+from .stylize import run_and_print
 
 if TYPE_CHECKING:
     from ..api.client import StyleClient
@@ -29,25 +30,23 @@ _OPTIONS: Final = {
     "reference": "--reference",
     "reference_mask": "--reference-mask",
 }
-"""Option that names each picture anew."""
+"""Option that replaces each picture."""
 
 
 def again(
     client: StyleClient,
-    result: Annotated[Path, typer.Argument(help="A result of `styleserve stylize` or `batch`.", show_default=False)],
+    result: Annotated[
+        Path, typer.Argument(metavar="RESULT", help="A result of `stylize` or `batch`.", show_default=False)
+    ],
     *,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Where to save the new result.", show_default="RESULT-again"),
+        typer.Option("--output", "-o", metavar="FILE", help="New result.", show_default="RESULT-again"),
     ] = None,
-    content: Annotated[
-        Path | None, typer.Option(help="Paint this picture instead.", rich_help_panel="Pictures", show_default=False)
-    ] = None,
+    content: Annotated[Path | None, picture_option("--content", "FILE", "Paint this picture instead.")] = None,
     style: Annotated[
         list[Path] | None,
-        typer.Option(
-            help="Follow this painting instead; repeated, several.", rich_help_panel="Pictures", show_default=False
-        ),
+        picture_option("--style", "FILE", "Follow this painting instead; repeatable."),
     ] = None,
     region: Region = None,
     style_region: StyleRegion = None,
@@ -56,10 +55,11 @@ def again(
     reference_mask: ReferenceMask = None,
     controls: Controls,
     timeout: Timeout = None,
+    progress: Progress = True,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Repeat the run that made RESULT, with other pictures or controls where options name them."""
+    """Repeat the run that made RESULT; options replace its pictures and controls."""
     from ..inputs.recipe import Recipe  # noqa: PLC0415 - brings NumPy
 
     recipe = Recipe.load(result)
@@ -72,34 +72,36 @@ def again(
         "reference": reference,
         "reference_mask": reference_mask,
     }
-    pictures = known_again(recipe.pictures, {name: value for name, value in named.items() if value})
-    painted = paint_and_show(
+    pictures = pictures_of_recipe(recipe.pictures, {name: value for name, value in named.items() if value})
+    painted = run_and_print(
         client,
         pictures,
         controls.over(recipe.controls),
         output or result.with_name(f"{result.stem}-again{result.suffix}"),
         timeout_s=timeout,
-        quiet=quiet,
+        progress=progress and not quiet,
         as_json=as_json,
     )
     made_by = f"{recipe.model_name} version {recipe.model_version}"
     if (painted.model_name, painted.model_version) != (recipe.model_name, recipe.model_version):
-        printing.say(f"Note: {result} was made by {made_by}; another version may paint it otherwise.")
+        print_message(f"Note: {result} was made by {made_by}; another version may paint it differently.")
 
 
-def known_again(facts: PictureSet[PictureFacts], named: Mapping[str, Path | Sequence[Path | None]]) -> PictureSet[Path]:
-    """Paths of the pictures of a run; those that are not named anew are the same files as then.
+def pictures_of_recipe(
+    facts: PictureSet[PictureFacts], named: Mapping[str, Path | Sequence[Path | None]]
+) -> PictureSet[Path]:
+    """Paths of the pictures of a run: replacements, or the files of the recipe, which have not changed.
 
     Args:
-        facts: Facts about the pictures.
-        named: Paths that replace them, by the fields of `PictureSet`.
+        facts: Facts about the pictures of the recipe.
+        named: Paths of replacements, by the fields of `PictureSet`.
 
     Raises:
-        RecipeError: A file is missing or differs; the hint has the option that names it anew.
+        RecipeError: A file is missing or differs; the hint names the option that replaces it.
         ControlError: The number of masks is not that of the styles.
     """
 
-    def found(fact: PictureFacts, role: str, option: str) -> Path:
+    def path_of(fact: PictureFacts, role: str, option: str) -> Path:
         from ..batch.manifest import file_digest  # noqa: PLC0415 - not for --help
 
         hint = f"Name it with {option} FILE."
@@ -122,8 +124,8 @@ def known_again(facts: PictureSet[PictureFacts], named: Mapping[str, Path | Sequ
         elif isinstance(kept, tuple):
             roles = [role] if len(kept) == 1 else [f"{role} {number}" for number in range(1, len(kept) + 1)]
             values[name] = tuple(
-                None if fact is None else found(fact, each, option) for fact, each in zip(kept, roles, strict=True)
+                None if fact is None else path_of(fact, each, option) for fact, each in zip(kept, roles, strict=True)
             )
         else:
-            values[name] = None if kept is None else found(kept, role, option)
+            values[name] = None if kept is None else path_of(kept, role, option)
     return PictureSet[Path](**values)  # pyright: ignore[reportArgumentType] - of the fields above

@@ -1,6 +1,6 @@
-"""The `batch` command: a folder or a list of jobs in, pictures and a manifest out.
+"""The command `batch`: paints a folder or a list of jobs into a folder with a manifest.
 
-What needs NumPy, Pillow or gRPC is imported when the command runs, so that `--help` is quick.
+NumPy, Pillow and gRPC are imported when the command runs, so that `--help` is quick.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from typing import Annotated, Final
 import typer
 
 from ..batch.job import Job, JobDefaults, folder_jobs
-from ..batch.job_list import COLUMNS, read_jobs
+from ..batch.job_list import read_jobs
 from ..batch.settings import BatchSettings
 from ..errors import JobListError
 from ..inputs.controls import Controls
 from ..transport.retry import RetryPolicy
 from ..transport.settings import DEFAULT_SERVER, ENVIRONMENT, ConnectionSettings
-from .batch_printing import finish, shown
-from .options import Json, Timeout, VersionLabel
+from .batch_printing import batch_display, print_summary
+from .options import CONNECTION_PANEL, Json, Timeout, VersionLabel
 
 _DEFAULTS: Final = BatchSettings()
 _NO_RETRIES: Final = RetryPolicy(tries=1)
-"""The batch has its own, which look at how much a server takes."""
+"""A batch retries jobs itself, and adapts its calls to rejections."""
 
 
 class _Format(str, Enum):
@@ -43,9 +43,8 @@ def batch(
     jobs: Annotated[
         Path,
         typer.Argument(
-            help="A folder of pictures to paint in each --style; or a list of jobs, as CSV with a header or as JSON "
-            f"lines. Its columns: {', '.join(COLUMNS)}. Paths in it are relative to it. Several styles, masks or "
-            "numbers are a JSON list, or have ; between them in a cell of CSV.",
+            metavar="JOBS",
+            help="Folder of pictures, or a list of jobs (.csv, .jsonl).",
             show_default=False,
         ),
     ],
@@ -57,44 +56,45 @@ def batch(
     controls: Controls,
     style: Annotated[
         list[Path] | None,
-        typer.Option(help="A painting to follow, or a folder of them; may be repeated.", show_default=False),
+        typer.Option(metavar="PATH", help="Painting, or a folder of them; repeatable.", show_default=False),
     ] = None,
     server: Annotated[
         list[str] | None,
         typer.Option(
             metavar="HOST[:PORT]",
-            help="gRPC address of a server; repeated, of several that share the work.",
+            help="gRPC address of a server; repeatable.",
             envvar=ENVIRONMENT["server"],
-            rich_help_panel="Connection",
+            show_envvar=False,
+            rich_help_panel=CONNECTION_PANEL,
             show_default=DEFAULT_SERVER,
         ),
     ] = None,
     version_label: VersionLabel = None,
     file_format: Annotated[
-        _Format, typer.Option("--format", help="Of results that are not named, or named without an extension.")
+        _Format, typer.Option("--format", metavar="NAME", help=f"Format of unnamed results: {', '.join(_Format)}.")
     ] = _Format.PNG,
     concurrency: Annotated[
         int | None,
         typer.Option(
             metavar="N",
             help="Calls at once to each server.",
-            show_default="found out from how the server answers",
+            show_default="adapts to the server",
         ),
     ] = None,
     timeout: Timeout = None,
     retries: Annotated[
-        int, typer.Option(metavar="N", help="Tries after the first, where an answer is late, damaged or an accident.")
+        int, typer.Option(metavar="N", help="Retries of a job after a late or damaged answer.")
     ] = _DEFAULTS.retries,
     patience: Annotated[
         float,
         typer.Option(
             metavar="SECONDS",
-            help="How long to wait for servers that are busy or absent, with no job coming to an end.",
+            help="Time to retry while no server accepts work.",
         ),
     ] = _DEFAULTS.patience_s,
     as_json: Json = False,
 ) -> None:
-    """Paint many pictures; run again after a stop or a crash, only those that are missing."""
+    """Paint many pictures; a second run paints only the missing ones."""
     started = time.monotonic()
     defaults = JobDefaults(controls=controls, extension=f".{file_format.value}")
     found = _jobs(jobs, style or [], output, defaults)
@@ -111,19 +111,19 @@ def batch(
             )
             for each in server or [DEFAULT_SERVER]
         ]
-        display = stack.enter_context(shown(len(found)))
+        display = stack.enter_context(batch_display(len(found)))
         results = run_batch(found, clients, output, settings=settings, on_progress=display.progress)
         for result in stack.enter_context(contextlib.closing(results)):
             display.result(result)
-    summary = display.tally.summary(output, time.monotonic() - started)
-    finish(summary, as_json=as_json)
+    summary = display.counts.summary(output, time.monotonic() - started)
+    print_summary(summary, as_json=as_json)
 
 
 def _jobs(source: Path, styles: list[Path], output: Path, defaults: JobDefaults) -> tuple[Job, ...]:
     if not source.is_dir():
         if not source.exists():
-            wanted = "folder" if styles else "folder or list of jobs"
-            raise JobListError(f"there is no {wanted} {source}", hint="Name the pictures to paint.")
+            kind = "folder" if styles else "folder or list of jobs"
+            raise JobListError(f"there is no {kind} {source}", hint="Name the pictures to paint.")
         if styles:
             raise JobListError("--style is for a folder of pictures", hint="In a list, each job names its style.")
         return read_jobs(source, defaults)

@@ -1,4 +1,4 @@
-"""What the `batch` command shows: one bar on a terminal, a line a job elsewhere, and the failures at the end."""
+"""Output of the command `batch`: a bar on a terminal, a line for each job elsewhere, and the failures at the end."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any, Protocol
 import typer
 
 from ..errors import JobsFailed
-from .printing import print_json, say
+from .printing import print_json, print_message
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
-    from ..batch.runner import BatchProgress, JobResult
+    from ..batch.results import BatchProgress, JobResult
 
 _SPEED_WINDOW_S = 3600.0
-"""What the time left is estimated from; rich's half a minute is shorter than many a job."""
+"""Time over which speed is measured for the time left; rich's half a minute is shorter than many jobs."""
 
 
 @dataclass
-class Tally:
-    """How many jobs came to which end."""
+class JobCounts:
+    """Numbers of jobs by their end."""
 
     total: int
     painted: int = 0
@@ -34,11 +34,11 @@ class Tally:
 
     @property
     def ended(self) -> int:
-        """Jobs that there is a result for."""
+        """Number of jobs with a result."""
         return self.painted + self.were_there + len(self.failures)
 
-    def count(self, result: JobResult) -> None:
-        """Takes a result in."""
+    def add(self, result: JobResult) -> None:
+        """Counts a result."""
         if result.error is not None:
             self.failures.append(result)
         elif result.was_there:
@@ -47,7 +47,7 @@ class Tally:
             self.painted += 1
 
     def summary(self, folder: Path, seconds: float) -> dict[str, Any]:
-        """All of it as an object, at the end."""
+        """Summary of the batch as a JSON object."""
         return {
             "output": str(folder),
             "jobs": self.total,
@@ -63,39 +63,37 @@ class Tally:
 
 
 class Display(Protocol):
-    """What is told of a batch while it runs."""
+    """Display of a batch while it runs."""
 
-    tally: Tally
+    counts: JobCounts
 
     def result(self, result: JobResult) -> None:
-        """A job came to an end."""
+        """Shows the end of a job."""
         ...
 
     def progress(self, progress: BatchProgress) -> None:
-        """Calls were started or came back."""
+        """Shows the progress of the calls."""
         ...
 
 
 @contextmanager
-def shown(total: int) -> Generator[Display]:
-    """A display for a batch of so many jobs, on stderr.
-
-    What is said when Ctrl-C stops it tells that nothing is lost.
-    """
-    tally = Tally(total)
+def batch_display(total: int) -> Generator[Display]:
+    """Yields a display on stderr for a batch of so many jobs."""
+    counts = JobCounts(total)
     try:
         if sys.stderr.isatty():
             with _bar() as bar:
-                yield _Bar(tally, bar)
+                yield _BarDisplay(counts, bar)
         else:
-            yield _Lines(tally)
+            yield _LineDisplay(counts)
     except KeyboardInterrupt:
-        say(f"{tally.painted + tally.were_there} of {total} pictures are there; the same command does the rest.")
+        done = counts.painted + counts.were_there
+        print_message(f"{done} of {total} pictures are done; run the same command again for the rest.")
         raise
 
 
-def finish(summary: dict[str, Any], *, as_json: bool) -> None:
-    """Says how a batch ended; where jobs failed, which and why, and leaves with the exit code for that."""
+def print_summary(summary: dict[str, Any], *, as_json: bool) -> None:
+    """Prints the summary of a batch; exits with the code of `JobsFailed` if jobs failed."""
     if not as_json:
         typer.echo(
             f"{summary['output']}: {summary['painted']} painted, {summary['were_there']} already there, "
@@ -108,62 +106,62 @@ def finish(summary: dict[str, Any], *, as_json: bool) -> None:
     lines = [f"  {each['output']}: {each['kind']}: {each['message']}" for each in summary["failures"]]
     error = JobsFailed(
         "\n".join([f"{summary['failed']} of {summary['jobs']} jobs failed:", *lines]),
-        hint="The same command tries these again, and nothing else.",
+        hint="Run the same command again to repeat these jobs alone.",
     )
-    say(f"Error: {error}")
+    print_message(f"Error: {error}")
     if as_json:
         parts = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
         print_json({**summary, "error": {**parts, "exit_code": error.exit_code}})
     raise typer.Exit(error.exit_code)
 
 
-class _Lines:
-    def __init__(self, tally: Tally) -> None:
-        self.tally = tally
+class _LineDisplay:
+    def __init__(self, counts: JobCounts) -> None:
+        self.counts = counts
         self._waiting = False
 
     def result(self, result: JobResult) -> None:
-        self.tally.count(result)
-        say(f"[{self.tally.ended}/{self.tally.total}] {result.job.output}: {_outcome(result)}")
+        self.counts.add(result)
+        print_message(f"[{self.counts.ended}/{self.counts.total}] {result.job.output}: {_outcome(result)}")
 
     def progress(self, progress: BatchProgress) -> None:
         if progress.stuck is not None and not self._waiting:
-            say(f"Waiting: {progress.stuck.message}")
+            print_message(f"Waiting: {progress.stuck.message}")
         self._waiting = progress.trouble is not None and (progress.stuck is not None or self._waiting)
 
 
-class _Bar:
-    def __init__(self, tally: Tally, bar: RichProgress) -> None:
-        self.tally = tally
+class _BarDisplay:
+    def __init__(self, counts: JobCounts, bar: RichProgress) -> None:
+        self.counts = counts
         self._bar = bar
         self._task = bar.add_task("", total=None, counts="")
         self._limit = 0
 
     def result(self, result: JobResult) -> None:
-        self.tally.count(result)
+        self.counts.add(result)
         self._show()
 
     def progress(self, progress: BatchProgress) -> None:
         self._limit = progress.limit
-        doing = "Painting" if progress.stuck is None else f"Waiting: {progress.stuck.message}"
-        # Evaluations, which move before the first picture is done. Pictures that were there before are not in them.
+        activity = "Painting" if progress.stuck is None else f"Waiting: {progress.stuck.message}"
+        # Evaluations, which progress before the first picture is done.
         self._bar.update(
             self._task,
-            description=doing,
+            description=activity,
             completed=progress.evaluations,
             total=progress.evaluations_total,
         )
         self._show()
 
     def _show(self) -> None:
-        tally = self.tally
-        done, failed = tally.painted + tally.were_there, len(tally.failures)
-        left = tally.total - tally.ended
+        counts = self.counts
+        done, failed = counts.painted + counts.were_there, len(counts.failures)
+        left = counts.total - counts.ended
         self._bar.update(self._task, counts=f"{done} done, {failed} failed, {left} left, {self._limit} at once")
 
 
 def _bar() -> RichProgress:
-    # Imported here, because they would make every --help slower.
+    # Imported here, because they make every --help slower.
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn  # noqa: PLC0415
 

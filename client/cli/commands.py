@@ -1,79 +1,78 @@
-"""The commands of the shell.
+"""Commands of the client.
 
-Results go to stdout, everything else to stderr. With `--json` stdout carries one JSON object, and nothing else.
-
-NumPy, Pillow and gRPC are imported by the commands that need them, so that `--help` is quick.
+Results go to stdout, messages to stderr. With `--json` stdout has exactly one JSON object. NumPy, Pillow and gRPC are
+imported by the commands that need them, so that `--help` is quick.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from styleserve import __version__, contract
 
 from ..errors import ModelNotReady, exit_codes
-from ..inputs.control_values import allowed_values
 from ..inputs.controls import Controls
 from ..transport.settings import ADMIN_TIMEOUT_S
-from . import printing
+from . import formatting
 from .again import again
 from .batch import batch
 from .contact_sheet import contact_sheet
-from .options import AdminTimeout, Json, Timeout, loaded, or_unset, with_client, with_controls, with_settings
+from .options import AdminTimeout, Json, Timeout, load_input, or_unset, with_client, with_controls, with_settings
+from .printing import print_json, print_message
+from .progress_display import spinner
 from .stylize import stylize
 
 if TYPE_CHECKING:
     from ..api.client import StyleClient
 
-_EPILOG: Final = "Exit codes: " + " ".join(f"{code}: {meaning}" for code, meaning in exit_codes().items())
-
 
 def register(app: typer.Typer) -> None:
     """Adds the client's commands to an application."""
-    app.command(epilog=_EPILOG)(with_client(with_controls(stylize)))
-    app.command(epilog=_EPILOG)(with_client(with_controls(again)))
-    app.command(name="contact-sheet", epilog=_EPILOG)(with_client(with_controls(contact_sheet)))
-    app.command(epilog=_EPILOG)(with_settings(with_controls(batch)))
+    app.command()(with_client(with_controls(stylize)))
+    app.command()(with_client(with_controls(again)))
+    app.command(name="contact-sheet")(with_client(with_controls(contact_sheet)))
+    app.command()(with_settings(with_controls(batch)))
     for command in (describe, status, metadata, wait):
         of_a_version = command not in (status, wait)
-        app.command(epilog=_EPILOG)(with_client(command, of_a_version=of_a_version))
-    app.command(epilog=_EPILOG)(version)
+        app.command()(with_client(command, of_a_version=of_a_version))
+    app.command()(version)
+    app.command(name="exit-codes")(show_exit_codes)
 
 
 def describe(
     client: StyleClient,
-    image: Annotated[Path, typer.Argument(help="The picture to look at.", show_default=False)],
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="Picture to look at.", show_default=False)],
     *,
     max_side: Annotated[
         int | None,
         typer.Option(
             metavar="N",
-            help=f"Longest side that the picture is resized to first. Allowed: {allowed_values(contract.MAX_SIDE)}.",
-            show_default=f"{contract.MAX_SIDE.relative}, or less if the picture is smaller or the model takes less",
+            help="Longest side, in pixels, to resize to first.",
+            show_default=f"at most {contract.MAX_SIDE.relative}",
         ),
     ] = None,
     timeout: Timeout = None,
     as_json: Json = False,
 ) -> None:
-    """Show what the network sees in IMAGE: statistics of each layer and of its Gram matrix."""
+    """Show what the network sees in IMAGE: statistics of each layer."""
     controls = Controls(max_side=or_unset(max_side))
-    picture = loaded(image)
+    picture = load_input(client, image)
     size = None if max_side is None else controls.expected_max_side
-    with printing.spinner(f"Looking, on {client.server}"):
+    with spinner(f"Looking, on {client.server}"):
         found = client.describe(picture, size=size, timeout_s=timeout)
     if as_json:
-        printing.print_json({"image": str(image), "model": client.model_name, **printing.description_json(found)})
+        print_json({"image": str(image), "model": client.model_name, **formatting.description_json(found)})
         return
     for note in found.notes:
-        printing.say(f"Note: {image}: {note}.")
-    typer.echo(printing.description_table(found, f"{image}: {found.width} x {found.height} pixels"))
+        print_message(f"Note: {image}: {note}.")
+    typer.echo(formatting.description_table(found, f"{image}: {found.width} x {found.height} pixels"))
 
 
 def status(client: StyleClient, *, timeout: AdminTimeout = ADMIN_TIMEOUT_S, as_json: Json = False) -> None:
-    """Show which versions of the model the server has; fails if none is available."""
+    """Show the versions of the model; fails if none is available."""
     found = client.status(timeout_s=timeout)
     if not any(each.available for each in found):
         versions = ", ".join(map(str, found)) or "no version"
@@ -81,8 +80,8 @@ def status(client: StyleClient, *, timeout: AdminTimeout = ADMIN_TIMEOUT_S, as_j
             f"{client.model_name!r} at {client.server}: {versions}", hint="Wait for it with `styleserve wait`."
         )
     if as_json:
-        versions = printing.versions_json(found)
-        printing.print_json({"model": client.model_name, "server": client.server, "versions": versions})
+        versions = formatting.versions_json(found)
+        print_json({"model": client.model_name, "server": client.server, "versions": versions})
         return
     for each in found:
         typer.echo(f"{client.model_name} version {each.version}: {each.state} {each.error}".rstrip())
@@ -92,9 +91,9 @@ def metadata(client: StyleClient, *, timeout: AdminTimeout = ADMIN_TIMEOUT_S, as
     """Show contract version, limits and signatures of the model."""
     found = client.metadata(timeout_s=timeout)
     if as_json:
-        printing.print_json(printing.metadata_json(found))
+        print_json(formatting.metadata_json(found))
     else:
-        typer.echo("\n".join(printing.metadata_lines(found)))
+        typer.echo("\n".join(formatting.metadata_lines(found)))
 
 
 def wait(
@@ -104,10 +103,10 @@ def wait(
     as_json: Json = False,
 ) -> None:
     """Wait until the model is available."""
-    with printing.spinner(f"Waiting for {client.model_name} at {client.server}"):
+    with spinner(f"Waiting for {client.model_name} at {client.server}"):
         ready = client.wait_until_ready(timeout)
     if as_json:
-        printing.print_json({"model": client.model_name, "server": client.server, "version": ready.version})
+        print_json({"model": client.model_name, "server": client.server, "version": ready.version})
     else:
         typer.echo(f"{client.model_name} version {ready.version}: {ready.state}")
 
@@ -115,6 +114,17 @@ def wait(
 def version(*, as_json: Json = False) -> None:
     """Show the version of this program and of the wire contract."""
     if as_json:
-        printing.print_json({"styleserve": __version__, "contract": contract.CONTRACT_VERSION})
+        print_json({"styleserve": __version__, "contract": contract.CONTRACT_VERSION})
     else:
         typer.echo(f"styleserve {__version__}, wire contract {contract.CONTRACT_VERSION}")
+
+
+def show_exit_codes(*, as_json: Json = False) -> None:
+    """Show what each exit code means."""
+    codes = exit_codes()
+    if as_json:
+        print_json({"exit_codes": {str(code): meaning for code, meaning in codes.items()}})
+        return
+    for code, meaning in codes.items():
+        typer.echo(f"{code:>3}  {meaning}")
+    typer.echo("For every failure of export, serve and deploy the code is 1.")

@@ -12,17 +12,19 @@ from styleserve import __version__
 
 from ..images.save import check_output, save_image, save_or_fall_back
 from ..inputs.controls import Controls
-from ..report.contact_sheet import Cell, draw_sheet, usual_cells, varied_cells
-from . import printing
-from .options import Json, Timeout, loaded
+from ..report.contact_sheet import SheetEntry, default_entries, draw_sheet, varied_entries
+from .options import Json, Timeout, load_input
+from .output_checks import refuse_collisions
 from .picture_options import Content, Reference, ReferenceMask, Region, Start, StyleRegion, Styles, paths
-from .stylize import Output, Quiet, refuse_collisions
+from .printing import print_json, print_message
+from .progress_display import Progress, Quiet, progress_display
+from .stylize import Output
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from ..api.client import StyleClient
-    from ..images.source import PictureSource
+    from ..images.picture import Picture
     from ..inputs.picture_set import PictureSet
 
 _SIDE_PX: Final = 192
@@ -39,9 +41,8 @@ def contact_sheet(
         list[str] | None,
         typer.Option(
             metavar="NAME=V,V,...",
-            help="Vary this control (or preset); given twice, a grid of rows and columns. Several numbers of one value "
-            "have ; between them, as in blend=2;1,1;2.",
-            show_default="presets, stroke sizes and colours",
+            help="Vary this control or preset; twice, a grid.",
+            show_default="presets, strokes, colours",
         ),
     ] = None,
     region: Region = None,
@@ -51,75 +52,73 @@ def contact_sheet(
     reference_mask: ReferenceMask = None,
     controls: Controls,
     timeout: Timeout = None,
+    progress: Progress = True,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Paint a sheet of small results, each labelled with the options to type for it.
-
-    Controls that are not varied hold for all of them; the longest side is 192 pixels by default.
-    """
+    """Paint a sheet of small results, each labelled with its options."""
     given = paths(content, style, region, style_region, start, reference, reference_mask)
     refuse_collisions({"sheet": output}, dict(given.items()))
     check_output(output)
     base = controls.over(Controls(max_side=_SIDE_PX))
-    cells, columns = varied_cells(base, vary) if vary else (usual_cells(base), _COLUMNS)
-    for cell in cells:
-        given.check(cell.controls)
-    pictures: PictureSet[PictureSource] = given.map(lambda path, _: loaded(path))
+    entries, columns = varied_entries(base, vary) if vary else (default_entries(base), _COLUMNS)
+    for entry in entries:
+        given.check(entry.controls)
+    pictures = given.map(lambda path, _: load_input(client, path))
     painted: list[Image.Image] = []
     try:
-        _paint(client, pictures, cells, painted, timeout_s=timeout, shown=printing.is_watched(quiet=quiet or as_json))
+        _paint(client, pictures, entries, painted, timeout_s=timeout, progress=progress and not quiet)
     finally:
         if painted:
-            _save(output, pictures, cells, painted, columns)
-            if len(painted) < len(cells):
-                printing.say(f"Note: {len(painted)} of {len(cells)} results are on {output}.")
+            _save(output, pictures, entries, painted, columns)
+            if len(painted) < len(entries):
+                print_message(f"Note: {len(painted)} of {len(entries)} results are on {output}.")
     if as_json:
-        controls_of_cells = {cell.label: cell.controls.given() for cell in cells}
-        printing.print_json({"output": str(output), "cells": controls_of_cells})
+        print_json({"output": str(output), "cells": {entry.label: entry.controls.given() for entry in entries}})
     else:
-        typer.echo(f"{output}: {len(cells)} results")
+        typer.echo(f"{output}: {len(entries)} results")
 
 
 def _paint(
     client: StyleClient,
-    pictures: PictureSet[PictureSource],
-    cells: Sequence[Cell],
+    pictures: PictureSet[Picture],
+    entries: Sequence[SheetEntry],
     painted: list[Image.Image],
     *,
     timeout_s: float | None,
-    shown: bool,
+    progress: bool,
 ) -> None:
-    """Paints the cells one after the other and adds each result to `painted`, under one progress bar."""
-    work = [cell.controls.expected_steps * cell.controls.expected_max_side**2 for cell in cells]
+    """Paints the entries one after the other and adds each result to `painted`."""
+    work = [entry.controls.expected_steps * entry.controls.expected_max_side**2 for entry in entries]
     total = max(sum(work), 1)
-    with printing.progress_bar("Painting", shown=shown) as show:
-        for number, cell in enumerate(cells):
+    sources = pictures.arguments()
+    with progress_display("Painting", shown=progress) as show:
+        for number, entry in enumerate(entries):
+            if not progress:
+                painted.append(client.stylize(**sources, controls=entry.controls, timeout_s=timeout_s).image)
+                continue
             before = sum(work[:number])
-            for progress in client.stylize_iter(**pictures.arguments(), controls=cell.controls, timeout_s=timeout_s):
-                facts = [f"{number + 1}/{len(cells)}", cell.label]
-                show((before + work[number] * progress.fraction) / total, facts)
-                if progress.result is not None:
-                    painted.append(progress.result.image)
+            for chunk in client.stylize_iter(**sources, controls=entry.controls, timeout_s=timeout_s):
+                show((before + work[number] * chunk.fraction) / total, [f"{number + 1}/{len(entries)}", entry.label])
+                if chunk.result is not None:
+                    painted.append(chunk.result.image)
 
 
 def _save(
     output: Path,
-    pictures: PictureSet[PictureSource],
-    cells: Sequence[Cell],
+    pictures: PictureSet[Picture],
+    entries: Sequence[SheetEntry],
     painted: Sequence[Image.Image],
     columns: int,
 ) -> None:
-    from ..images.source import load_picture  # noqa: PLC0415 - brings NumPy
-
     styles = pictures.styles
     names = ["style"] if len(styles) == 1 else [f"style {number}" for number in range(1, len(styles) + 1)]
     sources = [
-        (name, load_picture(source).image)
-        for name, source in zip(["content", *names], [pictures.content, *styles], strict=True)
+        (name, picture.image) for name, picture in zip(["content", *names], [pictures.content, *styles], strict=True)
     ]
-    images = [*painted, *[None] * (len(cells) - len(painted))]
+    images = [*painted, *[None] * (len(entries) - len(painted))]
     side = max(max(image.size) for image in painted)
-    sheet = draw_sheet(sources, [(cell.label, image) for cell, image in zip(cells, images, strict=True)], columns, side)
-    text = {"Software": f"styleserve {__version__}", "Settings": "; ".join(cell.label for cell in cells)}
+    results = [(entry.label, image) for entry, image in zip(entries, images, strict=True)]
+    sheet = draw_sheet(sources, results, columns, side)
+    text = {"Software": f"styleserve {__version__}", "Settings": "; ".join(entry.label for entry in entries)}
     save_or_fall_back(lambda path: save_image(sheet, path, text=text), output)

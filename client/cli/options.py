@@ -13,12 +13,11 @@ import typer
 
 from styleserve import contract
 
-from ..errors import ImageError
-from ..inputs.control_values import allowed_values, value_of_text
+from ..inputs.control_values import value_of_text
 from ..inputs.controls import OCTAVES, UNSET, Controls, Unset, controls_of, option_of
 from ..inputs.presets import PRESETS, preset
 from ..transport.settings import ENVIRONMENT, ConnectionSettings
-from . import printing
+from .printing import exit_on_error
 
 if TYPE_CHECKING:
     from ..api.client import StyleClient
@@ -26,10 +25,12 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")]
+CONNECTION_PANEL: Final = "Connection (in the environment: STYLESERVE_SERVER and so on)"
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Timeout = Annotated[
     float | None,
-    typer.Option("--timeout", metavar="SECONDS", help="Deadline of each request; by default it grows with the work."),
+    typer.Option("--timeout", metavar="SECONDS", help="Deadline of each request.", show_default="by work"),
 ]
 AdminTimeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", help="Deadline of the request.")]
 VersionLabel = Annotated[
@@ -37,13 +38,14 @@ VersionLabel = Annotated[
     typer.Option(
         "--version-label",
         metavar="LABEL",
-        help="Ask the version that has this label on the server, as in canary; without, the newest.",
-        rich_help_panel="Connection",
+        help="Label of the version.",
+        rich_help_panel=CONNECTION_PANEL,
+        show_default="newest",
     ),
 ]
 
 _LATE_NAMES: Final = {"StyleClient": object, "Controls": object}
-"""In annotations of commands, and not imported when those are read."""
+"""Names in annotations of commands that are not imported when Typer reads these."""
 
 
 class _Compression(str, Enum):
@@ -53,20 +55,27 @@ class _Compression(str, Enum):
 
 def _connection(name: str, kind: Any, text: str, *, metavar: str | None = None) -> inspect.Parameter:  # noqa: ANN401
     flag = "--tls/--no-tls" if name == "tls" else f"--{name.replace('_', '-')}"
-    option = typer.Option(flag, metavar=metavar, help=text, envvar=ENVIRONMENT[name], rich_help_panel="Connection")
+    option = typer.Option(
+        flag,
+        metavar=metavar,
+        help=text,
+        envvar=ENVIRONMENT[name],
+        show_envvar=False,  # a line for each; the title of the panel has the pattern
+        rich_help_panel=CONNECTION_PANEL,
+    )
     default = {field.name: field.default for field in fields(ConnectionSettings)}[name]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
 
 
 _CONNECTION: Final = (
     _connection("server", str, "gRPC address of the server.", metavar="HOST[:PORT]"),
-    _connection("model_name", str, "Name under which the server has the model."),
-    _connection("tls", bool | None, "Encrypt, also without a file of authorities: the system's are trusted then."),
-    _connection("ca", Path | None, "Authorities to trust for TLS, PEM.", metavar="FILE"),
+    _connection("model_name", str, "Name of the model.", metavar="NAME"),
+    _connection("tls", bool | None, "Encrypt the connection."),
+    _connection("ca", Path | None, "Trusted authorities, PEM.", metavar="FILE"),
     _connection("cert", Path | None, "Certificate of this client, PEM.", metavar="FILE"),
     _connection("key", Path | None, "Private key of this client, PEM.", metavar="FILE"),
-    _connection("token", str | None, "Bearer token. Others see a command line: better in the environment."),
-    _connection("compression", _Compression, "Compression of requests; pictures are compressed already."),
+    _connection("token", str | None, "Bearer token.", metavar="TOKEN"),
+    _connection("compression", _Compression, "Compression of requests.", metavar="NAME"),
 )
 
 _VERSION_LABEL: Final = inspect.Parameter(
@@ -77,28 +86,28 @@ _VERSION_LABEL: Final = inspect.Parameter(
 def with_settings(command: Callable[Concatenate[ConnectionSettings, ...], None]) -> Callable[..., None]:
     """The command, with options for a connection in place of its first parameter, the settings.
 
-    An option that the command has of its own is left to it. What goes wrong in it is reported, in the way that its own
-    option `--json` asks for.
+    An option that the command has itself replaces the one of the connection. Errors are printed and set the exit code.
     """
     own = _parameters(command)[1:]
     names = {each.name for each in own}
     options = [option for option in _CONNECTION if option.name not in names]
 
     def connected(*, as_json: bool, **values: Any) -> None:  # noqa: ANN401 - checked by Typer
-        with printing.reported(as_json):
+        with exit_on_error(as_json):
             settings = ConnectionSettings(**{option.name: values.pop(option.name) for option in options})
             command(settings, as_json=as_json, **values)  # pyright: ignore[reportCallIssue]
 
-    return _disguised(connected, command, [*own, *options])
+    return _with_parameters(connected, command, [*own, *options])
 
 
 def with_client(
     command: Callable[Concatenate[StyleClient, ...], None], *, of_a_version: bool = True
 ) -> Callable[..., None]:
-    """The same for a command whose first parameter is a client: it is opened, and closed in the end.
+    """The command, with options for a connection in place of its first parameter, a client, which is closed at its end.
 
-    With `of_a_version` it may be told which version to ask, by label. Not so for the state of versions: there
-    TensorFlow Serving takes no notice of a label, and tells of all.
+    Args:
+        command: Command to call with a client.
+        of_a_version: Whether it has `--version-label`. For the state of versions TensorFlow Serving ignores a label.
     """
 
     def opened(
@@ -114,17 +123,17 @@ def with_client(
             command(client, as_json=as_json, **values)  # pyright: ignore[reportCallIssue]
 
     own = _parameters(command)
-    return with_settings(_disguised(opened, command, [*own, _VERSION_LABEL] if of_a_version else own))
+    return with_settings(_with_parameters(opened, command, [*own, _VERSION_LABEL] if of_a_version else own))
 
 
 def _parameters(command: Callable[..., None]) -> list[inspect.Parameter]:
     return list(inspect.signature(command, locals=_LATE_NAMES, eval_str=True).parameters.values())
 
 
-def _disguised(
+def _with_parameters(
     wrapper: Callable[..., None], command: Callable[..., None], parameters: list[inspect.Parameter]
 ) -> Callable[..., None]:
-    """`wrapper`, called and documented as `command`, but with these parameters."""
+    """`wrapper` with the name and help of `command`, and with these parameters."""
     parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters]
     # Typer reads both.
     wrapper.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
@@ -136,7 +145,7 @@ def _disguised(
 def with_controls(command: Callable[..., None]) -> Callable[..., None]:
     """The command, with options for the controls of a run in place of its parameter `controls`.
 
-    Its first parameter, a client or settings, is left to `with_client` or `with_settings`.
+    Its first parameter, a client or settings, stays for `with_client` or `with_settings`.
     """
 
     def controlled(first: object, /, **values: Any) -> None:  # noqa: ANN401 - checked by Typer
@@ -146,7 +155,7 @@ def with_controls(command: Callable[..., None]) -> Callable[..., None]:
     parameters: list[inspect.Parameter] = []
     for each in _parameters(command):
         parameters += _CONTROLS if each.name == "controls" else [each]
-    return _disguised(controlled, command, parameters)
+    return _with_parameters(controlled, command, parameters)
 
 
 def _controls(given: dict[str, Any]) -> Controls:
@@ -171,28 +180,23 @@ def _controls(given: dict[str, Any]) -> Controls:
 _RUN: Final = "Run"
 _LOOK: Final = "Look"
 _OF_RUN: Final = ("max_side", "steps", "loss", "optimizer", "learning_rate", "start_noise", "seed")
-"""Controls in the panel "Run" of the help, in its order; others are in "Look"."""
+"""Controls in the panel "Run" of the help, in this order; others are in "Look"."""
 
 
 def _control(control: contract.Control) -> inspect.Parameter:
-    """The option of a control, with the contract's help."""
+    """Option of a control, with the first clause of the contract's help."""
     kind: Any = {"int32": int, "float32": float, "string": str}[control.dtype]
-    facts = f"{allowed_values(control).removeprefix('a whole number ')}; "
-    if control.per:
-        kind, facts = str, f"{facts}one for all, or for each {control.per}; "
-    text = f"{control.help} [{facts}default: {_default(control.relative)}]"
+    kind = str if control.per else kind
+    choices = f"{', '.join(control.choices)}; " if control.choices else ""
+    text = f"{control.help.partition(';')[0].rstrip('.')}. [{choices}default: {_default(control.relative)}]"
     return _option(
         control.name,
         kind,
         text,
-        metavar="NAME" if control.choices else "X,X,..." if control.per else "N" if kind is int else "X",
+        metavar="NAME" if control.choices else "X,..." if control.per else "N" if kind is int else "X",
         choices=control.choices,
         panel=_RUN if control.name in _OF_RUN else _LOOK,
     )
-
-
-def _place(control: contract.Control) -> int:
-    return _OF_RUN.index(control.name)
 
 
 def _default(value: contract.Default) -> str:
@@ -226,7 +230,7 @@ _CONTROLS: Final = (
     _option(
         "preset",
         str,
-        f"Controls to begin with: {', '.join(PRESETS)}; other options win over them. [default: painter]",
+        f"Preset of controls. [{', '.join(PRESETS)}; default: painter]",
         metavar="NAME",
         choices=tuple(PRESETS),
     ),
@@ -234,12 +238,15 @@ _CONTROLS: Final = (
     _option(
         OCTAVES,
         int,
-        "Number of sizes from coarse to fine, each twice the one before. [from 1; default: by the size]",
+        "Sizes from coarse to fine. [default: by --max-side]",
         metavar="N",
         panel=_RUN,
     ),
-    *map(_control, sorted((each for each in contract.CONTROLS if each.name in _OF_RUN), key=_place)),
-    _option("bits", str, "Bits of a channel of the result; 16 need a .png. [default: 8]", choices=("8", "16")),
+    *map(
+        _control,
+        sorted((each for each in contract.CONTROLS if each.name in _OF_RUN), key=lambda each: _OF_RUN.index(each.name)),
+    ),
+    _option("bits", str, "Bits of a channel, 8 or 16. [default: 8]", metavar="N", choices=("8", "16")),
 )
 
 
@@ -248,18 +255,14 @@ def or_unset(value: _T | None) -> _T | Unset:
     return UNSET if value is None else value
 
 
-def loaded(path: Path) -> Picture | Path:
-    """The picture in a file; the path alone if the picture is over the default limit, as the model's own may be higher.
+def load_input(client: StyleClient, path: Path) -> Picture:
+    """Picture in a file; the model is asked for its limit of pixels if the file is over the default one.
 
     Raises:
-        ImageError: it cannot be used.
+        ImageError: The picture cannot be used.
+        ServiceError: The model did not answer with its limit.
     """
-    from ..images.errors import is_over_limit  # noqa: PLC0415
-    from ..images.source import load_picture  # noqa: PLC0415
+    from ..api.pixel_limit import within_pixel_limit  # noqa: PLC0415 - brings gRPC
+    from ..images.source import load_picture  # noqa: PLC0415 - brings NumPy
 
-    try:
-        return load_picture(path)
-    except ImageError as error:
-        if is_over_limit(error):
-            return path
-        raise
+    return within_pixel_limit(client, lambda max_pixels: load_picture(path, max_pixels=max_pixels))

@@ -15,33 +15,29 @@ EVERYWHERE: Final = "-"
 """Path in place of a mask that is white everywhere."""
 
 
-def _option(option: str, metavar: str, text: str) -> Any:  # noqa: ANN401 - as Typer types it
+def picture_option(option: str, metavar: str, text: str) -> Any:  # noqa: ANN401 - as Typer types it
+    """Option of the panel "Pictures"."""
     return typer.Option(option, metavar=metavar, help=text, rich_help_panel=_PANEL, show_default=False)
 
 
-Content = Annotated[Path, typer.Argument(help="The picture to paint.", show_default=False)]
-Styles = Annotated[
-    list[Path], typer.Argument(metavar="STYLE...", help="One or more paintings to follow.", show_default=False)
-]
+Content = Annotated[Path, typer.Argument(metavar="CONTENT", help="Picture to paint.", show_default=False)]
+Styles = Annotated[list[Path], typer.Argument(metavar="STYLE...", help="Paintings to follow.", show_default=False)]
 Region = Annotated[
     list[Path] | None,
-    _option(
+    picture_option(
         "--region",
         "MASK",
-        f"Where a style applies: white in a grey picture of the content; {EVERYWHERE} is everywhere. Given once, or "
-        "once for each STYLE.",
+        f"Mask of a style: white where it applies; {EVERYWHERE} is everywhere.",
     ),
 ]
 StyleRegion = Annotated[
     list[Path] | None,
-    _option("--style-region", "MASK", "Which part of a style to learn from, likewise."),
+    picture_option("--style-region", "MASK", "Mask of a style picture: white where it is learned from."),
 ]
-Start = Annotated[Path | None, _option("--start", "FILE", "Start from this picture, in place of the content.")]
-Reference = Annotated[
-    Path | None, _option("--reference", "FILE", "Pull the result towards the pixels of this picture.")
-]
+Start = Annotated[Path | None, picture_option("--start", "FILE", "Start from this picture, not the content.")]
+Reference = Annotated[Path | None, picture_option("--reference", "FILE", "Pull the result towards these pixels.")]
 ReferenceMask = Annotated[
-    Path | None, _option("--reference-mask", "MASK", "Where the reference counts: white; without, everywhere.")
+    Path | None, picture_option("--reference-mask", "MASK", "Mask of the reference: white where it counts.")
 ]
 
 

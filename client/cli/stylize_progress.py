@@ -14,14 +14,15 @@ from ..inputs.octaves import work_done
 from ..report.animation import Animation
 from ..transport.settings import DEFAULT_SERVER
 from ..transport.signals import Stopped, signal_number, stop_reason
-from . import printing
 from .picture_options import picture_arguments
+from .printing import print_message
+from .progress_display import progress_display, progress_facts
 
 if TYPE_CHECKING:
     from ..api.checkpoint import SavedRun
     from ..api.client import StyleClient
     from ..api.progress import Progress
-    from ..images.source import PictureSource
+    from ..images.picture import Picture
     from ..inputs.controls import Controls
     from ..inputs.picture_set import PictureSet
     from ..wire.results import StylizedResult
@@ -77,7 +78,7 @@ class IntermediateOutputs:
             check_output(self._frame(0), needed_bytes=picture_bytes)
 
     def write(self, progress: Progress) -> None:
-        """Writes what one chunk brought; `finish` reports a file that cannot be written, the run continues."""
+        """Writes the files of one chunk; the run continues if one fails, which `finish` returns."""
         if self.state is not None and progress.saved.can_resume:
             self._attempt(progress.saved.save, self.state)
         image = progress.image
@@ -105,7 +106,7 @@ class IntermediateOutputs:
             save(path)
         except OutputError as error:
             if not self._failures:
-                printing.say(f"Note: {error.message}; the run continues.")
+                print_message(f"Note: {error.message}; the run continues.")
             self._failures.append(error)
 
     def _frame(self, steps: int) -> Path:
@@ -115,7 +116,7 @@ class IntermediateOutputs:
 
 def stylize_in_chunks(
     client: StyleClient,
-    pictures: PictureSet[PictureSource],
+    pictures: PictureSet[Picture],
     controls: Controls,
     outputs: IntermediateOutputs,
     output: Path,
@@ -124,7 +125,7 @@ def stylize_in_chunks(
     chunk_steps: int | None,
     timeout_s: float | None,
     resume_command: Callable[[Path], str],
-    bar: bool,
+    progress: bool,
 ) -> StylizedResult:
     """Result of a run in chunks, saved as `output`.
 
@@ -132,13 +133,13 @@ def stylize_in_chunks(
         client: Client of the server that paints.
         pictures: Pictures of the run.
         controls: Controls of the run.
-        outputs: Files to write on the way.
+        outputs: Files to write during the run.
         output: File for the result, or for the picture so far if the run ends early.
         resume: Run to resume.
         chunk_steps: Evaluations of each chunk; None sizes chunks from measurements.
         timeout_s: Deadline of each chunk; by default it grows with the work.
         resume_command: Makes the command that resumes the run from a file with its state.
-        bar: Whether to show a progress bar.
+        progress: Whether to show progress.
 
     Raises:
         KeyboardInterrupt: The message says what was saved.
@@ -156,25 +157,25 @@ def stylize_in_chunks(
     last: Progress | None = None
     saved = False
     try:
-        with printing.progress_bar("Painting", shown=bar) as show:
+        with progress_display("Painting", shown=progress) as show:
             if resume is not None:
                 begun = resume.with_steps(controls.steps)
-                show(work_done(begun.octaves, begun.steps_done), printing.progress_facts(begun, None))
+                show(work_done(begun.octaves, begun.steps_done), progress_facts(begun, None))
             for last in run:
                 if last.result is not None:  # first, before the other files
-                    saved = True  # if not there, then elsewhere, which the error says
+                    saved = True  # perhaps in another folder, which the error names
                     save_or_fall_back(last.result.save, output)
                 outputs.write(last)
-                show(last.fraction, printing.progress_facts(last.saved, last.seconds_left))
+                show(last.fraction, progress_facts(last.saved, last.seconds_left))
     except BaseException as error:
-        lines = [] if last is None or saved else list(_rescued(last, outputs, output, resume_command))
+        lines = [] if last is None or saved else list(_save_partial(last, outputs, output, resume_command))
         if (unwritten := outputs.finish()) is not None and unwritten is not error:
             lines.append(unwritten.message)
         if isinstance(error, KeyboardInterrupt) and last is not None:
             stopped = f"{stop_reason(error)} after {last.steps_done} of {last.steps_total} steps"
             raise Stopped("\n".join([stopped, *lines]), signal_number(error)) from error
         for line in lines:
-            printing.say(f"Note: {line}")
+            print_message(f"Note: {line}")
         raise
     assert last is not None and last.result is not None  # noqa: S101, PT018 - the last chunk brings it
     if (unwritten := outputs.finish()) is not None:
@@ -182,23 +183,23 @@ def stylize_in_chunks(
     return last.result
 
 
-def _rescued(
+def _save_partial(
     last: Progress, outputs: IntermediateOutputs, output: Path, resume_command: Callable[[Path], str]
 ) -> Iterator[str]:
-    """Saves picture and state of a run that ends early; yields a line about each, and the command that resumes it."""
+    """Saves picture and state of a run that ended early; yields a line about each, and the command that resumes it."""
     state = outputs.state
     if outputs.partial:
         if last.partial is not None:
             so_far = f"the picture after {last.steps_done} of {last.steps_total} steps"
-            yield _saved(so_far, last.partial.save, output)[1]
-        state, line = _saved("the state of the run", last.saved.save, state or output.with_name(f"{output.name}.state"))
+            yield _save(so_far, last.partial.save, output)[1]
+        state, line = _save("the state of the run", last.saved.save, state or output.with_name(f"{output.name}.state"))
         yield line
     if state is not None:
         yield f"Resume with: {resume_command(state)}"
 
 
-def _saved(what: str, save: Callable[[Path], Path], path: Path) -> tuple[Path | None, str]:
-    """Path of what was saved, there or elsewhere, and a line about it."""
+def _save(what: str, save: Callable[[Path], Path], path: Path) -> tuple[Path | None, str]:
+    """Path of the file that was saved, here or in another folder, and a line about it."""
     written: list[Path] = []
 
     def remember(target: Path) -> Path:
@@ -215,7 +216,7 @@ def _saved(what: str, save: Callable[[Path], Path], path: Path) -> tuple[Path | 
 
 
 def command_to_resume(client: StyleClient, pictures: PictureSet[Path], output: Path, state: Path) -> str:
-    """The command line that resumes a saved run; secrets and intermediate files are left out."""
+    """Command line that resumes a saved run; it has no secrets and no intermediate files."""
     settings = client.settings
     options = {
         "--server": settings.server if settings.server != DEFAULT_SERVER else None,

@@ -1,4 +1,4 @@
-"""A GIF of a picture as it grows."""
+"""Animation of a run as a GIF."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _MOST_PIXELS: Final = 2**27
-"""Of all frames, a byte each: 128 MB, and as much again while they are written. 128 frames of 1024 x 1024 pixels."""
+"""Most pixels of all frames, one byte each: 128 MB, twice that while they are written. 128 frames of 1024 x 1024."""
 
 _FRAME_MS: Final = 150
 _LAST_FRAME_MS: Final = 2000
 
 
 class Animation:
-    """Pictures one after the other; of a long run every second, or fourth, or eighth, and the last.
+    """Pictures of a run as frames; of a long run every second, fourth or eighth picture, and the last.
 
-    Those of smaller octaves are enlarged to the size of the last.
+    Pictures of smaller octaves are enlarged to the size of the last picture.
 
     Args:
-        most_pixels: of all frames together.
+        most_pixels: Most pixels of all frames together.
     """
 
     def __init__(self, most_pixels: int = _MOST_PIXELS) -> None:
@@ -47,17 +47,17 @@ class Animation:
             self._every *= 2
 
     def save(self, path: str | os.PathLike[str]) -> Path | None:
-        """Saves it as a GIF that repeats, and returns its path; None where there is no picture.
+        """Path of the saved GIF, which repeats; None without pictures.
 
         Raises:
-            OutputError: it cannot be written there.
+            OutputError: It cannot be written there.
         """
         if self._last is None:
             return None
         path = check_output(path, extensions=(".gif",))
-        last_is_kept = (self._added - 1) % self._every == 0
+        keeps_last = (self._added - 1) % self._every == 0
         size = self._last.size
-        frames = self._frames if last_is_kept else [*self._frames, self._last]
+        frames = self._frames if keeps_last else [*self._frames, self._last]
         first, *others = (frame if frame.size == size else frame.resize(size) for frame in frames)
         durations = [*[_FRAME_MS] * len(others), _LAST_FRAME_MS]
         write_atomically(

@@ -1,4 +1,4 @@
-"""The loss curves, drawn with Pillow alone."""
+"""Chart of the losses, drawn with Pillow alone."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _GRID: Final = "#e4e7eb"
 _CURVES: Final = dict(zip(contract.LOSS_COLUMNS, ("#1f2328", "#d1495b", "#2878b5", "#e0a030", "#3a8f5c"), strict=True))
 
 _SMOOTH: Final = 3
-"""Drawn so many times larger and shrunk: Pillow does not smooth the edges of lines by itself."""
+"""Scale of the drawing before it is reduced, which smooths lines; Pillow draws them with hard edges."""
 
 _LEFT: Final = 84
 _RIGHT: Final = 24
 _TOP: Final = 44
 _BOTTOM: Final = 56
 _MOST_DECADES: Final = 12
-"""Below, a loss is as good as zero, and would flatten all others."""
+"""Most decades of the loss axis; smaller losses are cut off, as they would flatten all others."""
 
 
 def font(size: float) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    """Pillow's own typeface, so that every machine draws the same."""
+    """Pillow's own typeface, which is the same on every machine."""
     return ImageFont.load_default(size=size)
 
 
@@ -36,9 +36,9 @@ def draw_losses(losses: Floats, size: tuple[int, int], loss_of: str) -> Image.Im
     """Curves of all columns on a logarithmic scale, with axes and legend.
 
     Args:
-        losses: `[steps, 5]` float32, finite; what is not positive has no place on the scale and is left out.
-        size: width and height in pixels.
-        loss_of: what the loss axis is called.
+        losses: `[steps, 5]` float32, finite; values that are not positive are left out.
+        size: Width and height in pixels.
+        loss_of: Title of the loss axis.
     """
     image = Image.new("RGB", (size[0] * _SMOOTH, size[1] * _SMOOTH), "white")
     positive = losses[losses > 0]

@@ -1,4 +1,4 @@
-"""A contact sheet: one picture with the results of many settings, each labelled with the options to type."""
+"""Contact sheet: one picture with the results of many settings, each labelled with its options."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from PIL import Image, ImageDraw
 
 _TUTORIAL_STEPS: Final = 300
-"""Steps of the preset "tutorial" on a sheet, where its 1000 would take longer than all else."""
+"""Steps of the preset "tutorial" on a sheet; its 1000 would take longer than all other results."""
 
 _MARGIN: Final = 24
 _GAP: Final = 16
@@ -26,11 +26,11 @@ _COLUMNS: Final = 4
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One setting of a sheet.
+class SheetEntry:
+    """One result of a sheet.
 
     Attributes:
-        label: Options to type for it.
+        label: Options of the command line for it.
         controls: Controls of the run.
     """
 
@@ -38,32 +38,32 @@ class Cell:
     controls: Controls
 
 
-def usual_cells(base: Controls) -> list[Cell]:
-    """Cells of a sheet that varies nothing by name: presets, sizes of the strokes, matched colours.
+def default_entries(base: Controls) -> list[SheetEntry]:
+    """Entries of a sheet without varied controls: presets, sizes of the strokes, matched colours.
 
-    >>> [cell.label for cell in usual_cells(Controls())][:2]
+    >>> [entry.label for entry in default_entries(Controls())][:2]
     ['--preset tutorial --steps 300', '--preset painter']
     """
-    cells: list[Cell] = []
+    entries: list[SheetEntry] = []
     for name, controls in PRESETS.items():
         few = name == "tutorial" and isinstance(base.steps, Unset)
         label = f"--preset {name}" + (f" --steps {_TUTORIAL_STEPS}" if few else "")
         own = base.over(Controls(steps=_TUTORIAL_STEPS)) if few else base
-        cells.append(Cell(label, own.over(controls)))
+        entries.append(SheetEntry(label, own.over(controls)))
     others = (Controls(style_scale=0.5), Controls(style_scale=2.0), Controls(colors="matched"))
-    return [*cells, *(Cell(_typed(controls), controls.over(base)) for controls in others)]
+    return [*entries, *(SheetEntry(_options_text(controls), controls.over(base)) for controls in others)]
 
 
-def varied_cells(base: Controls, varied: Sequence[str]) -> tuple[list[Cell], int]:
-    """Cells for all combinations of varied controls, and the number of columns.
+def varied_entries(base: Controls, varied: Sequence[str]) -> tuple[list[SheetEntry], int]:
+    """Entries for all combinations of varied controls, and the number of columns.
 
-    >>> cells, columns = varied_cells(Controls(steps=9), ["style-weight=1,3", "blend=2;1,1;2"])
-    >>> [cell.label for cell in cells], columns
+    >>> entries, columns = varied_entries(Controls(steps=9), ["style-weight=1,3", "blend=2;1,1;2"])
+    >>> [entry.label for entry in entries], columns
     (['--style-weight 1 --blend 2,1', '--style-weight 1 --blend 1,2', '--style-weight 3 --blend 2,1', \
 '--style-weight 3 --blend 1,2'], 2)
 
     Args:
-        base: Controls that hold for all cells.
+        base: Controls that hold for all entries.
         varied: One or two texts NAME=V1,V2,...; several numbers of one value have ";" between them.
 
     Raises:
@@ -72,11 +72,13 @@ def varied_cells(base: Controls, varied: Sequence[str]) -> tuple[list[Cell], int
     if len(varied) > 2:
         raise ControlError(f"--vary is given {len(varied)} times", hint="Vary one or two controls.")
     axes = [list(_axis(text)) for text in varied]
-    cells = [
-        Cell(" ".join(label for label, _ in combination), _over_all([controls for _, controls in combination], base))
-        for combination in product(*axes)
-    ]
-    return cells, len(axes[-1]) if len(axes) == 2 else min(len(axes[0]), _COLUMNS)
+    entries: list[SheetEntry] = []
+    for combination in product(*axes):
+        controls = base
+        for _, own in combination:
+            controls = own.over(controls)
+        entries.append(SheetEntry(" ".join(label for label, _ in combination), controls))
+    return entries, len(axes[-1]) if len(axes) == 2 else min(len(axes[0]), _COLUMNS)
 
 
 def _axis(text: str) -> Iterator[tuple[str, Controls]]:
@@ -90,17 +92,11 @@ def _axis(text: str) -> Iterator[tuple[str, Controls]]:
     control = control_of_name(name)
     for value in values.split(","):
         controls = controls_of({control: value_of_text(control, value, separator=";")})
-        yield _typed(controls), controls
+        yield _options_text(controls), controls
 
 
-def _over_all(several: Sequence[Controls], base: Controls) -> Controls:
-    for controls in several:
-        base = controls.over(base)
-    return base
-
-
-def _typed(controls: Controls) -> str:
-    """Options to type for these controls."""
+def _options_text(controls: Controls) -> str:
+    """Options of the command line for these controls."""
     return " ".join(f"{option_of(name)} {_text(value)}" for name, value in controls.given().items())
 
 
@@ -112,22 +108,22 @@ def _text(value: Any) -> str:  # noqa: ANN401 - of a control
 
 def draw_sheet(
     sources: Sequence[tuple[str, Image.Image]],
-    cells: Sequence[tuple[str, Image.Image | None]],
+    entries: Sequence[tuple[str, Image.Image | None]],
     columns: int,
     side: int,
 ) -> Image.Image:
-    """The sheet: the pictures that went in, and below the results in rows.
+    """Sheet of the input pictures and, below, the results in rows.
 
     Args:
         sources: Labels and pictures of content and styles.
-        cells: Labels and results; None where there is none.
+        entries: Labels and results; None for a result that was not painted.
         columns: Results in a row.
         side: Longest side of a picture on the sheet, in pixels.
     """
     from PIL import Image, ImageDraw  # noqa: PLC0415 - not for --help
 
     rows = [list(sources[at : at + columns]) for at in range(0, len(sources), columns)]
-    rows += [list(cells[at : at + columns]) for at in range(0, len(cells), columns)]
+    rows += [list(entries[at : at + columns]) for at in range(0, len(entries), columns)]
     width = 2 * _MARGIN + columns * side + (columns - 1) * _GAP
     page = Image.new("RGB", (width, 200 + len(rows) * (side + 8 * _LINE)), "white")
     pen = ImageDraw.Draw(page)

@@ -1,4 +1,4 @@
-"""The report of a run, as one picture: what went in, what came out, and what changed on the way."""
+"""Report of a run as one picture: its pictures, losses, and high frequencies before and after."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LOSS_OF: Final[dict[str, str]] = {"lbfgs": "loss after the step", "adam": "loss
 def draw_report(
     content: Picture, styles: Sequence[Picture], result: StylizedResult, before: Description, after: Description
 ) -> Image.Image:
-    """The report.
+    """Report of a run.
 
     Args:
         content: Picture that was painted.
@@ -89,7 +89,7 @@ def _number(loss: float) -> str:
 
 
 def _details(description: Description) -> list[tuple[str, Image.Image]]:
-    """The differences and edges, as the style-transfer tutorial shows them: doubled or quartered around mid-grey."""
+    """Differences and edges as the style-transfer tutorial shows them: doubled or quartered around mid-grey."""
     return [
         ("differences along x", _around_grey(2.0 * description.high_pass_x)),
         ("differences along y", _around_grey(2.0 * description.high_pass_y)),
@@ -103,7 +103,7 @@ def _around_grey(values: Floats) -> Image.Image:
 
 
 class _Page:
-    """A sheet that grows downwards."""
+    """Page that is drawn from top to bottom."""
 
     def __init__(self) -> None:
         self._image = Image.new("RGB", (_WIDTH, 4000), "white")

@@ -88,7 +88,7 @@ def deploy(
             return
         write(folder, files, force=force)
     except DeploymentError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(EXIT_DEPLOY_FAILED) from error
     if target is Target.compose:
         typer.echo(f"docker compose -f {folder / 'compose.yaml'} up -d")

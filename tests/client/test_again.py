@@ -146,7 +146,7 @@ def test_another_version_is_noted(stub: Any, result: Path) -> None:
     stub.version = 43
     again = run(stub, "again", result)
     assert again.stderr == (
-        f"Note: {result} was made by style_transfer version 42; another version may paint it otherwise.\n"
+        f"Note: {result} was made by style_transfer version 42; another version may paint it differently.\n"
     )
 
 

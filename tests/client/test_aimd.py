@@ -1,4 +1,4 @@
-"""The controller alone, told of servers that are made up here."""
+"""The limit of calls at once, with simulated servers."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ from styleserve.client import (
     run_batch,
 )
 from styleserve.client.api import chunked_run as runs
-from styleserve.client.batch import runner as module
+from styleserve.client.batch import scheduler as module
 from styleserve.client.batch import worker as painting
 from styleserve.client.batch.manifest import MANIFEST_NAME, Manifest
 from styleserve.client.wire.tensors import to_array
@@ -75,7 +75,7 @@ def server(stub: Any) -> Iterator[Restartable]:
 
 @pytest.fixture
 def jobs(tmp_path: Path) -> list[Job]:
-    """Of contents that all differ, in one style."""
+    """Jobs with different contents and one style."""
     style = tmp_path / "style.png"
     Image.linear_gradient("L").resize((32, 32)).save(style)
     made: list[Job] = []
@@ -141,7 +141,7 @@ def after_requests(stub: Any, count: int, do: Callable[[], None]) -> threading.T
 
 
 def assert_all_there(out: Path, jobs: list[Job], expected: dict[str, bytes]) -> None:
-    """Every picture, as it is without faults; nothing else; and one record of success for each."""
+    """Exactly the pictures of a run without faults, and one record of success for each."""
     found = pictures(out)
     del found[MANIFEST_NAME]
     assert found == expected
@@ -184,7 +184,7 @@ def test_a_second_run_does_only_what_is_missing(stub: Any, jobs: list[Job], out:
     assert stub.requests == []
 
     (out / jobs[0].output).unlink()
-    (out / jobs[1].output).write_bytes(b"somebody's own")
+    (out / jobs[1].output).write_bytes(b"another file")
     Image.new("L", (40, 24), 7).save(jobs[2].pictures.content)
     asked_otherwise = Job(pictures=jobs[3].pictures, output=jobs[3].output, controls=Controls(max_side=16))
     results = run([*jobs[:3], asked_otherwise, *jobs[4:]], stub.address, out=out)
@@ -221,7 +221,7 @@ def test_wrong_jobs_fail_alone(stub: Any, jobs: list[Job], out: Path) -> None:
     assert [r.job.output for r in run(jobs[:1], stub.address, out=out) if r.error is None] == ["0/0.png"]
 
 
-def test_accidents_are_tried_again_so_many_times(stub: Any, jobs: list[Job], out: Path) -> None:
+def test_transient_errors_are_retried_so_many_times(stub: Any, jobs: list[Job], out: Path) -> None:
     good, seen = stub.predict, dict[bytes, int]()
 
     def predict(request: Any, context: grpc.ServicerContext) -> Any:
@@ -335,15 +335,15 @@ def test_a_server_that_refuses_for_a_while(
     assert_all_there(out, jobs, expected)
 
 
-def test_nobody_there_for_too_long(jobs: list[Job], out: Path) -> None:
+def test_servers_absent_for_too_long(jobs: list[Job], out: Path) -> None:
     results = run(jobs[:3], "127.0.0.1:1", out=out, patience_s=0.5)
     assert [type(result.error).__name__ for result in results] == ["ServerUnavailable"] * 3
-    assert "given up, as no job came to an end for 0.5 s: no server answers at 127.0.0.1:1" in str(results[0].error)
+    assert "given up, as no job ended for 0.5 s: no server answers at 127.0.0.1:1" in str(results[0].error)
     assert len(records(out)) == 3
 
 
 def shifted(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Moves the batch's clock on."""
+    """Function that moves the clock of the batch forward."""
     offset = 0.0
 
     def move(seconds: float) -> None:
@@ -355,7 +355,7 @@ def shifted(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL], ids=lambda code: code.name)
-def test_patience_is_not_used_up_while_a_server_works(
+def test_the_retry_window_stands_still_while_a_server_works(
     stub: Any, jobs: list[Job], out: Path, monkeypatch: pytest.MonkeyPatch, code: grpc.StatusCode
 ) -> None:
     """One server was never there; the other works on a job for longer than that, and then loses it."""
@@ -399,7 +399,7 @@ def test_several_servers_share_the_work(stub: Any, server: Restartable, jobs: li
     assert len(set(peers)) == 2  # a connection each
 
 
-def test_an_abandoned_batch_cancels_its_calls_and_is_gone_on_with(
+def test_an_abandoned_batch_cancels_its_calls_and_is_resumed(
     stub: Any, jobs: list[Job], out: Path, expected: dict[str, bytes]
 ) -> None:
     good, arrived, cancelled = stub.predict, threading.Event(), threading.Event()
@@ -595,10 +595,10 @@ def test_results_that_have_no_place(stub: Any, jobs: list[Job], out: Path, tmp_p
         with pytest.raises(kind, match=message):
             run([*jobs[:2], *wrong], stub.address, out=out)
     for over in ("0.png", "0.PNG", "out/away/0.png"):
-        with pytest.raises(JobListError, match=r"would be saved over .*0\.png, which is to be read"):
+        with pytest.raises(JobListError, match=r"would be saved over .*0\.png, which a job reads"):
             run([job(over)], stub.address, out=tmp_path)
     (out / "hard.png").hardlink_to(jobs[0].pictures.content)
-    with pytest.raises(JobListError, match=r"would be saved over .*0\.png, which is to be read"):
+    with pytest.raises(JobListError, match=r"would be saved over .*0\.png, which a job reads"):
         run([job("hard.png")], stub.address, out=out)
     assert stub.requests == []
 

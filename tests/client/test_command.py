@@ -354,14 +354,19 @@ def test_a_failed_report_leaves_the_picture(stub: Any, content: Path, style: Pat
     assert result.stdout.startswith(f"{tmp_path / 'out.png'}: ")
 
 
-def test_help_documents_every_exit_code() -> None:
-    shown = re.sub(r"\s+", " ", run("stylize", "--help").stdout)
-    for code, meaning in exit_codes().items():
-        assert f"{code}: {meaning}" in shown
+def test_help_has_every_control() -> None:
+    shown = re.sub(r"[\s│]+", " ", run("stylize", "--help").stdout)
     for control in contract.CONTROLS:
         if control is not contract.IMAGE_FORMAT:
             assert option_of(control.name) in shown
-            assert control.help.split(";")[0] in re.sub(r"[\s│]+", " ", shown)
+            assert control.help.partition(";")[0].rstrip(".") in shown
+
+
+def test_every_exit_code_is_explained() -> None:
+    shown = run("exit-codes").stdout.splitlines()
+    assert shown[:-1] == [f"{code:>3}  {meaning}" for code, meaning in exit_codes().items()]
+    found = json.loads(run("exit-codes", "--json").stdout)["exit_codes"]
+    assert found == {str(code): meaning for code, meaning in exit_codes().items()}
 
 
 def test_the_connection_may_stand_in_the_environment(stub: Any) -> None:
@@ -374,10 +379,15 @@ def test_the_connection_may_stand_in_the_environment(stub: Any) -> None:
     result = CliRunner().invoke(app, ["status"], env=environment)
     assert result.stdout == "painter version 42: AVAILABLE\n"
     assert stub.headers[0]["authorization"] == "Bearer s3cret"
-    shown = CliRunner().invoke(app, ["status", "--help"], env={**environment, "COLUMNS": "200"}).output
-    for variable in ENVIRONMENT.values():
-        assert f"[env var: {variable}]" in shown
+    shown = CliRunner().invoke(app, ["status", "--help"], env={**environment, "COLUMNS": "80"}).output
+    assert "STYLESERVE_SERVER" in shown
     assert "s3cret" not in shown
+
+
+@pytest.mark.parametrize("name", ENVIRONMENT)
+def test_variables_are_named_as_their_options(name: str) -> None:
+    """The help names one of them, and this is how the others follow."""
+    assert ENVIRONMENT[name] == f"STYLESERVE_{name.upper()}"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from styleserve.client import PRESETS, ControlError, Controls
 from styleserve.client.cli.commands import register
-from styleserve.client.report.contact_sheet import draw_sheet, usual_cells, varied_cells
+from styleserve.client.report.contact_sheet import default_entries, draw_sheet, varied_entries
 from styleserve.client.wire.tensors import to_array
 
 app = typer.Typer(pretty_exceptions_enable=False)
@@ -32,20 +32,20 @@ def test_the_usual_sheet(stub: Any, content: Path, style: Path, tmp_path: Path) 
     out = tmp_path / "sheet.png"
     result = run(stub, content, style, "-o", out, "--steps", 4, "--json")
     assert result.exit_code == 0, result.output
-    cells = json.loads(result.stdout)["cells"]
-    assert list(cells) == [
+    entries = json.loads(result.stdout)["cells"]
+    assert list(entries) == [
         *(f"--preset {name}" for name in PRESETS),
         "--style-scale 0.5",
         "--style-scale 2",
         "--colors matched",
     ]
-    assert all(each["max_side"] == 192 for each in cells.values())
+    assert all(each["max_side"] == 192 for each in entries.values())
     steps = [
         int(to_array(request.inputs["steps"], "")[0])
         for request in stub.paints
         if request.output_filter[-1] == "image_bytes"
     ]
-    assert sum(steps) >= 4 * len(cells)
+    assert sum(steps) >= 4 * len(entries)
     with Image.open(out) as sheet:
         assert sheet.width == 2 * 24 + 4 * 192 + 3 * 16
         assert 3 * 128 < sheet.height < 3 * 300
@@ -53,7 +53,7 @@ def test_the_usual_sheet(stub: Any, content: Path, style: Path, tmp_path: Path) 
 
 
 def test_labels_are_the_options_to_type(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
-    """Each cell of a sheet is what `stylize` makes of its label."""
+    """Each entry of a sheet is what `stylize` makes of its label."""
     vary = ("--vary", "style-weight=0.5,3", "--vary", "blend=2;1,1;2", "--steps", 3)
     result = run(stub, content, style, content, "-o", tmp_path / "sheet.png", *vary, "--json")
     assert result.exit_code == 0, result.output
@@ -66,21 +66,21 @@ def test_labels_are_the_options_to_type(stub: Any, content: Path, style: Path, t
 
 def test_cells_of_one_and_two_controls() -> None:
     base = Controls(steps=9)
-    cells, columns = varied_cells(base, ["octaves=1,2,3"])
-    assert [cell.label for cell in cells] == ["--octaves 1", "--octaves 2", "--octaves 3"]
-    assert [cell.controls for cell in cells] == [Controls(steps=9, octaves=number) for number in (1, 2, 3)]
+    entries, columns = varied_entries(base, ["octaves=1,2,3"])
+    assert [entry.label for entry in entries] == ["--octaves 1", "--octaves 2", "--octaves 3"]
+    assert [entry.controls for entry in entries] == [Controls(steps=9, octaves=number) for number in (1, 2, 3)]
     assert columns == 3
-    cells, columns = varied_cells(base, ["preset=bold,subtle", "noise=0,0.5,1"])
-    assert (len(cells), columns) == (6, 3)
-    assert cells[4].label == "--preset subtle --noise 0.5"
-    assert cells[4].controls == Controls(steps=9, style_weight=0.3, start_noise=0.5)
+    entries, columns = varied_entries(base, ["preset=bold,subtle", "noise=0,0.5,1"])
+    assert (len(entries), columns) == (6, 3)
+    assert entries[4].label == "--preset subtle --noise 0.5"
+    assert entries[4].controls == Controls(steps=9, style_weight=0.3, start_noise=0.5)
 
 
 def test_options_hold_for_all_cells() -> None:
-    for cell in usual_cells(Controls(style_weight=7, max_side=96)):
-        assert cell.controls.max_side == 96
-        if cell.label not in ("--preset bold", "--preset subtle"):
-            assert cell.controls.style_weight == 7
+    for entry in default_entries(Controls(style_weight=7, max_side=96)):
+        assert entry.controls.max_side == 96
+        if entry.label not in ("--preset bold", "--preset subtle"):
+            assert entry.controls.style_weight == 7
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_options_hold_for_all_cells() -> None:
 )
 def test_wrong_variations(varied: list[str], message: str) -> None:
     with pytest.raises(ControlError, match=re.escape(message)):
-        varied_cells(Controls(), varied)
+        varied_entries(Controls(), varied)
 
 
 def test_a_sheet_of_a_run_that_ends_early_has_what_was_painted(

@@ -1,4 +1,4 @@
-"""The command `stylize` in chunks: what it keeps on the way, Ctrl-C, and what a terminal sees."""
+"""The command `stylize` in chunks: intermediate files, Ctrl-C, and progress."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ from typer.testing import CliRunner, Result
 
 from styleserve.client import ConnectionSettings, PictureSet, SavedRun, StyleClient
 from styleserve.client.cli.commands import register
+from styleserve.client.cli.progress_display import LINE_INTERVAL_S, lines_of_progress
 from styleserve.client.cli.stylize_progress import command_to_resume
+from styleserve.client.images import source
+from styleserve.client.images.picture import Picture, picture_from_file
 from styleserve.client.wire.tensors import to_array
 
 CHUNKS = ("--chunk-steps", "2")
@@ -55,7 +58,7 @@ def mean_level(path: Path) -> float:
         return float(np.asarray(image.convert("RGB"), np.float64).mean())
 
 
-def test_everything_is_kept_on_the_way(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
+def test_all_intermediate_files_are_written(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
     out, preview, frames, gif, state = (tmp_path / name for name in ("o.png", "p.jpg", "f", "a.gif", "run.state"))
     options = ("--preview", preview, "--frames", frames, "--gif", gif, "--save-state", state)
     result = run(stub, content, style, "-o", out, "--steps", 20, "--chunk-steps", 7, *options)
@@ -77,7 +80,7 @@ def test_everything_is_kept_on_the_way(stub: Any, content: Path, style: Path, tm
     assert SavedRun.load(state).steps_done == 20
 
 
-def test_a_run_is_gone_on_with(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
+def test_a_run_resumes(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
     state, out = tmp_path / "run.state", tmp_path / "out.png"
     adam = ("--optimizer", "adam", "--learning-rate", 0.1)
     assert run(stub, content, style, "-o", out, "--steps", 5, *adam, "--save-state", state).exit_code == 0
@@ -92,7 +95,7 @@ def test_a_run_is_gone_on_with(stub: Any, content: Path, style: Path, tmp_path: 
     assert SavedRun.load(state).steps_done == 9
 
 
-def test_what_cannot_be_gone_on_with(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
+def test_runs_that_cannot_be_resumed(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
     state, out = tmp_path / "run.state", tmp_path / "out.png"
     assert run(stub, content, style, "-o", out, "--steps", 5, "--save-state", state).exit_code == 0
     out.unlink()
@@ -109,10 +112,64 @@ def test_what_cannot_be_gone_on_with(stub: Any, content: Path, style: Path, tmp_
         assert message in result.stderr
 
 
-def test_one_call_where_nobody_looks_on(stub: Any, content: Path, tmp_path: Path) -> None:
-    for options in ((), ("--quiet",), ("--json",)):
-        assert run(stub, content, content, "-o", tmp_path / "out.png", *options).exit_code == 0
-    assert [list(request.output_filter) for request in stub.paints] == [["losses", "image_bytes"]] * 3
+def sent(stub: Any) -> list[tuple[int, list[str]]]:
+    """Steps and outputs of each request that paints."""
+    return [(steps_of(request), list(request.output_filter)) for request in stub.paints]
+
+
+@pytest.mark.parametrize("option", ["--no-progress", "--quiet"])
+def test_without_progress_a_run_is_one_call(stub: Any, content: Path, tmp_path: Path, option: str) -> None:
+    slow = ("--steps", 1000, "--max-side", 1024, "--octaves", 1)  # with progress, chunks
+    result = run(stub, content, content, "-o", tmp_path / "out.png", *slow, option)
+    assert (result.exit_code, result.stderr) == (0, ""), result.output
+    assert sent(stub) == [(1000, ["losses", "image_bytes"])]
+    assert len(stub.requests) == 1
+
+
+def test_progress_is_on_by_default_and_changes_no_picture(stub: Any, content: Path, tmp_path: Path) -> None:
+    slow = ("--steps", 1000, "--max-side", 1024, "--octaves", 1)
+    pictures: list[bytes] = []
+    for options in ((), ("--progress",), ("--json",), ("--no-progress",)):
+        stub.requests.clear()
+        out = tmp_path / "out.png"
+        assert run(stub, content, content, "-o", out, *slow, *options).exit_code == 0
+        assert len(sent(stub)) == 1 or "--no-progress" not in options
+        assert sum(steps for steps, _ in sent(stub)) == 1000
+        if "--no-progress" not in options:
+            assert len(sent(stub)) > 2
+        pictures.append(out.read_bytes())
+    assert len(set(pictures)) == 1
+
+
+def test_lines_of_progress_are_few(capsys: pytest.CaptureFixture[str]) -> None:
+    now_s = 100.0
+    show = lines_of_progress("Painting", clock=lambda: now_s)
+    for share in range(40):
+        now_s += LINE_INTERVAL_S / 10
+        show(share / 40, [f"{share}/40 steps"])
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.splitlines()[:2] == ["Painting: 22%, 9/40 steps", "Painting: 48%, 19/40 steps"]
+    assert len(shown.err.splitlines()) == 4
+
+
+@pytest.mark.parametrize("command", ["stylize", "contact-sheet"])
+@pytest.mark.parametrize("option", ["--progress", "--no-progress"])
+def test_each_picture_is_decoded_once(
+    stub: Any, content: Path, style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, option: str
+) -> None:
+    decoded: list[str] = []
+
+    def counted(data: bytes, name: str, *, max_pixels: int) -> Picture:
+        decoded.append(name)
+        return picture_from_file(data, name, max_pixels=max_pixels)
+
+    monkeypatch.setattr(source, "picture_from_file", counted)
+    more = ("--report", tmp_path / "report.png") if command == "stylize" else ("--vary", "seed=1,2")
+    arguments = (command, content, style, "-o", tmp_path / "out.png", "--steps", 3, *more, option)
+    result = CliRunner().invoke(app, [*map(str, arguments), "--server", stub.address])
+    assert result.exit_code == 0, result.output
+    assert [name for name in decoded if name != "the picture"] == [str(content), str(style)]  # the stub decodes bytes
 
 
 def test_octaves_are_one_run(stub: Any, content: Path, style: Path, tmp_path: Path, refusal: Any) -> None:
@@ -155,7 +212,7 @@ def test_octaves_are_one_run(stub: Any, content: Path, style: Path, tmp_path: Pa
     ],
     ids=str,
 )
-def test_what_cannot_be_kept_is_found_before_the_work(
+def test_files_that_cannot_be_written_are_refused_before_the_work(
     stub: Any,
     content: Path,
     tmp_path: Path,
@@ -172,7 +229,7 @@ def test_what_cannot_be_kept_is_found_before_the_work(
     assert stub.requests == []
 
 
-def test_a_failure_leaves_what_there_is(stub: Any, content: Path, tmp_path: Path, refusal: Any) -> None:
+def test_a_failure_keeps_state_and_animation(stub: Any, content: Path, tmp_path: Path, refusal: Any) -> None:
     good, state, gif = stub.predict, tmp_path / "run.state", tmp_path / "a.gif"
     stub.predict = lambda request: (
         refusal(grpc.StatusCode.INTERNAL, "lost") if "state" in request.inputs else good(request)
@@ -359,7 +416,7 @@ def test_a_disk_that_fills_up_costs_no_picture(
 
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setattr("styleserve.client.cli.stylize.largest_picture_bytes", lambda *_, **__: 1000)
+    monkeypatch.setattr("styleserve.client.cli.output_checks.largest_picture_bytes", lambda *_, **__: 1000)
     stub.predict = predict
     result = run(stub, content, content, "-o", full_disk / "out.png", "--steps", 4, "--max-side", 64, *chunks)
     assert result.exit_code == 5, result.output
@@ -392,7 +449,7 @@ def test_a_resumed_run_shows_where_it_is_at_once(stub: Any, start: Any, content:
         ("--save-state", "run.state", "run.state"),
     ],
 )
-def test_the_picture_is_saved_whatever_becomes_of_the_rest(
+def test_the_picture_is_saved_even_if_other_files_fail(
     stub: Any, content: Path, tmp_path: Path, option: str, name: str, blocked: str
 ) -> None:
     good, out = stub.predict, tmp_path / "out.png"
@@ -554,7 +611,7 @@ def test_a_signal_that_does_not_wake_the_main_thread_is_noticed(
 
 
 @NEEDS_A_TERMINAL
-def test_ctrl_c_is_told_also_where_the_animation_cannot_be_written(
+def test_ctrl_c_is_reported_even_if_the_animation_cannot_be_written(
     stub: Any, start: Any, content: Path, tmp_path: Path
 ) -> None:
     server = HangsLater(stub)
@@ -598,17 +655,20 @@ def on_a_terminal(start: Any, *arguments: object) -> tuple[Any, Any]:
 
 
 @NEEDS_A_TERMINAL
-def test_a_terminal_sees_how_far_it_is(stub: Any, start: Any, content: Path, tmp_path: Path) -> None:
+def test_a_terminal_shows_a_bar_and_changes_no_request(stub: Any, start: Any, content: Path, tmp_path: Path) -> None:
     command = ("stylize", content, content, "-o", tmp_path / "out.png", "--server", stub.address)
-    process, shown = on_a_terminal(start, *command, "--chunk-steps", 25)
-    text, stdout = shown()
-    assert process.returncode == 0, text
-    assert "100/100 steps, loss " in text
-    assert stdout.startswith(f"{tmp_path / 'out.png'}: 64 x 43 pixels, 100 steps of L-BFGS")
-    stub.requests.clear()
-    process, shown = on_a_terminal(start, *command, "--quiet")
-    assert (shown()[0], process.returncode) == ("", 0)
-    assert [list(request.output_filter) for request in stub.paints] == [["losses", "image_bytes"]]
+    for options in (("--chunk-steps", 25), ("--no-progress",)):
+        stub.requests.clear()
+        process, shown = on_a_terminal(start, *command, *options)
+        text, stdout = shown()
+        assert process.returncode == 0, text
+        assert ("100/100 steps, loss " in text) == ("--no-progress" not in options)
+        assert stdout.startswith(f"{tmp_path / 'out.png'}: 64 x 43 pixels, 100 steps of L-BFGS")
+        on_terminal = sent(stub)
+        stub.requests.clear()
+        assert CliRunner().invoke(app, [*map(str, (*command, *options))]).exit_code == 0
+        assert sent(stub) == on_terminal
+    assert text == ""
 
 
 @NEEDS_A_TERMINAL

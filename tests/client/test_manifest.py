@@ -111,7 +111,7 @@ def test_fields_of_a_later_version_are_passed_over() -> None:
 
 
 @pytest.mark.parametrize("text", ["x", "{}", '{"name": "a.png"}\n{"name": "b.png"}'])
-def test_a_file_of_somebody_else_is_left_alone(tmp_path: Path, text: str) -> None:
+def test_another_file_of_the_name_is_left_alone(tmp_path: Path, text: str) -> None:
     path = tmp_path / MANIFEST_NAME
     path.write_text(text)
     with pytest.raises(OutputError, match="not a manifest of this program"):
@@ -149,7 +149,7 @@ def test_one_run_at_a_time(tmp_path: Path) -> None:
     process.start()
     try:
         assert locked.wait(30)
-        with pytest.raises(OutputError, match=f"another run is at work in {tmp_path}"):
+        with pytest.raises(OutputError, match=f"another run uses {tmp_path}"):
             Manifest(tmp_path)
     finally:
         process.kill()

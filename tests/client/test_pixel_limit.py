@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from styleserve import contract
 from styleserve.client import AsyncStyleClient, Controls, ImageError, Overloaded, StyleClient, load_picture
 from styleserve.client.api import model_queries as questions
+from styleserve.client.api import pixel_limit
 from styleserve.client.batch.job_list import read_jobs
 from styleserve.client.batch.worker import paint, place
 from styleserve.client.cli.commands import register
@@ -164,6 +165,20 @@ def test_the_command_line_leaves_a_large_picture_to_the_model(stub: Any, tmp_pat
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 4
     assert "64,800,000 pixels; 64,500,000 are allowed" in result.stderr
+
+
+def test_a_contact_sheet_of_a_large_picture(
+    stub: Any, content: Path, style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = typer.Typer(pretty_exceptions_enable=False)
+    register(app)
+    monkeypatch.setattr(pixel_limit, "MAX_PIXELS", DEFAULT)
+    accept(stub, 96 * 64)
+    options = ("-o", tmp_path / "sheet.png", "--vary", "seed=1,2", "--steps", 2, "--server", stub.address)
+    result = CliRunner().invoke(app, ["contact-sheet", *map(str, (content, style, *options))])
+    assert result.exit_code == 0, result.output
+    assert asked(stub)[:2] == ["metadata", "limits"]
+    assert (tmp_path / "sheet.png").exists()
 
 
 def test_load_picture_takes_a_limit() -> None:

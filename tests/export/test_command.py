@@ -47,7 +47,7 @@ def test_ctrl_c_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: s
     monkeypatch.setattr(f"styleserve.export.{when}", stopped)
     ran = CliRunner().invoke(app, ["export", "--output", str(tmp_path)])
     assert (ran.exit_code, ran.stdout) == (130, "")
-    assert ran.stderr == "loading TensorFlow\nstopped with Ctrl-C: nothing was published\n"
+    assert ran.stderr == "loading TensorFlow\nError: stopped with Ctrl-C; nothing was published\n"
 
 
 def test_on_a_terminal_a_step_takes_the_place_of_the_one_before(

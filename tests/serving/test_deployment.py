@@ -242,14 +242,14 @@ def test_existing_files_are_overwritten_only_with_force(here: Path) -> None:
 def test_an_invalid_option_is_a_line_on_stderr() -> None:
     done = run(*KUBERNETES, "--dry-run", "--label", "stable")
     assert done.exit_code == EXIT_DEPLOY_FAILED
-    assert done.stderr == "error: --label is 'stable'; it must be NAME=VERSION, as in stable=1700000000\n"
+    assert done.stderr == "Error: --label is 'stable'; it must be NAME=VERSION, as in stable=1700000000\n"
 
 
 def test_output_folder_is_a_file(here: Path) -> None:
     (here / "file").write_text("")
     done = run("compose", "-o", "file")
     assert done.exit_code == EXIT_DEPLOY_FAILED
-    assert "error: cannot write" in done.stderr
+    assert "Error: cannot write" in done.stderr
 
 
 def test_a_directory_in_place_of_a_file_remains(here: Path) -> None:

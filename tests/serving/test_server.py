@@ -294,7 +294,7 @@ def test_ctrl_c_before_it_serves(stand_in_base: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(EmbeddedServer, "start", stopped)
     ran = CliRunner().invoke(_app(), ["serve", "--model-base-path", str(stand_in_base), "--port", "0"])
     assert (ran.exit_code, ran.stdout) == (130, "")
-    assert "Stopped with Ctrl-C, before it served." in ran.stderr
+    assert "Error: stopped with Ctrl-C before it served" in ran.stderr
 
 
 BEFORE_TENSORFLOW = """
@@ -323,7 +323,7 @@ def test_a_taken_port_is_an_error_before_tensorflow_is_imported(stand_in_base: P
     assert (ran.returncode, ran.stdout) == (EXIT_START_FAILED, "")
     loading, refusal = ran.stderr.splitlines()
     assert loading.endswith(f"loading model {DEFAULT_MODEL_NAME} from {stand_in_base}")
-    assert refusal.startswith(f"cannot listen on {address}")
+    assert refusal.startswith(f"Error: cannot listen on {address}")
     assert refusal.endswith(f"{option.removesuffix('port')}port.")
 
 
@@ -348,7 +348,7 @@ def test_ctrl_c_while_it_imports(stand_in_base: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("styleserve.serving.__getattr__", stopped)
     ran = CliRunner().invoke(_app(), ["serve", "--model-base-path", str(stand_in_base), "--port", "0"])
     assert (ran.exit_code, ran.stdout) == (130, "")
-    assert ran.stderr.endswith("Stopped with Ctrl-C, before it served.\n")
+    assert ran.stderr.endswith("Error: stopped with Ctrl-C before it served\n")
 
 
 def test_front_door_and_command_leave_tensorflow_alone() -> None:
