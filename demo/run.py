@@ -35,16 +35,16 @@ SIDE_PX: Final = 256
 STEPS: Final = 25
 """After so many L-BFGS has done nearly all that it will: ten more lower the loss by a few percent."""
 WATER_LINE: Final = 0.615
-"""Where the lake of the sample picture begins, as a share of its height."""
+"""Top of the lake in the sample picture, as a share of its height."""
 SOFT_EDGE: Final = 0.06
 """Height of the soft edge of the mask there, likewise."""
 FETCH_TIMEOUT_S: Final = 15.0
 """Python and Keras take a few seconds to start; what remains is for the download of the weights (80 MB)."""
 CACHED_TIMEOUT_S: Final = 60.0
-"""Where they are on disk; what it covers, Python, Keras and reading them, is long on a slow machine alone."""
+"""Time to read weights from disk; it includes the start of Python and Keras, slow on a slow machine."""
 CACHED_NAME: Final = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
 CACHED_BYTES: Final = 4 * 20_024_384
-"""Of the numbers alone. A file that is smaller is what a download left that was cut short."""
+"""Size of the numbers alone. A smaller file is an incomplete download."""
 
 FETCH_WEIGHTS: Final = "from styleserve.model import imagenet_weights; imagenet_weights()"
 

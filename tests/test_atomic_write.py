@@ -1,4 +1,4 @@
-"""What `atomic_write` leaves in a folder; tests/client/test_outputs.py has the writes that fail."""
+"""Files that `atomic_write` leaves in a folder; tests/client/test_outputs.py has the writes that fail."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NEEDS_GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc that is told")
+NEEDS_GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the settings are those of glibc")
 FAULTS = """
 import resource
 from styleserve.memory import keep_freed_memory
@@ -29,7 +29,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def printed(code: str, call: str, **environment: str) -> str:
-    """What a new process prints that makes this call first, or has this in its environment."""
+    """Output of a new process that makes this call first, or has this in its environment."""
     command, env = [sys.executable, "-c", code.format(call=call)], os.environ | environment
     return subprocess.run(command, capture_output=True, text=True, check=True, env=env).stdout
 
@@ -38,23 +38,23 @@ def faults(call: str = "", **environment: str) -> int:
     return int(printed(FAULTS, call, **environment))
 
 
-def told_by_the_guide() -> dict[str, str]:
+def of_the_guide() -> dict[str, str]:
     page = (ROOT / "docs" / "deploy" / "sizing.md").read_text()
-    told = dict(re.findall(r"^(MALLOC_\w+)=(\d+)$", page, re.MULTILINE))
-    assert len(told) == 4
-    return told
+    settings = dict(re.findall(r"^(MALLOC_\w+)=(\d+)$", page, re.MULTILINE))
+    assert len(settings) == 4
+    return settings
 
 
 @NEEDS_GLIBC
 def test_a_block_that_was_freed_is_used_again() -> None:
     assert faults("keep_freed_memory()") < 10
-    assert faults() > 100, "there is nothing to be told any more"
+    assert faults() > 100, "glibc needs no setting any more"
 
 
 @NEEDS_GLIBC
 def test_the_environment_of_the_guide_does_the_same() -> None:
-    """It is for TensorFlow Serving, whose process nobody can call into."""
-    assert faults(**told_by_the_guide()) < 10
+    """TensorFlow Serving takes the settings from its environment."""
+    assert faults(**of_the_guide()) < 10
 
 
 TRIMMED = """
@@ -80,10 +80,10 @@ def heap_full_and_freed(call: str = "", **environment: str) -> tuple[int, int]:
 
 @NEEDS_GLIBC
 def test_however_much_is_freed_is_kept() -> None:
-    for full, freed in (heap_full_and_freed("keep_freed_memory()"), heap_full_and_freed(**told_by_the_guide())):
+    for full, freed in (heap_full_and_freed("keep_freed_memory()"), heap_full_and_freed(**of_the_guide())):
         assert full >= 3 * 2**30
         assert freed == full
-    assert heap_full_and_freed()[0] < 2**30, "such blocks come from the heap as it is"
+    assert heap_full_and_freed()[0] < 2**30, "such blocks come from the heap by default"
 
 
 HEAPS = """
@@ -110,7 +110,7 @@ def heaps(call: str) -> int:
 @NEEDS_GLIBC
 def test_threads_share_one_heap() -> None:
     assert heaps("keep_freed_memory()") == 1
-    assert heaps("") > 1, "there is nothing to be told any more"
+    assert heaps("") > 1, "glibc needs no setting any more"
 
 
 @NEEDS_GLIBC

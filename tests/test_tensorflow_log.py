@@ -1,4 +1,4 @@
-"""What commands that need TensorFlow leave on the terminal."""
+"""Terminal output of commands that need TensorFlow."""
 
 from __future__ import annotations
 

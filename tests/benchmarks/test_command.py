@@ -14,7 +14,7 @@ from benchmarks.settings import SoakSettings
 
 @pytest.fixture
 def soaked(monkeypatch: pytest.MonkeyPatch) -> list[SoakSettings]:
-    """What the part is called with; it hands back one table."""
+    """Settings that the part is called with; it returns one table."""
     calls: list[SoakSettings] = []
 
     def measure(settings: SoakSettings, _: Bench) -> list[Table]:
@@ -38,7 +38,7 @@ def test_part_with_options(soaked: list[SoakSettings], tmp_path: Path, capsys: p
     assert [path.name for path in kept.parent.iterdir()] == ["figures.json"]
 
 
-def test_part_that_fails_is_told_and_kept(
+def test_part_that_fails_is_reported_and_kept(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(_settings: SoakSettings, _bench: Bench) -> list[Table]:

@@ -33,7 +33,7 @@ def mask(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def result(stub: Any, content: Path, style: Path, mask: Path, tmp_path: Path) -> Path:
-    """Of two styles, one of them in a region, in octaves."""
+    """Run of two styles, one of them in a region, in octaves."""
     (tmp_path / "out").mkdir()
     out = tmp_path / "out" / "r.png"
     controls = ("--blend", "2,1", "--steps", 5, "--max-side", 64, "--octaves", 2, "--colors", "matched")

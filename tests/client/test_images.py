@@ -412,7 +412,7 @@ def test_the_limit_of_pixels_is_the_callers(file_format: str) -> None:
 
 
 def test_pillows_own_limit_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """That limit is one of the whole process, which the client does not own."""
+    """Pillow's limit holds for the whole process, which the client does not own."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     for file_format in ("PNG", "JPEG", "GIF", "BMP", "PPM", "AVIF", "JPEG2000"):
         assert load_picture(encoded(Image.new("RGB", (50, 40)), file_format)).image.size == (50, 40)

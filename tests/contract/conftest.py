@@ -146,7 +146,7 @@ class Target:
         return self.models.HandleReloadConfigRequest(request, timeout=60.0)
 
     def is_healthy(self, service: str = "") -> bool:
-        """What the health service says."""
+        """Status that the health service reports."""
         response = self.health.Check(health_pb2.HealthCheckRequest(service=service), timeout=10.0)
         return response.status == health_pb2.HealthCheckResponse.SERVING
 

@@ -1,4 +1,4 @@
-"""What TensorFlow Serving answers where it joins requests."""
+"""Answers of a TensorFlow Serving that joins requests."""
 
 from __future__ import annotations
 

@@ -237,7 +237,7 @@ def test_a_signature_of_another_contract(server: Target) -> None:
 
 
 def test_a_million_strings_for_one(server: Target) -> None:
-    """What is more than the shape has room for is cut, as TensorFlow cuts it."""
+    """Values beyond the shape are dropped, as TensorFlow drops them."""
     request = server.paint()
     good = server.predict(request)
     request.inputs["content_bytes"].string_val.extend([b""] * 10**6)

@@ -1,4 +1,4 @@
-"""What each input of `paint` does, through a server."""
+"""Effect of each input of `paint`, through a server."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_the_content_stays_where_no_style_applies(server: Target) -> None:
 
 
 def test_each_style_has_its_own_region(server: Target) -> None:
-    """Of a black and a white style, each half of a grey picture takes on its own."""
+    """Each half of a grey picture takes on its own style, black or white."""
     grey = tinted(24, 32, 128)
     found = levels(
         image(
@@ -200,7 +200,7 @@ def test_masks_are_stretched_to_the_picture_and_counted_by_their_luma(server: Ta
 
 
 def test_the_region_of_a_style_is_what_is_learnt_from(server: Target) -> None:
-    """Of a style that is half black and half white, the mask picks the half."""
+    """The mask selects one half of a style that is half black and half white."""
     style = png(np.hstack([levels(tinted(24, 16, 215)), levels(tinted(24, 16, 40))]))
     grey = {"content_bytes": [tinted(24, 32, 128)], "style_bytes": [[style]], "content_weight": floats(0), "steps": 10}
     white = levels(image(server, **grey, style_region_bytes=[[halves(24, 32)]])).mean()

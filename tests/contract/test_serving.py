@@ -1,4 +1,4 @@
-"""What a good request gets, and what a server does while others work."""
+"""Replies to valid requests, alone and while others run."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_values_in_float_val_are_as_good_as_content(server: Target) -> None:
 
 @OF_IMAGES
 def test_examples_have_their_own_steps(server: Target, signature: str) -> None:
-    """Of a batch of two, the first is done after one step, and the second after three."""
+    """The first example of a batch ends after one step, the second after three."""
     random = np.random.default_rng(1)
     inputs = {
         "content_image": random.random((2, 16, 16, 3), np.float32),

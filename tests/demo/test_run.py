@@ -58,7 +58,7 @@ def test_weights_that_take_too_long_are_done_without(
     assert "untrained" in capsys.readouterr().out
 
 
-def test_the_precision_is_told_whatever_stands_before_it(
+def test_the_precision_is_shown_after_any_other_line(
     script: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stderr = "W0000 a warning of some library\nprecision: float32 (as asked for)\nsaving\n"

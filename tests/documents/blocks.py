@@ -25,7 +25,7 @@ class Block:
 
     Attributes:
         page: it stands in.
-        line: of its fence.
+        line: Line of its fence.
         language: after the fence, as in "python"; "{eval-rst}" and the like are directives of the site.
         text: in it.
     """
@@ -49,7 +49,7 @@ class Call:
 
     Attributes:
         block: it stands in.
-        words: of the command, without variables before it, comments and redirections.
+        words: Words of the command, without variables before it, comments and redirections.
     """
 
     block: Block

@@ -142,9 +142,9 @@ def test_errors_become_http_statuses(service: str, stub: Any, refusal: Any) -> N
         answered = httpx.post(f"{service}/paint", **{"files": uploads(), **options})
         return answered.status_code, answered.json()
 
-    status, told = answer(files=uploads(style=b"no picture"))
-    assert (status, told["kind"]) == (422, "ImageError")
-    assert told["message"] == "the style is not a picture in a supported format"
+    status, reply = answer(files=uploads(style=b"no picture"))
+    assert (status, reply["kind"]) == (422, "ImageError")
+    assert reply["message"] == "the style is not a picture in a supported format"
     assert answer(data={"steps": "9000"})[0] == 422
     code = grpc.StatusCode
     for failure, wanted, kind in (
@@ -155,9 +155,9 @@ def test_errors_become_http_statuses(service: str, stub: Any, refusal: Any) -> N
         (refusal(code.INTERNAL, "broken"), 502, "ServiceError"),
     ):
         stub.predict = failure
-        status, told = answer()
-        assert (status, told["kind"]) == (wanted, kind)
-        assert ("message" in told) == (wanted < 500)
+        status, reply = answer()
+        assert (status, reply["kind"]) == (wanted, kind)
+        assert ("message" in reply) == (wanted < 500)
         with httpx.stream("POST", f"{service}/paint/events", files=uploads()) as events:
             assert "event: error" in events.read().decode()
 

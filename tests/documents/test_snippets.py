@@ -33,7 +33,7 @@ from .blocks import PAGES, README, ROOT, Block, Call, blocks, calls
 
 TRIED = {"sh", "python", "json", "jsonl", "csv", "textproto", "nginx", "text"}
 SHOWN = {"{toctree}", "{image}", "{eval-rst}", "{literalinclude}"}
-"""What the site's own build checks."""
+"""Pages that the build of the site checks."""
 
 COMMANDS_OF_THE_CLIENT = {
     "stylize",
@@ -87,7 +87,7 @@ def test_commands_work(call: Call) -> None:
 
 
 @pytest.mark.usefixtures("desk")
-def test_commands_that_stop_and_go_on_work() -> None:
+def test_commands_that_stop_and_resume_work() -> None:
     ran = [call for call in calls("styleserve") if {"--resume", "--save-state"} & set(call.words)]
     assert [call.words[-1] for call in ran] == ["result.png.state", "run.state", "80"]
     stopped = ["stylize", "photo.jpg", "painting.jpg", "-o", "result.png", "--save-state", "result.png.state"]
@@ -118,7 +118,7 @@ PRODUCTION = {
     "compose": ("--device", "gpu", "--calls", "3", "--model-name", "art"),
     "kubernetes": ("--model", "pvc://models/style_transfer", "--device", "gpu", "--replicas", "3", "--calls", "3"),
 }
-"""What stands in a folder before a command of the documents is run."""
+"""Files in a folder before a command of the documents is run."""
 
 
 @pytest.mark.parametrize("call", DEPLOYMENTS, ids=str)

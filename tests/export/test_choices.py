@@ -1,4 +1,4 @@
-"""What an export chooses by itself, or leaves out, and says."""
+"""Choices that an export makes by itself and reports."""
 
 from __future__ import annotations
 

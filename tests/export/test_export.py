@@ -39,7 +39,7 @@ def tiny(output: Path, **options: object) -> ExportSettings:
 
 
 def model_of(settings: ExportSettings) -> StyleTransfer:
-    """What an export with these settings saves."""
+    """Directory of an export with these settings."""
     assert settings.style_layers is not None
     assert settings.content_layer is not None
     model_settings = ModelSettings(
@@ -187,7 +187,7 @@ def test_bad_settings_publish_nothing(tmp_path: Path, options: dict[str, object]
 
 
 def test_the_smallest_limits_pass_the_check(tmp_path: Path) -> None:
-    """What the check itself asks of the model is within them. Here in bfloat16, where the other exports are float32."""
+    """The requests of the check are within the limits. Here in bfloat16, where the other exports are float32."""
     smallest = Limits(max_side=16, max_pixels=256, max_encoded_pixels=90, max_batch=1, max_steps=1)
     assert export_model(tiny(tmp_path / "m", limits=smallest, precision="bfloat16")).is_dir()
 
@@ -395,7 +395,7 @@ def test_auto_precision_tries_the_cpu(
 
 
 def test_the_speedup_is_that_of_the_quickest_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of each precision one run that prepares and two that count."""
+    """Each precision has one run that prepares and two that count."""
     seconds = iter([9.0, 6.0, 3.0, 9.0, 1.0, 2.0])
     clock = [0.0]
 

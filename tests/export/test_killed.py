@@ -45,7 +45,7 @@ for line in sys.stdin:
 
 
 def _files(version: Path) -> set[str]:
-    """Of a version that is whole: what can be read of it without loading it is read."""
+    """Files of a whole version can be read without loading it."""
     assert SavedModel.FromString((version / "saved_model.pb").read_bytes()).meta_graphs[0].signature_def
     assert json.loads((version / "assets.extra" / "model_card.json").read_text())
     return {str(path.relative_to(version)) for path in version.rglob("*") if path.is_file() and path.stat().st_size}

@@ -28,14 +28,14 @@ from .requests import PREDICT, Aim, Case, cases
 
 TOKEN = "a-token-that-is-accepted"  # noqa: S105 - of a server that lives for a test
 DEADLINE_S = 120.0
-"""Of every call. Nothing that is sent takes a second on a usual machine."""
+"""Deadline of every call. No call takes a second on a usual machine."""
 
 SLOW_S = 60.0
 """A call that takes longer is a fault, although its deadline has not passed: something is looked through that should be
 refused."""
 
 SLACK_MB = 150.0
-"""What the server's memory may grow after the warm-up. In 15,000 calls it was seen to grow by 90 MB, which the
+"""Allowed growth of the server's memory after the warm-up. In 15,000 calls it was seen to grow by 90 MB, which the
 allocator keeps, and then to stay. In 10,000 a leak of 25 kB a call shows."""
 
 AT_A_TIME = 2
@@ -47,13 +47,13 @@ LIMITS = Limits(max_side=64, max_steps=20, max_batch=4, max_styles=4, max_encode
 
 @dataclass
 class Outcome:
-    """What was seen.
+    """Results of an attack.
 
     Attributes:
         answers: by method and status.
-        resident_mb: of the server: before, after the warm-up, then after each sixth of the cases.
+        resident_mb: Memory of the server: before, after the warm-up, then after each sixth of the cases.
         took_s: for everything.
-        slowest_s: of the calls, or of those that were sent at the same time.
+        slowest_s: Longest time of a call, or of calls sent at the same time.
     """
 
     answers: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -72,7 +72,7 @@ class Attack:
 
     Args:
         server: its address and process.
-        base_path: of its model.
+        base_path: Path of its model.
     """
 
     def __init__(self, server: Server, base_path: Path) -> None:
@@ -89,8 +89,8 @@ class Attack:
         """Sends this many cases or more, and raises AssertionError with the first that is answered wrongly, made small.
 
         Args:
-            count: of cases, or of groups of them that are sent at the same time.
-            seed: of the choice.
+            count: Number of cases, or of groups of them that are sent at the same time.
+            seed: Seed of the choice.
         """
         aim = Aim(str(self._base_path), self._good().model_spec.version.value, TOKEN, self._states())
 
@@ -175,7 +175,7 @@ def attacked(base_path: Path, folder: Path) -> Generator[Attack]:
     """A server that asks for a token, in a process of its own, and the attack on it.
 
     Args:
-        base_path: of a model that `export_target` exported.
+        base_path: Path of a model that `export_target` exported.
         folder: for the file of tokens.
     """
     tokens = folder / "tokens"
@@ -192,10 +192,10 @@ def run_attack(base_path: Path, folder: Path, *, count: int, seed: int) -> Outco
     """A third of the cases for the server to warm up, the others, and what was seen.
 
     Args:
-        base_path: of a model that `export_target` exported.
+        base_path: Path of a model that `export_target` exported.
         folder: for the file of tokens.
         count: as for `Attack.run`.
-        seed: of the choice; the same seed is the same cases.
+        seed: Seed of the choice; the same seed gives the same cases.
 
     Raises:
         AssertionError: a case was answered wrongly, the server died, or its memory grew.

@@ -162,7 +162,7 @@ def _repeat(start: float, length: int, times: int) -> Mutation:
 
 
 def resized(data: bytes, width: int, height: int) -> bytes:
-    """The file with another size in its header, and whatever of it is checked by sums made right."""
+    """The file with another size in its header, and correct checksums."""
     change = next((change for magic, at, change in _RESIZED if data[at : at + len(magic)] == magic), None)
     return data if change is None else change(data, width, height)
 

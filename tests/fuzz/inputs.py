@@ -129,4 +129,4 @@ def _near(field: contract.Field) -> Tensors:
 NEAR: dict[str, Tensors] = {
     field.name: _near(field) for signature in contract.SIGNATURES.values() for field in signature.inputs
 }
-"""Of each input what is nearly right; `any_tensor` is mostly refused at the door."""
+"""Nearly valid values of each input; `any_tensor` is mostly refused early."""

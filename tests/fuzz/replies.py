@@ -13,7 +13,7 @@ from styleserve import contract
 
 
 def reply_fault(message: bytes) -> str | None:
-    """What is wrong with a reply of Predict; None where nothing is.
+    """Fault of a reply of Predict; None if it is valid.
 
     Args:
         message: the reply, as it came.

@@ -33,7 +33,7 @@ REFUSALS = {
     # TensorFlow Serving's own status for a model that does not become available.
     RELOAD: {_CODE.INVALID_ARGUMENT, _CODE.FAILED_PRECONDITION, _CODE.UNKNOWN},
 }
-"""What each method may answer, beside OK, to a client that may come in."""
+"""Statuses of each method, beside OK, for a permitted client."""
 
 NO_OUTPUT = "does not have output 0"
 """The one refusal that TensorFlow Serving calls OUT_OF_RANGE: of a SavedModel's initialiser as a signature."""
@@ -41,12 +41,12 @@ NO_OUTPUT = "does not have output 0"
 
 @dataclass(frozen=True)
 class Aim:
-    """What is attacked.
+    """Target of an attack.
 
     Attributes:
-        base_path: of the model that is served.
-        version: that is served.
-        token: that the server accepts.
+        base_path: Path of the model that is served.
+        version: Version that is served.
+        token: Token that the server accepts.
         states: a state of a run of the model, by loss and optimiser.
     """
 
@@ -65,9 +65,9 @@ class Case:
     """A call.
 
     Attributes:
-        method: that is called.
+        method: Method that is called.
         message: the bytes of the request.
-        metadata: that go with it; a token among them or not.
+        metadata: Metadata of the call, with or without a token.
         welcome: whether the token is the right one.
     """
 
@@ -81,7 +81,7 @@ class Case:
         return f"{self.method} {self.message.hex()} {self.metadata}"
 
     def fault(self, code: grpc.StatusCode, text: str) -> str | None:
-        """What is wrong with an answer; None where nothing is."""
+        """Fault of an answer; None if it is valid."""
         if not self.welcome:
             return None if code is _CODE.UNAUTHENTICATED else f"a stranger got {code}: {text}"
         if code is _CODE.OK or code in REFUSALS[self.method]:

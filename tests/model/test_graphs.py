@@ -1,4 +1,4 @@
-"""What stands in the graphs of the signatures, and what never does."""
+"""Contents of the graphs of the signatures."""
 
 from __future__ import annotations
 

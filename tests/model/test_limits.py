@@ -1,4 +1,4 @@
-"""What a model refuses, and what it says about itself."""
+"""Limits of a model: requests that it refuses, and the signature `limits`."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ UNTOLD = {
 
 
 @pytest.mark.parametrize("name", UNTOLD)
-def test_a_size_that_is_not_told_is_refused(name: str) -> None:
+def test_a_file_without_a_size_is_refused(name: str) -> None:
     if name == "PNG":
         assert tf.io.decode_image(UNTOLD[name]).shape == (HEIGHT, WIDTH, 3)
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"content_bytes must be a file of one of .* width:"):

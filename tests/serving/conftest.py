@@ -75,7 +75,7 @@ class Held:
         return self._really(request, call)
 
     def _wake(self) -> None:
-        # Whoever gives up holds the call's lock: it must not wait for ours.
+        # A thread that cancels holds the call's lock: it must not wait for ours.
         threading.Thread(target=self._notify).start()
 
     def _notify(self) -> None:

@@ -1,4 +1,4 @@
-"""What becomes of calls when the server is told to stop: told by events, never by the clock."""
+"""Calls during a stop of the server, ordered by events and never by the clock."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def server(stand_in_base: Path) -> EmbeddedServer:
 
 
 def test_while_it_drains(server: EmbeddedServer, held: Any, request_of: Make, until: Make) -> None:
-    """What runs goes on to its end; what waits, and what comes, is sent elsewhere; health says so at once."""
+    """Running calls end; waiting and new calls are refused as UNAVAILABLE; health reports it at once."""
     model = held(server)
     with grpc.insecure_channel(server.address) as channel, grpc.insecure_channel(server.address) as probe:
         running = start(channel, request_of())
@@ -96,7 +96,7 @@ def test_when_the_grace_is_over(server: EmbeddedServer, request_of: Make, until:
     assert not stopping.is_alive()
 
 
-def test_a_watcher_is_told_and_keeps_nothing_up(server: EmbeddedServer) -> None:
+def test_a_watcher_gets_the_change_and_does_not_delay_the_stop(server: EmbeddedServer) -> None:
     with grpc.insecure_channel(server.address) as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=2 * SOON_S)
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVING

@@ -39,7 +39,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What is mounted: server.pem, server.key, ca.pem; a client of this authority, and a stranger of another."""
+    """Mounted files: server.pem, server.key, ca.pem; a client of this authority, and a stranger of another."""
     folder = tmp_path_factory.mktemp("tls")
     authority = Authority(folder, "ca")
     for name in ("server", "client"):
@@ -100,7 +100,7 @@ class Envoy:
         )
 
     def ask(self, path: str) -> str:
-        """What the administration says; nothing while it is not there."""
+        """Reply of the administration; empty while it is not up."""
         assert self.process.poll() is None, self.process.communicate()[1]
         try:
             with urllib.request.urlopen(f"http://{self._admin.read_text()}{path}", timeout=30) as answer:
@@ -115,7 +115,7 @@ class Envoy:
 
     @property
     def address(self) -> str:
-        """Where clients connect, when every replica was found healthy."""
+        """Address for clients, once every replica is healthy."""
         wait_for(lambda: self.ask("/ready").strip() == "LIVE")
         wait_for(lambda: self.stat("cluster.styleserve.membership_healthy") == self._replicas)
         (line,) = [each for each in self.ask("/listeners").splitlines() if each.startswith("grpc::")]
@@ -148,7 +148,7 @@ def settings(address: str, tls: Path, name: str | None = "client", tries: int = 
     return ConnectionSettings(server=address, ca=tls / "ca.pem", retry=RetryPolicy(tries=tries), **files)
 
 
-def test_envoy_takes_the_file_as_it_is(tmp_path: Path, tls: Path) -> None:
+def test_envoy_takes_the_file_unchanged(tmp_path: Path, tls: Path) -> None:
     path = tmp_path / "envoy.yaml"
     path.write_text((FILES / "envoy.yaml").read_text().replace("/etc/envoy/tls", str(tls)))
     done = subprocess.run([ENVOY, "--mode", "validate", "-c", str(path)], capture_output=True, text=True, check=False)
@@ -194,7 +194,7 @@ def test_certificates_are_made_as_the_documents_say(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [None, "stranger"])
-def test_nobody_else_gets_in(tmp_path: Path, tls: Path, name: str | None) -> None:
+def test_no_other_client_gets_in(tmp_path: Path, tls: Path, name: str | None) -> None:
     with replica() as server, in_front(tmp_path, tls, server.address) as envoy:
         client = StyleClient(settings=settings(envoy.address, tls, name, tries=1))
         with client, pytest.raises(ServerUnavailable):
@@ -244,11 +244,11 @@ def test_a_replica_that_is_gone_gets_no_calls(tmp_path: Path, tls: Path) -> None
 
 
 def test_a_call_ends_a_connection_that_is_old(tmp_path: Path, tls: Path, content: Path, style: Path) -> None:
-    """A connection is closed after a minute, here a second, so that new replicas are found; calls inside go on."""
-    go_on = threading.Event()
+    """A connection is closed after a minute, here a second, so that new replicas are found; calls inside continue."""
+    may_end = threading.Event()
 
     def hold(request: Any, _: grpc.ServicerContext) -> Any:
-        assert go_on.wait(timeout=240)
+        assert may_end.wait(timeout=240)
         return predict(request)
 
     with replica() as server, in_front(tmp_path, tls, server.address) as envoy, ThreadPoolExecutor(1) as pool:
@@ -256,5 +256,5 @@ def test_a_call_ends_a_connection_that_is_old(tmp_path: Path, tls: Path, content
         with StyleClient(settings=settings(envoy.address, tls, tries=1)) as client:
             held = pool.submit(client.stylize, content, style, controls=Controls(steps=1), timeout_s=240)
             wait_for(lambda: envoy.stat("http.grpc.downstream_cx_max_duration_reached") > 0)
-            go_on.set()
+            may_end.set()
             assert held.result().steps == 1

@@ -1,4 +1,4 @@
-"""kill -9 of the server: whenever it comes, nothing on disk has changed, callers are told, the next server serves."""
+"""kill -9 of the server at any time: files are unchanged, callers get an error, the next server serves."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _command(*arguments: object) -> subprocess.Popen[str]:
 
 @pytest.mark.timeout(1800)
 def test_killed_while_calls_run_and_wait(tiny_model_base: Path, tmp_path: Path) -> None:
-    """Two commands, one of them in chunks, and a program: each is told, and leaves no half of a file."""
+    """Two commands, one of them in chunks, and a program: each gets an error, and leaves no half of a file."""
     pictures = [shutil.copy(DEMO / name, tmp_path) for name in ("content.jpg", "style.jpg")]
     model, own = _contents(tiny_model_base), _contents(tmp_path)
     paint = ("stylize", *pictures, "--optimizer", "adam", "--max-side", 64, "--steps", 5000, "--quiet", "--server")
@@ -152,7 +152,7 @@ def test_killed_while_calls_run_and_wait(tiny_model_base: Path, tmp_path: Path) 
 
 
 def _records(out: Path) -> list[Record]:
-    """Of the lines that are whole: one may be being written."""
+    """Records of the whole lines; the last may be incomplete."""
     manifest = out / MANIFEST_NAME
     data = manifest.read_bytes() if manifest.exists() else b""
     return [Record.from_line(line) for line in data[: data.rfind(b"\n") + 1].splitlines()]
@@ -174,7 +174,7 @@ def _painted(out: Path) -> dict[str, tuple[int, int]]:
 
 @pytest.mark.timeout(1800)
 def test_killed_in_a_batch_and_the_batch_too(tiny_model_base: Path, tmp_path: Path) -> None:
-    """It waits for the next server, and goes on there; killed itself, it is run again, and paints the rest alone."""
+    """A batch waits for the next server and continues there; killed itself, it paints the rest when run again."""
     contents, out = tmp_path / "contents", tmp_path / "out"
     contents.mkdir()
     for number in range(12):

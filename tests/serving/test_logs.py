@@ -27,7 +27,7 @@ TOKEN = "0123456789-a-secret"  # noqa: S105
 
 
 class Lines(logging.Handler):
-    """What was logged, as lines of both forms."""
+    """Logged lines in both formats."""
 
     def __init__(self) -> None:
         super().__init__()

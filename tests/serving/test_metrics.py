@@ -1,4 +1,4 @@
-"""What Prometheus sees."""
+"""Metrics as Prometheus gets them."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_losses_tell_the_steps(server: EmbeddedServer, request_of: Make) -> None
 
 
 OPEN_METRICS = {"Accept": "application/openmetrics-text; version=1.0.0", "Accept-Encoding": "gzip"}
-"""What Prometheus sends; counters would have other names than TensorFlow Serving's."""
+"""Accept header of Prometheus. In OpenMetrics, counters would have other names than TensorFlow Serving's."""
 
 
 def fetch(port: int, path: str) -> tuple[int, str, bytes]:

@@ -1,4 +1,4 @@
-"""What a request is refused for by its signature alone."""
+"""Refusals of a request by its signature alone."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ from styleserve import contract
 from .requests import chunk_request, files_request, picture, regions_request, tensor_request
 
 DEADLINE_S: Final = 300.0
-"""Of calls that are to succeed. They take a fraction of a second; other work may hold up the machine."""
+"""Deadline of calls that are to succeed. They take a fraction of a second; other work may hold up the machine."""
 
 LONG_STEPS: Final = 5000
 """More than any machine does in the moment before such a call is stopped."""
@@ -45,7 +45,7 @@ _CODE: Final = grpc.StatusCode
 
 @dataclass(frozen=True)
 class Held:
-    """What the server's process holds."""
+    """Resources of the server's process."""
 
     resident_mb: float
     threads: int
@@ -53,7 +53,7 @@ class Held:
 
     @classmethod
     def by(cls, pid: int) -> Held:
-        """What a process holds now; from Linux' /proc."""
+        """Resources of a process now, from /proc of Linux."""
         process = Path(f"/proc/{pid}")
         return cls(
             resident_mb(pid) or 0.0, len(list((process / "task").iterdir())), len(list((process / "fd").iterdir()))
@@ -62,13 +62,13 @@ class Held:
 
 @dataclass
 class Seen:
-    """What was seen.
+    """Results of a soak test.
 
     Attributes:
         calls: by kind and status.
-        swaps: of versions.
+        swaps: Number of changes of version.
         held: by the server, between calls: after the warm-up, and later.
-        faults: what was wrong, in words.
+        faults: Faults, in words.
     """
 
     calls: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -87,9 +87,9 @@ class Load:
     """Load on one server.
 
     Args:
-        address: of the server.
-        pid: of its process.
-        base_path: of its model, with the versions 1 and 2, of which it serves the latest two.
+        address: Address of the server.
+        pid: Number of its process.
+        base_path: Path of its model, with the versions 1 and 2, of which it serves the latest two.
         sources: directories of odd and of even versions.
     """
 

@@ -12,7 +12,7 @@ from tests.exported import export_once
 from .load import Load, Seen
 
 SLACK_MB = 150.0
-"""What the server's memory may grow from the end of the warm-up on: a third model was just loaded, or was not.
+"""Allowed growth of the server's memory from the end of the warm-up: a third model was just loaded, or was not.
 
 And TensorFlow keeps a few kB of each step that failed or was stopped: half an hour makes 18,000 of them.
 """
@@ -60,10 +60,10 @@ def soak(
     Args:
         sources: see `export_sources`.
         folder: for the versions that are served.
-        seconds: of load; starting and stopping come on top.
+        seconds: Time of load, without starting and stopping.
         swap_every_s: seconds between two new versions, or as long as one takes to load.
         workers: calls at a time.
-        seed: of what is called when.
+        seed: Seed of the order of calls.
 
     Raises:
         AssertionError: a call was answered wrongly, or the server holds more at the end than after the warm-up.
