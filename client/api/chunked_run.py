@@ -24,8 +24,8 @@ from ..inputs.controls import Controls, refuse_foreign_controls
 from ..inputs.octaves import Octave
 from ..inputs.picture_set import PictureSet
 from ..inputs.pictures import facts_of, load_pictures, notes_of, result_pixels
+from ..transport.actions import Operation, run_blocking
 from ..transport.call import PREDICT, checked_request_id
-from ..transport.effects import Operation, run_blocking
 from ..transport.settings import default_timeout_s
 from ..wire.messages import PredictResponse
 from ..wire.results import StylizedResult, Timings

@@ -22,8 +22,8 @@ from ..errors import (
 from ..images.errors import is_over_limit
 from ..images.picture import MAX_PIXELS
 from ..inputs.controls import checked_timeout_s
+from ..transport.actions import Operation, Sleep, run_blocking
 from ..transport.call import GET_MODEL_METADATA, GET_MODEL_STATUS, PREDICT, RpcClient, checked_request_id
-from ..transport.effects import Operation, Sleep, run_blocking
 from ..transport.retry import RetryPolicy
 from ..transport.settings import ADMIN_TIMEOUT_S, default_timeout_s
 from ..wire import replies

@@ -11,8 +11,8 @@ from ..inputs.controls import Controls
 from ..inputs.picture_set import PictureSet
 from ..inputs.pictures import load_pictures
 from ..report.run_report import draw_report
+from ..transport.actions import Operation, run_blocking
 from ..transport.call import PREDICT, RpcClient, checked_request_id
-from ..transport.effects import Operation, run_blocking
 from ..transport.settings import default_timeout_s
 from ..wire import replies
 from ..wire.requests import Target, describe_request

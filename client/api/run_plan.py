@@ -13,7 +13,7 @@ from ..inputs.controls import Controls, Unset, checked_timeout_s
 from ..inputs.octaves import Octave, may_be_several, plan
 from ..inputs.picture_set import PictureSet
 from ..inputs.pictures import Regions, StyleSources, picture_set
-from ..transport.effects import Operation
+from ..transport.actions import Operation
 from ..transport.status import MISMATCH_HINT, mismatch_message
 from .checkpoint import SavedRun
 from .model_queries import ModelQueries

@@ -15,7 +15,7 @@ from .manifest import Manifest, remove_leftovers
 from .results import BatchProgress, JobResult
 from .scheduler import Event, Scheduler
 from .settings import BatchSettings
-from .worker import Task, find_painted, place
+from .worker import Task, find_painted, plan_tasks
 
 
 def run_batch(
@@ -50,7 +50,7 @@ def run_batch(
     if len(models) != 1:
         raise ValueError("a batch needs clients, all for models of one name and of one version or label, if any")
     ((model_name, version),) = models
-    tasks = place(jobs, folder)
+    tasks = plan_tasks(jobs, folder)
     with Manifest(folder) as manifest:
         remove_leftovers({task.target.parent for task in tasks})
         waiting: list[Task] = []

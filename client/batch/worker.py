@@ -68,7 +68,7 @@ class Task:
         )
 
 
-def place(jobs: Sequence[Job], folder: Path) -> list[Task]:
+def plan_tasks(jobs: Sequence[Job], folder: Path) -> list[Task]:
     """Tasks with the file of each result; makes the folders.
 
     Raises:

@@ -14,7 +14,8 @@ from PIL import Image
 
 from ..errors import ImageError
 from .files import read_file
-from .picture import MAX_PIXELS, Picture, picture_from_file, picture_from_image
+from .picture import MAX_PIXELS, Picture
+from .reading import picture_from_file, picture_from_image
 
 
 @dataclass(frozen=True, eq=False)

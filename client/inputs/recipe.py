@@ -81,7 +81,7 @@ class Recipe:
         Raises:
             RecipeError: The file cannot be read, or holds no recipe.
         """
-        from ..images.png_text import read_text  # noqa: PLC0415 - slow
+        from ..images.metadata import read_text  # noqa: PLC0415 - slow
 
         try:
             text = read_text(path, RECIPE_KEY)

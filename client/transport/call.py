@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError, Message
 from ..errors import BadReply, ServiceError, SettingsError
 from ..inputs.controls import checked_timeout_s
 from ..wire import messages
-from .effects import Call, Operation, Sleep, run_blocking
+from .actions import Call, Operation, Sleep, run_blocking
 from .forking import PerProcess
 from .retry import RetryBudget, RetryPolicy, may_be_retried
 from .settings import ConnectionSettings

@@ -11,8 +11,8 @@ from typing import Final
 import grpc
 
 from ..errors import ClientClosed
+from .actions import Call
 from .channel_arguments import channel_arguments
-from .effects import Call
 from .forking import PerProcess
 from .settings import ConnectionSettings
 

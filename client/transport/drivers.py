@@ -11,8 +11,8 @@ from typing import Final, TypeVar
 import grpc
 
 from ..errors import ClientClosed
+from .actions import Action, Call, Operation, Sleep
 from .channel import Channel
-from .effects import Action, Call, Operation, Sleep
 from .settings import ConnectionSettings
 from .signals import WAKE_S
 

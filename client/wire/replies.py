@@ -11,7 +11,7 @@ from PIL import Image
 from styleserve import contract
 
 from ..errors import BadReply, ImageError, NonFiniteResult
-from ..images.picture import picture_from_file
+from ..images.reading import picture_from_file
 from .messages import (
     ErrorCode,
     GetModelMetadataResponse,

@@ -13,8 +13,8 @@ from PIL import Image
 
 from styleserve import __version__
 
+from ..images.metadata import save_png_file
 from ..images.picture import encode_png
-from ..images.png_text import save_png_file
 from ..images.save import save_image
 from ..inputs.controls import OPTIMIZER_NAMES, Controls
 from ..inputs.octaves import Octave

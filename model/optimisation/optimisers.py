@@ -12,8 +12,8 @@ from styleserve import contract
 
 from ..state import Spec
 from . import adam, lbfgs
+from .preconditioner import smoothing
 from .quantized import Quantized
-from .spectrum import smoothing
 
 _State = TypeVar("_State")
 Trial = Callable[[_State], tf.Tensor]

@@ -22,7 +22,7 @@ from styleserve.sizing import inter_op_threads
 from ..call import Call
 from ..errors import CancelledError, DeadlineError, GraphError, RequestError, graph_message
 from ..requests.tensors import Array
-from .fetches import OutputSets
+from .bounded_fetches import BoundedFetches
 from .stop_switch import DEVICE_COUNT, StopSwitch
 
 _SERVE_TAG = "serve"
@@ -86,7 +86,7 @@ class ModelSession:
                     name: fault for name in outputs if (fault := _missing_output(graph, outputs[name]))
                 }
                 outputs = {name: names for name, names in outputs.items() if name not in self.without_output}
-                self._output_sets = OutputSets(outputs)
+                self._fetches = BoundedFetches(outputs)
                 self._switch = StopSwitch(itertools.chain(*outputs.values()), settings.max_calls)
             graph.finalize()
             # The session prepares these ops at their first use, so that the first cancellation does not wait for it.
@@ -112,7 +112,7 @@ class ModelSession:
             ServingError: The model failed, or the call was cancelled.
         """
         names = list(tensor_names)
-        fetched = list(self._output_sets.to_fetch(signature, names))
+        fetched = list(self._fetches.to_fetch(signature, names))
         with self._switch.slot() as slot:
             values = dict(zip(fetched, self._run_in(slot, fetched, feeds, call), strict=True))
         return [np.asarray(values[name]) for name in names]

@@ -19,8 +19,7 @@ from PIL import Image, ImageCms
 
 from styleserve import contract
 from styleserve.client import ImageError, Picture, load_picture
-from styleserve.client.images import files
-from styleserve.client.images import picture as module
+from styleserve.client.images import files, reading
 from styleserve.client.images.pillow_warnings import ignore_warnings
 
 from .images.files import chunk, encoded
@@ -111,7 +110,7 @@ def test_pictures_read_at_once_leave_the_warnings_of_the_process_alone(
     picture: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two threads, of which the first to begin is the first to end."""
-    good, began, may_end = module._prepare, dict[str, threading.Event](), dict[str, threading.Event]()
+    good, began, may_end = reading._prepare, dict[str, threading.Event](), dict[str, threading.Event]()
 
     def prepared(decoded: Any, name: str) -> Picture:
         began[name].set()
@@ -119,18 +118,18 @@ def test_pictures_read_at_once_leave_the_warnings_of_the_process_alone(
         warnings.warn("damaged metadata", UserWarning, stacklevel=1)
         return good(decoded, name)
 
-    monkeypatch.setattr(module, "_prepare", prepared)
+    monkeypatch.setattr(reading, "_prepare", prepared)
     names = ("first", "second")
     before = warnings.filters
     with ThreadPoolExecutor(2) as executor:
-        reading: list[Future[Picture]] = []
+        results: list[Future[Picture]] = []
         for name in names:
             began[name], may_end[name] = threading.Event(), threading.Event()
-            reading.append(executor.submit(load_picture, picture, name=name))
+            results.append(executor.submit(load_picture, picture, name=name))
             assert began[name].wait(60)
         with pytest.raises(UserWarning, match="of another thread"):  # pytest's filter makes it an error
             warnings.warn("of another thread", UserWarning, stacklevel=1)
-        for name, future in zip(names, reading, strict=True):
+        for name, future in zip(names, results, strict=True):
             may_end[name].set()
             assert_close(future.result(60).image, picture)
     assert warnings.filters is before

@@ -29,7 +29,8 @@ from styleserve.client.cli.commands import register
 from styleserve.client.cli.progress_display import LINE_INTERVAL_S, lines_of_progress
 from styleserve.client.cli.stylize_progress import command_to_resume
 from styleserve.client.images import source
-from styleserve.client.images.picture import Picture, picture_from_file
+from styleserve.client.images.picture import Picture
+from styleserve.client.images.reading import picture_from_file
 from styleserve.client.wire.tensors import to_array
 
 CHUNKS = ("--chunk-steps", "2")

@@ -20,8 +20,8 @@ from styleserve.client.api.model_queries import ModelQueries
 from styleserve.client.api.run_plan import RunOptions
 from styleserve.client.inputs.controls import Controls
 from styleserve.client.inputs.pictures import picture_set
+from styleserve.client.transport.actions import Call, Operation, Sleep
 from styleserve.client.transport.call import RpcClient
-from styleserve.client.transport.effects import Call, Operation, Sleep
 from styleserve.client.wire import messages
 from styleserve.client.wire.requests import Target
 from styleserve.client.wire.tensors import bytes_tensor, number_tensor, to_array

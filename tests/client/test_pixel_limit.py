@@ -20,7 +20,7 @@ from styleserve.client import AsyncStyleClient, Controls, ImageError, Overloaded
 from styleserve.client.api import model_queries as questions
 from styleserve.client.api import pixel_limit
 from styleserve.client.batch.job_list import read_jobs
-from styleserve.client.batch.worker import paint, place
+from styleserve.client.batch.worker import paint, plan_tasks
 from styleserve.client.cli.commands import register
 from styleserve.client.images import files
 from styleserve.client.wire import messages, model_facts
@@ -81,7 +81,7 @@ def in_an_event_loop(client: StyleClient, content: Any, style: Any) -> Any:
 def batch(client: StyleClient, content: Path, style: Path) -> Any:
     jobs = content.parent / "jobs.csv"
     jobs.write_text(f"content,style,output,steps,max_side\n{content},{style},out.png,1,64\n")
-    (task,) = place(read_jobs(jobs), content.parent / "out")
+    (task,) = plan_tasks(read_jobs(jobs), content.parent / "out")
     paint(task, client, 30.0)
     with Image.open(task.target) as image:
         return image.size

@@ -19,8 +19,8 @@ from styleserve.client import (
     SettingsError,
     StyleClient,
 )
+from styleserve.client.transport.actions import Blocking, Call, Operation, Sleep
 from styleserve.client.transport.call import GET_MODEL_STATUS, RpcClient
-from styleserve.client.transport.effects import Blocking, Call, Operation, Sleep
 from styleserve.client.transport.retry import RetryBudget
 from styleserve.client.wire import messages
 

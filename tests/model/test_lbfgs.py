@@ -11,7 +11,7 @@ from styleserve.model import StyleTransfer
 from styleserve.model.loss.canvas import plain_canvas
 from styleserve.model.loss.terms.term import TermWeights
 from styleserve.model.optimisation import lbfgs
-from styleserve.model.optimisation.spectrum import smoothing
+from styleserve.model.optimisation.preconditioner import smoothing
 
 # From points `[batch, height, width, channels]` to losses `[batch]`.
 Loss = Callable[[tf.Tensor], tf.Tensor]

@@ -17,7 +17,7 @@ from tensorflow_serving.apis import predict_pb2
 from styleserve.contract import SERVING_DEFAULT
 from styleserve.serving.call import Call
 from styleserve.serving.errors import CancelledError, DeadlineError, GraphError, LoadError
-from styleserve.serving.models.fetches import MAX_SETS
+from styleserve.serving.models.bounded_fetches import MAX_SETS
 from styleserve.serving.models.servable import Servable
 from styleserve.serving.models.session import SessionSettings
 from styleserve.serving.models.warmup import warm_up

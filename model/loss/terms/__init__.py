@@ -1,4 +1,4 @@
-"""The terms of the losses, one in each file. `objective` joins them to the network, weights them and adds them up."""
+"""Terms of the losses. `objective` joins them to the network, weights them and adds them up."""
 
 from .content import ContentTerm
 from .reference import ReferenceTerm

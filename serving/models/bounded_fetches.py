@@ -15,7 +15,7 @@ MAX_SETS: Final = 4
 """Most sets of each signature: all outputs, and three others. The client asks `paint` for three."""
 
 
-class OutputSets:
+class BoundedFetches:
     """Sets of tensors that are fetched. Thread-safe.
 
     Args:
