@@ -6,6 +6,7 @@ imported by the commands that need them, so that `--help` is quick.
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -126,5 +127,5 @@ def show_exit_codes(*, as_json: Json = False) -> None:
         print_json({"exit_codes": {str(code): meaning for code, meaning in codes.items()}})
         return
     for code, meaning in codes.items():
-        typer.echo(f"{code:>3}  {meaning}")
+        typer.echo(textwrap.fill(meaning, 80, initial_indent=f"{code:>3}  ", subsequent_indent=" " * 5))
     typer.echo("For every failure of export, serve and deploy the code is 1.")
