@@ -14,7 +14,7 @@ _ROOT: Final = Path(__file__).parents[1]
 _FRONT_DOORS: Final = {
     "Embedded server": (
         ("serving/server.py", "EmbeddedServer"),
-        ("serving/server.py", "ServerSettings"),
+        ("serving/settings.py", "ServerSettings"),
         ("serving/errors.py", "StartError"),
     ),
     "Exporter": (
