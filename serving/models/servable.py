@@ -14,8 +14,8 @@ from ..call import Call
 from ..errors import GraphError, LoadError, OutOfRangeError, PreconditionError
 from ..observability.call_record import MAX_NAME_CHARS, clean
 from ..requests.checks import check_request
-from ..requests.header import RequestHeader
 from ..requests.limits import ModelLimits
+from ..requests.request_header import RequestHeader
 from ..requests.tensors import fill_proto
 from .session import ModelSession, SessionSettings
 from .signature import Signature

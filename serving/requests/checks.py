@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from styleserve import contract
 from styleserve.contract import Control, Field
 
-from .files import FileHeader, resized
-from .header import RequestHeader, for_example
+from .file_headers import FileHeader, resized
 from .limits import ModelLimits
 from .refusals import refusal
+from .request_header import RequestHeader, for_example
 
 Array = NDArray[Any]
 

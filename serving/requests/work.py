@@ -15,8 +15,8 @@ from tensorflow.core.framework import tensor_pb2
 
 from styleserve.contract import CONTENT_BYTES, LOSSES, MAX_SIDE, STATE, STEPS, STYLE_BYTES, STYLE_SCALE
 
-from .files import MAX_FILES, FileHeader, resized
-from .header import RequestHeader, for_example
+from .file_headers import MAX_FILES, FileHeader, resized
+from .request_header import RequestHeader, for_example
 
 SHORT_PIXEL_STEPS: Final = 2**20
 """Most pixels times steps of a short call: four steps at 512 x 512 pixels, one at 1024 x 1024. On two cores of a CPU,

@@ -112,5 +112,12 @@ def test_the_reference_of_the_commands_has_every_option(site: Path) -> None:
 
 def test_what_needs_tensorflow_is_described_without_it(site: Path) -> None:
     text = text_of(site / "reference" / "server.html")
-    for said in ("EmbeddedServer", "Predict calls that run at a time", "export_model", "StyleTransfer", "loss_scale", "start"):
+    for said in (
+        "EmbeddedServer",
+        "Predict calls that run at a time",
+        "export_model",
+        "StyleTransfer",
+        "loss_scale",
+        "start",
+    ):
         assert said in text, said

@@ -21,8 +21,8 @@ from styleserve.contract import Limits
 from styleserve.serving.errors import RequestError
 from styleserve.serving.models.signature import Signature
 from styleserve.serving.requests.checks import check_request
-from styleserve.serving.requests.header import RequestHeader
 from styleserve.serving.requests.limits import ModelLimits
+from styleserve.serving.requests.request_header import RequestHeader
 from styleserve.serving.requests.tensors import TensorError, _varint, to_array
 from styleserve.serving.requests.work import pixel_steps
 from styleserve.serving.server import MAX_REQUEST_BYTES, EmbeddedServer, ServerSettings

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 from tensorflow.core.framework import tensor_pb2
 
-from styleserve.serving.requests import files as request_files
-from styleserve.serving.requests.files import FileHeader, file_headers
-from styleserve.serving.requests.header import RequestHeader
+from styleserve.serving.requests import file_headers as request_files
+from styleserve.serving.requests.file_headers import FileHeader, file_headers
 from styleserve.serving.requests.picture_headers import picture_size
+from styleserve.serving.requests.request_header import RequestHeader
 from styleserve.serving.requests.tensors import _varint
 
 HEIGHT, WIDTH = 25, 300

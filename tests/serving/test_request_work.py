@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 
 from styleserve.contract import LOSS_COLUMNS, TUTORIAL_LOSS_COLUMNS
-from styleserve.serving.requests.header import RequestHeader
+from styleserve.serving.requests.request_header import RequestHeader
 from styleserve.serving.requests.work import SHORT_PIXEL_STEPS, pixel_steps, steps_done
 
 DEFAULTS: dict[str, Any] = {

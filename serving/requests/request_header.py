@@ -13,7 +13,7 @@ from tensorflow.core.framework import tensor_pb2
 
 from styleserve import contract
 
-from .files import FileHeader, file_headers
+from .file_headers import FileHeader, file_headers
 from .tensors import MAX_RANK, Array, TensorError, shape_of, to_array
 
 _CONTROLS: Final = frozenset(
