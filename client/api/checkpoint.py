@@ -53,7 +53,7 @@ class SavedRun:
         octaves: Octaves of the run, smallest first.
         losses: Losses so far, `[steps_done, 5]` float32; columns as in `contract.LOSS_COLUMNS`.
         state: State of the current octave, as the model gave it; empty before its first chunk.
-        start: Picture that the current octave starts from, a PNG of 8 bits; empty in the first octave and after a chunk.
+        start: Picture that the current octave starts from, a PNG; empty in the first octave and after a chunk.
         model_name: Name of the model that gave the state.
         model_version: Version of the model that gave the state.
         pictures: Facts about the pictures of the run.

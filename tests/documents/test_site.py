@@ -114,7 +114,7 @@ def test_what_needs_tensorflow_is_described_without_it(site: Path) -> None:
     text = text_of(site / "reference" / "server.html")
     for said in (
         "EmbeddedServer",
-        "Predict calls that run at a time",
+        "calls that run at a time",
         "export_model",
         "StyleTransfer",
         "loss_scale",
