@@ -52,12 +52,12 @@ def checked_image(image: tf.Tensor, field: Field, limits: Limits, min_side: int)
     """
     image = checked_batch(image, field, limits)
     image = checked_sides(image, tf.shape(image)[1:3], field.name, limits, min_side)
-    return checked_pixels(checked_batch_pixels(image, field.name, limits), field.name)
+    image = checked_batch_pixels(image, field.name, int(limits.numbers()["max_batch_pixels"]))
+    return checked_pixels(image, field.name)
 
 
-def checked_batch_pixels(image: tf.Tensor, name: str, limits: Limits) -> tf.Tensor:
+def checked_batch_pixels(image: tf.Tensor, name: str, most: int) -> tf.Tensor:
     """`image`, after a check of the total pixels of its examples, which are in memory at the same time."""
-    most = int(limits.numbers()["max_batch_pixels"])
     sizes = tf.shape(image)[:3]
     pixels = tf.reduce_prod(tf.cast(sizes, tf.int64))
     return check(image, pixels <= most, f"{name} {contract.batch_pixels_rule(most)}", sizes)

@@ -13,7 +13,7 @@ import tensorflow as tf
 from styleserve import contract
 from styleserve.contract import Field, Limits, LossScale
 
-from .checks import checked_batch, checked_controls, checked_image, checked_partner, checked_work
+from .checks import checked_batch, checked_batch_pixels, checked_controls, checked_image, checked_partner, checked_work
 from .describe import describe
 from .loss.canvas import canvas_tensor_specs, plain_canvas
 from .loss.objective import Objective, painter_loss, tutorial_loss
@@ -44,6 +44,8 @@ class ModelSettings:
             "relative", and runs are not coarse to fine.
         precision: Precision of the convolutions; everything else is float32.
         limits: Limits of requests.
+        tile_pixels: Most pixels that the network processes at a time; larger images are tiled, with the same results.
+            None: images of any size are processed whole.
 
     Raises:
         ValueError: VGG-19 does not have a layer, or style layers are missing or repeated.
@@ -56,6 +58,7 @@ class ModelSettings:
     trained: bool = True
     precision: Precision = "float32"
     limits: Limits = field(default_factory=Limits)
+    tile_pixels: int | None = None
 
     def __post_init__(self) -> None:
         layers_up_to([*self.style_layers, self.content_layer, self.painter_content_layer])
@@ -93,7 +96,7 @@ class StyleTransfer(tf.Module):
         self.network = Vgg19(weights, layers, precision=settings.precision)
         self.min_side = min_side(self.network.layers)
         self.objectives = {
-            loss.name: Objective(self.network, loss, style_layers=styles, max_side=limits.max_side)
+            loss.name: Objective(self.network, loss, style_layers=styles, tile_pixels=settings.tile_pixels)
             for loss in (painter, tutorial)
         }
         canvas = canvas_tensor_specs(styles)
@@ -102,8 +105,9 @@ class StyleTransfer(tf.Module):
         # Minimisers of their own, because a server reads all that a signature can reach before its first call.
         lbfgs, adam = (Minimiser([self.objectives["tutorial"]], each, canvas) for each in OPTIMISERS)
         facts = {**asdict(settings), "weights": weights.sha256}
-        # A state stays valid under other limits or another precision.
-        del facts["limits"], facts["precision"]
+        # A state stays valid under other limits, in another precision, and with other tiles.
+        for name in ("limits", "precision", "tile_pixels"):
+            del facts[name]
         self.methods: Mapping[str, Callable[[dict[str, tf.Tensor]], Outputs]] = {
             contract.SERVING_DEFAULT: partial(self._stylize, contract.SERVING_DEFAULT, adam),
             contract.STYLIZE_LBFGS: partial(self._stylize, contract.STYLIZE_LBFGS, lbfgs),
@@ -153,6 +157,8 @@ class StyleTransfer(tf.Module):
 
     def _describe(self, inputs: dict[str, tf.Tensor]) -> Outputs:
         image = checked_image(inputs[contract.IMAGE.name], contract.IMAGE, self.settings.limits, self.min_side)
+        if self.settings.tile_pixels is not None:  # its statistics are not tiled
+            image = checked_batch_pixels(image, contract.IMAGE.name, self.settings.tile_pixels)
         return describe(image, self.objectives["tutorial"].features, style_layers=self.settings.style_layers)
 
     def _limits(self, inputs: dict[str, tf.Tensor]) -> Outputs:

@@ -2,8 +2,7 @@
 
 TensorFlow checks for cancellation and for the deadline at the head of each loop iteration and before each function
 call, and nowhere else. One iteration here is a whole pass through the network and back, over a second at 512 pixels on
-a CPU. So every convolution is followed by a call, `cancellation_point`, in the forward and in the backward pass. Tiled
-convolutions of large images are calls themselves (`tiled_convolution`).
+a CPU. So every convolution is followed by a call, `cancellation_point`, in the forward and in the backward pass.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ def noinline(function: Callable[..., Any], input_signature: list[Any]) -> Callab
 
 
 # One function for each dtype, for any shape, keeps the graph small.
-_IDENTITY = {dtype: noinline(tf.identity, [tf.TensorSpec(None, dtype)]) for dtype in ("float32", "bfloat16")}
+_IDENTITY = {dtype: noinline(tf.identity, [tf.TensorSpec(None, dtype)]) for dtype in ("float32", "bfloat16", "float64")}
 
 
 @tf.custom_gradient
@@ -49,7 +48,7 @@ def cancellation_point(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], t
     """`x` behind a function call, where TensorFlow checks for cancellation; its gradient likewise.
 
     Args:
-        x: Any shape, float32 or bfloat16.
+        x: Any shape, float32, bfloat16 or float64.
     """
 
     def call(value: tf.Tensor) -> tf.Tensor:

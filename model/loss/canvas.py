@@ -39,7 +39,7 @@ class Canvas(NamedTuple):
 
         Where masks overlap, their styles share the pixel by the blend.
         """
-        masks = tf.cast(self.regions, tf.float32) / 255.0
+        masks = tf.cast(self.regions, self.content.dtype) / 255.0
         blended = masks * self.blend[:, None, None]
         covered = tf.minimum(tf.reduce_sum(masks, axis=0), 1.0)
         return tf.math.divide_no_nan(blended, tf.reduce_sum(blended, axis=0)) * covered
@@ -62,7 +62,7 @@ class Canvas(NamedTuple):
         def by_regions() -> tf.Tensor:
             return tf.reduce_sum(self.shares(), axis=0)[None, :, :, None]
 
-        return tf.cond(tf.shape(self.regions)[0] == 0, lambda: tf.ones([1, 1, 1, 1]), by_regions)
+        return tf.cond(tf.shape(self.regions)[0] == 0, lambda: tf.ones([1, 1, 1, 1], self.content.dtype), by_regions)
 
 
 def plain_canvas(content: tf.Tensor, styles: tf.Tensor) -> Canvas:
@@ -74,8 +74,8 @@ def plain_canvas(content: tf.Tensor, styles: tf.Tensor) -> Canvas:
     """
     sides = tf.shape(content)[1:3]
     nothing = tf.zeros(tf.concat([[0], sides], axis=0), tf.uint8)
-    reference = tf.zeros(tf.concat([[0], sides, [3]], axis=0))
-    return Canvas(content, nothing, tf.zeros([0]), reference, nothing, styles)
+    reference = tf.zeros(tf.concat([[0], sides, [3]], axis=0), content.dtype)
+    return Canvas(content, nothing, tf.zeros([0], content.dtype), reference, nothing, styles)
 
 
 def canvas_specs(style_layers: Sequence[str]) -> Canvas:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import tensorflow as tf
 
 from styleserve import contract
 
 from ..network.architecture import in_network_order
-from ..network.tiled_convolution import Border, tiled_if_large
-from ..network.vgg19 import Vgg19
+from ..network.vgg19 import Border, Vgg19
 from ..noinline import noinline
 from .canvas import Canvas, canvas_tensor_specs, flat_moments
-from .statistics import moments
+from .statistics import moments, wide
 from .terms import ContentTerm, ReferenceTerm, SquaredVariationTerm, StyleTerm, TotalVariationTerm
-from .terms.term import Term, TermWeights, term_weight_specs
+from .terms.term import Term, TermWeights
+from .tiled_objective import Evaluation, TiledObjective, evaluation_specs, with_dtype
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -93,10 +95,20 @@ class Objective(tf.Module):
         network: Network with at least the layers of the loss.
         loss: Settings of the loss.
         style_layers: Layers whose moments a canvas has.
-        max_side: Longest side of an image, in pixels.
+        tile_pixels: Most pixels of a batch that the network processes at a time; larger images are tiled. None: images
+            of any size are processed whole.
+        dtype: Dtype of images and losses; float64 is for tests of exactness, with a network of float64.
     """
 
-    def __init__(self, network: Vgg19, loss: LossSettings, *, style_layers: tuple[str, ...], max_side: int) -> None:
+    def __init__(
+        self,
+        network: Vgg19,
+        loss: LossSettings,
+        *,
+        style_layers: tuple[str, ...],
+        tile_pixels: int | None = None,
+        dtype: tf.DType = tf.float32,
+    ) -> None:
         super().__init__(name="objective")
         self.loss_name = loss.name
         self.network = network
@@ -105,25 +117,47 @@ class Objective(tf.Module):
         self._layers = loss.layers
         self._border: Border = loss.border
         self._style_layers = style_layers
-        image = tf.TensorSpec(contract.IMAGE.shape, tf.float32)
+        self._dtype = dtype
+        image = tf.TensorSpec(contract.IMAGE.shape, dtype)
         # A call, so that the network without a gradient is in a graph once.
-        self.features: Callable[[tf.Tensor], Mapping[str, tf.Tensor]] = tiled_if_large(
-            self._features, [image], max_side=max_side
-        )
+        self.features: Callable[[tf.Tensor], Mapping[str, tf.Tensor]] = noinline(self._features, [image])
         """Features of an image, `[batch, height, width, 3]` float32 in [0, 1], by layer."""
+        self._tiled: TiledObjective | None = None
+        if tile_pixels is not None:
+            self._tiled = TiledObjective(
+                self.terms,
+                layers=self._layers,
+                style_layers=style_layers,
+                network=self._features,
+                features=self.features,
+                tile_pixels=tile_pixels,
+                dtype=dtype,
+            )
         # A call, so that of two losses in one graph a server prepares only the one that a request uses.
-        self.targets: Callable[[Canvas], tuple[Any, ...]] = noinline(self._targets, [canvas_tensor_specs(style_layers)])
-        """Targets of each term for a canvas."""
-        weights = term_weight_specs(self.terms)
-        self.losses_and_gradient: Callable[[tf.Tensor, tuple[Any, ...], TermWeights], tuple[tf.Tensor, tf.Tensor]] = (
-            tiled_if_large(self._losses_and_gradient, [image, self.target_specs(), weights], max_side=max_side)
+        self.targets: Callable[[Canvas], tuple[Any, ...]] = noinline(
+            self._targets, [with_dtype(canvas_tensor_specs(style_layers), dtype)]
         )
+        """Targets of each term for a canvas."""
+        # A call, because TensorFlow picks oneDNN's kernel for the gradient of a pooling only after it has seen the
+        # pooling's. In the graph of a loop that order is chance, and the other kernel has one thread for each example:
+        # a sixth of a step at 512 pixels in bfloat16.
+        self._whole: Evaluation = noinline(self._losses_and_gradient, evaluation_specs(self.terms, dtype))
+
+    def losses_and_gradient(
+        self, image: tf.Tensor, targets: tuple[Any, ...], weights: TermWeights
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Losses, `[batch, 1 + terms]` float32, and the gradient of each example's total loss by its own pixels.
 
-        A call, because TensorFlow picks oneDNN's kernel for the gradient of a pooling only after it has seen the
-        pooling's. In the graph of a loop that order is chance, and the other kernel has one thread for each example: a
-        sixth of a step at 512 pixels in bfloat16.
+        Args:
+            image: `[batch, height, width, 3]` float32 in [0, 1].
+            targets: Targets of each term.
+            weights: Weights of the terms and of the style layers.
         """
+        return self._by_size(
+            image,
+            lambda: self._whole(image, targets, weights),
+            lambda objective: objective.losses_and_gradient(image, targets, weights),
+        )
 
     def style_moments(self, style: tf.Tensor, regions: tf.Tensor | None = None) -> tf.Tensor:
         """Moments of style pictures in the style layers, `[batch, numbers]` float32; see `canvas.flat_moments`.
@@ -132,17 +166,39 @@ class Objective(tf.Module):
             style: `[batch, height, width, 3]` float32 in [0, 1].
             regions: Mask of a single picture, `[0 or 1, height, width]` uint8; without one, all pixels count.
         """
-        features = self.features(style)
-        if regions is None:
-            return flat_moments([moments(features[layer], None) for layer in self._style_layers])
-        masks = StyleTerm.within_layers(tf.cast(regions, tf.float32), self._style_layers)
-        return flat_moments(
-            [moments(features[layer], mask) for layer, mask in zip(self._style_layers, masks, strict=True)]
-        )
+
+        def whole() -> tf.Tensor:
+            features = self.features(style)
+            if regions is None:
+                return flat_moments([moments(features[layer], None) for layer in self._style_layers])
+            masks = StyleTerm.within_layers(tf.cast(regions, self._dtype), self._style_layers)
+            return flat_moments(
+                [moments(features[layer], mask) for layer, mask in zip(self._style_layers, masks, strict=True)]
+            )
+
+        def tiled(objective: TiledObjective) -> tf.Tensor:
+            none = tf.zeros(tf.concat([[0], tf.shape(style)[1:3]], axis=0), tf.uint8)
+            return objective.style_moments(style, none if regions is None else regions)
+
+        return self._by_size(style, whole, tiled)
 
     def _targets(self, canvas: Canvas) -> tuple[Any, ...]:
-        content = self.features(canvas.content)
+        layers = {layer for term in self.terms for layer in term.content_layers}
+
+        def whole() -> dict[str, tf.Tensor]:
+            features = self.features(canvas.content)
+            return {layer: wide(features[layer]) for layer in sorted(layers)}
+
+        content = self._by_size(canvas.content, whole, lambda objective: objective.content_features(canvas.content))
         return tuple(term.targets(canvas, content) for term in self.terms)
+
+    def _by_size(self, image: tf.Tensor, whole: Callable[[], _T], tiled: Callable[[TiledObjective], _T]) -> _T:
+        """The result of one of two functions: `tiled` if the image is larger than a tile."""
+        objective = self._tiled
+        if objective is None:
+            return whole()
+        pixels = tf.reduce_prod(tf.cast(tf.shape(image)[:3], tf.int64))
+        return tf.cond(pixels > objective.tile_pixels, lambda: tiled(objective), whole)
 
     def target_specs(self) -> tuple[Any, ...]:
         """Structure of `targets`, with a `tf.TensorSpec` in place of each tensor."""
@@ -152,18 +208,9 @@ class Objective(tf.Module):
         """Weight of each term by name, `[batch]` float32: its balance times its factor, which is 1 by default."""
         return {term.name: balance * factors[term.name] for term, balance in zip(self.terms, self.balance, strict=True)}
 
-    def losses(
-        self, image: tf.Tensor, targets: Sequence[Any], weights: TermWeights, *, tiled: bool = False
-    ) -> tf.Tensor:
-        """Total loss and weighted terms of each example, `[batch, 1 + terms]` float32.
-
-        Args:
-            image: `[batch, height, width, 3]` float32 in [0, 1].
-            targets: Targets of each term.
-            weights: Weights of the terms and of the style layers.
-            tiled: Whether the convolutions are tiled.
-        """
-        features = self._features(image, tiled=tiled)
+    def losses(self, image: tf.Tensor, targets: Sequence[Any], weights: TermWeights) -> tf.Tensor:
+        """The losses of `losses_and_gradient`, of an image of at most one tile."""
+        features = self._features(image)
         parts = tf.stack(
             [
                 weights.parts[term.name] * term.loss(image, features, target, weights)
@@ -173,15 +220,15 @@ class Objective(tf.Module):
         )
         return tf.concat([tf.reduce_sum(parts, axis=1, keepdims=True), parts], axis=1)
 
-    def _features(self, image: tf.Tensor, *, tiled: bool) -> Mapping[str, tf.Tensor]:
-        return self.network(image, self._layers, border=self._border, tiled=tiled)
+    def _features(self, image: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        return self.network(image, self._layers, border=self._border)
 
     def _losses_and_gradient(
-        self, image: tf.Tensor, targets: tuple[Any, ...], weights: TermWeights, *, tiled: bool
+        self, image: tf.Tensor, targets: tuple[Any, ...], weights: TermWeights
     ) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(image)
-            losses = self.losses(image, targets, weights, tiled=tiled)
+            losses = self.losses(image, targets, weights)
             # Examples are independent, so the gradient of the sum is each example's own gradient.
             total = tf.reduce_sum(losses[:, 0])
         return losses, tape.gradient(total, image)

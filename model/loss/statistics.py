@@ -39,7 +39,7 @@ def gram_matrix(features: tf.Tensor) -> tf.Tensor:
     Returns:
         `[batch, channels, channels]` float32, symmetric and positive semidefinite.
     """
-    return _moments_of_rows(tf.cast(_rows(features), tf.float32), with_mean=False).gram
+    return _moments_of_rows(wide(_rows(features)), with_mean=False).gram
 
 
 def moments(features: tf.Tensor, regions: tf.Tensor | None) -> Moments:
@@ -55,7 +55,7 @@ def moments(features: tf.Tensor, regions: tf.Tensor | None) -> Moments:
     """
     channels = features.shape[-1]
     if regions is None:
-        return _moments_of_rows(tf.cast(_rows(features), tf.float32), with_mean=True)
+        return _moments_of_rows(wide(_rows(features)), with_mean=True)
     gram, mean = _moments_function(features.dtype.name)(features, regions)
     return Moments(tf.ensure_shape(gram, [None, channels, channels]), tf.ensure_shape(mean, [None, channels]))
 
@@ -63,21 +63,30 @@ def moments(features: tf.Tensor, regions: tf.Tensor | None) -> Moments:
 @functools.cache
 def _moments_function(dtype: str) -> Callable[[tf.Tensor, tf.Tensor], Moments]:
     """`moments_within` as one function for any shape, which keeps the graph small."""
-    images, regions = tf.TensorSpec([None] * 4, dtype), tf.TensorSpec([None] * 3, tf.float32)
+    images, regions = tf.TensorSpec([None] * 4, dtype), tf.TensorSpec([None] * 3, sum_dtype(dtype))
     return noinline(functools.partial(moments_within, with_mean=True), [images, regions])
+
+
+@functools.cache
+def moments_gradient_function(dtype: str, *, with_mean: bool) -> Callable[[tf.Tensor, tf.Tensor, Moments], tf.Tensor]:
+    """`moments_gradient` as one function for any shape."""
+    images, wide = tf.TensorSpec([None] * 4, dtype), sum_dtype(dtype)
+    regions, gram, mean = (tf.TensorSpec([None] * rank, wide) for rank in (3, 3, 2))
+    function = functools.partial(moments_gradient, with_mean=with_mean)
+    return noinline(function, [images, regions, Moments(gram, mean)])
 
 
 def moments_within(features: tf.Tensor, regions: tf.Tensor, *, with_mean: bool) -> Moments:
     """`moments` inside the graph of the caller; `with_mean` False gives means of 0 channels."""
-    rows, flat = tf.cast(_rows(features), tf.float32), _rows(regions)
+    rows, flat = wide(_rows(features)), _rows(regions)
 
     def of_region(region: tf.Tensor) -> Moments:
         weighted = rows[0] * region[:, None]
-        mean = tf.reduce_sum(weighted, axis=0) if with_mean else tf.zeros([0])
+        mean = tf.reduce_sum(weighted, axis=0) if with_mean else tf.zeros([0], rows.dtype)
         return Moments(tf.matmul(weighted, rows[0], transpose_a=True), mean)
 
     def guided() -> Moments:
-        specs = Moments(tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([None], tf.float32))
+        specs = Moments(tf.TensorSpec([None, None], rows.dtype), tf.TensorSpec([None], rows.dtype))
         return tf.map_fn(of_region, flat, fn_output_signature=specs, parallel_iterations=1)
 
     return tf.cond(tf.shape(flat)[0] == 0, lambda: _moments_of_rows(rows, with_mean=with_mean), guided)
@@ -85,8 +94,8 @@ def moments_within(features: tf.Tensor, regions: tf.Tensor, *, with_mean: bool) 
 
 def _moments_of_rows(rows: tf.Tensor, *, with_mean: bool) -> Moments:
     """Moments of `[batch, positions, channels]` float32, all positions with the same weight."""
-    mean = tf.reduce_mean(rows, axis=1) if with_mean else tf.zeros([tf.shape(rows)[0], 0])
-    return Moments(tf.matmul(rows, rows, transpose_a=True) / tf.cast(tf.shape(rows)[1], tf.float32), mean)
+    mean = tf.reduce_mean(rows, axis=1) if with_mean else tf.zeros([tf.shape(rows)[0], 0], rows.dtype)
+    return Moments(tf.matmul(rows, rows, transpose_a=True) / tf.cast(tf.shape(rows)[1], rows.dtype), mean)
 
 
 def moments_gradient(features: tf.Tensor, regions: tf.Tensor, gradient: Moments, *, with_mean: bool) -> tf.Tensor:
@@ -111,7 +120,7 @@ def moments_gradient(features: tf.Tensor, regions: tf.Tensor, gradient: Moments,
         return rows + tf.cast(mean, rows.dtype)[..., None, :] if with_mean else rows
 
     def plain() -> tf.Tensor:
-        positions = tf.cast(tf.shape(rows)[1], tf.float32)
+        positions = tf.cast(tf.shape(rows)[1], gradient.gram.dtype)
         return product(rows, gradient.gram / positions, gradient.mean / positions)
 
     def guided() -> tf.Tensor:
@@ -134,6 +143,16 @@ def _rows(x: tf.Tensor) -> tf.Tensor:
     # the condition, and cannot order the remaining nodes of the loop in it.
     shape = tf.shape(x)
     return tf.reshape(x, tf.concat([[-1, shape[1] * shape[2]], shape[3:]], axis=0))
+
+
+def sum_dtype(dtype: str) -> tf.DType:
+    """Dtype of sums over values of a dtype: float32 for bfloat16, and otherwise the same."""
+    return tf.float64 if dtype == "float64" else tf.float32
+
+
+def wide(x: tf.Tensor) -> tf.Tensor:
+    """`x` in the dtype of its sums."""
+    return tf.cast(x, sum_dtype(x.dtype.name))
 
 
 def mean_square(x: tf.Tensor) -> tf.Tensor:

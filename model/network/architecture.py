@@ -100,3 +100,38 @@ def poolings_before(layer: str) -> int:
     2
     """
     return sum(each.pool for each in layers_up_to([layer]))
+
+
+def receptive_field(layer: str) -> int:
+    """Side of the square of pixels that a feature of a layer depends on.
+
+    >>> [receptive_field(f"block{block}_conv1") for block in range(1, 6)]
+    [3, 10, 24, 68, 156]
+    """
+    field, stride = 1, 1
+    for each in layers_up_to([layer]):
+        if each.pool:
+            field += stride
+            stride *= 2
+        field += 2 * stride
+    return field
+
+
+TILE_ALIGNMENT: Final = 16
+"""Pixels to which tiles are aligned: the stride of the deepest layers, so that the poolings of a tile are those of the
+whole image."""
+
+
+def tile_margin(layers: Sequence[str]) -> int:
+    """Pixels around a tile that make the gradient inside it exact, a multiple of `TILE_ALIGNMENT`.
+
+    The gradient of a pixel depends on the features in reach of the pixel, and these on all pixels in their own reach:
+    together one receptive field less one pixel to each side.
+
+    >>> tile_margin(["block1_conv1"]), tile_margin(["block4_conv2"]), tile_margin(["block5_conv1"])
+    (16, 96, 160)
+    >>> tile_margin(["block5_conv2"])
+    192
+    """
+    reach = receptive_field(layers_up_to(layers)[-1].name) - 1
+    return -(-reach // TILE_ALIGNMENT) * TILE_ALIGNMENT

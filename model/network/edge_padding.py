@@ -13,7 +13,7 @@ def edge_padded(x: tf.Tensor) -> tf.Tensor:
     """`x` with its first and last rows and columns repeated.
 
     Args:
-        x: `[batch, height, width, channels]` float32 or bfloat16.
+        x: `[batch, height, width, channels]` float32, bfloat16 or float64.
 
     Returns:
         `[batch, height + 2, width + 2, channels]`, the dtype of `x`.
@@ -38,11 +38,11 @@ def _padded(x: tf.Tensor) -> tf.Tensor:
 
 
 def _padded_gradient(upstream: tf.Tensor) -> tf.Tensor:
-    x = added_to_ends(upstream[:, 1:-1], upstream[:, :1], upstream[:, -1:], axis=1)
-    return added_to_ends(x[:, :, 1:-1], x[:, :, :1], x[:, :, -1:], axis=2)
+    x = _added_to_ends(upstream[:, 1:-1], upstream[:, :1], upstream[:, -1:], axis=1)
+    return _added_to_ends(x[:, :, 1:-1], x[:, :, :1], x[:, :, -1:], axis=2)
 
 
-def added_to_ends(x: tf.Tensor, first: tf.Tensor, last: tf.Tensor, *, axis: int) -> tf.Tensor:
+def _added_to_ends(x: tf.Tensor, first: tf.Tensor, last: tf.Tensor, *, axis: int) -> tf.Tensor:
     """`x` plus `first` at its first and `last` at its last index along an axis, which may be the same index.
 
     Args:
@@ -64,5 +64,5 @@ def _padding_functions(dtype: str) -> tuple[Callable[[tf.Tensor], tf.Tensor], Ca
     return noinline(_padded, images), noinline(_padded_gradient, images)
 
 
-_PADDING = {dtype: _padding_functions(dtype) for dtype in ("float32", "bfloat16")}
+_PADDING = {dtype: _padding_functions(dtype) for dtype in ("float32", "bfloat16", "float64")}
 """Padding and its gradient. One function for each dtype, for any shape, keeps the graph small."""

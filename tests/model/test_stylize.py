@@ -8,7 +8,6 @@ import pytest
 import tensorflow as tf
 
 from styleserve import contract
-from styleserve.contract import Limits
 from styleserve.model import ModelSettings, StyleTransfer, random_weights
 from styleserve.model.network.architecture import layers_up_to
 
@@ -116,17 +115,17 @@ def test_refused(model: StyleTransfer, inputs: dict[str, np.ndarray], message: s
     assert message in refusal.value.message
 
 
-@pytest.mark.parametrize("max_side", [96, 1024])
+@pytest.mark.parametrize("tile_pixels", [None, 64 * 64])
 @pytest.mark.parametrize("name", [contract.SERVING_DEFAULT, contract.STYLIZE_LBFGS])
 def test_an_evaluation_is_a_call_that_can_be_stopped_at_every_convolution(
-    model: StyleTransfer, name: str, max_side: int
+    model: StyleTransfer, name: str, tile_pixels: int | None
 ) -> None:
     """A call of a function is where TensorFlow looks whether a step was cancelled: one a layer, there and back.
 
     And no pooling is derived within the loop itself, where TensorFlow may not have seen the pooling yet when it chooses
     a kernel: a sixth of a step, some days.
     """
-    settings = replace(model.settings, limits=Limits(max_side=max_side))
+    settings = replace(model.settings, tile_pixels=tile_pixels)
     function: Any = StyleTransfer(random_weights(seed=0), settings).functions[name]
     library = function.get_concrete_function().graph.as_graph_def().library.function
     evaluations = [own for own in library if any(node.op == "MaxPoolGrad" for node in own.node_def)]
@@ -135,9 +134,9 @@ def test_an_evaluation_is_a_call_that_can_be_stopped_at_every_convolution(
     layers = len(layers_up_to(settings.layers))
     for ops in operations:
         assert sum(op in ("PartitionedCall", "StatefulPartitionedCall") for op in ops) >= 2 * layers
-    # Whole, and for large images tiled, with the convolutions in functions of their own.
+    # Of the whole image, and for large images of a tile.
     convolutions = [[ops.count(op) for op in ("Conv2D", "Conv2DBackpropInput")] for ops in operations]
-    assert sorted(convolutions) == [[0, 0]] * (max_side == 1024) + [[layers, layers]]
+    assert convolutions == [[layers, layers]] * (1 if tile_pixels is None else 2)
 
 
 def test_describe_gives_what_the_contract_promises(model: StyleTransfer, rng: np.random.Generator) -> None:

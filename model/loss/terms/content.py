@@ -8,8 +8,9 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from ..canvas import Canvas
-from ..statistics import mean_square, one_where_zero
-from .term import Term, TermWeights
+from ..statistics import mean_square, one_where_zero, wide
+from ..tiles import Tile
+from .term import FeatureTerm, TermWeights
 
 
 class ContentTargets(NamedTuple):
@@ -24,7 +25,7 @@ class ContentTargets(NamedTuple):
     scale: tf.Tensor
 
 
-class ContentTerm(Term[ContentTargets]):
+class ContentTerm(FeatureTerm[ContentTargets, tf.Tensor]):
     """Mean squared difference from the features of the content.
 
     Args:
@@ -35,15 +36,16 @@ class ContentTerm(Term[ContentTargets]):
     name = "content"
 
     def __init__(self, layer: str, *, relative: bool) -> None:
-        self.layers = (layer,)
+        self.layers = self.content_layers = (layer,)
         self._layer = layer
         self._relative = relative
 
     def targets(self, canvas: Canvas, content: Mapping[str, tf.Tensor]) -> ContentTargets:
         """See `Term`."""
         del canvas
-        features = tf.cast(content[self._layer], tf.float32)
-        return ContentTargets(features, one_where_zero(mean_square(features)) if self._relative else tf.ones([1]))
+        features = wide(content[self._layer])
+        scale = one_where_zero(mean_square(features)) if self._relative else tf.ones([1], features.dtype)
+        return ContentTargets(features, scale)
 
     def target_specs(self) -> ContentTargets:
         """See `Term`."""
@@ -56,5 +58,36 @@ class ContentTerm(Term[ContentTargets]):
     ) -> tf.Tensor:
         """See `Term`."""
         del image, weights
-        current = tf.cast(features[self._layer], tf.float32)
+        current = wide(features[self._layer])
         return mean_square(current - tf.ensure_shape(targets.features, current.shape)) / targets.scale
+
+    def sum_specs(self) -> tf.Tensor:
+        """See `FeatureTerm`."""
+        return tf.TensorSpec([None], tf.float32)
+
+    def tile_sums(self, features: Mapping[str, tf.Tensor], targets: ContentTargets, tile: Tile) -> tf.Tensor:
+        """Part of the mean square, `[batch]` float32; see `FeatureTerm`."""
+        difference = tile.inner(self._difference(features, targets, tile), self._layer)
+        return tf.reduce_sum(tf.square(difference), axis=[1, 2, 3]) / _values(targets)
+
+    def loss_of_sums(self, sums: tf.Tensor, targets: ContentTargets, weights: TermWeights) -> tf.Tensor:
+        """See `FeatureTerm`."""
+        del weights
+        return sums / targets.scale
+
+    def tile_gradient(
+        self, features: Mapping[str, tf.Tensor], targets: ContentTargets, tile: Tile, by_sums: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """See `FeatureTerm`."""
+        factor = 2.0 * by_sums / _values(targets)
+        gradient = factor[:, None, None, None] * self._difference(features, targets, tile)
+        return {self._layer: tf.cast(gradient, features[self._layer].dtype)}
+
+    def _difference(self, features: Mapping[str, tf.Tensor], targets: ContentTargets, tile: Tile) -> tf.Tensor:
+        current = wide(features[self._layer])
+        return current - tf.ensure_shape(tile.crop(targets.features, self._layer), current.shape)
+
+
+def _values(targets: ContentTargets) -> tf.Tensor:
+    """Number of values of the features of an image, a scalar of their dtype."""
+    return tf.cast(tf.reduce_prod(tf.shape(targets.features)[1:]), targets.features.dtype)

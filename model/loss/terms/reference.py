@@ -35,7 +35,9 @@ class ReferenceTerm(Term[ReferenceTargets]):
     def targets(self, canvas: Canvas, content: Mapping[str, tf.Tensor]) -> ReferenceTargets:
         """See `Term`."""
         del content
-        return ReferenceTargets(canvas.reference, tf.cast(canvas.reference_weight, tf.float32)[..., None] / 255.0)
+        return ReferenceTargets(
+            canvas.reference, tf.cast(canvas.reference_weight, canvas.reference.dtype)[..., None] / 255.0
+        )
 
     def target_specs(self) -> ReferenceTargets:
         """See `Term`."""
@@ -48,7 +50,7 @@ class ReferenceTerm(Term[ReferenceTargets]):
     ) -> tf.Tensor:
         """See `Term`."""
         del features, weights
-        values = tf.cast(tf.reduce_prod(tf.shape(image)[1:]), tf.float32)
+        values = tf.cast(tf.reduce_prod(tf.shape(image)[1:]), image.dtype)
         # A batch of several images has no reference, so this is one image or none.
         compared = image[: tf.shape(targets.pixels)[0]]
         total = tf.reduce_sum(tf.square(compared - targets.pixels) * targets.weights)

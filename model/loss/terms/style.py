@@ -7,7 +7,7 @@ their means. So covariance and mean are matched, each relative to its own size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -15,8 +15,9 @@ import tensorflow as tf
 from ...network.architecture import channels_of, poolings_before
 from ..canvas import Canvas, moments_of
 from ..statistics import Moments, mean_square, one_where_zero
-from .style_layer import LayerTarget, layer_loss
-from .term import Term, TermWeights
+from ..tiles import Tile, tile_moments, tile_moments_gradient
+from .style_layer import LayerTarget, layer_loss, loss_of_moments
+from .term import FeatureTerm, TermWeights
 
 
 class StyleTargets(NamedTuple):
@@ -31,7 +32,7 @@ class StyleTargets(NamedTuple):
     regions: tuple[tf.Tensor, ...]
 
 
-class StyleTerm(Term[StyleTargets]):
+class StyleTerm(FeatureTerm[StyleTargets, tuple[Moments, ...]]):
     """Mean over layers of the mean squared difference from the moments of the styles.
 
     Args:
@@ -53,7 +54,7 @@ class StyleTerm(Term[StyleTargets]):
         shares = canvas.shares()
         # Each region has the weight of its area, so that a pixel has the same weight in small and large regions.
         areas = tf.reduce_mean(shares, axis=[1, 2])
-        weights = tf.cond(tf.shape(shares)[0] == 0, lambda: tf.ones([1]), lambda: areas)
+        weights = tf.cond(tf.shape(shares)[0] == 0, lambda: tf.ones([1], areas.dtype), lambda: areas)
 
         def of_layer(style: Moments) -> LayerTarget:
             matrix = style.covariance() if self._centred else style.gram
@@ -82,9 +83,40 @@ class StyleTerm(Term[StyleTargets]):
             layer_loss(features[layer], regions, target, centred=self._centred)
             for layer, target, regions in zip(self.layers, targets.layers, targets.regions, strict=True)
         ]
-        # One loss for each example, or one for each region of one example.
-        each = tf.reshape(tf.stack(losses, axis=1), [tf.shape(image)[0], -1, len(losses)])
-        return (1.0 / len(losses)) * tf.reduce_sum(weights.layers * tf.reduce_sum(each, axis=1), axis=1)
+        return _mean_over_layers(losses, tf.shape(image)[0], weights)
+
+    def sum_specs(self) -> tuple[Moments, ...]:
+        """See `FeatureTerm`."""
+        sizes = channels_of(self.layers)
+        return tuple(Moments(tf.TensorSpec([None, size, size]), tf.TensorSpec([None, size])) for size in sizes)
+
+    def tile_sums(self, features: Mapping[str, tf.Tensor], targets: StyleTargets, tile: Tile) -> tuple[Moments, ...]:
+        """Parts of the moments of each layer; see `FeatureTerm`."""
+        return tuple(
+            tile_moments(features[layer], regions, tile, layer)
+            for layer, regions in zip(self.layers, targets.regions, strict=True)
+        )
+
+    def loss_of_sums(self, sums: tuple[Moments, ...], targets: StyleTargets, weights: TermWeights) -> tf.Tensor:
+        """See `FeatureTerm`."""
+        losses = [
+            loss_of_moments(current, target, centred=self._centred)[0]
+            for current, target in zip(sums, targets.layers, strict=True)
+        ]
+        return _mean_over_layers(losses, tf.shape(weights.parts[self.name])[0], weights)
+
+    def tile_gradient(
+        self,
+        features: Mapping[str, tf.Tensor],
+        targets: StyleTargets,
+        tile: Tile,
+        by_sums: tuple[Moments, ...],
+    ) -> dict[str, tf.Tensor]:
+        """See `FeatureTerm`."""
+        return {
+            layer: tile_moments_gradient(features[layer], regions, tile, layer, gradient, with_mean=self._centred)
+            for layer, regions, gradient in zip(self.layers, targets.regions, by_sums, strict=True)
+        }
 
     @staticmethod
     def within_layers(shares: tf.Tensor, layers: tuple[str, ...]) -> tuple[tf.Tensor, ...]:
@@ -101,3 +133,15 @@ class StyleTerm(Term[StyleTargets]):
             return tf.math.divide_no_nan(pooled, tf.reduce_sum(pooled, axis=[1, 2], keepdims=True))
 
         return tuple(within(layer) for layer in layers)
+
+
+def _mean_over_layers(losses: Sequence[tf.Tensor], batch: tf.Tensor, weights: TermWeights) -> tf.Tensor:
+    """Weighted mean of the losses of layers, `[batch]` float32.
+
+    Args:
+        losses: One loss for each example, or one for each region of one example, `[batch or regions]` float32.
+        batch: Number of examples.
+        weights: Weights of the request.
+    """
+    each = tf.reshape(tf.stack(losses, axis=1), [batch, -1, len(losses)])
+    return (1.0 / len(losses)) * tf.reduce_sum(weights.layers * tf.reduce_sum(each, axis=1), axis=1)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from ...noinline import noinline
-from ..statistics import Moments, mean_square, moments_gradient, moments_within
+from ..statistics import Moments, mean_square, moments_gradient, moments_within, sum_dtype
 
 
 class LayerTarget(NamedTuple):
@@ -50,6 +50,23 @@ def layer_loss(features: tf.Tensor, regions: tf.Tensor, target: LayerTarget, *, 
     return call(features)
 
 
+def loss_of_moments(current: Moments, target: LayerTarget, *, centred: bool) -> tuple[tf.Tensor, Moments]:
+    """`layer_loss` of moments in place of features, and the differences of matrix and mean from the target.
+
+    Args:
+        current: Moments of each image or region; means of any size unless `centred`.
+        target: As in `layer_loss`.
+        centred: As in `layer_loss`.
+    """
+    matrix_factor, mean_factor = tf.unstack(target.factors, 2, axis=1)
+    difference = (current.covariance() if centred else current.gram) - target.matrix
+    loss = matrix_factor * mean_square(difference)
+    if not centred:
+        return loss, Moments(difference, current.mean)
+    mean_difference = current.mean - target.mean
+    return loss + mean_factor * mean_square(mean_difference), Moments(difference, mean_difference)
+
+
 @functools.cache
 def _functions(
     dtype: str, centred: bool
@@ -61,14 +78,8 @@ def _functions(
 
     def forward(features: tf.Tensor, regions: tf.Tensor, target: LayerTarget) -> tuple[tf.Tensor, Moments, tf.Tensor]:
         current = moments_within(features, regions, with_mean=centred)
-        matrix_factor, mean_factor = tf.unstack(target.factors, 2, axis=1)
-        difference = (current.covariance() if centred else current.gram) - target.matrix
-        loss = matrix_factor * mean_square(difference)
-        if not centred:
-            return loss, Moments(difference, current.mean), current.mean
-        mean_difference = current.mean - target.mean
-        loss += mean_factor * mean_square(mean_difference)
-        return loss, Moments(difference, mean_difference), current.mean
+        loss, difference = loss_of_moments(current, target, centred=centred)
+        return loss, difference, current.mean
 
     def backward(
         features: tf.Tensor,
@@ -86,9 +97,9 @@ def _functions(
         by_mean = _gradient_of_mean_square(difference.mean, mean_factor) - 2.0 * tf.linalg.matvec(by_gram, mean)
         return moments_gradient(features, regions, Moments(by_gram, by_mean), with_mean=True)
 
-    images, regions = tf.TensorSpec([None] * 4, dtype), tf.TensorSpec([None] * 3, tf.float32)
-    matrix, mean = tf.TensorSpec([None] * 3, tf.float32), tf.TensorSpec([None] * 2, tf.float32)
-    factors, loss = tf.TensorSpec([None, 2], tf.float32), tf.TensorSpec([None], tf.float32)
+    images, wide = tf.TensorSpec([None] * 4, dtype), sum_dtype(dtype)
+    regions, matrix, mean = (tf.TensorSpec([None] * rank, wide) for rank in (3, 3, 2))
+    factors, loss = tf.TensorSpec([None, 2], wide), tf.TensorSpec([None], wide)
     return (
         noinline(forward, [images, regions, LayerTarget(matrix, mean, factors)]),
         noinline(backward, [images, regions, factors, Moments(matrix, mean), mean, loss]),
@@ -100,5 +111,5 @@ def _gradient_of_mean_square(difference: tf.Tensor, factor: tf.Tensor) -> tf.Ten
 
     The order of the products is that of TensorFlow's own gradient, so that the last bits equal the tutorial's.
     """
-    values = tf.cast(tf.reduce_prod(tf.shape(difference)[1:]), tf.float32)
+    values = tf.cast(tf.reduce_prod(tf.shape(difference)[1:]), difference.dtype)
     return tf.reshape(factor / values, [-1, *[1] * (len(difference.shape) - 1)]) * (2.0 * difference)

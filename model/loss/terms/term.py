@@ -1,4 +1,4 @@
-"""The interface of a term of the loss."""
+"""The interfaces of a term of the loss."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 import tensorflow as tf
 
 from ..canvas import Canvas
+from ..tiles import Tile
 
 Targets = TypeVar("Targets")
+Sums = TypeVar("Sums")
 
 
 class TermWeights(NamedTuple):
@@ -26,15 +28,17 @@ class TermWeights(NamedTuple):
 
 
 class Term(ABC, Generic[Targets]):
-    """A term of the loss.
+    """A term of the loss. One on pixels alone has no layers; one on features is a `FeatureTerm`.
 
     Attributes:
         name: Name of the `contract.Term`, which is that of its column of `losses`.
         layers: Layers of the network whose features the term needs.
+        content_layers: Layers whose features of the content its targets need.
     """
 
     name: ClassVar[str]
     layers: tuple[str, ...] = ()
+    content_layers: tuple[str, ...] = ()
 
     @abstractmethod
     def targets(self, canvas: Canvas, content: Mapping[str, tf.Tensor]) -> Targets:
@@ -60,6 +64,41 @@ class Term(ABC, Generic[Targets]):
             features: Features of the image, by layer.
             targets: Targets of the run.
             weights: Weights of the request; the caller applies the factor of the term.
+        """
+
+
+class FeatureTerm(Term[Targets], Generic[Targets, Sums]):
+    """A term on features, whose loss is a function of sums over positions: they can be summed tile by tile."""
+
+    @abstractmethod
+    def sum_specs(self) -> Sums:
+        """Structure of `tile_sums`, with a `tf.TensorSpec` in place of each tensor."""
+
+    @abstractmethod
+    def tile_sums(self, features: Mapping[str, tf.Tensor], targets: Targets, tile: Tile) -> Sums:
+        """Sums over the inner positions of a tile; those of all tiles add up to the sums of the image.
+
+        Args:
+            features: Features of the crop of the tile, by layer.
+            targets: Targets of the run, for the whole image.
+            tile: The tile.
+        """
+
+    @abstractmethod
+    def loss_of_sums(self, sums: Sums, targets: Targets, weights: TermWeights) -> tf.Tensor:
+        """`loss` from the sums of the image."""
+
+    @abstractmethod
+    def tile_gradient(
+        self, features: Mapping[str, tf.Tensor], targets: Targets, tile: Tile, by_sums: Sums
+    ) -> dict[str, tf.Tensor]:
+        """Gradient by the features of the whole crop, by layer, with shapes and dtypes of the features.
+
+        Args:
+            features: Features of the crop of the tile, by layer.
+            targets: Targets of the run, for the whole image.
+            tile: The tile.
+            by_sums: Gradient by the sums of the image.
         """
 
 
