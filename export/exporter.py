@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from styleserve.contract import Limits, LossScale
 from styleserve.model import ModelSettings, StyleTransfer, Weights, file_weights, imagenet_weights, random_weights
+from styleserve.sizing import DEFAULT_MEMORY, tile_pixels
 from styleserve.version_directories import EXTRA_ASSETS, MAX_VERSION, inside_a_version, version_number
 
 from .card import write_card
@@ -46,6 +47,7 @@ class ExportSettings:
             deepest layer of the weights.
         loss_scale: Scale of the tutorial's loss; None for "relative" with random weights and "tutorial" with others.
         limits: Limits of requests, which the graph enforces.
+        memory: Memory of a call for its tensors, in bytes; larger images are tiled, with the same results.
     """
 
     output: Path
@@ -56,6 +58,7 @@ class ExportSettings:
     content_layer: str | None = None
     loss_scale: LossScale | None = None
     limits: Limits = field(default_factory=Limits)
+    memory: int = DEFAULT_MEMORY
 
     def load_weights(self) -> Weights:
         """Weights by the name in `weights`.
@@ -122,7 +125,10 @@ def export_model(
             trained=trained,
             precision=choice.precision,
             limits=settings.limits,
+            tile_pixels=tile_pixels(settings.memory, pixels=int(settings.limits.numbers()["max_batch_pixels"])),
         )
+        if model_settings.tile_pixels is not None:
+            say(f"tiles: images of over {model_settings.tile_pixels} pixels are processed in tiles")
         say(f"weights: {weights.source}, {len(weights.layers)} layers; loss scale: {model_settings.loss_scale}")
         model = StyleTransfer(weights, model_settings)
     except (OSError, ValueError, tf.errors.OpError) as error:

@@ -5,6 +5,7 @@ Free of TensorFlow. The figures are measured; docs/deploy/sizing.md has the comm
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 MIB: Final = 2**20
@@ -24,6 +25,16 @@ Measured: 110 to 154 MiB in the embedded server, 218 MiB in TensorFlow Serving."
 IMAGE_BYTES: Final = 3200
 """Memory of a processed pixel, in bytes. Measured with `paint` in float32, content and style squares of one size:
 1.8 GB at 512 px and 4.3 GB at 1024 px, 3,140 bytes for each additional pixel; 4.5 GB at 1024 px with three regions."""
+
+PRINT_BYTES: Final = 480
+"""Part of `IMAGE_BYTES` that a tiled image needs for each of its pixels; the rest is for the pixels of a tile. Measured
+with `paint` and content features of block4 (32 bytes): 460 bytes for each pixel between 1024 and 2048 px a side."""
+
+MIN_TILE_PIXELS: Final = 640 * 640
+"""Fewest pixels of a tile. Its margin is up to 192 pixels wide, so smaller tiles are nearly all margin."""
+
+DEFAULT_MEMORY: Final = 16 * 2**30
+"""Memory of a call at which an exporter begins to tile images: 2,317 pixels a side, or five images of 1024."""
 
 FILE_BYTES: Final = 3
 """Memory of a pixel of a decoded file, before it is resized, in bytes. A call decodes its files one after another.
@@ -61,3 +72,48 @@ def inter_op_threads(calls: int) -> int:
 def pixels_for(encoded_pixels: int) -> int:
     """Pixels of an image that needs the memory of a decoded file of `encoded_pixels`."""
     return -(-FILE_BYTES * encoded_pixels // IMAGE_BYTES)
+
+
+def tile_pixels(memory: int, *, pixels: int) -> int | None:
+    """Most pixels that a model processes at a time; None if `memory` is enough for whole images.
+
+    Args:
+        memory: Memory of a call for its tensors, in bytes.
+        pixels: Most pixels of all images of a call together.
+
+    Raises:
+        ValueError: Not even small tiles fit.
+
+    >>> tile_pixels(4 * 2**30, pixels=1024 * 1024) is None
+    True
+    """
+    if IMAGE_BYTES * pixels <= memory:
+        return None
+    tile_bytes = IMAGE_BYTES - PRINT_BYTES
+    most = (memory - PRINT_BYTES * pixels) // tile_bytes
+    if most < MIN_TILE_PIXELS:
+        least = PRINT_BYTES * pixels + tile_bytes * MIN_TILE_PIXELS
+        raise ValueError(
+            f"memory is {memory / 2**30:.4g} GiB; images of {pixels} pixels need at least {least / 2**30:.4g} GiB: "
+            "allow more memory or fewer pixels"
+        )
+    return most
+
+
+_UNITS: Final = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
+
+
+def memory_bytes(text: str) -> int:
+    """Bytes of a memory size with its unit.
+
+    Raises:
+        ValueError: It is not a number over 0 with a unit.
+
+    >>> memory_bytes("12GiB"), memory_bytes("1.5 GB")
+    (12884901888, 1500000000)
+    """
+    match = re.fullmatch(rf"(\d+(?:\.\d+)?) ?({'|'.join(_UNITS)})", text, re.ASCII)
+    size = 0 if match is None else int(float(match[1]) * _UNITS[match[2]])
+    if size == 0:
+        raise ValueError(f"got {text!r}; give a number over 0 and one of {', '.join(_UNITS)}, as in 12GiB")
+    return size

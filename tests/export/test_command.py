@@ -10,7 +10,9 @@ from typer.testing import CliRunner
 
 from styleserve.__main__ import app
 from styleserve.contract import SIGNATURES, Limits
+from styleserve.export import exporter
 from styleserve.export.command import _Progress
+from styleserve.sizing import memory_bytes
 
 SMALL = (
     *("--weights", "random", "--precision", "float32"),
@@ -37,6 +39,37 @@ def test_limits_are_chosen_by_options(tmp_path: Path) -> None:
     (version,) = tmp_path.iterdir()
     card = json.loads((version / "assets.extra" / "model_card.json").read_text())
     assert card["limits"] == limits == Limits(**limits).numbers()  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("memory", "tile_pixels"),
+    [([], None), (["--memory", "12.6GiB"], None), (["--memory", "6GiB"], (6 * 2**30 - 480 * 2048**2) // 2720)],
+    ids=["default", "whole", "tiles"],
+)
+def test_memory_decides_on_tiles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: list[str], tile_pixels: int | None
+) -> None:
+    monkeypatch.setattr(exporter, "validate", lambda *_: None)
+    ran = CliRunner().invoke(app, ["export", "--output", str(tmp_path), *SMALL, "--max-side", "2048", *memory])
+    assert ran.exit_code == 0, ran.output
+    assert ("images of over" in ran.stderr) == (tile_pixels is not None)
+    (version,) = tmp_path.iterdir()
+    assert json.loads((version / "assets.extra" / "model_card.json").read_text())["tile_pixels"] == tile_pixels
+
+
+def test_memory_that_is_too_small_says_how_much_is_needed(tmp_path: Path) -> None:
+    options = ("--max-side", "8192", "--memory", "12GiB")
+    ran = CliRunner().invoke(app, ["export", "--output", str(tmp_path), *SMALL, *options])
+    assert ran.exit_code == 1
+    assert "memory is 12 GiB; images of 67108864 pixels need at least 31.04 GiB" in ran.stderr
+
+
+@pytest.mark.parametrize("memory", ["12", "GiB", "0GiB", "-1GiB", "1e3GiB", "12 KiB", "12GiB of RAM"])
+def test_memory_needs_a_number_and_a_unit(memory: str) -> None:
+    with pytest.raises(ValueError, match=r"give a number over 0 and one of MB, GB, MiB, GiB, as in 12GiB"):
+        memory_bytes(memory)
+    ran = CliRunner().invoke(app, ["export", f"--memory={memory}"])
+    assert ran.exit_code == 2
 
 
 @pytest.mark.parametrize("when", ["__getattr__", "export_model"], ids=["while-it-imports", "while-it-exports"])

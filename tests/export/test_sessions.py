@@ -13,7 +13,11 @@ import tensorflow as tf
 from PIL import Image
 
 from styleserve import contract
+from styleserve.contract import Limits
+from styleserve.export.exporter import _SAVE_OPTIONS, _without_rewriting
+from styleserve.model import ModelSettings, StyleTransfer, random_weights
 
+from ..conftest import TINY_CONTENT_LAYER, TINY_STYLE_LAYERS
 from ..contract.pictures import png
 
 
@@ -40,17 +44,35 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def servers(tiny_model_base: Path) -> Iterator[list[Server]]:
+def tiled_version(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model of `tiny_model_base`, which divides pictures of 24 x 40 pixels into two tiles."""
+    settings = ModelSettings(
+        style_layers=TINY_STYLE_LAYERS,
+        content_layer=TINY_CONTENT_LAYER,
+        painter_content_layer=TINY_CONTENT_LAYER,
+        loss_scale="relative",
+        trained=False,
+        limits=Limits(max_side=64),
+        tile_pixels=900,
+    )
+    model, path = StyleTransfer(random_weights(0), settings), tmp_path_factory.mktemp("tiled") / "1"
+    with _without_rewriting():
+        tf.saved_model.save(model, str(path), signatures=model.functions, options=_SAVE_OPTIONS)
+    return path
+
+
+@pytest.fixture(scope="module")
+def servers(tiny_model_base: Path, tiled_version: Path) -> Iterator[list[Server]]:
     (version,) = (path for path in tiny_model_base.iterdir() if path.name.isdigit())
-    both = [Server(version, rewriting=rewriting) for rewriting in (True, False)]
-    yield both
-    for server in both:
+    every = [Server(path, rewriting=rewriting) for path in (version, tiled_version) for rewriting in (True, False)]
+    yield every
+    for server in every:
         server.session.close()
 
 
 @pytest.mark.parametrize("optimizer", contract.OPTIMIZER.choices)
 @pytest.mark.parametrize("loss", contract.LOSS.choices)
-def test_rewriting_changes_no_result(servers: list[Server], loss: str, optimizer: str) -> None:
+def test_neither_rewriting_nor_tiles_change_a_result(servers: list[Server], loss: str, optimizer: str) -> None:
     """Every input at once, two examples, and a second call that resumes."""
     rng = np.random.default_rng(0)
     mask = np.zeros((24, 40, 3), np.uint8)
@@ -69,10 +91,10 @@ def test_rewriting_changes_no_result(servers: list[Server], loss: str, optimizer
         "max_side": np.int32([40]),
         "colors": ["matched"],
     }
-    ours, theirs = (server.paint(**choices, **files) for server in servers)
-    np.testing.assert_allclose(ours["losses"], theirs["losses"], rtol=1e-3)
-    ours, theirs = (
-        server.paint(**choices, state=first["state"]) for server, first in zip(servers, (ours, theirs), strict=True)
-    )
-    np.testing.assert_allclose(ours["losses"], theirs["losses"], rtol=1e-2)
-    assert [Image.open(io.BytesIO(file)).size for file in ours["image_bytes"]] == [(40, 24)] * 2
+    expected, *others = (server.paint(**choices, **files) for server in servers)
+    resumed = [server.paint(**choices, state=expected["state"]) for server in servers]
+    for own in others:
+        np.testing.assert_allclose(own["losses"], expected["losses"], rtol=1e-3)
+    for own in resumed:
+        np.testing.assert_allclose(own["losses"], resumed[0]["losses"], rtol=1e-2)
+        assert [Image.open(io.BytesIO(file)).size for file in own["image_bytes"]] == [(40, 24)] * 2
