@@ -63,7 +63,7 @@ class TiledObjective:
         self._dtype = dtype
         image, regions = tf.TensorSpec([None, None, None, 3], dtype), tf.TensorSpec([None] * 3, dtype)
         targets = with_dtype(tuple(term.target_specs() for term in terms), dtype)
-        self._sum_specs = [with_dtype(term.sum_specs(), dtype) for term, _ in self._feature_terms(terms)]
+        self._sum_specs = [with_dtype(term.sum_specs(), dtype) for term in self._feature_terms()]
         sizes = channels_of(style_layers)
         self._moment_specs = [
             Moments(tf.TensorSpec([None, n, n], dtype), tf.TensorSpec([None, n], dtype)) for n in sizes
@@ -100,7 +100,7 @@ class TiledObjective:
             tape.watch([image, sums])
             losses = {
                 term.name: term.loss_of_sums(own, target, weights)
-                for (term, target), own in zip(self._feature_terms(targets), sums, strict=True)
+                for (term, target), own in zip(self._with_targets(targets), sums, strict=True)
             }
             for term, target in zip(self._terms, targets, strict=True):
                 if not term.layers:
@@ -143,14 +143,17 @@ class TiledObjective:
     def _over_tiles(self, image: tf.Tensor, body: Callable[[Tile, Any], Any], initial: Any, specs: Any) -> Any:  # noqa: ANN401 - structures
         return over_tiles(image, body, initial, specs, margin=self._margin, tile_pixels=self.tile_pixels)
 
-    def _feature_terms(self, targets: Sequence[Any]) -> list[tuple[FeatureTerm[Any, Any], Any]]:
+    def _feature_terms(self) -> list[FeatureTerm[Any, Any]]:
+        return [cast("FeatureTerm[Any, Any]", term) for term in self._terms if term.layers]
+
+    def _with_targets(self, targets: Sequence[Any]) -> list[tuple[FeatureTerm[Any, Any], Any]]:
         """Terms on features, each with its targets."""
-        pairs = zip(self._terms, targets, strict=True)
-        return [(cast("FeatureTerm[Any, Any]", term), target) for term, target in pairs if term.layers]
+        of_features = [target for term, target in zip(self._terms, targets, strict=True) if term.layers]
+        return list(zip(self._feature_terms(), of_features, strict=True))
 
     def _with_sums(self, tile: Tile, sums: list[Any], image: tf.Tensor, targets: tuple[Any, ...]) -> list[Any]:
         features = self._features(tile.crop(image))
-        own = [term.tile_sums(features, target, tile) for term, target in self._feature_terms(targets)]
+        own = [term.tile_sums(features, target, tile) for term, target in self._with_targets(targets)]
         return tf.nest.map_structure(tf.add, sums, own)
 
     def _with_gradient(
@@ -160,7 +163,7 @@ class TiledObjective:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(crop)
             features = self._network(crop)
-        pairs = zip(self._feature_terms(targets), by_sums, strict=True)
+        pairs = zip(self._with_targets(targets), by_sums, strict=True)
         # The tape adds up the gradients of several terms by one layer.
         by_layer = [
             part for (term, target), by in pairs for part in term.tile_gradient(features, target, tile, by).items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -188,3 +189,13 @@ def test_limits_that_are_not_chosen_follow_from_the_others() -> None:
 def test_limits_that_make_no_sense(limits: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match=text):
         Limits(**limits)
+
+
+def test_describe_accepts_images_of_one_tile(model: StyleTransfer) -> None:
+    """Runs tile an image that is larger; the statistics of `describe` are not tiled."""
+    tiled = StyleTransfer(random_weights(seed=0), replace(model.settings, tile_pixels=25 * 25))
+    image = np.full((1, 25, 25, 3), 0.5, np.float32)
+    assert run(tiled, contract.DESCRIBE, image=image)["layer_names"].shape == (1, 1)
+    said = refusal(tiled, contract.DESCRIBE, image=np.full((1, 25, 26, 3), 0.5, np.float32))
+    assert "image must have at most 625 pixels in all its images together; got batch, height, width:" in said
+    assert run(tiled, contract.SERVING_DEFAULT, **images(25, 26), steps=[1])["losses"].shape == (1, 1, 4)
