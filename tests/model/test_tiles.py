@@ -128,11 +128,19 @@ def test_a_narrower_margin_is_not_enough(rng: np.random.Generator, monkeypatch: 
     assert difference(tiled[1], whole[1]) > 1e-6
 
 
-@pytest.mark.slow  # minutes, in float64
-@pytest.mark.timeout(3600)
-@pytest.mark.parametrize("size", [(32, 640), (640, 640)], ids=str)
-def test_the_deepest_layers(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
+@pytest.mark.slow  # a minute of two processors, in float64
+@pytest.mark.parametrize("loss", LOSS.choices)
+def test_many_tiles(rng: np.random.Generator, loss: str) -> None:
+    """640 x 640 pixels, in 16 tiles."""
+    canvas, style, image = canvas_of(rng, (640, 640)), pixels(rng, 1, 64, 64), pixels(rng, 1, 640, 640)
+    whole, tiled = (evaluation(objective(loss, most), canvas, [style], [None], image) for most in (None, 270 * 270))
+    assert max(map(difference, tiled, whole)) < 1e-12
+
+
+@pytest.mark.slow  # a minute of two processors, in float64
+def test_the_deepest_layers(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both losses need a margin of 192 pixels; 176 are not enough."""
+    size = (32, 640)
     canvas, style, image = canvas_of(rng, size), pixels(rng, 1, 64, 64), pixels(rng, 1, *size)
     tile_pixels = size[0] * size[1] - 1
     for loss in LOSS.choices:
