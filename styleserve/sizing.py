@@ -28,7 +28,8 @@ IMAGE_BYTES: Final = 3200
 
 PRINT_BYTES: Final = 480
 """Part of `IMAGE_BYTES` that a tiled image needs for each of its pixels; the rest is for the pixels of a tile. Measured
-with `paint` and content features of block4 (32 bytes): 460 bytes for each pixel between 1024 and 2048 px a side."""
+with `paint`, L-BFGS, between 1024 and 2048 px a side: 557 bytes, with 128 for content features of block2_conv2. Those
+of the default layer have 32, which leaves 461."""
 
 MIN_TILE_PIXELS: Final = 640 * 640
 """Fewest pixels of a tile. Its margin is up to 192 pixels wide, so smaller tiles are nearly all margin."""
