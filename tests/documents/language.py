@@ -96,7 +96,8 @@ class Finding(NamedTuple):
 
 
 def text_files(*places: str) -> list[Path]:
-    """Files of code and documents under these paths, which are relative to the repository."""
+    """Files of code and documents under these paths, relative to the repository; all of its files without paths."""
+    places = places or (*_FOLDERS, *(path.name for path in ROOT.glob("*.md")), "Makefile", "pyproject.toml")
     found: set[Path] = set()
     for place in places:
         path = ROOT / place
@@ -180,9 +181,7 @@ def main(places: list[str]) -> None:
             for found in findings(path):
                 print(found)
         return
-    top = [path.name for path in sorted(ROOT.glob("*.md"))]
-    files = text_files(*_FOLDERS, *top, "Makefile", "pyproject.toml")
-    counts = Counter(str(path.parent.relative_to(ROOT)) for path in files for _ in findings(path))
+    counts = Counter(str(path.parent.relative_to(ROOT)) for path in text_files() for _ in findings(path))
     for folder, count in sorted(counts.items()):
         print(f"{count:5} {folder}")
     print(f"{counts.total():5} in all")
