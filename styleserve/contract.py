@@ -1,7 +1,7 @@
 """The wire contract: every name, shape, range, unit and default that graph, server and client share.
 
 Free of TensorFlow, NumPy and gRPC, so that every package can import it. A change that breaks callers needs a new
-`CONTRACT_VERSION`, an entry in CHANGELOG.md and a test of old callers.
+`CONTRACT_VERSION`, an entry in CHANGELOG.md and a test of callers of the version before.
 
 Every tensor is batch-first, because server-side batching joins requests along the first dimension. A control is a
 vector with one value for each example, or one value for all. A control that is not sent takes its default from the

@@ -70,8 +70,8 @@ def _moments_function(dtype: str) -> Callable[[tf.Tensor, tf.Tensor], Moments]:
 @functools.cache
 def moments_gradient_function(dtype: str, *, with_mean: bool) -> Callable[[tf.Tensor, tf.Tensor, Moments], tf.Tensor]:
     """`moments_gradient` as one function for any shape."""
-    images, wide = tf.TensorSpec([None] * 4, dtype), sum_dtype(dtype)
-    regions, gram, mean = (tf.TensorSpec([None] * rank, wide) for rank in (3, 3, 2))
+    images = tf.TensorSpec([None] * 4, dtype)
+    regions, gram, mean = (tf.TensorSpec([None] * rank, sum_dtype(dtype)) for rank in (3, 3, 2))
     function = functools.partial(moments_gradient, with_mean=with_mean)
     return noinline(function, [images, regions, Moments(gram, mean)])
 

@@ -46,7 +46,7 @@ class Weights:
     Attributes:
         layers: Weights by name of the layer, in network order; deep layers may be missing.
         source: "imagenet", "random (seed N)" or the name of a file.
-        licence: Licence of the weights, as far as it is known.
+        licence: Licence of the weights, if known.
 
     Raises:
         ValueError: A layer is not one of VGG-19's, has the wrong shape or holds a NaN or an infinity.

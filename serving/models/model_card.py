@@ -11,8 +11,7 @@ from typing import Any, Final
 from styleserve.processor import BFLOAT16_FLAGS, cpu_flags
 from styleserve.version_directories import MODEL_CARD_FILE
 
-SLOW: Final = "a step takes about ten times as long as in float32"
-VERSION: Final = re.compile(r"(\d+)\.(\d+)")
+_VERSION: Final = re.compile(r"\d+\.\d+")
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class CallLimits:
 def exporter_of(version_dir: Path) -> str | None:
     """Version of TensorFlow that exported a version, as in "2.20.0"; None without a card."""
     found = _of_card(version_dir, "versions", "tensorflow")
-    return found if isinstance(found, str) and VERSION.match(found) else None
+    return found if isinstance(found, str) and _VERSION.match(found) else None
 
 
 def limits_of(version_dir: Path) -> CallLimits | None:
@@ -51,7 +50,7 @@ def limits_of(version_dir: Path) -> CallLimits | None:
     return CallLimits(*numbers)
 
 
-def in_bfloat16(version_dir: Path) -> bool:
+def _in_bfloat16(version_dir: Path) -> bool:
     """Whether a version computes in bfloat16, by its card."""
     return _of_card(version_dir, "precision") == "bfloat16"
 
@@ -62,11 +61,11 @@ def slow_on_this_machine(version_dir: Path) -> str | None:
     None for other versions, and if the version has no card or the processor no flags.
     """
     flags = cpu_flags()
-    if not flags or flags.intersection(BFLOAT16_FLAGS) or not in_bfloat16(version_dir):
+    if not flags or flags.intersection(BFLOAT16_FLAGS) or not _in_bfloat16(version_dir):
         return None
     return (
-        f"computes in bfloat16, for which this machine has no units ({', '.join(BFLOAT16_FLAGS)}): {SLOW}. Export it "
-        "with --precision float32."
+        f"computes in bfloat16, for which this machine has no units ({', '.join(BFLOAT16_FLAGS)}): a step takes about "
+        "ten times as long as in float32. Export it with --precision float32."
     )
 
 

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from styleserve import contract
 from styleserve.contract import Control, Field
@@ -20,8 +19,7 @@ from .file_headers import FileHeader, resized
 from .limits import ModelLimits
 from .refusals import refusal
 from .request_header import RequestHeader, for_example
-
-Array = NDArray[Any]
+from .tensors import Array
 
 _RANK_OF_IMAGES: Final = 4
 _BATCHES: Final = (contract.STATE, contract.RETURN_STATE, contract.CONTRACT_VERSION_INPUT, contract.EXAMPLE)
