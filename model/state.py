@@ -124,14 +124,17 @@ class Layout(Generic[_Tree]):
 
     def checked_length(self, state: tf.Tensor, dimensions: Dimensions) -> tf.Tensor:
         """`state`, after a check of its length against its dimensions, whose ranges are checked already."""
-        expected = tf.reduce_sum(self._lengths(self._sizes(dimensions))) + (self._start + _HASH_BYTES)
-        length = tf.cast(tf.strings.length(state), tf.int64)
+        expected, length = self.length(dimensions), tf.cast(tf.strings.length(state), tf.int64)
         return check(
             state, length == expected, "state is damaged: its length, and the one it should have:", length, expected
         )
 
+    def length(self, dimensions: Dimensions) -> tf.Tensor:
+        """Bytes of a state with these dimensions, int64 scalar."""
+        return tf.reduce_sum(self._lengths(self._sizes(dimensions))) + (self._start + _HASH_BYTES)
+
     def unpack(self, state: tf.Tensor, dimensions: Dimensions) -> _Tree:
-        """Tensors of a state, a string scalar; more tensors may follow them."""
+        """Tensors of a state, a string scalar."""
         sizes = self._sizes(dimensions)
         lengths = self._lengths(sizes)
         starts = self._each(tf.cumsum(lengths, exclusive=True) + self._start)

@@ -423,6 +423,17 @@ RETURN_STATE: Final = Field(
 )
 RETURN_STATE_RULE: Final = "must be 0 or 1; got"
 """Rule for `return_state`."""
+MAX_STATE_BYTES: Final = 2**29
+"""Most bytes of the states of a call. A state has 96 bytes a pixel with L-BFGS, and 2.4 MB of style statistics, so a
+square of 2359 pixels is the largest picture with one. A run of a larger picture continues from its picture alone, in
+`start_bytes`."""
+STATE_SIZE_RULE: Final = (
+    f"must be 0 where the states of a call could take more than {MAX_STATE_BYTES} bytes: continue such a run from its "
+    "picture, in start_bytes; got bytes:"
+)
+"""Rule for `return_state` of a print."""
+MAX_REPLY_PIXELS: Final = 2**28
+"""Most pixels of all pictures of a reply: 16-bit PNG files of so many have 1.6 GB, and a message at most 2 GiB."""
 CONTRACT_VERSION_INPUT: Final = Field(
     "contract_version",
     "int32",

@@ -52,8 +52,9 @@ class SavedRun:
         controls: Controls of the run, with its steps and largest side.
         octaves: Octaves of the run, smallest first.
         losses: Losses so far, `[steps_done, 5]` float32; columns as in `contract.LOSS_COLUMNS`.
-        state: State of the current octave, as the model gave it; empty before its first chunk.
-        start: Picture that the current octave starts from, a PNG; empty in the first octave and after a chunk.
+        state: State of the current octave, as the model gave it; empty before its first chunk, and in a print.
+        start: Picture that the next call starts from, as the model gave it: that of the octave before, or the one so
+            far of a print, which has no state. Empty where the run begins, and beside a state.
         model_name: Name of the model that gave the state.
         model_version: Version of the model that gave the state.
         pictures: Facts about the pictures of the run.

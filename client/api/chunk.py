@@ -51,7 +51,7 @@ class ChunkCall:
         returns_state: Whether the reply has the state.
         returns_image: Whether the reply has the picture.
         shows: Whether the picture is decoded.
-        lossless: Whether the next octave starts from the picture, which must be a lossless file then.
+        lossless: Whether the next call starts from the picture, which has 16 bits a channel then.
     """
 
     saved: SavedRun
@@ -63,11 +63,11 @@ class ChunkCall:
 
     @property
     def controls(self) -> Controls:
-        """Controls of the call. Noise is for the first octave only."""
+        """Controls of the call. Noise is for the first call only."""
         controls = replace(self.saved.controls, steps=self.steps, max_side=self.saved.current_octave.max_side)
         if self.lossless:
-            controls = replace(controls, image_format="png")
-        return replace(controls, start_noise=UNSET, seed=UNSET) if self.saved.octave else controls
+            controls = replace(controls, image_format="png16")
+        return replace(controls, start_noise=UNSET, seed=UNSET) if self.saved.start or self.saved.octave else controls
 
     def request(self, target: Target, pictures: PictureSet[Picture] | None) -> PredictRequest:
         """The request, with the state of the run or with its pictures."""

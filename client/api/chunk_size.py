@@ -36,12 +36,6 @@ _NOISE: Final = 0.25
 _NOISE_WITHOUT_STEPS: Final = 0.5
 _KEPT: Final = 8
 
-# Parts of a state: Gram matrices of each region; content, image and gradient (36) and ten pairs (60), or content, image
-# and moments (48); a reference picture (12) and its mask (1).
-_TARGETS_BYTES: Final = 2_500_000
-_STATE_BYTES_PER_PIXEL: Final[dict[str, int]] = {"lbfgs": 96, "adam": 48}
-_REFERENCE_BYTES_PER_PIXEL: Final = 13
-
 
 @dataclass(frozen=True)
 class CallCost:
@@ -126,23 +120,6 @@ class ChunkSizer:
         guess = _FAST_BYTE_S if self.fast_link else _SLOW_BYTE_S
         costs = tuple(self._costs)
         return _fit(costs, guess) if costs else (guess, SECONDS_PER_PIXEL_AND_STEP)
-
-
-def usual_state_bytes(pixels: int, optimizer: str, *, regions: int = 1, has_reference: bool = False) -> int:
-    """Estimate of the size of a state, in bytes, for the default layers.
-
-    >>> usual_state_bytes(256 * 256, "lbfgs"), usual_state_bytes(256 * 256, "lbfgs", regions=2)
-    (8791456, 11422528)
-
-    Args:
-        pixels: Pixels of the picture.
-        optimizer: "lbfgs" or "adam".
-        regions: Number of regions, each with Gram matrices and a mask.
-        has_reference: Whether the run has a reference picture.
-    """
-    masks = regions if regions > 1 else 0
-    per_pixel = _STATE_BYTES_PER_PIXEL[optimizer] + masks + _REFERENCE_BYTES_PER_PIXEL * has_reference
-    return _TARGETS_BYTES * regions + per_pixel * pixels
 
 
 def _fit(costs: Sequence[CallCost], guess: float) -> tuple[float, float]:

@@ -1,7 +1,8 @@
 """Runs in chunks: each call resumes from the state that the previous one returned, so the server keeps nothing.
 
 Any replica can take the next chunk, a failed chunk can be repeated, and between two chunks the picture can be shown and
-the run saved. A coarse-to-fine run is one such run for each octave, which starts from the picture of the one before.
+the run saved. A coarse-to-fine run is one such run for each octave, which starts from the picture of the one before. A
+print is too large for a state: each of its calls starts from the picture of the one before.
 """
 
 from __future__ import annotations
@@ -31,11 +32,12 @@ from ..wire.messages import PredictResponse
 from ..wire.results import StylizedResult, Timings
 from .checkpoint import SavedRun
 from .chunk import Chunk, ChunkCall
-from .chunk_size import TARGETS_WORK, CallCost, ChunkSizer, usual_state_bytes
+from .chunk_size import TARGETS_WORK, CallCost, ChunkSizer
 from .comparison import unchanged_notes
 from .model_queries import ModelQueries
 from .progress import Progress
 from .run_plan import RunOptions, plan_run, resumed
+from .state_size import StateSize, print_steps
 
 
 class ChunkedRun:
@@ -104,17 +106,17 @@ class ChunkedRun:
         saved = yield from self._prepare()
         remaining = saved.octave_steps_left
         steps = yield from self._next_steps(saved, remaining)
-        images = self._options.images
+        images, from_picture = self._options.images, self._is_print(saved)
         ends_octave = steps == remaining
         is_last = saved.octave == len(saved.octaves) - 1
         in_one_call = ends_octave and not saved.state and not self._options.final_state
         call = ChunkCall(
             saved,
             steps,
-            returns_state=not in_one_call and (is_last or not ends_octave),
-            returns_image=images or ends_octave,
+            returns_state=not in_one_call and not from_picture and (is_last or not ends_octave),
+            returns_image=images or ends_octave or from_picture,
             shows=images or (ends_octave and is_last),
-            lossless=ends_octave and not is_last,
+            lossless=(ends_octave and not is_last) or (from_picture and not ends_octave),
         )
         try:
             chunk = yield from self._call(call)
@@ -182,8 +184,14 @@ class ChunkedRun:
             return result_pixels(self._pictures, octave.max_side)
         return self._seen_pixels or octave.max_side**2
 
+    def _is_print(self, saved: SavedRun) -> bool:
+        """Whether the next call brings no state, so that the one after it starts from its picture."""
+        return not saved.state and _state_size(saved).is_print(self._pixels(saved.current_octave))
+
     def _next_steps(self, saved: SavedRun, remaining: int) -> Operation[int]:
         """Evaluations of the next chunk; a server without measurements is measured first."""
+        if remaining > 0 and self._is_print(saved):
+            return min(self._chunk_steps or remaining, print_steps(remaining))
         if remaining <= 1 or self._options.whole or self._chunk_steps is not None:
             return min(remaining, self._chunk_steps or remaining)
         sizer, pixels = self._sizer, self._pixels(saved.current_octave)
@@ -198,12 +206,7 @@ class ChunkedRun:
         return steps
 
     def _measured_steps(self, saved: SavedRun, remaining: int, pixels: int) -> int:
-        state_bytes = len(saved.state) or usual_state_bytes(
-            pixels,
-            saved.controls.expected_optimizer,
-            regions=saved.pictures.regions,
-            has_reference=saved.pictures.reference is not None,
-        )
+        state_bytes = len(saved.state) or _state_size(saved).usual_bytes(pixels)
         return self._sizer.next_steps(
             remaining,
             pixels=pixels,
@@ -252,7 +255,7 @@ class ChunkedRun:
             model_version=chunk.version,
             notes=(*before.notes, *self._version_notes(before, chunk.version)),
         )
-        if saved.octave > before.octave:
+        if saved.octave > before.octave or self._is_print(before):
             saved = replace(saved, start=chunk.file)
         self._saved = saved
         self._version, self._version_went_away = chunk.version, False
@@ -297,3 +300,7 @@ class ChunkedRun:
             timings=self._timings,
             notes=(*saved.notes, *unchanged),
         )
+
+
+def _state_size(saved: SavedRun) -> StateSize:
+    return StateSize.of(saved.controls, saved.pictures)

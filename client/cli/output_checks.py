@@ -59,17 +59,15 @@ def check_space(
     Raises:
         OutputError: One of them cannot be written.
     """
-    from ..api.chunk_size import usual_state_bytes  # noqa: PLC0415 - brings NumPy
+    from ..api.state_size import StateSize  # noqa: PLC0415 - brings NumPy
 
     width, height = pictures.content.size_within(controls.expected_max_side)
     picture_bytes = largest_picture_bytes(width * height, channel_bytes=2 if controls.image_format == "png16" else 1)
     check_output(output, needed_bytes=picture_bytes)
     if report is not None:
         check_output(report)
-    state_bytes = usual_state_bytes(
-        width * height,
-        controls.expected_optimizer,
-        regions=pictures.regions,
-        has_reference=pictures.reference is not None,
-    )
+    size = StateSize.of(controls, pictures)
+    state_bytes = size.usual_bytes(width * height)
+    if size.is_print(width * height):
+        state_bytes = largest_picture_bytes(width * height, channel_bytes=2)
     outputs.check(picture_bytes, state_bytes)

@@ -19,10 +19,8 @@ from typing import Final, NamedTuple
 
 import tensorflow as tf
 
+from .pair_ring import HISTORY, PairRing
 from .quantized import Quantized
-
-HISTORY: Final = 10
-"""Pairs of steps and gradient differences in the memory."""
 
 FIRST_STEP: Final = 8.0 / 255.0
 """Mean change of a pixel in the first trial, before the memory holds a pair."""
@@ -52,14 +50,12 @@ class Memory(NamedTuple):
     Pairs are quantised to 8 bits: a quarter of the memory, and of the state that a run carries from call to call.
 
     Attributes:
-        s: Accepted steps, newest first, `[HISTORY, batch, height, width, 3]` quantised.
-        y: Gradient differences of these steps, shaped like `s`.
-        rho: 1 / (s . y), `[HISTORY, batch]` float32; 0 without a pair.
+        ring: Accepted steps s and the gradient differences y of these steps.
+        rho: 1 / (s . y), newest first, `[HISTORY, batch]` float32; 0 without a pair.
         scale: Scale of the preconditioner, from the newest pair, `[batch]` float32; 0 without a pair.
     """
 
-    s: Quantized
-    y: Quantized
+    ring: PairRing
     rho: tf.Tensor
     scale: tf.Tensor
 
@@ -97,22 +93,14 @@ def init(image: tf.Tensor, *, columns: int) -> LbfgsState:
         columns: Number of losses of an example.
     """
     batch = tf.shape(image)[0]
-    pairs = Quantized.zeros(tf.concat([[HISTORY], tf.shape(image)], axis=0))
     return LbfgsState(
         image=image,
         losses=tf.fill([batch, columns], float("inf")),
         gradient=tf.zeros_like(image),
         step=tf.ones([batch]),
         shrinks=tf.zeros([batch], tf.int32),
-        memory=Memory(s=pairs, y=pairs, rho=tf.zeros([HISTORY, batch]), scale=tf.zeros([batch])),
+        memory=Memory(PairRing.empty(tf.shape(image)), rho=tf.zeros([HISTORY, batch]), scale=tf.zeros([batch])),
     )
-
-
-def padded_pairs(pairs: tf.Tensor) -> tf.Tensor:
-    """`[pairs, ...]` as `[HISTORY, ...]`, with zeros in free places."""
-    free = HISTORY - tf.shape(pairs)[0]
-    padded = tf.pad(pairs, [[0, free], *([[0, 0]] * (len(pairs.shape) - 1))])
-    return tf.ensure_shape(padded, [HISTORY, *pairs.shape[1:]])
 
 
 def trial(state: LbfgsState, precondition: Preconditioner) -> tf.Tensor:
@@ -155,15 +143,15 @@ def update(
     accepted = running & (first & tf.math.is_finite(losses[:, 0]) | enough & (slope < 0.0))
 
     newest_s, newest_y = Quantized.of(s), Quantized.of(y)
-    s, y = newest_s.dequantized(), newest_y.dequantized()
+    s, y = newest_s.dequantized(point), newest_y.dequantized(point)
     sy = _dot(s, y)
     curved = accepted & ~first & (sy > _CURVATURE * tf.sqrt(_dot(s, s) * _dot(y, y)))
     shrinks = tf.where(accepted, 0, state.shrinks + 1)
     cleared = ~accepted & (shrinks > _MAX_SHRINKS)
+    rho = tf.concat([tf.math.reciprocal_no_nan(sy)[None], state.memory.rho[:-1]], axis=0)
     memory = Memory(
-        s=Quantized(*(_push(old, new, curved) for old, new in zip(state.memory.s, newest_s, strict=True))),
-        y=Quantized(*(_push(old, new, curved) for old, new in zip(state.memory.y, newest_y, strict=True))),
-        rho=tf.where(cleared, 0.0, _push(state.memory.rho, tf.math.reciprocal_no_nan(sy), curved)),
+        ring=state.memory.ring.with_pair(newest_s, newest_y, curved),
+        rho=tf.where(cleared, 0.0, tf.where(curved, rho, state.memory.rho)),
         scale=tf.where(
             cleared, 0.0, tf.where(curved, tf.math.divide_no_nan(sy, _dot(y, precondition(y))), state.memory.scale)
         ),
@@ -183,12 +171,14 @@ def _direction(gradient: tf.Tensor, memory: Memory, precondition: Preconditioner
 
     # Loops, because a graph with every pair unrolled adds seconds to a server's start.
     def backward(i: tf.Tensor, q: tf.Tensor, alphas: tf.TensorArray) -> tuple[tf.Tensor, tf.Tensor, tf.TensorArray]:
-        alpha = memory.rho[i] * _dot(memory.s.dequantized(i), q)
-        return i + 1, q - _wide(alpha) * memory.y.dequantized(i), alphas.write(i, alpha)
+        s, y = memory.ring.pair(i, gradient)
+        alpha = memory.rho[i] * _dot(s, q)
+        return i + 1, q - _wide(alpha) * y, alphas.write(i, alpha)
 
     def forward(i: tf.Tensor, r: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        beta = memory.rho[i] * _dot(memory.y.dequantized(i), r)
-        return i - 1, r + _wide(alphas.read(i) - beta) * memory.s.dequantized(i)
+        s, y = memory.ring.pair(i, gradient)
+        beta = memory.rho[i] * _dot(y, r)
+        return i - 1, r + _wide(alphas.read(i) - beta) * s
 
     def older(i: tf.Tensor, *_: object) -> tf.Tensor:
         return i < count
@@ -210,15 +200,6 @@ def _shrink(before: tf.Tensor, after: tf.Tensor, slope: tf.Tensor) -> tf.Tensor:
     """Factor of the step, `[batch]` float32 within `_SHRINK`: the minimum of the parabola through losses and slope."""
     factor = -slope / (2.0 * (after - before - slope))
     return tf.where(tf.math.is_finite(factor), tf.clip_by_value(factor, *_SHRINK), _SHRINK[0])
-
-
-def _push(memory: tf.Tensor, newest: tf.Tensor, where: tf.Tensor) -> tf.Tensor:
-    """`memory`, `[HISTORY, batch, ...]`, with `newest` before it and without its last, for the examples in `where`."""
-    longer = tf.concat([newest[None], memory], axis=0)
-    batch = tf.shape(where)[0]
-    rows = (tf.range(HISTORY)[:, None] + tf.where(where, 0, 1)) * batch + tf.range(batch)
-    # A gather copies whole images: many times as fast as tf.where over all numbers.
-    return tf.gather(tf.reshape(longer, tf.concat([[(HISTORY + 1) * batch], tf.shape(longer)[2:]], axis=0)), rows)
 
 
 def _dot(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:

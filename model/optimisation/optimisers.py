@@ -12,8 +12,8 @@ from styleserve import contract
 
 from ..state import Spec
 from . import adam, lbfgs
+from .pair_ring import PairRing
 from .preconditioner import smoothing
-from .quantized import Quantized
 
 _State = TypeVar("_State")
 Trial = Callable[[_State], tf.Tensor]
@@ -130,8 +130,8 @@ class Lbfgs(Optimiser[lbfgs.LbfgsState]):
         _IMAGE,
         _IMAGE,
         Spec("float32", (1, len(contract.LOSS_COLUMNS) + 3)),
-        Spec("int8", (2, "pairs", 1, "height", "width", 3)),
-        Spec("float32", (2, "pairs", 1, "height", 1, 1)),
+        Spec("int64", ("pairs", 2, "words")),
+        Spec("float32", ("pairs", 2, "height", 1, 1)),
         Spec("float32", ("pairs", 1)),
     )
 
@@ -169,21 +169,20 @@ class Lbfgs(Optimiser[lbfgs.LbfgsState]):
         memory = state.memory
         pairs = memory.pairs()
         numbers = [state.step[:, None], tf.cast(state.shrinks, tf.float32)[:, None], memory.scale[:, None]]
-        stored = (memory.s, memory.y)
         return (
             state.image,
             state.gradient,
             tf.concat([state.losses, *numbers], axis=1),
-            tf.stack([each.integers[:pairs] for each in stored]),
-            tf.stack([each.scale[:pairs] for each in stored]),
+            *memory.ring.packed(pairs),
             memory.rho[:pairs],
         )
 
     def unpack(self, tensors: tuple[tf.Tensor, ...]) -> lbfgs.LbfgsState:
         """See `Optimiser`."""
-        image, gradient, numbers, pairs, scales, rho = tensors
-        s, y = (Quantized(lbfgs.padded_pairs(pairs[i]), lbfgs.padded_pairs(scales[i])) for i in range(2))
-        memory = lbfgs.Memory(s, y, lbfgs.padded_pairs(rho), numbers[:, -1])
+        image, gradient, numbers, words, scales, rho = tensors
+        free = tf.zeros([lbfgs.HISTORY - tf.shape(rho)[0], 1])
+        rho = tf.ensure_shape(tf.concat([rho, free], axis=0), [lbfgs.HISTORY, 1])
+        memory = lbfgs.Memory(PairRing.unpacked(words, scales, tf.shape(image)), rho, numbers[:, -1])
         shrinks = tf.cast(numbers[:, -2], tf.int32)
         return lbfgs.LbfgsState(image, numbers[:, :-3], gradient, numbers[:, -3], shrinks, memory)
 

@@ -15,10 +15,10 @@ from ..checks import check, checked_batches, checked_controls, checked_per
 from ..loss.canvas import Canvas, canvas_specs
 from ..noinline import noinline
 from ..optimisation.minimise import Minimiser
-from ..state import Layout, Spec, map_specs
+from ..state import Spec, map_specs
 from .colours import with_colours_of
 from .pictures import encode
-from .resumable_runs import STATE_DIMENSIONS, ResumableRuns
+from .resumable_runs import Painted, ResumableRuns
 from .run_inputs import RunInputs, choice_index
 
 _PER_STYLE: Final = (
@@ -55,39 +55,27 @@ class PaintSignature:
         self._new_run = noinline(run_inputs.canvas, [self._example_specs()])
         self._runs = [ResumableRuns(each, facts, canvas, limits, min_side) for each in minimisers]
         self._canvas = canvas
-        # Canvas and image are the first tensors of every state.
-        self._result_layout = Layout(STATE_DIMENSIONS, (canvas, minimisers[0].optimiser.specs[:1]))
-        self._encoded = noinline(self._file, [tf.TensorSpec([], tf.string)] * 3)
+        # A loop body holds a single call: with more, TensorFlow's inlining ties calls to the wrong loop.
+        self._one = noinline(self._example, [self._example_specs(), tf.TensorSpec([], tf.int32)])
 
     def __call__(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Outputs of the signature by name. Examples run one after another, because they may differ in size."""
         checked, batch = self._checked(inputs)
         most = tf.reduce_max(checked[contract.STEPS.name])
 
-        def run(i: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            example = {name: tf.gather(checked[name], i) for name in self._example_specs()}
-            state, losses = self._example(example, batch)
-            return state, _padded(losses, most)
+        def run(i: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            file, state, losses = self._one(
+                {name: tf.gather(checked[name], i) for name in self._example_specs()}, batch
+            )
+            return file, state, _padded(losses, most)
 
-        spec = (tf.TensorSpec([], tf.string), tf.TensorSpec([None, len(contract.LOSS_COLUMNS)], tf.float32))
+        text, columns = tf.TensorSpec([], tf.string), len(contract.LOSS_COLUMNS)
+        spec = (text, text, tf.TensorSpec([None, columns], tf.float32))
         # One iteration at a time, which bounds the memory to that of one example.
-        states, losses = tf.map_fn(run, tf.range(batch), fn_output_signature=spec, parallel_iterations=1)
-        formats = [checked[control.name] for control in (contract.COLORS, contract.IMAGE_FORMAT)]
-
-        def encoded(example: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
-            return self._encoded(*example)
-
+        outputs = tf.map_fn(run, tf.range(batch), fn_output_signature=spec, parallel_iterations=1)
         return {
-            # A loop of its own, which costs nothing if the output is not fetched.
-            contract.IMAGE_BYTES.name: tf.map_fn(
-                encoded,
-                (states, *formats),
-                fn_output_signature=tf.TensorSpec([], tf.string),
-                parallel_iterations=1,
-            ),
-            contract.LOSSES.name: losses,
-            # Sent on request only: it has megabytes, and REST can neither leave it out nor encode it.
-            contract.STATE.name: tf.where(checked[contract.RETURN_STATE.name] == 1, states, ""),
+            field.name: output
+            for field, output in zip((contract.IMAGE_BYTES, contract.STATE, contract.LOSSES), outputs, strict=True)
         }
 
     def _checked(self, inputs: Mapping[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
@@ -120,13 +108,17 @@ class PaintSignature:
         checked[contract.STYLE_BLEND.name] = blend / total
         return checked, batch
 
-    def _example(self, inputs: Mapping[str, tf.Tensor], batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """State and losses of an example after the steps of the call."""
+    def _example(self, inputs: Mapping[str, tf.Tensor], batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """File, state and losses of an example after the steps of the call: two string scalars, `[steps, columns]`."""
         inputs = self._checked_files(inputs)
         resumed = tf.strings.length(inputs[contract.STATE.name]) > 0
         start = tf.cond(resumed, self._no_start, lambda: self._new_run(inputs))
         advance = [partial(each.advance, inputs, start, batch) for each in self._runs]
-        return tf.switch_case(choice_index(inputs, contract.OPTIMIZER), advance)
+        painted = Painted(*tf.switch_case(choice_index(inputs, contract.OPTIMIZER), advance))
+        image, content = painted.image[0], painted.content[0]
+        keeps_colours = inputs[contract.COLORS.name] == "content"
+        image = tf.cond(keeps_colours, lambda: with_colours_of(image, content), lambda: image)
+        return encode(image, inputs[contract.IMAGE_FORMAT.name]), painted.state, painted.losses
 
     def _checked_files(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Inputs of an example, after a check that it has either a state or pictures."""
@@ -153,17 +145,9 @@ class PaintSignature:
         """A `tf.TensorSpec` of each input of an example, by name."""
         fields = contract.SIGNATURES[contract.PAINT].inputs
         specs = {field.name: tf.TensorSpec(field.shape[1:], field.dtype) for field in fields}
-        for field in (contract.RETURN_STATE, contract.CONTRACT_VERSION_INPUT):
-            del specs[field.name]
+        del specs[contract.CONTRACT_VERSION_INPUT.name]
         specs[contract.STYLE_LAYER_WEIGHTS.name] = tf.TensorSpec([self._layers], tf.float32)
         return specs
-
-    def _file(self, state: tf.Tensor, colors: tf.Tensor, image_format: tf.Tensor) -> tf.Tensor:
-        """Encoded image of a state that this call made, string scalar."""
-        canvas, (image,) = self._result_layout.unpack(state, self._result_layout.dimensions(state))
-        image, content = canvas.painted(image)[0], canvas.content[0]
-        image = tf.cond(colors == "content", lambda: with_colours_of(image, content), lambda: image)
-        return encode(image, image_format)
 
 
 def _padded(losses: tf.Tensor, most: tf.Tensor) -> tf.Tensor:

@@ -12,6 +12,9 @@ from ..checks import check, checked_sides
 _HEADER_BYTES = 32
 """Bytes of a file that hold its size, in every format but JPEG."""
 
+_PNG_DEPTH = 24
+"""Place of the byte in a PNG file with the bits of a channel."""
+
 
 def header_size(picture: tf.Tensor) -> tf.Tensor:
     """Height and width in the header of a file, read without decoding it.
@@ -83,22 +86,30 @@ def decode(
         tf.strings.join([name, contract.pixels_rule(limits.max_encoded_pixels)], separator=" "),
         claimed,
     )
-    pixels = _decode(picture)
-    sides = tf.cast(tf.shape(pixels)[:2], tf.float32)
+    sides = tf.cast(claimed, tf.float32)
     proportional = tf.cast(tf.round(sides * longest / tf.reduce_max(sides)), tf.int32)
-    sides = tf.where(tf.reduce_all(size > 0), size, proportional)
-    pixels = checked_sides(pixels, sides, tf.strings.join([name, contract.RESIZED]), limits, min_side)
-    # Resized from uint8: as floats a photograph takes several times the memory.
-    image = tf.cond(
-        tf.reduce_all(size > 0),
-        lambda: _resized(pixels, sides, tf.image.ResizeMethod.BICUBIC),
-        lambda: _resized(pixels, sides, tf.image.ResizeMethod.BILINEAR),
+    stretched = tf.reduce_all(size > 0)
+    sides = tf.where(stretched, size, proportional)
+    picture = checked_sides(picture, sides, tf.strings.join([name, contract.RESIZED]), limits, min_side)
+
+    def resized(pixels: tf.Tensor) -> tf.Tensor:
+        # Resized from integers: as floats a photograph takes several times the memory.
+        def to_sides(method: str) -> tf.Tensor:
+            return tf.cast(tf.image.resize(pixels[None], sides, method, antialias=True), tf.float32)
+
+        image = tf.cond(
+            stretched,
+            lambda: to_sides(tf.image.ResizeMethod.BICUBIC),
+            lambda: to_sides(tf.image.ResizeMethod.BILINEAR),
+        )
+        return tf.clip_by_value(image / float(pixels.dtype.max), 0.0, 1.0)
+
+    sixteen_bits = _starts(picture, b"\x89PNG") & (tf.strings.substr(picture, _PNG_DEPTH, 1) == b"\x10")
+    return tf.cond(
+        sixteen_bits,
+        lambda: resized(_rgb(tf.io.decode_png(picture, channels=3, dtype=tf.uint16))),
+        lambda: resized(_decode(picture)),
     )
-    return tf.clip_by_value(image / float(pixels.dtype.max), 0.0, 1.0)
-
-
-def _resized(pixels: tf.Tensor, sides: tf.Tensor, method: str) -> tf.Tensor:
-    return tf.cast(tf.image.resize(pixels[None], sides, method, antialias=True), tf.float32)
 
 
 def _decode(picture: tf.Tensor) -> tf.Tensor:
@@ -112,7 +123,15 @@ def _decode(picture: tf.Tensor) -> tf.Tensor:
         lambda: tf.io.decode_jpeg(picture, channels=3, dct_method="INTEGER_ACCURATE"),
         lambda: tf.io.decode_image(picture, channels=3, expand_animations=False),
     )
+    return _rgb(pixels)
+
+
+def _rgb(pixels: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(pixels, [None, None, 3])
+
+
+def _starts(picture: tf.Tensor, magic: bytes) -> tf.Tensor:
+    return tf.strings.substr(picture, 0, len(magic)) == magic
 
 
 def encode(image: tf.Tensor, image_format: tf.Tensor) -> tf.Tensor:

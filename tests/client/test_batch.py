@@ -33,7 +33,7 @@ from styleserve.client import (
     StyleClient,
     run_batch,
 )
-from styleserve.client.api import chunked_run as runs
+from styleserve.client.api.state_size import StateSize
 from styleserve.client.batch import scheduler as module
 from styleserve.client.batch import worker as painting
 from styleserve.client.batch.manifest import MANIFEST_NAME, Manifest
@@ -446,7 +446,7 @@ def test_a_client_that_is_closed_stops_the_batch(stub: Any, jobs: list[Job], out
 def in_chunks(stub: Any, jobs: list[Job], monkeypatch: pytest.MonkeyPatch) -> Any:
     """A stub with whose model a chunk takes a few evaluations, of jobs of 60."""
     monkeypatch.setattr(painting, "CHUNK_S", 0.05)
-    monkeypatch.setattr(runs, "usual_state_bytes", lambda *_, **__: len(STATE))
+    monkeypatch.setattr(StateSize, "usual_bytes", lambda *_: len(STATE))
     jobs[:] = [replace(job, controls=Controls(max_side=32, steps=60)) for job in jobs]
     good = stub.predict
 

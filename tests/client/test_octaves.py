@@ -61,13 +61,13 @@ def test_each_octave_starts_from_the_one_before(stub: Any, client: StyleClient, 
     first, *later = stub.paints
     assert result.octaves == PLAN
     assert [(int(value(each, "max_side")), int(value(each, "steps"))) for each in stub.paints] == list(PLAN)
-    assert [value(each, "image_format") for each in stub.paints] == [b"png", b"png", b"png"]
+    assert [value(each, "image_format") for each in stub.paints] == [b"png16", b"png16", b"png"]
     assert value(first, "start_bytes") == style.read_bytes()
     assert (value(first, "start_noise"), value(first, "seed")) == (0.5, 3)
     for request in later:
         assert not {"start_noise", "seed", "state"} & set(request.inputs)
         assert {"content_bytes", "style_bytes", "style_scale"} <= set(request.inputs)
-        assert value(request, "start_bytes")[24:26] == bytes((8, 2))
+        assert value(request, "start_bytes")[24:26] == bytes((16, 2))
     sizes = [load_picture(value(each, "start_bytes")).image.size for each in later]
     assert sizes == [(32, 21), (64, 43)]
     assert (result.image.size, result.steps) == ((128, 85), 20)

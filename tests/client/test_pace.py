@@ -14,10 +14,11 @@ import pytest
 from PIL import Image
 
 from styleserve.client import ConnectionSettings, load_picture
-from styleserve.client.api.chunk_size import TARGETS_WORK, CallCost, ChunkSizer, usual_state_bytes
+from styleserve.client.api.chunk_size import TARGETS_WORK, CallCost, ChunkSizer
 from styleserve.client.api.chunked_run import ChunkedRun
 from styleserve.client.api.model_queries import ModelQueries
 from styleserve.client.api.run_plan import RunOptions
+from styleserve.client.api.state_size import StateSize
 from styleserve.client.inputs.controls import Controls
 from styleserve.client.inputs.pictures import picture_set
 from styleserve.client.transport.actions import Call, Operation, Sleep
@@ -67,7 +68,7 @@ class World:
         steps = int(to_array(request.inputs["steps"], "")[0])
         outputs: dict[str, Any] = {
             "losses": number_tensor(np.ones((1, steps, 5), np.float32)),
-            "state": bytes_tensor([bytes(usual_state_bytes(self.side**2, "lbfgs"))]),
+            "state": bytes_tensor([bytes(StateSize("lbfgs").usual_bytes(self.side**2))]),
             "image_bytes": bytes_tensor([self.picture]),
         }
         reply = messages.PredictResponse(

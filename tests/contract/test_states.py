@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 OTHER_RUN = "state must be one that this model returned, for the same loss and optimizer"
 DAMAGED = "state is damaged"
-DIMENSIONS = ("height", "width", "regions", "targets", "references", "pairs")
+DIMENSIONS = ("height", "width", "regions", "targets", "references", "pairs", "words")
 HEADER = FINGERPRINT_BYTES + 4 * len(DIMENSIONS)
 
 OPTIMIZERS = pytest.mark.parametrize("optimizer", OPTIMIZER.choices)

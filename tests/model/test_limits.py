@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -138,6 +140,43 @@ def test_the_work_of_a_resumed_call_is_bounded(model: StyleTransfer) -> None:
     begun = run(model, contract.PAINT, **files(png(25, 40), png(8, 16)), max_side=[40], steps=[10], return_state=[1])
     assert run(model, contract.PAINT, state=begun["state"], steps=[10])["losses"].shape == (1, 10, 5)
     assert "got] [0.011]" in refusal(model, contract.PAINT, state=begun["state"], steps=[11])
+
+
+@pytest.fixture(scope="module")
+def small_replies() -> Iterator[StyleTransfer]:
+    """A model whose states have at most 100,000 bytes, and whose replies at most 2,000 pixels."""
+    layer = "block1_conv1"
+    settings = ModelSettings(style_layers=(layer,), content_layer=layer, painter_content_layer=layer)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contract, "MAX_STATE_BYTES", 100_000)
+        patch.setattr(contract, "MAX_REPLY_PIXELS", 2000)
+        yield StyleTransfer(random_weights(seed=0), settings)
+
+
+def test_the_state_of_a_print_is_refused(small_replies: StyleTransfer) -> None:
+    style = {"style_bytes": [[png(16, 16)]], "steps": [0], "max_side": [24]}
+    # 96 bytes a pixel, 4 for the scale of a row of a pair, 40 for the other numbers of each pair, and so on.
+    assert run(small_replies, contract.PAINT, content_bytes=[png(24, 24)], return_state=[1], **style)["state"] != b""
+    style["max_side"] = [32]
+    text = refusal(small_replies, contract.PAINT, content_bytes=[png(32, 32)], return_state=[1], **style)
+    assert "[return_state must be 0 where the states of a call could take more than" in text
+    found = re.search(r"got bytes:\] \[?(\d+)", text)
+    assert found is not None
+    assert 32 * 32 * 96 < int(found[1]) < 32 * 32 * 96 + 20_000  # 16,640 of them are statistics of the style
+    (without,) = run(small_replies, contract.PAINT, content_bytes=[png(32, 32)], **style)["state"]
+    assert without == b""
+    style["max_side"] = [24]
+    together = [png(24, 24)] * 2
+    text = refusal(small_replies, contract.PAINT, content_bytes=together, return_state=[1], **style)
+    assert "[return_state must be 0" in text
+
+
+def test_the_pictures_of_a_reply_have_so_many_pixels_together_and_no_more(small_replies: StyleTransfer) -> None:
+    style = {"style_bytes": [[png(16, 16)]], "steps": [0], "max_side": [40]}
+    assert len(run(small_replies, contract.PAINT, content_bytes=[png(25, 40)] * 2, **style)["image_bytes"]) == 2
+    text = refusal(small_replies, contract.PAINT, content_bytes=[png(26, 40)] * 2, **style)
+    assert "[content_bytes must have at most 2000 pixels in all its images together; got batch, height, width:]" in text
+    assert "[2 26 40]" in text
 
 
 @pytest.mark.parametrize("rows", [1, 2])

@@ -289,8 +289,11 @@ def test_forged_states(model: StyleTransfer, files: dict[str, Any], variant: dic
         counts = changed(state, dimensions + 4 * at, np.int32([value]).tobytes())
         assert "state is damaged: regions, targets" in refused(model, state=counts, **variant)
     taller = changed(state, dimensions, np.int32([25]).tobytes())
+    if variant["optimizer"] == ["lbfgs"]:
+        assert "state is damaged: regions, targets" in refused(model, state=taller, **variant)
+        taller = changed(taller[0], dimensions + 4 * 6, np.int32([25 * 40 * 3 // 8]).tobytes())
     assert "state is damaged: its length" in refused(model, state=taller, **variant)
-    content = dimensions + 24
+    content = dimensions + 28
     assert "the content in state must hold finite values" in refused(
         model, state=changed(state, content, np.float32([7.0]).tobytes()), **variant
     )

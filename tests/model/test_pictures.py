@@ -131,3 +131,15 @@ def test_encode_rounds_to_the_nearest_level(image_format: str, most: int) -> Non
 def test_encode_jpeg_is_close() -> None:
     smooth = np.linspace(0, 1, 64 * 64 * 3, dtype=np.float32).reshape(64, 64, 3)
     np.testing.assert_allclose(encoded_levels(smooth, "jpeg"), smooth * 255, atol=4)
+
+
+def test_16_bits_of_a_png_are_kept() -> None:
+    levels = np.random.default_rng(0).integers(0, 2**16, (24, 32, 3), np.uint16)
+    file = tf.io.encode_png(levels)
+    name, kept = tf.constant("start_bytes"), {"limits": Limits(), "min_side": 16}
+    scaled = decode(file, tf.constant(32.0), tf.zeros([2], tf.int32), name, **kept)
+    stretched = decode(file, tf.constant(0.0), tf.constant([24, 32]), name, **kept)
+    np.testing.assert_array_equal(np.rint(scaled[0] * 65535), levels)
+    np.testing.assert_array_equal(np.rint(stretched[0] * 65535), levels)
+    grey = decode(tf.io.encode_png(levels[..., :1]), tf.constant(32.0), tf.zeros([2], tf.int32), name, **kept)
+    np.testing.assert_array_equal(np.rint(grey[0] * 65535), np.repeat(levels[..., :1], 3, axis=2))
