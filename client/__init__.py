@@ -43,6 +43,7 @@ from .inputs.controls import UNSET, Colors, Controls, ImageFormat, Loss, Optimiz
 from .inputs.octaves import Octave
 from .inputs.picture_set import PictureSet
 from .inputs.presets import PRESETS
+from .inputs.print_size import print_max_side
 from .transport.retry import RetryPolicy
 from .transport.settings import DEFAULT_SERVER, Compression, ConnectionSettings, default_timeout_s
 
@@ -134,6 +135,7 @@ __all__ = [
     "default_timeout_s",
     "folder_jobs",
     "load_picture",
+    "print_max_side",
     "read_jobs",
     "run_batch",
 ]

@@ -17,6 +17,7 @@ from ..errors import JobListError, OutputError
 from ..images.save import EXTENSIONS, case_folded
 from ..inputs.controls import Controls, refuse_foreign_controls
 from ..inputs.picture_set import PictureSet
+from ..inputs.print_size import checked_dpi
 from ..representation import changed_fields
 
 _LONGEST_NAME_BYTES: Final = 255
@@ -31,16 +32,18 @@ class Job:
         pictures: Paths of content, styles, masks, start and reference.
         output: Name of the result below the folder of the batch, with slashes, ending in one of `outputs.EXTENSIONS`.
         controls: Controls of the run.
+        dpi: Resolution in the file of the result, in pixels per inch; None writes none.
         where: Place that asked for the job, for messages, as in "jobs.csv:3".
 
     Raises:
         OutputError: The name leaves the folder, or is none that a picture can be saved under.
-        ControlError: A control does not suit the pictures or the other controls.
+        ControlError: A control does not suit the pictures or the other controls, or the resolution is out of range.
     """
 
     pictures: PictureSet[Path]
     output: str
     controls: Controls = field(default_factory=Controls)
+    dpi: int | None = None
     where: str = field(default="", compare=False)
 
     def __repr__(self) -> str:
@@ -48,6 +51,8 @@ class Job:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "output", _checked_name(self.output))
+        if self.dpi is not None:
+            object.__setattr__(self, "dpi", checked_dpi(self.dpi))
         refuse_foreign_controls(self.controls)
         self.pictures.check(self.controls)
 
@@ -72,6 +77,8 @@ class Job:
         }
         if version is not None:
             made_of["version"] = version
+        if self.dpi is not None:
+            made_of["dpi"] = self.dpi
         return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
 
 
@@ -82,15 +89,20 @@ class JobDefaults:
     Attributes:
         controls: Controls of jobs that name no others. A learning rate is not for a job that asks for L-BFGS by itself.
         extension: Extension of results that are not named, or named without one.
+        dpi: Resolution in the files of results; None writes none.
 
     Raises:
         OutputError: No picture can be saved with the extension.
+        ControlError: The resolution is out of range.
     """
 
     controls: Controls = field(default_factory=Controls)
     extension: str = ".png"
+    dpi: int | None = None
 
     def __post_init__(self) -> None:
+        if self.dpi is not None:
+            object.__setattr__(self, "dpi", checked_dpi(self.dpi))
         if self.extension not in EXTENSIONS:
             raise OutputError(
                 f"the extension is {self.extension!r}", hint=f"It must be one of: {', '.join(EXTENSIONS)}."
@@ -131,6 +143,7 @@ def folder_jobs(contents: Path, styles: Iterable[Path], defaults: JobDefaults | 
             pictures=PictureSet(content=content, styles=(style,)),
             output=default_output(content, [style], defaults.extension),
             controls=defaults.controls,
+            dpi=defaults.dpi,
             where=f"{content} in the style of {style}",
         )
         for content in _pictures_in(contents)

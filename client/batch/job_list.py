@@ -20,6 +20,7 @@ from ..inputs.control_values import value_of_text
 from ..inputs.controls import OCTAVES, SHORT_NAMES, UNSET, Controls, control_of_name, controls_of
 from ..inputs.picture_set import PictureSet
 from ..inputs.presets import preset
+from ..inputs.print_size import checked_dpi
 from .job import Job, JobDefaults, default_output, refuse_doubles
 
 CSV_SUFFIXES: Final = (".csv",)
@@ -35,7 +36,7 @@ _CONTROLS: Final = {
     for full in (*(control.name for control in contract.CONTROLS), OCTAVES)
     for name in (SHORT_NAMES.get(full, full), full)
 }
-COLUMNS: Final = (*_FILES, "output", "preset", *_CONTROLS)
+COLUMNS: Final = (*_FILES, "output", "preset", "dpi", *_CONTROLS)
 """Columns of a job. Content and style must be there; an empty cell, or null, takes the default."""
 
 _MOST_SHOWN: Final = 10
@@ -176,8 +177,14 @@ def _job(row: Row, folder: Path, defaults: JobDefaults, where: str) -> Job:
         pictures=pictures,
         output=name if PurePosixPath(name).suffix else name + defaults.extension,
         controls=_controls(row, defaults),
+        dpi=_dpi(row) if "dpi" in row else defaults.dpi,
         where=where,
     )
+
+
+def _dpi(row: Row) -> int:
+    written = row["dpi"]
+    return checked_dpi(int(written) if isinstance(written, str) and written.isdecimal() else written)
 
 
 def _controls(row: Row, defaults: JobDefaults) -> Controls:

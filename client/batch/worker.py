@@ -162,7 +162,7 @@ def paint(
             task.seconds = 0.0
         before = 0 if task.saved is None else task.saved.steps_done
         result = _in_chunks(task, client, files, timeout_s, on_fraction)
-        save_or_fall_back(result.save, task.target)
+        save_or_fall_back(functools.partial(result.save, dpi=job.dpi), task.target)
     finally:
         task.seconds += time.perf_counter() - started
     task.saved = None

@@ -13,6 +13,7 @@ from ..inputs.controls import Controls
 from ..inputs.picture_set import PictureSet
 from .options import Json, Timeout
 from .picture_options import Reference, ReferenceMask, Region, Start, StyleRegion, masks, picture_option
+from .print_options import Dpi, PrintOptions, Size
 from .printing import print_message
 from .progress_display import Progress, Quiet
 from .stylize import run_and_print
@@ -54,6 +55,8 @@ def again(
     reference: Reference = None,
     reference_mask: ReferenceMask = None,
     controls: Controls,
+    dpi: Dpi = None,
+    size: Size = None,
     timeout: Timeout = None,
     progress: Progress = True,
     quiet: Quiet = False,
@@ -78,6 +81,7 @@ def again(
         pictures,
         controls.over(recipe.controls),
         output or result.with_name(f"{result.stem}-again{result.suffix}"),
+        prints=PrintOptions.given(recipe.dpi if dpi is None else dpi, size, controls),
         timeout_s=timeout,
         progress=progress and not quiet,
         as_json=as_json,

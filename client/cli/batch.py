@@ -23,6 +23,7 @@ from ..transport.retry import RetryPolicy
 from ..transport.settings import DEFAULT_SERVER, ENVIRONMENT, ConnectionSettings
 from .batch_printing import batch_display, print_summary
 from .options import CONNECTION_PANEL, Json, Timeout, VersionLabel
+from .print_options import Dpi
 
 _DEFAULTS: Final = BatchSettings()
 _NO_RETRIES: Final = RetryPolicy(tries=1)
@@ -54,6 +55,7 @@ def batch(
     ],
     *,
     controls: Controls,
+    dpi: Dpi = None,
     style: Annotated[
         list[Path] | None,
         typer.Option(metavar="PATH", help="Painting, or a folder of them; repeatable.", show_default=False),
@@ -96,7 +98,7 @@ def batch(
 ) -> None:
     """Paint many pictures; a second run paints only the missing ones."""
     started = time.monotonic()
-    defaults = JobDefaults(controls=controls, extension=f".{file_format.value}")
+    defaults = JobDefaults(controls=controls, extension=f".{file_format.value}", dpi=dpi)
     found = _jobs(jobs, style or [], output, defaults)
 
     settings = BatchSettings(concurrency=concurrency, timeout_s=timeout, retries=retries, patience_s=patience)

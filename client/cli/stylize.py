@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import ControlError
-from ..images.save import save_image, save_or_fall_back
+from ..images.save import SIXTEEN_BIT_EXTENSIONS, save_image, save_or_fall_back
 from ..inputs.controls import Controls
 from ..inputs.picture_set import PictureSet
 from .formatting import stylized_json, stylized_line
 from .options import Json, Timeout, load_input
 from .output_checks import check_space, refuse_collisions
 from .picture_options import Content, Reference, ReferenceMask, Region, Start, StyleRegion, Styles, paths
+from .print_options import Dpi, PrintOptions, Size
 from .printing import print_json, print_message
 from .progress_display import PANEL, Progress, Quiet, spinner
 from .stylize_progress import IntermediateOutputs, command_to_resume, stylize_in_chunks
@@ -48,6 +50,8 @@ def stylize(
     reference: Reference = None,
     reference_mask: ReferenceMask = None,
     controls: Controls,
+    dpi: Dpi = None,
+    size: Size = None,
     report: Annotated[
         Path | None, typer.Option(metavar="PNG", help="Also write a report image.", show_default=False)
     ] = None,
@@ -74,6 +78,7 @@ def stylize(
         given,
         controls,
         output,
+        prints=PrintOptions.given(dpi, size, controls),
         outputs=outputs,
         report=report,
         resume=resume,
@@ -90,6 +95,7 @@ def run_and_print(
     controls: Controls,
     output: Path,
     *,
+    prints: PrintOptions,
     outputs: IntermediateOutputs | None = None,
     report: Path | None = None,
     resume: Path | None = None,
@@ -105,6 +111,7 @@ def run_and_print(
         given: Paths of the pictures.
         controls: Controls of the run.
         output: File for the result.
+        prints: Resolution and size of the print.
         outputs: Files that are written during the run.
         report: File for the report.
         resume: File with the run to resume.
@@ -120,10 +127,14 @@ def run_and_print(
     outputs = IntermediateOutputs() if outputs is None else outputs
     written = {"result": output, "report": report, **outputs.named}
     refuse_collisions(written, {**dict(given.items()), "saved run": resume})
-    if controls.image_format == "png16" and output.suffix.lower() != ".png":
-        raise ControlError(f"bits is 16, but {output} is no .png file", hint="Name a .png file, or leave --bits out.")
+    if controls.image_format == "png16" and output.suffix.lower() not in SIXTEEN_BIT_EXTENSIONS:
+        raise ControlError(
+            f"bits is 16, but {output} cannot hold them",
+            hint=f"Name it with one of: {', '.join(SIXTEEN_BIT_EXTENSIONS)}. Or leave --bits out.",
+        )
     given.check(controls)
     pictures = given.map(lambda path, _: load_input(client, path))
+    controls = prints.sized(controls, pictures.content)
     check_space(outputs, output, report, pictures, controls)
     if progress or outputs.named or resume is not None or chunk_steps is not None:
         result = stylize_in_chunks(
@@ -135,12 +146,13 @@ def run_and_print(
             resume=None if resume is None else _saved_run(resume),
             chunk_steps=chunk_steps,
             timeout_s=timeout_s,
-            resume_command=lambda state: command_to_resume(client, given, output, state),
+            dpi=prints.dpi,
+            resume_command=lambda state: command_to_resume(client, given, output, state, dpi=prints.dpi),
             progress=progress,
         )
     else:
         result = client.stylize(**pictures.arguments(), controls=controls, timeout_s=timeout_s)
-        save_or_fall_back(result.save, output)  # first, before the report
+        save_or_fall_back(partial(result.save, dpi=prints.dpi), output)  # first, before the report
     _print_result(client, pictures, result, output, report, timeout_s=timeout_s, progress=progress, as_json=as_json)
     return result
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -124,6 +125,7 @@ def stylize_in_chunks(
     resume: SavedRun | None,
     chunk_steps: int | None,
     timeout_s: float | None,
+    dpi: int | None,
     resume_command: Callable[[Path], str],
     progress: bool,
 ) -> StylizedResult:
@@ -138,6 +140,7 @@ def stylize_in_chunks(
         resume: Run to resume.
         chunk_steps: Evaluations of each chunk; None sizes chunks from measurements.
         timeout_s: Deadline of each chunk; by default it grows with the work.
+        dpi: Resolution in the file of the result; None writes none.
         resume_command: Makes the command that resumes the run from a file with its state.
         progress: Whether to show progress.
 
@@ -164,11 +167,11 @@ def stylize_in_chunks(
             for last in run:
                 if last.result is not None:  # first, before the other files
                     saved = True  # perhaps in another folder, which the error names
-                    save_or_fall_back(last.result.save, output)
+                    save_or_fall_back(partial(last.result.save, dpi=dpi), output)
                 outputs.write(last)
                 show(last.fraction, progress_facts(last.saved, last.seconds_left))
     except BaseException as error:
-        lines = [] if last is None or saved else list(_save_partial(last, outputs, output, resume_command))
+        lines = [] if last is None or saved else list(_save_partial(last, outputs, output, dpi, resume_command))
         if (unwritten := outputs.finish()) is not None and unwritten is not error:
             lines.append(unwritten.message)
         if isinstance(error, KeyboardInterrupt) and last is not None:
@@ -184,14 +187,18 @@ def stylize_in_chunks(
 
 
 def _save_partial(
-    last: Progress, outputs: IntermediateOutputs, output: Path, resume_command: Callable[[Path], str]
+    last: Progress,
+    outputs: IntermediateOutputs,
+    output: Path,
+    dpi: int | None,
+    resume_command: Callable[[Path], str],
 ) -> Iterator[str]:
     """Saves picture and state of a run that ended early; yields a line about each, and the command that resumes it."""
     state = outputs.state
     if outputs.partial:
         if last.partial is not None:
             so_far = f"the picture after {last.steps_done} of {last.steps_total} steps"
-            yield _save(so_far, last.partial.save, output)[1]
+            yield _save(so_far, partial(last.partial.save, dpi=dpi), output)[1]
         state, line = _save("the state of the run", last.saved.save, state or output.with_name(f"{output.name}.state"))
         yield line
     if state is not None:
@@ -215,10 +222,13 @@ def _save(what: str, save: Callable[[Path], Path], path: Path) -> tuple[Path | N
     return path, f"{what} is {path}"
 
 
-def command_to_resume(client: StyleClient, pictures: PictureSet[Path], output: Path, state: Path) -> str:
+def command_to_resume(
+    client: StyleClient, pictures: PictureSet[Path], output: Path, state: Path, *, dpi: int | None = None
+) -> str:
     """Command line that resumes a saved run; it has no secrets and no intermediate files."""
     settings = client.settings
     options = {
+        "--dpi": dpi,
         "--server": settings.server if settings.server != DEFAULT_SERVER else None,
         "--model-name": settings.model_name if settings.model_name != type(settings).model_name else None,
         "--ca": settings.ca,

@@ -18,6 +18,7 @@ from PIL import Image
 from styleserve.contract import Limits
 
 from ..errors import ImageError
+from .resize import size_within
 
 MAX_PIXELS: Final = Limits().max_encoded_pixels
 """Default limit of pixels, that of a model with the usual limits."""
@@ -63,9 +64,7 @@ class Picture:
 
     def size_within(self, max_side: int) -> tuple[int, int]:
         """Width and height with `max_side` as the longest side, rounded as the service rounds them."""
-        scale = max_side / max(self.image.size)
-        width, height = (max(1, round(side * scale)) for side in self.image.size)
-        return width, height
+        return size_within(self.image.size, max_side)
 
     def pixels(self, size: tuple[int, int]) -> NDArray[np.float32]:
         """`[1, height, width, 3]` float32 RGB in [0, 1], resized with antialiasing.

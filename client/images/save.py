@@ -18,7 +18,7 @@ from styleserve.atomic_write import atomic_write
 from ..errors import OutputError
 
 if TYPE_CHECKING:
-    from PIL import Image, PngImagePlugin
+    from PIL import Image
 
 _FORMATS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     ".png": ("PNG", {}),
@@ -26,19 +26,17 @@ _FORMATS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     ".jpeg": ("JPEG", {"quality": 95, "subsampling": "4:4:4"}),
     ".webp": ("WEBP", {"lossless": True}),
     ".avif": ("AVIF", {"quality": 95, "subsampling": "4:4:4"}),
-    ".bmp": ("BMP", {}),
+    ".bmp": ("BMP", {"dpi": (0, 0)}),  # open; Pillow would write 96
     ".tif": ("TIFF", {"compression": "tiff_deflate"}),
     ".tiff": ("TIFF", {"compression": "tiff_deflate"}),
 }
 EXTENSIONS: Final = tuple(_FORMATS)
 """Extensions of the files that a result can be saved as."""
+SIXTEEN_BIT_EXTENSIONS: Final = (".png", ".tif", ".tiff")
+"""Extensions of the files that hold 16 bits a channel."""
 
 _CODECS: Final = {".webp": "webp", ".avif": "avif"}
 """Names of the modules of Pillow that a build may lack, by extension."""
-
-IMAGE_DESCRIPTION: Final = 0x010E
-"""Tag of EXIF for the facts about a picture."""
-_SOFTWARE: Final = 0x0131
 
 
 def check_output(
@@ -181,40 +179,31 @@ def _fallback_folders() -> Iterator[Path]:
         yield Path(tempfile.gettempdir())
 
 
-def png_info(text: Mapping[str, str]) -> PngImagePlugin.PngInfo:
-    """Text chunks of a PNG file, for `PIL.Image.Image.save`."""
-    from PIL import PngImagePlugin  # noqa: PLC0415 - slow
-
-    info = PngImagePlugin.PngInfo()
-    for key, value in text.items():
-        info.add_text(key, value)  # an international chunk where Latin-1 does not suffice
-    return info
-
-
-def save_image(image: Image.Image, path: str | os.PathLike[str], *, text: Mapping[str, str]) -> Path:
-    """Saves a picture in the format of the extension and returns its path.
+def save_image(
+    image: Image.Image, path: str | os.PathLike[str], *, text: Mapping[str, str], dpi: int | None = None
+) -> Path:
+    """Saves a picture in the format of the extension, in sRGB, and returns its path.
 
     Args:
         image: RGB image.
         path: Path that ends in one of `EXTENSIONS`.
-        text: Facts about the picture, by their names. PNG has a text chunk for each; BMP has no place for them; other
-            formats have one image description for all.
+        text: Facts about the picture, by their names. PNG has a text chunk for each; other formats have one image
+            description for all. BMP has a place neither for them nor for a colour profile.
+        dpi: Resolution in pixels per inch; None leaves it open. WebP and AVIF have it in EXIF.
 
     Raises:
         OutputError: The file cannot be written.
     """
-    from PIL import Image  # noqa: PLC0415 - slow, and commands import this module for the extensions
+    from .colour.icc import srgb_profile  # noqa: PLC0415 - slow, and commands import this module for the extensions
+    from .metadata import exif, png_text  # noqa: PLC0415
 
     path = check_output(path)
     file_format, options = _FORMATS[path.suffix.lower()]
     extra: dict[str, Any] = dict(options)
-    if file_format == "PNG":
-        extra["pnginfo"] = png_info(text)
-    elif file_format != "BMP":
-        exif = Image.Exif()
-        exif[IMAGE_DESCRIPTION] = "; ".join(f"{key}: {value}" for key, value in text.items() if key != "Software")
-        if "Software" in text:
-            exif[_SOFTWARE] = text["Software"]
-        extra["exif"] = exif.tobytes()
+    if file_format != "BMP":
+        extra["icc_profile"] = srgb_profile()
+        extra |= {"pnginfo": png_text(text)} if file_format == "PNG" else {"exif": exif(text, dpi)}
+    if dpi is not None:
+        extra["dpi"] = (dpi, dpi)
     write_atomically(path, lambda file: image.save(file, file_format, **extra))
     return path

@@ -13,6 +13,7 @@ from ..errors import ImageError, RecipeError, StyleServeError
 from .controls import Controls, controls_of
 from .picture_set import PictureSet
 from .pictures import PictureFacts, facts_from_json, facts_to_json
+from .print_size import checked_dpi
 
 RECIPE_KEY: Final = "Recipe"
 """Name of the recipe in the metadata of a picture file."""
@@ -27,12 +28,14 @@ class Recipe:
         model_name: Name of the model.
         model_version: Version of the model.
         pictures: Facts about the pictures.
+        dpi: Resolution in the file of the result, in pixels per inch; None where it has none.
     """
 
     controls: Controls
     model_name: str
     model_version: int
     pictures: PictureSet[PictureFacts]
+    dpi: int | None = None
 
     def __repr__(self) -> str:
         return f"<Recipe: {len(self.pictures.styles)} styles, {self.controls}, {self.model_name}>"
@@ -50,6 +53,7 @@ class Recipe:
                 "model": {"name": self.model_name, "version": self.model_version},
                 "controls": self.controls.given(),
                 "pictures": facts_to_json(self.pictures, folder),
+                **({} if self.dpi is None else {"dpi": self.dpi}),
             }
         )
 
@@ -72,6 +76,7 @@ class Recipe:
             str(written["model"]["name"]),
             int(written["model"]["version"]),
             facts_from_json(written["pictures"], folder),
+            None if written.get("dpi") is None else checked_dpi(written["dpi"]),
         )
 
     @classmethod

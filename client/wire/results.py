@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +13,13 @@ from PIL import Image
 
 from styleserve import __version__
 
-from ..images.metadata import save_png_file
+from ..images.metadata import SOFTWARE
 from ..images.picture import encode_png
-from ..images.save import save_image
+from ..images.save import SIXTEEN_BIT_EXTENSIONS, save_image
+from ..images.sixteen_bits import save_sixteen_bits
 from ..inputs.controls import OPTIMIZER_NAMES, Controls
 from ..inputs.octaves import Octave
+from ..inputs.print_size import checked_dpi
 from ..inputs.recipe import RECIPE_KEY, Recipe
 
 Floats = NDArray[np.float32]
@@ -96,34 +98,42 @@ class StylizedResult:
         """Optimiser: "lbfgs" or "adam"."""
         return self.controls.expected_optimizer
 
-    def facts(self, folder: Path | None = None) -> dict[str, str]:
+    def facts(self, folder: Path | None = None, *, dpi: int | None = None) -> dict[str, str]:
         """Facts about the run as text to keep in the picture's file.
 
         Args:
             folder: Folder of the file, for the paths in the recipe; None leaves them absolute.
+            dpi: Resolution in the file, for the recipe.
         """
         return {
-            "Software": f"styleserve {__version__}",
+            SOFTWARE: f"styleserve {__version__}",
             "Model": self.model_name,
             "Model version": str(self.model_version),
             "Optimizer": OPTIMIZER_NAMES[self.optimizer],
             "Steps": str(self.steps),
-            RECIPE_KEY: self.recipe.to_text(folder),
+            RECIPE_KEY: replace(self.recipe, dpi=dpi).to_text(folder),
         }
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
+    def save(self, path: str | os.PathLike[str], *, dpi: int | None = None) -> Path:
         """Writes the picture, all or nothing, in the format that the extension names; `facts` goes with it.
 
-        A result of 16 bits is saved with all of them as PNG, with 8 in other formats.
+        A result of 16 bits is saved with all of them as PNG and TIFF, with 8 in other formats. All formats but BMP have
+        the sRGB profile.
+
+        Args:
+            path: Path that ends in .png, .jpg, .jpeg, .webp, .avif, .tif, .tiff or .bmp.
+            dpi: Resolution for prints in pixels per inch, from 1 to 10000; None writes none.
 
         Raises:
+            ControlError: The resolution is out of range.
             OutputError: It cannot be written there.
         """
         path = Path(path)
-        text = self.facts(path.absolute().parent)
-        if self.controls.image_format == "png16" and path.suffix.lower() == ".png":
-            return save_png_file(self.image_bytes, path, text=text)
-        return save_image(self.image, path, text=text)
+        dpi = None if dpi is None else checked_dpi(dpi)
+        text = self.facts(path.absolute().parent, dpi=dpi)
+        if self.controls.image_format == "png16" and path.suffix.lower() in SIXTEEN_BIT_EXTENSIONS:
+            return save_sixteen_bits(self.image_bytes, path, text=text, dpi=dpi)
+        return save_image(self.image, path, text=text, dpi=dpi)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
+import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageOps
 
 from styleserve import contract
@@ -98,6 +100,19 @@ def test_every_picture_and_control_is_taken(client: StyleClient, content: Path, 
     data = last.result.save(tmp_path / "deep.png").read_bytes()
     assert data[24:26] == bytes((16, 2))
     assert load_picture(data).image.size == load_picture(content).size_within(SIDE)
+
+
+def test_colours_of_the_content_have_more_than_8_bits_in_the_file(
+    client: StyleClient, content: Path, style: Path, tmp_path: Path
+) -> None:
+    controls = Controls(steps=2, max_side=SIDE, colors="content", image_format="png16", octaves=1)
+    result = client.stylize(content, style, controls)
+    in_png = result.save(tmp_path / "deep.png").read_bytes()
+    levels = tifffile.imread(result.save(tmp_path / "deep.tif", dpi=300))
+    assert (levels.dtype, levels.shape) == (np.uint16, (43, 64, 3))
+    assert (levels == imagecodecs.png_decode(in_png)).all()
+    assert all(len(np.unique(levels[..., channel])) > 256 for channel in range(3))
+    assert len(np.unique(np.asarray(result.image)[..., 0])) <= 256
 
 
 def test_octaves(client: StyleClient, content: Path, style: Path) -> None:

@@ -261,7 +261,11 @@ WRONG: list[tuple[int, str, list[str]]] = [
     (3, "content_regions has 2 values for 1 style", ["--region", "a.png", "--region", "b.png"]),
     (3, "octaves is 0", ["--octaves", "0"]),
     (3, "reference_weight is given without a reference", ["--reference-weight", "2"]),
-    (3, "bits is 16, but out.jpg is no .png file", ["--bits", "16", "-o", "out.jpg"]),
+    (
+        3,
+        "bits is 16, but out.jpg cannot hold them Name it with one of: .png, .tif, .tiff.",
+        ["--bits", "16", "-o", "out.jpg"],
+    ),
     (4, "there is no file mask.png", ["--region", "mask.png"]),
     (3, "steps is -1; it must be a whole number from 0", ["--steps", "-1"]),
     (3, "style_weight is nan; it must be from 0", ["--style-weight", "nan"]),

@@ -359,4 +359,4 @@ CHANGED = [
 def test_columns_are_the_contracts_controls() -> None:
     files = {"content", "style", "region", "style_region", "start", "reference", "reference_mask"}
     short = {"tv_weight", "blend", "layer_weights", "noise"}
-    assert set(COLUMNS) == {*files, "output", "preset", *short, *Controls.__dataclass_fields__}
+    assert set(COLUMNS) == {*files, "output", "preset", "dpi", *short, *Controls.__dataclass_fields__}

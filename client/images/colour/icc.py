@@ -1,8 +1,10 @@
-"""Conversion of 8-bit images by ICC profiles, with the Little CMS in Pillow."""
+"""ICC profiles: conversion of 8-bit images, and the profile of results, with the Little CMS in Pillow."""
 
 from __future__ import annotations
 
+import functools
 import io
+import struct
 from typing import Any, Final, cast
 
 import numpy as np
@@ -15,6 +17,9 @@ ProfileError: Final = ImageCms.PyCMSError
 
 INVISIBLE_LEVELS: Final = 2
 """Largest difference of 255 levels that counts as none; sRGB profiles of two makers differ by it."""
+
+_SRGB_DATE: Final = (1999, 10, 1, 0, 0, 0)
+"""Publication of IEC 61966-2-1, the definition of sRGB."""
 
 
 def to_srgb(image: Image.Image, icc_profile: bytes, notes: list[str]) -> tuple[Image.Image, bool]:
@@ -31,8 +36,7 @@ def to_srgb(image: Image.Image, icc_profile: bytes, notes: list[str]) -> tuple[I
         if _MODES.get(space) != image.mode:
             notes.append(f"its colour profile is for {space} and was not used")
             return image.convert("RGB"), False
-        srgb = cast("Any", ImageCms.createProfile("sRGB"))  # pyright: ignore[reportUnknownMemberType]
-        transform = ImageCms.buildTransform(profile, srgb, image.mode, "RGB")
+        transform = ImageCms.buildTransform(profile, _srgb(), image.mode, "RGB")
         if image.mode != "CMYK" and _is_srgb(transform, image.mode):
             return image.convert("RGB"), False
         converted = _apply(transform, image)
@@ -42,6 +46,20 @@ def to_srgb(image: Image.Image, icc_profile: bytes, notes: list[str]) -> tuple[I
         return image.convert("RGB"), False
     notes.append(f"converted from {name or 'its colour profile'} to sRGB")
     return converted, True
+
+
+@functools.cache
+def srgb_profile() -> bytes:
+    """Profile of sRGB for the files of results: a matrix and a parametric curve, under 1 kB.
+
+    Little CMS writes the time into it (ICC.1:2022, 7.2.10); a fixed date makes equal pictures equal files.
+    """
+    profile = ImageCms.ImageCmsProfile(_srgb()).tobytes()
+    return profile[:24] + struct.pack(">6H", *_SRGB_DATE) + profile[36:]
+
+
+def _srgb() -> Any:  # noqa: ANN401 - Pillow has no type for it
+    return cast("Any", ImageCms.createProfile("sRGB"))  # pyright: ignore[reportUnknownMemberType]
 
 
 def description(icc_profile: bytes) -> str:

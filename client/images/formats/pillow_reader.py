@@ -19,6 +19,8 @@ from . import bmp, gif, jpeg, webp
 # Raster formats with a reliable magic number. Not EPS: Pillow would start Ghostscript on it.
 FORMATS: Final = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
 
+_BAND_PIXELS: Final = 2**20
+
 _OTHER_HALF: Final = {
     ";16L": ";16B",
     ";16B": ";16L",
@@ -112,16 +114,26 @@ def decode_16_bits(open_again: Callable[[], ImageFile.ImageFile]) -> NDArray[np.
 
     Its raw modes `;16B` and `;16L` keep the first and the second byte of each number, so two decodings give both.
     """
-    high, low = (_bytes_of_samples(open_again(), other_half=half) for half in (False, True))
-    return np.left_shift(high, 8, dtype=np.uint16) | low
+    levels = _bytes_of_samples(open_again(), other_half=False)
+    np.left_shift(levels, 8, out=levels)
+    return _bytes_of_samples(open_again(), other_half=True, added_to=levels)
 
 
-def _bytes_of_samples(image: ImageFile.ImageFile, *, other_half: bool) -> NDArray[np.uint8]:
+def _bytes_of_samples(
+    image: ImageFile.ImageFile, *, other_half: bool, added_to: NDArray[np.uint16] | None = None
+) -> NDArray[np.uint16]:
+    """`[height, width, channels]` uint16 of the bytes that Pillow keeps; copied in bands, as prints are large."""
     with image:
         if other_half:
             image.tile = [tile._replace(args=_with_other_half(tile.args)) for tile in image.tile]
         image.load()
-        return np.asarray(image)
+        width, height = image.size
+        levels = np.zeros((height, width, len(image.getbands())), np.uint16) if added_to is None else added_to
+        rows = max(1, _BAND_PIXELS // width)
+        for top in range(0, height, rows):
+            band = image.crop((0, top, width, min(top + rows, height)))
+            levels[top : top + rows] |= np.asarray(band)
+        return levels
 
 
 def _with_other_half(args: Any) -> Any:  # noqa: ANN401 - a raw mode, or a tuple that begins with it
