@@ -49,7 +49,7 @@ def measure(settings: MixedSettings, bench: Bench) -> list[Table]:
 
         rows = memory_rows(server.pid, requests, settings.requests)
     sizes = {"calls": settings.concurrent, "images": settings.concurrent, "pixels": settings.side**2}
-    limit_mb = server_mib(**sizes, encoded_pixels=contract.Limits().max_encoded_pixels) * MIB / 1e6
+    limit_mb = server_mib(**sizes, encoded_pixels=int(contract.Limits().numbers()["max_encoded_pixels"])) * MIB / 1e6
     notes = [
         f"paint, {settings.steps} step, sides {SHORTEST} to {settings.side} px, {settings.concurrent} at a time",
         f"{inter_op_threads(settings.concurrent)} inter-op threads; a deployment of so many has {limit_mb:.0f} MB",

@@ -14,13 +14,14 @@ from styleserve.model import ModelSettings, Weights
 from styleserve.version_directories import MODEL_CARD_FILE
 
 
-def write_card(version_dir: Path, weights: Weights, settings: ModelSettings) -> None:
+def write_card(version_dir: Path, weights: Weights, settings: ModelSettings, *, memory: int) -> None:
     """Writes the card of a version.
 
     Args:
         version_dir: Directory of the version; its `assets.extra` exists.
         weights: Weights of the model.
         settings: Settings of the model.
+        memory: Memory of a call for its tensors, in bytes.
     """
     card = {
         "contract_version": contract.CONTRACT_VERSION,
@@ -29,6 +30,7 @@ def write_card(version_dir: Path, weights: Weights, settings: ModelSettings) -> 
         "weights": {"source": weights.source, "sha256": weights.sha256, "licence": weights.licence},
         "network": "VGG-19",
         **dataclasses.asdict(settings),
+        "memory": memory,
         "limits": settings.limits.numbers(),
         "defaults": {
             control.name: control.default_within(settings.loss_scale, settings.limits) for control in contract.CONTROLS

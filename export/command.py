@@ -77,8 +77,13 @@ def export(
         ),
     ] = None,
     max_encoded_pixels: Annotated[
-        int, typer.Option(help="Most pixels of a picture in a file, before it is resized.", min=1)
-    ] = _LIMITS.max_encoded_pixels,
+        int | None,
+        typer.Option(
+            help="Most pixels of a picture in a file, before it is resized.",
+            min=1,
+            show_default="64 million, or those of the largest image",
+        ),
+    ] = None,
     max_encoded_bytes: Annotated[
         int | None,
         typer.Option(help="Most bytes of a picture in a file.", min=1, show_default="16 MiB plus 8 for each pixel"),

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from styleserve.contract import Limits, LossScale
 from styleserve.model import ModelSettings, StyleTransfer, Weights, file_weights, imagenet_weights, random_weights
+from styleserve.model.network.architecture import feature_bytes
 from styleserve.sizing import DEFAULT_MEMORY, tile_pixels
 from styleserve.version_directories import EXTRA_ASSETS, MAX_VERSION, inside_a_version, version_number
 
@@ -125,7 +126,11 @@ def export_model(
             trained=trained,
             precision=choice.precision,
             limits=settings.limits,
-            tile_pixels=tile_pixels(settings.memory, pixels=int(settings.limits.numbers()["max_batch_pixels"])),
+            tile_pixels=tile_pixels(
+                settings.memory,
+                pixels=int(settings.limits.numbers()["max_batch_pixels"]),
+                feature_bytes=max(feature_bytes(layer) for layer in (layers.content, layers.painter_content)),
+            ),
         )
         if model_settings.tile_pixels is not None:
             say(f"tiles: images of over {model_settings.tile_pixels} pixels are processed in tiles")
@@ -143,7 +148,7 @@ def export_model(
         tf.saved_model.save(model, str(staging), signatures=model.functions, options=_SAVE_OPTIONS)
         (staging / EXTRA_ASSETS).mkdir()
         write_warmup_requests(staging, model_settings)
-        write_card(staging, weights, model_settings)
+        write_card(staging, weights, model_settings, memory=settings.memory)
         validate(staging, model, on_check)
         return _publish(staging, settings.output)
     except ValidationError as error:

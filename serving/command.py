@@ -15,6 +15,7 @@ import typer
 
 from styleserve.contract import DEFAULT_MODEL_NAME, DEFAULT_PORT
 from styleserve.memory import keep_freed_memory
+from styleserve.sizing import memory_bytes
 from styleserve.tensorflow_log import drop_notes_of_the_first_session
 from styleserve.version_directories import DEFAULT_BASE_PATH
 
@@ -49,6 +50,10 @@ def serve(
             help="Predict calls that run at a time.",
             show_default="cores, and at least 2",
         ),
+    ] = None,
+    max_memory: Annotated[
+        str | None,
+        typer.Option(help="Memory of the server, such as 14GiB; calls wait for it.", show_default="all there is"),
     ] = None,
     max_waiting: Annotated[
         int | None,
@@ -103,6 +108,10 @@ def serve(
     ] = LogFormat.TEXT,
 ) -> None:
     """Serve an exported model over gRPC, as TensorFlow Serving does."""
+    try:
+        memory = None if max_memory is None else memory_bytes(max_memory)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--max-memory") from error
     keep_freed_memory()  # before the process has threads
     set_up_logging(log_format)
     logger.info("loading model %s from %s", model_name, model_base_path)
@@ -122,6 +131,7 @@ def serve(
             host=host,
             port=port,
             max_calls=max_calls,
+            max_memory=memory,
             max_waiting=max_waiting,
             poll_s=poll_s,
             max_num_load_retries=max_num_load_retries,

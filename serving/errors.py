@@ -85,6 +85,12 @@ class OverloadedError(ServingError):
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+class MemoryLimitError(ServingError):
+    """The call needs more memory than the server has; a retry does not succeed."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
 class UnavailableError(ServingError):
     """The server is stopping; another server, or this one later, may accept the call."""
 

@@ -68,7 +68,9 @@ class EmbeddedServer:
         self._config = ModelConfig(model_name, Path(base_path).absolute())
         self._health = HealthService(_SERVICES)
         self._reporting = threading.Lock()
-        self._queue = RequestQueue(self._settings.running_limit, self._settings.waiting_limit)
+        self._queue = RequestQueue(
+            self._settings.running_limit, self._settings.waiting_limit, self._settings.call_memory
+        )
         self._metrics = Metrics(lambda: self._queue.running, lambda: self._queue.waiting)
         retries = LoadRetries(self._settings.max_num_load_retries, self._settings.load_retry_interval_micros / 1e6)
         self._manager = ModelManager(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from styleserve.contract import DEFAULT_PORT
+from styleserve.sizing import MIB, server_mib
 
+from .memory_limit import memory_limit
 from .rpc.request_queue import long_limit
 
 DRAIN_TIMEOUT_S = 25.0
@@ -28,6 +31,8 @@ class ServerSettings:
         port: Port to listen on; 0 takes a free one.
         max_calls: Predict calls that run at a time; each holds its pictures and activations in memory. None is one for
             each core and at least two, one of them reserved for short calls.
+        max_memory: Memory of the process, in bytes. Calls wait until theirs is free. None is the memory of the machine,
+            or the limit of its cgroup or of `ulimit -v`.
         max_waiting: Predict calls that wait in the queue; a further one is refused. None accepts 4 long calls for each
             core in all, TensorFlow Serving's limit, and reserves places for short calls beside them.
         poll_s: Seconds between polls for new versions.
@@ -53,6 +58,7 @@ class ServerSettings:
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     max_calls: int | None = None
+    max_memory: int | None = None
     max_waiting: int | None = None
     poll_s: float = 1.0
     max_num_load_retries: int = 5
@@ -72,6 +78,8 @@ class ServerSettings:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be from 0 to 65535")
         if self.max_calls is not None and self.max_calls < 1:
             raise ValueError(f"max_calls is {self.max_calls}; it must be at least 1")
+        if self.max_memory is not None and self.max_memory < 1:
+            raise ValueError(f"max_memory is {self.max_memory}; it must be at least 1")
         if self.max_waiting is not None and self.max_waiting < 0:
             raise ValueError(f"max_waiting is {self.max_waiting}; it must not be negative")
         if not 0 < self.poll_s <= DAY_S:  # NaN is in no range
@@ -92,6 +100,15 @@ class ServerSettings:
     def running_limit(self) -> int:
         """Most Predict calls that run at a time."""
         return max(2, os.cpu_count() or 1) if self.max_calls is None else self.max_calls
+
+    @property
+    def call_memory(self) -> float:
+        """Memory of all Predict calls that run at a time, in bytes, and at least half of that of the process."""
+        limit = memory_limit() if self.max_memory is None else self.max_memory
+        if limit is None:
+            return math.inf
+        without_calls = MIB * server_mib(calls=self.running_limit, images=0, pixels=0, encoded_pixels=0)
+        return max(limit - without_calls, limit / 2)
 
     @property
     def waiting_limit(self) -> int:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 _INT32_MAX: Final = 2**31 - 1
+_MAX_SIDE: Final = 2**14
+_MIN_ENCODED_PIXELS: Final = 64_000_000
 
 
 @dataclass(frozen=True)
@@ -19,11 +21,12 @@ class Limits:
     """Limits that the exporter writes into the graph, so that every server enforces them.
 
     Attributes:
-        max_side: Longest side of a processed image, in pixels.
+        max_side: Longest side of a processed image, in pixels, at most 16384.
         max_steps: Most optimisation steps of one call.
         max_batch: Most examples of one call.
         max_styles: Most styles of one example.
-        max_encoded_pixels: Most pixels of an encoded picture, before it is resized.
+        max_encoded_pixels: Most pixels of an encoded picture, before it is resized; None for 64 million, or those of
+            the largest image if they are more.
         max_pixels: Most pixels of a processed image; None for the square of `max_side`.
         max_batch_pixels: Most pixels of all images of one call, batch x height x width; None for `max_pixels`.
         max_encoded_bytes: Most bytes of an encoded picture; None for 16 MiB plus 8 for each of `max_encoded_pixels`.
@@ -38,7 +41,7 @@ class Limits:
     max_steps: int = 5000
     max_batch: int = 8
     max_styles: int = 8
-    max_encoded_pixels: int = 64_000_000
+    max_encoded_pixels: int | None = None
     max_pixels: int | None = None
     max_batch_pixels: int | None = None
     max_encoded_bytes: int | None = None
@@ -51,8 +54,8 @@ class Limits:
         for name, value in counts.items():
             if not 1 <= value <= _INT32_MAX:
                 raise ValueError(f"{name} is {value}; it must be at least 1, and at most {_INT32_MAX}")
-        if self.max_side < 16:
-            raise ValueError(f"max_side is {self.max_side}; the network needs at least 16 pixels")
+        if not 16 <= self.max_side <= _MAX_SIDE:
+            raise ValueError(f"max_side is {self.max_side}; it must be from 16 to {_MAX_SIDE} pixels")
         if self.max_batch_pixels is not None and self.max_batch_pixels < self._image_pixels:
             raise ValueError(
                 f"max_batch_pixels is {self.max_batch_pixels}; it must be at least {self._image_pixels}, the pixels of "
@@ -61,8 +64,7 @@ class Limits:
 
     @property
     def _image_pixels(self) -> int:
-        square = min(self.max_side**2, _INT32_MAX)
-        return square if self.max_pixels is None else min(self.max_pixels, square)
+        return self.max_side**2 if self.max_pixels is None else min(self.max_pixels, self.max_side**2)
 
     def numbers(self) -> dict[str, float]:
         """Every limit by its name; those that are None are derived from the others.
@@ -73,7 +75,8 @@ class Limits:
         pixels = self._image_pixels
         together = pixels if self.max_batch_pixels is None else min(self.max_batch_pixels, pixels * self.max_batch)
         most = pixels * self.max_steps * self.max_batch / 1e6
-        encoded = min(8 * self.max_encoded_pixels + 2**24, _INT32_MAX)
+        file_pixels = self.max_encoded_pixels or max(_MIN_ENCODED_PIXELS, pixels)
+        encoded = min(8 * file_pixels + 2**24, _INT32_MAX)
         return {
             "max_side": self.max_side,
             "max_pixels": pixels,
@@ -82,7 +85,7 @@ class Limits:
             "max_batch": self.max_batch,
             "max_styles": self.max_styles,
             "max_work": most if self.max_work is None else min(self.max_work, most),
-            "max_encoded_pixels": self.max_encoded_pixels,
+            "max_encoded_pixels": file_pixels,
             "max_encoded_bytes": encoded if self.max_encoded_bytes is None else self.max_encoded_bytes,
         }
 

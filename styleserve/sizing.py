@@ -42,7 +42,7 @@ FILE_BYTES: Final = 3
 Measured: 191 MiB with two files of 64 megapixels."""
 
 
-def server_mib(*, calls: int, images: int, pixels: int, encoded_pixels: int) -> int:
+def server_mib(*, calls: int, images: int, pixels: int, encoded_pixels: int, memory: int | None = None) -> int:
     """Memory that a server needs, in MiB.
 
     Args:
@@ -50,14 +50,17 @@ def server_mib(*, calls: int, images: int, pixels: int, encoded_pixels: int) -> 
         images: Images that all calls together process at a time.
         pixels: Most pixels of an image.
         encoded_pixels: Most pixels of a file; a call decodes one at a time, before it processes an image.
+        memory: Memory of a call, in bytes, beyond which the model tiles its images; None for a model without tiles.
     """
-    tensors = tensor_mib(calls=calls, images=images, pixels=pixels, encoded_pixels=encoded_pixels)
+    tensors = tensor_mib(calls=calls, images=images, pixels=pixels, encoded_pixels=encoded_pixels, memory=memory)
     return PROCESS_MIB + inter_op_threads(calls) * KERNELS_MIB + tensors
 
 
-def tensor_mib(*, calls: int, images: int, pixels: int, encoded_pixels: int) -> int:
+def tensor_mib(*, calls: int, images: int, pixels: int, encoded_pixels: int, memory: int | None = None) -> int:
     """Memory for tensors, a part of `server_mib`, in MiB; the arguments are the same."""
     processed = images * -(-IMAGE_BYTES * pixels // MIB)
+    if memory is not None:
+        processed = min(processed, calls * -(-memory // MIB))
     decoded = calls * -(-FILE_BYTES * encoded_pixels // MIB)
     return RESERVE_MIB + max(processed, decoded)
 
@@ -75,12 +78,13 @@ def pixels_for(encoded_pixels: int) -> int:
     return -(-FILE_BYTES * encoded_pixels // IMAGE_BYTES)
 
 
-def tile_pixels(memory: int, *, pixels: int) -> int | None:
+def tile_pixels(memory: int, *, pixels: int, feature_bytes: int = 0) -> int | None:
     """Most pixels that a model processes at a time; None if `memory` is enough for whole images.
 
     Args:
         memory: Memory of a call for its tensors, in bytes.
         pixels: Most pixels of all images of a call together.
+        feature_bytes: Content features of the whole image, in bytes for each of its pixels.
 
     Raises:
         ValueError: Not even small tiles fit.
@@ -90,10 +94,11 @@ def tile_pixels(memory: int, *, pixels: int) -> int | None:
     """
     if IMAGE_BYTES * pixels <= memory:
         return None
+    whole_bytes = (PRINT_BYTES + feature_bytes) * pixels
     tile_bytes = IMAGE_BYTES - PRINT_BYTES
-    most = (memory - PRINT_BYTES * pixels) // tile_bytes
+    most = (memory - whole_bytes) // tile_bytes
     if most < MIN_TILE_PIXELS:
-        least = PRINT_BYTES * pixels + tile_bytes * MIN_TILE_PIXELS
+        least = whole_bytes + tile_bytes * MIN_TILE_PIXELS
         raise ValueError(
             f"memory is {memory / 2**30:.4g} GiB; images of {pixels} pixels need at least {least / 2**30:.4g} GiB: "
             "allow more memory or fewer pixels"

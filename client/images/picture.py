@@ -20,7 +20,7 @@ from styleserve.contract import Limits
 from ..errors import ImageError
 from .resize import size_within
 
-MAX_PIXELS: Final = Limits().max_encoded_pixels
+MAX_PIXELS: Final = int(Limits().numbers()["max_encoded_pixels"])
 """Default limit of pixels, that of a model with the usual limits."""
 
 

@@ -130,7 +130,7 @@ def painted_image(file: bytes) -> Image.Image:
         BadReply: It is not a picture.
     """
     try:
-        return picture_from_file(file, "the result").image
+        return picture_from_file(file, "the result", max_pixels=contract.MAX_REPLY_PIXELS).image
     except ImageError as error:
         raise BadReply(f"the reply's {contract.IMAGE_BYTES.name!r} cannot be used: {error.message}") from error
 

@@ -27,11 +27,9 @@ _NUMBERS: Final[dict[int, tuple[str, type[np.generic]]]] = {
 _MAX_RANK: Final = 32
 """NumPy's limit before version 2."""
 _LARGEST_ELEMENT_BYTES: Final = 8
-_LARGEST_SIDE_PX: Final = 4096
-_DESCRIBE_BYTES_PER_PIXEL: Final = 3 * 4 * (1 + 1 + 2)  # RGB float32: differences along x, along y, Sobel's two
-MAX_MESSAGE_BYTES: Final = _DESCRIBE_BYTES_PER_PIXEL * _LARGEST_SIDE_PX**2 + 2**26
-"""Limit for requests and replies: the largest reply, `describe` of 4096 x 4096 pixels, and 64 MiB for Gram matrices are
-872 MB. Two pictures of 64 million pixels as incompressible PNG are 384 MB. gRPC's own limit is 4 MB."""
+MAX_MESSAGE_BYTES: Final = 2**31 - 1
+"""Limit for requests and replies, that of protobuf. A picture of 16384 x 16384 pixels and 16 bits has up to 1.6 GB;
+`describe` of 4096 x 4096 pixels replies with 872 MB. gRPC's own limit is 4 MB."""
 
 _MAX_TENSOR_BYTES: Final = 2 * MAX_MESSAGE_BYTES
 """Limit for `_LARGEST_ELEMENT_BYTES` an element: a message filled with float32 stays under it."""

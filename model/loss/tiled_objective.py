@@ -73,11 +73,11 @@ class TiledObjective:
         # The bodies of the loops over tiles, each a call.
         tile = Tile.specs()
         self._add_sums = noinline(self._with_sums, [tile, self._sum_specs, image, targets])
-        self._add_gradient = noinline(self._with_gradient, [tile, image, image, targets, self._sum_specs])
+        self._gradient = noinline(self._gradient_of_tile, [tile, image, targets, self._sum_specs])
         self._add_moments = noinline(
             self._with_moments, [tile, self._moment_specs, image, [regions] * len(style_layers)]
         )
-        self._add_features = noinline(self._with_features, [tile, self._feature_specs, image])
+        self._content = noinline(self._content_of_tile, [tile, image])
         # Calls, because a loop over calls must not stand in a condition or in another loop.
         self.losses_and_gradient: Evaluation = noinline(self._losses_and_gradient, evaluation_specs(terms, dtype))
         """See `Objective`."""
@@ -108,13 +108,13 @@ class TiledObjective:
             parts = tf.stack([weights.parts[term.name] * losses[term.name] for term in self._terms], axis=1)
             total = tf.reduce_sum(parts, axis=1, keepdims=True)
         by_pixels, by_sums = tape.gradient(total, (image, sums), unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        gradient = self._over_tiles(
-            image,
-            lambda tile, gradient: self._add_gradient(tile, gradient, image, targets, by_sums),
-            tf.zeros_like(image),
-            tf.TensorSpec([None, None, None, 3], self._dtype),
-        )
-        return tf.concat([total, parts], axis=1), by_pixels + gradient
+
+        def add_gradient(tile: Tile, gradient: tf.Tensor) -> tf.Tensor:
+            own = self._gradient(tile, image, targets, by_sums)
+            return tile.placed(gradient, tile.part(gradient) + own)
+
+        spec = tf.TensorSpec([None, None, None, 3], self._dtype)
+        return tf.concat([total, parts], axis=1), self._over_tiles(image, add_gradient, by_pixels, spec)
 
     def _style_moments(self, style: tf.Tensor, regions: tf.Tensor) -> tf.Tensor:
         within = list(StyleTerm.within_layers(tf.cast(regions, self._dtype), self._style_layers))
@@ -133,9 +133,13 @@ class TiledObjective:
             sides = shape[1:3] // 2 ** poolings_before(layer)
             return tf.zeros(tf.concat([shape[:1], sides, [channels]], axis=0), self._dtype)
 
+        def place_features(tile: Tile, features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            own = self._content(tile, content)
+            return {layer: tile.placed(features[layer], own[layer], layer) for layer in features}
+
         return self._over_tiles(
             content,
-            lambda tile, features: self._add_features(tile, features, content),
+            place_features,
             {layer: zeros(layer, spec.shape[-1]) for layer, spec in self._feature_specs.items()},
             self._feature_specs,
         )
@@ -156,8 +160,8 @@ class TiledObjective:
         own = [term.tile_sums(features, target, tile) for term, target in self._with_targets(targets)]
         return tf.nest.map_structure(tf.add, sums, own)
 
-    def _with_gradient(
-        self, tile: Tile, gradient: tf.Tensor, image: tf.Tensor, targets: tuple[Any, ...], by_sums: list[Any]
+    def _gradient_of_tile(
+        self, tile: Tile, image: tf.Tensor, targets: tuple[Any, ...], by_sums: list[Any]
     ) -> tf.Tensor:
         crop = tile.crop(image)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -169,7 +173,7 @@ class TiledObjective:
             part for (term, target), by in pairs for part in term.tile_gradient(features, target, tile, by).items()
         ]
         by_crop = tape.gradient([features[layer] for layer, _ in by_layer], crop, [each for _, each in by_layer])
-        return tile.with_inner(gradient, by_crop)
+        return tile.inner(by_crop)
 
     def _with_moments(
         self, tile: Tile, sums: list[Moments], style: tf.Tensor, regions: Sequence[tf.Tensor]
@@ -181,9 +185,9 @@ class TiledObjective:
         ]
         return tf.nest.map_structure(tf.add, sums, own)
 
-    def _with_features(self, tile: Tile, whole: Mapping[str, tf.Tensor], content: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _content_of_tile(self, tile: Tile, content: tf.Tensor) -> dict[str, tf.Tensor]:
         features = self._features(tile.crop(content))
-        return {layer: tile.with_inner(whole[layer], wide(features[layer]), layer) for layer in whole}
+        return {layer: tile.inner(wide(features[layer]), layer) for layer in self._content_layers}
 
 
 def evaluation_specs(terms: Sequence[Term[Any]], dtype: tf.DType) -> list[Any]:

@@ -56,15 +56,23 @@ class Tile(NamedTuple):
         first = self.crop_start // stride
         return _part(crop, self.start // stride - first, self.end // stride - first)
 
-    def with_inner(self, whole: tf.Tensor, crop: tf.Tensor, layer: str | None = None) -> tf.Tensor:
-        """`whole` with the values of `crop` in the inner part, `[n, height, width, channels]`."""
+    def part(self, whole: tf.Tensor) -> tf.Tensor:
+        """Inner part of a tensor for the whole image, `[n, height, width, ...]`."""
+        return _part(whole, self.start, self.end)
+
+    def placed(self, whole: tf.Tensor, part: tf.Tensor, layer: str | None = None) -> tf.Tensor:
+        """`whole`, `[n, height, width, channels]`, with `part` as its inner part.
+
+        In the body of a loop it is written in place. In a function that the body calls it is copied for each tile, as
+        the caller holds the tensor as well.
+        """
         stride, size = _stride(layer), tf.shape(whole)
         return tf.raw_ops.TensorStridedSliceUpdate(
             input=whole,
             begin=tf.concat([[0], self.start // stride, [0]], axis=0),
             end=tf.concat([size[:1], self.end // stride, size[3:]], axis=0),
             strides=[1, 1, 1, 1],
-            value=self.inner(crop, layer),
+            value=part,
         )
 
 
@@ -89,7 +97,7 @@ def over_tiles(
 
     Args:
         image: `[batch, height, width, 3]`.
-        body: Function of a tile and the result so far. A single call that is not inlined: with more, TensorFlow's
+        body: Function of a tile and the result so far, with a single call that is not inlined: with more, TensorFlow's
             inlining ties calls to the wrong loop.
         initial: Result before the first tile.
         specs: Structure of the result, with a `tf.TensorSpec` in place of each tensor.

@@ -102,6 +102,15 @@ def poolings_before(layer: str) -> int:
     return sum(each.pool for each in layers_up_to([layer]))
 
 
+def feature_bytes(layer: str) -> int:
+    """Bytes of the features of a layer in float32, for each pixel of the image.
+
+    >>> feature_bytes("block1_conv1"), feature_bytes("block4_conv2")
+    (256, 32)
+    """
+    return 4 * channels_of([layer])[0] // 4 ** poolings_before(layer)
+
+
 def receptive_field(layer: str) -> int:
     """Side of the square of pixels that a feature of a layer depends on.
 

@@ -75,15 +75,16 @@ def decode(
     Returns:
         `[1, height, width, 3]` float32 RGB in [0, 1].
     """
-    length, most = tf.strings.length(picture), int(limits.numbers()["max_encoded_bytes"])
+    most, most_pixels = (int(limits.numbers()[name]) for name in ("max_encoded_bytes", "max_encoded_pixels"))
+    length = tf.strings.length(picture)
     picture = check(picture, length <= most, tf.strings.join([name, contract.bytes_rule(most)], separator=" "), length)
     claimed = header_size(picture)
     rule = tf.strings.join([name, contract.FILE_RULE], separator=" ")
     picture = check(picture, tf.reduce_all(claimed > 0), rule, claimed)
     picture = check(
         picture,
-        tf.reduce_all(claimed <= limits.max_encoded_pixels) & (tf.reduce_prod(claimed) <= limits.max_encoded_pixels),
-        tf.strings.join([name, contract.pixels_rule(limits.max_encoded_pixels)], separator=" "),
+        tf.reduce_all(claimed <= most_pixels) & (tf.reduce_prod(claimed) <= most_pixels),
+        tf.strings.join([name, contract.pixels_rule(most_pixels)], separator=" "),
         claimed,
     )
     sides = tf.cast(claimed, tf.float32)

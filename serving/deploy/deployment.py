@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from styleserve.contract import DEFAULT_MODEL_NAME, DEFAULT_PORT, Limits
-from styleserve.sizing import MIB, server_mib, tensor_mib
+from styleserve.sizing import MIB, memory_bytes, server_mib, tensor_mib
 from styleserve.version_directories import DEFAULT_BASE_PATH, MAX_VERSION
 
 SERVING_VERSION: Final = "2.20.0"
@@ -120,6 +120,7 @@ class Deployment:
     calls: int = _option(4, "Predict calls at a time.", range(1, 257))
     max_side: int = _option(Limits().max_side, "Longest side in pixels.", range(16, 16385))
     max_batch: int = _option(1, "Pictures in a call.", range(1, 1025))
+    memory: str = _option("16GiB", "Memory of a call for its tensors, as in `export --memory`.")
     batching: bool = _option(False, "Run waiting requests as one batch.")
     envoy: bool = _option(False, "Add Envoy for TLS and load balancing.", targets=(Target.compose, Target.kubernetes))
     monitoring: bool = _option(False, "Add Prometheus and Grafana (compose).", targets=_COMPOSE)
@@ -153,6 +154,10 @@ class Deployment:
                 raise DeploymentError(f"{self.target.value} takes no {flag}: it is an option of {takers}")
             for each in self.label if name == "label" else (value,):
                 _check(flag, each, option.allowed, option.rule)
+        try:
+            memory_bytes(self.memory)
+        except ValueError as error:
+            raise DeploymentError(f"--memory: {error}") from error
         if self.model is not None:
             _check("--model", self.model, *_MODELS[self.target])
         elif self.target is not Target.compose and self.image is None:
@@ -178,6 +183,11 @@ class Deployment:
         return {name: int(version) for name, version in pairs}
 
     @property
+    def call_memory(self) -> int:
+        """Memory of a call for its tensors, in bytes, beyond which the model tiles its images."""
+        return memory_bytes(self.memory)
+
+    @property
     def memory_mib(self) -> int:
         """Memory of a server, in MiB."""
         return server_mib(**self._sizes)
@@ -189,8 +199,14 @@ class Deployment:
 
     @property
     def _sizes(self) -> dict[str, int]:
-        pixels, file_pixels = self.max_side**2, Limits().max_encoded_pixels
-        return {"calls": self.calls, "images": self.pictures, "pixels": pixels, "encoded_pixels": file_pixels}
+        limits = Limits(max_side=self.max_side).numbers()
+        return {
+            "calls": self.calls,
+            "images": self.pictures,
+            "pixels": int(limits["max_pixels"]),
+            "encoded_pixels": int(limits["max_encoded_pixels"]),
+            "memory": self.call_memory,
+        }
 
     @property
     def pictures(self) -> int:

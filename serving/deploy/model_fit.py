@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from styleserve.sizing import pixels_for, server_mib
+from styleserve.sizing import DEFAULT_MEMORY, MIB, pixels_for, server_mib
 from styleserve.version_directories import versions_on_disk
 
 from ..models.model_card import exporter_of, limits_of
@@ -57,12 +57,16 @@ def _larger_calls(version: int, directory: Path, deployment: Deployment) -> Iter
         return
     calls, file_pixels = deployment.calls, limits.max_encoded_pixels
     pixels = limits.call_pixels(BATCHED_ROWS if deployment.batching else limits.max_batch)
-    needed_mib = server_mib(calls=calls, images=calls, pixels=pixels, encoded_pixels=file_pixels)
+    sizes = {"calls": calls, "images": calls, "pixels": pixels, "encoded_pixels": file_pixels}
+    needed_mib = server_mib(**sizes, memory=limits.memory)
     if needed_mib > deployment.memory_mib:
         side = math.isqrt(max(pixels, pixels_for(file_pixels)) - 1) + 1
+        memory = ""
+        if limits.memory is not None and limits.memory > deployment.call_memory:
+            memory = f" --memory {-(-limits.memory // MIB)}MiB"
         yield (
             f"Warning: version {version} accepts calls for which a server needs {needed_mib} MiB; such a call may end "
-            f"the server. Deploy with --max-batch 1 --max-side {side}, or {_export(deployment)}."
+            f"the server. Deploy with --max-batch 1 --max-side {side}{memory}, or {_export(deployment)}."
         )
 
 
@@ -80,7 +84,8 @@ def _refused_batches(version: int, directory: Path, deployment: Deployment) -> I
 def _export(deployment: Deployment) -> str:
     side, rows = deployment.max_side, deployment.max_batch
     batch = "" if rows == 1 else f" --max-batch {rows} --max-batch-pixels {rows * side**2}"
-    return f"export it with --max-side {side}{batch}"
+    memory = "" if deployment.call_memory == DEFAULT_MEMORY else f" --memory {deployment.memory}"
+    return f"export it with --max-side {side}{batch}{memory}"
 
 
 def _served_versions(deployment: Deployment) -> dict[int, Path]:

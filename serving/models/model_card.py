@@ -23,12 +23,14 @@ class CallLimits:
         max_pixels: Most pixels of an image.
         max_batch_pixels: Most pixels of all images together.
         max_encoded_pixels: Most pixels of a file.
+        memory: Bytes beyond which the images of a call are tiled; None for a version without tiles.
     """
 
     max_batch: int
     max_pixels: int
     max_batch_pixels: int
     max_encoded_pixels: int
+    memory: int | None
 
     def call_pixels(self, rows: int) -> int:
         """Most pixels of all images of a call with at most `rows` examples."""
@@ -47,7 +49,8 @@ def limits_of(version_dir: Path) -> CallLimits | None:
     numbers = [_of_card(version_dir, "limits", name) for name in names]
     if not all(isinstance(number, int) and number >= 1 for number in numbers):
         return None
-    return CallLimits(*numbers)
+    memory = _of_card(version_dir, "memory")
+    return CallLimits(*numbers, memory=memory if isinstance(memory, int) else None)
 
 
 def _in_bfloat16(version_dir: Path) -> bool:

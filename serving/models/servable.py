@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack, closing
 from dataclasses import fields
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2
 
 from styleserve.contract import LIMITS, SERVING_DEFAULT
+from styleserve.sizing import IMAGE_BYTES
 
 from ..call import Call
 from ..errors import GraphError, LoadError, OutOfRangeError, PreconditionError
@@ -17,6 +19,8 @@ from ..requests.checks import check_request
 from ..requests.limits import ModelLimits
 from ..requests.request_header import RequestHeader
 from ..requests.tensors import fill_proto
+from ..requests.work import pixels_at_a_time
+from .model_card import limits_of
 from .session import ModelSession, SessionSettings
 from .signature import Signature
 
@@ -36,6 +40,8 @@ class Servable:
     def __init__(self, path: Path, version: int, settings: SessionSettings) -> None:
         self.path = path
         self.version = version
+        card = limits_of(path)
+        self._tiles_from = None if card is None else card.memory
         try:
             with ExitStack() as on_failure:
                 self._session = on_failure.enter_context(closing(ModelSession(path, settings)))
@@ -73,6 +79,14 @@ class Servable:
             check_request(self.limits, signature.name, header)
         signature.check_lengths(request.inputs)
         return header
+
+    def call_memory(self, header: RequestHeader) -> int:
+        """Estimate of the memory of a call for its tensors, in bytes."""
+        pixels = pixels_at_a_time(header)
+        if self.limits is not None:
+            pixels = min(pixels, self.limits.max_batch_pixels)
+        whole = math.ceil(IMAGE_BYTES * pixels)
+        return whole if self._tiles_from is None else min(whole, self._tiles_from)
 
     def predict(self, request: predict_pb2.PredictRequest, call: Call) -> predict_pb2.PredictResponse:
         """Response to a request.

@@ -1,7 +1,7 @@
-"""Work of a request, estimated before pictures are decoded, and steps of a response.
+"""Work and memory of a request, estimated before pictures are decoded, and steps of a response.
 
-The estimate sorts calls into short and long ones. A request with false headers waits longer than necessary, or
-the graph refuses it.
+The estimates sort calls into short and long ones, and keep those that run within the memory. A request with false
+headers waits longer than necessary, or the graph refuses it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ at the 6 µs that a step takes for each pixel in bfloat16, that is 6 s."""
 
 _STATE_BYTES_PER_PIXEL: Final = 48
 """Bytes of a state of Adam for each pixel. L-BFGS has 36 to 96, so its runs count as up to twice as long."""
+_LEAST_STATE_BYTES_PER_PIXEL: Final = 36
 
 
 def pixel_steps(header: RequestHeader) -> float:
@@ -39,6 +40,20 @@ def pixel_steps(header: RequestHeader) -> float:
         pixels += sum(_pixels(file, side) for file in _row(contents, i))
         work += pixels * step_count + sum(_pixels(file, side * scale) for file in _row(styles, i))
     return work
+
+
+def pixels_at_a_time(header: RequestHeader) -> float:
+    """Most pixels that a call processes at a time: those of all images, or of the largest file after resizing."""
+    sides = header.numbers(MAX_SIDE, 0.0)
+    scale = float(header.numbers(STYLE_SCALE, 1.0).max())
+    contents, styles, states = (header.files.get(field.name, []) for field in (CONTENT_BYTES, STYLE_BYTES, STATE))
+    found = [_image_pixels(header)]
+    for i in range(min(header.batch_size, MAX_FILES) if contents or styles or states else 0):
+        side = float(for_example(sides, i))
+        found += [file.length / _LEAST_STATE_BYTES_PER_PIXEL for file in _row(states, i)]
+        found += [_pixels(file, side) for file in _row(contents, i)]
+        found += [_pixels(file, side * scale) for file in _row(styles, i)]
+    return max(found)
 
 
 def steps_done(outputs: Mapping[str, tensor_pb2.TensorProto], header: RequestHeader) -> int:

@@ -54,10 +54,11 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             with self._manager.use(spec) as servable:
                 record.known_model, record.version = spec.name, servable.version
                 header = servable.check(request)
+                memory = servable.call_memory(header)
             arrived = time.monotonic()
             try:
                 short = pixel_steps(header) <= SHORT_PIXEL_STEPS
-                with self._queue.admit(call, short=short), self._manager.use(spec) as servable:
+                with self._queue.admit(call, short=short, memory=memory), self._manager.use(spec) as servable:
                     record.waited_s = time.monotonic() - arrived
                     response = self._run(servable, request, call, record)
                 record.steps = steps_done(response.outputs, header)

@@ -5,12 +5,15 @@ A running call cannot be paused, so fairness is a matter of admission:
 - A quarter of the running limit, and at least one of two, is reserved for short calls, and so is a quarter of the
   waiting limit. Long calls alone never make a short call wait, or be refused.
 - Short and long calls that wait for the same place are admitted alternately, each kind in order of arrival.
+- A call waits until its memory is free, and the calls behind it wait with it. One that needs more memory than there is
+  is refused.
 
 Running calls share the processors by TensorFlow's threads.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Generator
@@ -18,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ..call import Call
-from ..errors import CancelledError, OverloadedError, ServingError
+from ..errors import CancelledError, MemoryLimitError, OverloadedError, ServingError
 
 FULL = "Server Threadpool Exhausted"
 """TensorFlow Serving's text, by which clients recognise that a retry may succeed."""
@@ -29,6 +32,7 @@ class _Entry:
     """A call in the queue. `decided` is set when it is admitted or refused."""
 
     short: bool
+    memory: int
     admitted: bool = False
     refusal: ServingError | None = None
     decided: threading.Event = field(default_factory=threading.Event)
@@ -40,12 +44,15 @@ class RequestQueue:
     Args:
         running_limit: Most calls that run at a time.
         waiting_limit: Most calls that wait at a time; with 0 no call waits.
+        memory: Memory of the calls that run, in bytes; a single call may take all of it.
     """
 
-    def __init__(self, running_limit: int, waiting_limit: int) -> None:
+    def __init__(self, running_limit: int, waiting_limit: int, memory: float = math.inf) -> None:
         self._lock = threading.Lock()
         self._running_limit = running_limit
         self._waiting_limit = waiting_limit
+        self._memory_limit = memory
+        self._memory = 0
         self._running = {True: 0, False: 0}  # by whether they are short
         self._waiting: dict[bool, deque[_Entry]] = {True: deque(), False: deque()}
         self._long_is_next = False
@@ -72,26 +79,34 @@ class RequestQueue:
                 entries.clear()
 
     @contextmanager
-    def admit(self, call: Call, *, short: bool) -> Generator[None]:
+    def admit(self, call: Call, *, short: bool, memory: int = 0) -> Generator[None]:
         """Context of a running call; waits for admission on entry.
 
         Args:
             call: Call that leaves the queue at once if it is cancelled or its deadline passes.
             short: Whether the call is a short one.
+            memory: Memory of the call, in bytes.
 
         Raises:
+            MemoryLimitError: The call needs more memory than all calls may take.
             OverloadedError: The limits for calls of this kind are reached.
             ServingError: The queue was closed, or the call was cancelled.
         """
-        entry = self._enter(short)
+        entry = self._enter(short, memory)
         try:
             _wait(entry, call)
             yield
         finally:
             self._leave(entry)
 
-    def _enter(self, short: bool) -> _Entry:
-        entry = _Entry(short)
+    def _enter(self, short: bool, memory: int) -> _Entry:
+        if memory > self._memory_limit:
+            needed, allowed = (f"{size / 2**30:.3g} GiB" for size in (memory, self._memory_limit))
+            raise MemoryLimitError(
+                f"The call may need {needed} of memory; this server has {allowed} for its calls. A model that is "
+                "exported with less --memory paints large pictures in tiles."
+            )
+        entry = _Entry(short, memory)
         with self._lock:
             if self._closed is not None:
                 raise self._closed.copy()
@@ -111,26 +126,32 @@ class RequestQueue:
         with self._lock:
             if entry.admitted:
                 self._running[entry.short] -= 1
+                self._memory -= entry.memory
             elif entry in self._waiting[entry.short]:
                 self._waiting[entry.short].remove(entry)
             self._admit_next()
 
     def _admit_next(self) -> None:
-        while self.running < self._running_limit and (entry := self._next()):
+        while self.running < self._running_limit and (short := self._next_kind()) is not None:
+            entry = self._waiting[short][0]
+            if self._memory + entry.memory > self._memory_limit:
+                return
+            self._waiting[short].popleft()
+            self._long_is_next = short and self._may_run_long
+            self._memory += entry.memory
+            self._running[short] += 1
             entry.admitted = True
-            self._running[entry.short] += 1
             entry.decided.set()
 
-    def _next(self) -> _Entry | None:
-        short = bool(self._waiting[True])
-        long = bool(self._waiting[False]) and self._running[False] < long_limit(self._running_limit)
-        if short and not (long and self._long_is_next):
-            self._long_is_next = long
-            return self._waiting[True].popleft()
-        if long:
-            self._long_is_next = False
-            return self._waiting[False].popleft()
-        return None
+    def _next_kind(self) -> bool | None:
+        """Whether the call that is admitted next is a short one; None if no call waits that may run."""
+        if self._waiting[True] and not (self._may_run_long and self._long_is_next):
+            return True
+        return False if self._may_run_long else None
+
+    @property
+    def _may_run_long(self) -> bool:
+        return bool(self._waiting[False]) and self._running[False] < long_limit(self._running_limit)
 
 
 def long_limit(limit: int) -> int:

@@ -210,7 +210,8 @@ def test_limits_that_are_not_chosen_follow_from_the_others() -> None:
 @pytest.mark.parametrize(
     ("limits", "text"),
     [
-        ({"max_side": 15}, "max_side is 15; the network needs at least 16 pixels"),
+        ({"max_side": 15}, "max_side is 15; it must be from 16 to 16384 pixels"),
+        ({"max_side": 16385}, "max_side is 16385; it must be from 16 to 16384 pixels"),
         ({"max_steps": 0}, "max_steps is 0; it must be at least 1"),
         ({"max_pixels": -1}, "max_pixels is -1; it must be at least 1"),
         (

@@ -21,6 +21,7 @@ from styleserve.serving.deploy.command import EXIT_DEPLOY_FAILED, write
 from styleserve.serving.deploy.deployment import BATCHED_ROWS, Deployment, DeploymentError, Device, Target
 from styleserve.serving.deploy.rendering import rendered
 from styleserve.serving.models.model_card import CallLimits, exporter_of, limits_of
+from styleserve.sizing import DEFAULT_MEMORY
 from styleserve.version_directories import MODEL_CARD_FILE
 
 from .deployments import FILES
@@ -337,10 +338,10 @@ BASE = 1280 + 5 * 256
 LARGER = "A larger call may end the server; the model refuses it if you export it with "
 
 
-def with_limits(model: Path, version: int, limits: Any) -> None:
+def with_limits(model: Path, version: int, limits: Any, memory: int | None = DEFAULT_MEMORY) -> None:
     path = model / str(version) / MODEL_CARD_FILE
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({"limits": limits}))
+    path.write_text(json.dumps({"limits": limits, "memory": memory}))
 
 
 @pytest.mark.parametrize(
@@ -350,9 +351,9 @@ def with_limits(model: Path, version: int, limits: Any) -> None:
         (Limits(max_batch=1), (), None),
         (Limits(max_batch=64), (), None),  # together no larger than one image
         (Limits(max_batch_pixels=2**21), (), BASE + 4 * 6400),
-        (Limits(max_batch_pixels=2**23), (), BASE + 4 * 25600),
+        (Limits(max_batch_pixels=2**23), (), BASE + 4 * 16384),  # tiled: whole images need 25600
         (Limits(max_batch_pixels=2**23), ("--max-batch", "8"), None),
-        (Limits(max_batch_pixels=2**23), ("--max-batch", "7"), BASE + 4 * 25600),
+        (Limits(max_batch_pixels=2**22), ("--max-batch", "3"), BASE + 4 * 12800),
         (Limits(max_batch_pixels=2**22), ("--batching",), BASE + 4 * 12800),  # four in a batch, and so in a call
         (Limits(max_batch_pixels=2**23), ("--batching", "--max-batch", "4"), None),  # more than four are refused
         (Limits(max_batch_pixels=2**22), ("--calls", "2", "--max-batch", "2"), 1280 + 3 * 256 + 2 * 12800),
@@ -377,11 +378,38 @@ def test_warning_for_a_model_that_needs_more_memory(
     if needed is None:
         assert "Warning" not in done.stderr
         return
-    (advice,) = re.findall(r"Deploy with (--max-batch \d+ --max-side \d+), or", done.stderr)
+    (advice,) = re.findall(r"Deploy with (--max-batch \d+ --max-side \d+(?: --memory \d+MiB)?), or", done.stderr)
     followed = run("compose", *options, *advice.split(), "--force").stderr
     assert "needs" not in followed
     (given,) = re.findall(r"Memory of a server: (\d+) MiB", followed)
     assert int(given) >= needed
+
+
+@pytest.mark.parametrize(
+    ("memory", "own", "needed"),
+    [
+        (2**33, "8GiB", None),
+        (2**33, "16GiB", None),
+        (2**34, "8GiB", BASE + 4 * 16384),
+        (None, "16GiB", BASE + 4 * 51200),  # exported without tiles
+    ],
+)
+def test_warning_for_a_model_with_larger_tiles(here: Path, memory: int | None, own: str, needed: int | None) -> None:
+    with_limits(here / "models" / DEFAULT_MODEL_NAME, 7, Limits(max_side=4096).numbers(), memory)
+    options = ("--max-side", "4096", "--memory", own)
+    shown = run("compose", *options).stderr
+    assert f"Memory of a server: {BASE + 4 * 1024 * int(own.removesuffix('GiB'))} MiB" in shown
+    found = [int(each) for each in re.findall(r"for which a server needs (\d+) MiB", shown)]
+    assert found == ([] if needed is None else [needed])
+    if memory == 2**34:
+        assert "--max-side 4096 --memory 16384MiB, or export it with --max-side 4096 --memory 8GiB." in shown
+        assert "needs" not in run("compose", *options[:2], "--memory", "16384MiB", "--force").stderr
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("memory", ["0GiB", "16", "-1GiB", "lots"])
+def test_memory_is_a_number_with_a_unit(memory: str) -> None:
+    assert f"Error: --memory: got {memory!r}; give a number over 0" in run("compose", "--memory", memory).stderr
 
 
 @pytest.mark.parametrize(
@@ -416,7 +444,7 @@ def test_options_of_the_export_where_the_model_cannot_be_read(here: Path) -> Non
 def test_the_card_of_an_export_has_its_limits(tiny_model_base: Path) -> None:
     (version,) = [path for path in tiny_model_base.iterdir() if path.name.isdigit()]
     limits = json.loads((version / MODEL_CARD_FILE).read_bytes())["limits"]
-    assert limits_of(version) == CallLimits(8, 64 * 64, 64 * 64, limits["max_encoded_pixels"])
+    assert limits_of(version) == CallLimits(8, 64 * 64, 64 * 64, limits["max_encoded_pixels"], DEFAULT_MEMORY)
     assert limits_of(version.parent) is None
 
 

@@ -11,7 +11,7 @@ from tensorflow.core.framework import tensor_pb2
 
 from styleserve.contract import LOSS_COLUMNS, TUTORIAL_LOSS_COLUMNS
 from styleserve.serving.requests.request_header import RequestHeader
-from styleserve.serving.requests.work import SHORT_PIXEL_STEPS, pixel_steps, steps_done
+from styleserve.serving.requests.work import SHORT_PIXEL_STEPS, pixel_steps, pixels_at_a_time, steps_done
 
 DEFAULTS: dict[str, Any] = {
     "steps": np.array([100], np.int32),
@@ -136,3 +136,22 @@ def test_a_description_of_the_largest_picture_is_short_and_painting_it_is_not() 
     largest = {"image": image(1, 1024, 1024, 3)}
     assert work(largest, {}) <= SHORT_PIXEL_STEPS
     assert work({"content_image": largest["image"]}) > SHORT_PIXEL_STEPS
+
+
+@pytest.mark.parametrize(
+    ("inputs", "expected"),
+    [
+        ({"content_image": image(3, 64, 32, 3), "style_image": image(1, 16, 16, 3)}, 3 * 64 * 32),
+        ({"content_bytes": files(png(300, 400)), "max_side": ints(200)}, 150 * 200),
+        ({"content_bytes": files(png(300, 400), png(100, 100)), "max_side": ints(200)}, 200 * 200),  # one at a time
+        ({"content_bytes": files(png(9, 9)), "style_bytes": files([png(50, 100)]), "max_side": ints(64)}, 64 * 64),
+        ({"style_bytes": files([png(50, 100)]), "max_side": ints(64)}, 32 * 64),
+        ({"state": files(STATE)}, len(STATE) / 36),
+        ({}, 0),
+    ],
+)
+def test_pixels_at_a_time(inputs: dict[str, tensor_pb2.TensorProto], expected: float) -> None:
+    assert pixels_at_a_time(RequestHeader(inputs, DEFAULTS)) == expected
+    larger = {**inputs, "style_scale": tf.make_tensor_proto([[2.0]])}
+    styles = "style_bytes" in inputs
+    assert (pixels_at_a_time(RequestHeader(larger, DEFAULTS)) > expected) == styles

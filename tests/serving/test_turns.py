@@ -14,6 +14,7 @@ from styleserve.serving.errors import (
     CancelledError,
     DeadlineError,
     GraphError,
+    MemoryLimitError,
     OverloadedError,
     ServingError,
     UnavailableError,
@@ -28,19 +29,26 @@ class Runner:
     """A call in a thread of its own, which runs until `end`."""
 
     def __init__(
-        self, queue: RequestQueue, order: list[str], name: str, *, short: bool, call: Call | None = None
+        self,
+        queue: RequestQueue,
+        order: list[str],
+        name: str,
+        *,
+        short: bool,
+        call: Call | None = None,
+        memory: int = 0,
     ) -> None:
         self.name = name
         self.call = call or Call()
         self.began = threading.Event()
         self._end = threading.Event()
         self.result: Future[None] = Future()
-        self._thread = threading.Thread(target=self._run, args=(queue, order, short), daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(queue, order, short, memory), daemon=True)
         self._thread.start()
 
-    def _run(self, queue: RequestQueue, order: list[str], short: bool) -> None:
+    def _run(self, queue: RequestQueue, order: list[str], short: bool, memory: int) -> None:
         try:
-            with queue.admit(self.call, short=short):
+            with queue.admit(self.call, short=short, memory=memory):
                 order.append(self.name)
                 self.began.set()
                 assert self._end.wait(SOON_S)
@@ -278,3 +286,34 @@ def test_active_calls() -> None:
     threading.Timer(0.05, calls.remove, [call]).start()
     assert calls.wait_until_empty(SOON_S)
     assert len(calls) == 0
+
+
+def test_calls_wait_for_memory_in_order() -> None:
+    queue = RequestQueue(8, 8, memory=100)
+    order: list[str] = []
+
+    def runner(name: str, memory: int, *, short: bool = False) -> Runner:
+        return Runner(queue, order, name, short=short, memory=memory)
+
+    first, second = runner("first", 60), runner("second", 40)
+    until(lambda: order == ["first", "second"])
+    third = runner("third", 70)
+    until(lambda: queue.waiting == 1)
+    fourth = runner("fourth", 30)
+    until(lambda: queue.waiting == 2)
+    second.end()  # 40 are free: enough for the fourth, which does not pass the third
+    assert (queue.running, queue.waiting) == (1, 2)
+    first.end()
+    until(lambda: order == ["first", "second", "third", "fourth"])
+    third.end()
+    fourth.end()
+    with queue.admit(Call(), short=False, memory=100):
+        assert queue.running == 1
+
+
+def test_a_call_that_needs_more_memory_than_there_is_is_refused() -> None:
+    queue = RequestQueue(2, 2, memory=2**30)
+    wanted = "may need 1.5 GiB of memory; this server has 1 GiB for its calls"
+    with pytest.raises(MemoryLimitError, match=wanted), queue.admit(Call(), short=True, memory=3 * 2**29):
+        raise AssertionError("it ran")
+    assert (queue.running, queue.waiting) == (0, 0)

@@ -44,8 +44,7 @@ class SquaredVariationTerm(_Variation):
     ) -> tf.Tensor:
         """See `Term`."""
         del features, targets, weights
-        down, right = image[:, 1:] - image[:, :-1], image[:, :, 1:] - image[:, :, :-1]
-        return 4.0 * tf.add_n([tf.reduce_mean(tf.square(each), axis=[1, 2, 3]) for each in (down, right)])
+        return squared_variation(image)
 
 
 @tf.custom_gradient
@@ -56,11 +55,36 @@ def total_variation(image: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], 
     """
 
     def gradient(upstream: tf.Tensor) -> tf.Tensor:
-        down = tf.sign(image[:, 1:] - image[:, :-1])
-        right = tf.sign(image[:, :, 1:] - image[:, :, :-1])
-        # A difference grows with its later pixel and falls with its earlier one.
-        signs = tf.pad(down, [[0, 0], [1, 0], [0, 0], [0, 0]]) - tf.pad(down, [[0, 0], [0, 1], [0, 0], [0, 0]])
-        signs += tf.pad(right, [[0, 0], [0, 0], [1, 0], [0, 0]]) - tf.pad(right, [[0, 0], [0, 0], [0, 1], [0, 0]])
-        return upstream[:, None, None, None] * signs
+        down, right = _differences(image)
+        return upstream[:, None, None, None] * _by_pixels(tf.sign(down), tf.sign(right))
 
     return tf.image.total_variation(image), gradient
+
+
+@tf.custom_gradient
+def squared_variation(image: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """Mean of squared differences of neighbours down and right, times 4; see `total_variation`."""
+    squares = [tf.reduce_mean(tf.square(each), axis=[1, 2, 3]) for each in _differences(image)]
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        factor = 8.0 * upstream[:, None, None, None]
+        down, right = (factor / _values(each) * each for each in _differences(image))
+        return _by_pixels(down, right)
+
+    return 4.0 * tf.add_n(squares), gradient
+
+
+def _differences(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Differences of neighbours down, `[batch, height - 1, width, channels]`, and right."""
+    return image[:, 1:] - image[:, :-1], image[:, :, 1:] - image[:, :, :-1]
+
+
+def _by_pixels(down: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+    """Gradient by the image, from those by the differences, which grow with their later pixel."""
+    rows = tf.pad(down, [[0, 0], [1, 0], [0, 0], [0, 0]]) - tf.pad(down, [[0, 0], [0, 1], [0, 0], [0, 0]])
+    return rows + tf.pad(right, [[0, 0], [0, 0], [1, 0], [0, 0]]) - tf.pad(right, [[0, 0], [0, 0], [0, 1], [0, 0]])
+
+
+def _values(x: tf.Tensor) -> tf.Tensor:
+    """Number of values of an example, a scalar of the dtype of `x`."""
+    return tf.cast(tf.reduce_prod(tf.shape(x)[1:]), x.dtype)
