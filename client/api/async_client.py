@@ -148,11 +148,14 @@ class AsyncStyleClient(ClientBase[AsyncConnection]):
         self,
         source: PictureSource,
         *,
+        keep_16_bits: bool = False,
         timeout_s: float | None = None,
         request_id: str | None = None,
     ) -> Picture:
         """Result of `StyleClient.load_picture`."""
-        operation = self._operations.load_picture(source, timeout_s=timeout_s, request_id=request_id)
+        operation = self._operations.load_picture(
+            source, keep_16_bits=keep_16_bits, timeout_s=timeout_s, request_id=request_id
+        )
         return await self._connection.run(operation)
 
     async def status(

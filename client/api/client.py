@@ -226,6 +226,7 @@ class StyleClient(ClientBase[Connection]):
         self,
         source: PictureSource,
         *,
+        keep_16_bits: bool = False,
         timeout_s: float | None = None,
         request_id: str | None = None,
     ) -> Picture:
@@ -235,6 +236,7 @@ class StyleClient(ClientBase[Connection]):
 
         Args:
             source: Picture: a path, the bytes of a file, an image of Pillow, an array; see `load_picture`.
+            keep_16_bits: Whether the picture is sent with 16 bits a channel if its file has more than 8.
             timeout_s: Deadline of the query, with all tries; `default_timeout_s` of no work if None.
             request_id: Sent with the query, and part of errors; a random one if None.
 
@@ -242,7 +244,9 @@ class StyleClient(ClientBase[Connection]):
             ImageError: The picture cannot be used.
             ServiceError: The query failed; one of its subclasses says why.
         """
-        operation = self._operations.load_picture(source, timeout_s=timeout_s, request_id=request_id)
+        operation = self._operations.load_picture(
+            source, keep_16_bits=keep_16_bits, timeout_s=timeout_s, request_id=request_id
+        )
         return self._connection.run(operation)
 
     def status(self, *, timeout_s: float = ADMIN_TIMEOUT_S, request_id: str | None = None) -> tuple[VersionStatus, ...]:

@@ -45,12 +45,12 @@ class Operations(ModelQueries):
         )
 
     def load_picture(
-        self, source: PictureSource, *, timeout_s: float | None, request_id: str | None
+        self, source: PictureSource, *, keep_16_bits: bool, timeout_s: float | None, request_id: str | None
     ) -> Operation[Picture]:
         """Picture of a source, within the limit of the model."""
 
         def load(max_pixels: int, reduce: bool) -> Picture:
-            return load_picture(source, max_pixels=max_pixels, reduce=reduce)
+            return load_picture(source, max_pixels=max_pixels, reduce=reduce, keep_16_bits=keep_16_bits)
 
         return (yield from self.load_within_limit(load, timeout_s, checked_request_id(request_id)))
 
@@ -64,7 +64,7 @@ class Operations(ModelQueries):
     ) -> Operation[Description]:
         """Activations of the network for a picture."""
         request_id = checked_request_id(request_id)
-        picture = yield from self.load_picture(image, timeout_s=timeout_s, request_id=request_id)
+        picture = yield from self.load_picture(image, keep_16_bits=False, timeout_s=timeout_s, request_id=request_id)
         if size is None:
             facts = yield from self.facts(timeout_s, request_id)
             size = min(facts.max_side, max(picture.image.size))

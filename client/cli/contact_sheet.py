@@ -64,7 +64,7 @@ def contact_sheet(
     entries, columns = varied_entries(base, vary) if vary else (default_entries(base), _COLUMNS)
     for entry in entries:
         given.check(entry.controls)
-    pictures = given.map(lambda path, _: client.load_picture(path))
+    pictures = given.map(lambda path, role: client.load_picture(path, keep_16_bits=role == "content"))
     painted: list[Image.Image] = []
     try:
         _paint(client, pictures, entries, painted, timeout_s=timeout, progress=progress and not quiet)

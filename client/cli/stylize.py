@@ -133,7 +133,7 @@ def run_and_print(
             hint=f"Name it with one of: {', '.join(SIXTEEN_BIT_EXTENSIONS)}. Or leave --bits out.",
         )
     given.check(controls)
-    pictures = given.map(lambda path, _: client.load_picture(path))
+    pictures = given.map(lambda path, role: client.load_picture(path, keep_16_bits=role == "content"))
     controls = prints.sized(controls, pictures.content)
     check_space(outputs, output, report, pictures, controls)
     if progress or outputs.named or resume is not None or chunk_steps is not None:

@@ -31,7 +31,8 @@ class Picture:
     Attributes:
         name: Name for messages.
         image: Pixels, upright RGB of 8 bits a channel.
-        encoded: File with exactly these pixels, in one of `contract.ENCODED_FORMATS`.
+        encoded: File with exactly these pixels, in one of `contract.ENCODED_FORMATS`; a PNG of 16 bits a channel where
+            `load_picture` was asked to keep them.
         notes: Visible changes to the picture on loading.
         path: Path of its file; None if it came from memory.
         file_sha256: SHA-256 of its file, in hexadecimal digits; empty if it came from pixels.

@@ -20,6 +20,7 @@ from .colour.convert import to_srgb
 from .decoded import MAX_LEVEL, DecodedImage, Levels, SizeCheck, eight_bit
 from .errors import DamagedError, UnreadableError
 from .formats import camera_raw, heif, jpeg2000, pillow_reader, png
+from .formats.png_writer import encode_png_16_bits
 from .picture import MAX_PIXELS, Picture, encode_png
 from .pillow_warnings import ignore_warnings
 from .reduction import SizeLimit, bands, factor_within, reduced
@@ -45,10 +46,12 @@ class ReadOptions:
         max_pixels: Most pixels of a picture.
         reduce: Whether a picture of more pixels, up to `MAX_DECLARED_PIXELS`, is reduced by a whole factor; else it is
             refused.
+        keep_16_bits: Whether `Picture.encoded` has 16 bits a channel if the file has more than 8.
     """
 
     max_pixels: int = MAX_PIXELS
     reduce: bool = True
+    keep_16_bits: bool = False
 
     def limit(self) -> SizeLimit:
         """Check of the size of one picture."""
@@ -73,7 +76,7 @@ def picture_from_file(data: bytes, name: str, options: ReadOptions = _DEFAULTS) 
         raise ImageError(f"{name} is empty", hint="Give a picture.")
     with _image_errors(name):
         limit = options.limit()
-        return _prepare(_read(data, limit), limit, name)
+        return _prepare(_read(data, limit), limit, name, keep_16_bits=options.keep_16_bits)
 
 
 def picture_from_image(image: Image.Image, name: str, options: ReadOptions = _DEFAULTS) -> Picture:
@@ -90,7 +93,7 @@ def picture_from_image(image: Image.Image, name: str, options: ReadOptions = _DE
     with _image_errors(name):
         limit = options.limit()
         decoded = pillow_reader.decode(image, factor=limit(image.size), frames=1)
-        return _prepare(decoded, limit, name)
+        return _prepare(decoded, limit, name, keep_16_bits=options.keep_16_bits)
 
 
 def _read(data: bytes, check: SizeCheck) -> DecodedImage:
@@ -123,7 +126,7 @@ def _image_errors(name: str) -> Generator[None]:
             raise DamagedError(str(error)).to_image_error(name) from error
 
 
-def _prepare(decoded: DecodedImage, limit: SizeLimit, name: str) -> Picture:
+def _prepare(decoded: DecodedImage, limit: SizeLimit, name: str, *, keep_16_bits: bool) -> Picture:
     """Picture with sRGB colours, on white, upright and within the limit."""
     decoded = reduced(decoded, factor_within(decoded.size, limit.max_pixels))  # where the reader did not
     notes = list(decoded.notes)
@@ -142,8 +145,12 @@ def _prepare(decoded: DecodedImage, limit: SizeLimit, name: str) -> Picture:
         declared = limit.declared[::-1] if decoded.orientation in _TURNED else limit.declared
         notes.append("reduced from {} x {} to {} x {} pixels".format(*declared, *image.size))
     is_changed = converted or decoded.alpha is not None or decoded.orientation in _UPRIGHT or limit.factor > 1
-    encoded = None if is_changed else decoded.encoded
-    return Picture(name, image, encode_png(image) if encoded is None else encoded, tuple(notes))
+    # Levels are what an unchanged file of 16 bits holds.
+    kept = colour if keep_16_bits or isinstance(colour, Image.Image) else image
+    encoded = decoded.encoded if not is_changed and kept is colour else None
+    if encoded is None:
+        encoded = encode_png(image) if isinstance(kept, Image.Image) else encode_png_16_bits(kept)
+    return Picture(name, image, encoded, tuple(notes))
 
 
 def _on_white(colour: Image.Image | Levels, alpha: Image.Image) -> Image.Image | Levels:

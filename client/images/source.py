@@ -35,6 +35,7 @@ def load_picture(
     name: str = "the picture",
     max_pixels: int = MAX_PIXELS,
     reduce: bool = True,
+    keep_16_bits: bool = False,
 ) -> Picture:
     """Picture of a source, as upright sRGB.
 
@@ -46,11 +47,12 @@ def load_picture(
             for its own limit if a picture has more.
         reduce: Whether a picture of more pixels, up to `MAX_DECLARED_PIXELS`, is reduced by a whole factor; else it is
             refused.
+        keep_16_bits: Whether `encoded` has 16 bits a channel if the file has more than 8; `image` always has 8.
 
     Raises:
         ImageError: The file is missing, or no picture can be made of the source.
     """
-    options = ReadOptions(max_pixels, reduce=reduce)
+    options = ReadOptions(max_pixels, reduce=reduce, keep_16_bits=keep_16_bits)
     if isinstance(source, Picture):
         return source
     if isinstance(source, bytes):

@@ -66,7 +66,10 @@ def load_pictures(
     """
 
     def load(source: PictureSource, role: str) -> Picture:
-        return load_picture(source, name=f"the {role}", max_pixels=max_pixels, reduce=reduce)
+        # 16 bits take twice the bytes: only the content is worth them, since styles and masks become averages.
+        return load_picture(
+            source, name=f"the {role}", max_pixels=max_pixels, reduce=reduce, keep_16_bits=role == "content"
+        )
 
     return sources.map(load)
 

@@ -112,11 +112,11 @@ def test_pictures_read_at_once_leave_the_warnings_of_the_process_alone(
     """Two threads, of which the first to begin is the first to end."""
     good, began, may_end = reading._prepare, dict[str, threading.Event](), dict[str, threading.Event]()
 
-    def prepared(decoded: Any, limit: Any, name: str) -> Picture:
+    def prepared(decoded: Any, limit: Any, name: str, *, keep_16_bits: bool) -> Picture:
         began[name].set()
         assert may_end[name].wait(60)
         warnings.warn("damaged metadata", UserWarning, stacklevel=1)
-        return good(decoded, limit, name)
+        return good(decoded, limit, name, keep_16_bits=keep_16_bits)
 
     monkeypatch.setattr(reading, "_prepare", prepared)
     names = ("first", "second")

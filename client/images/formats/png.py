@@ -90,7 +90,7 @@ def read(data: bytes, check: SizeCheck) -> DecodedImage:
             check_rows(chunks.pixels, image)
     if picture.alpha is None and b"tRNS" in chunks.declared:
         picture.alpha = _transparent_colour(picture.colour, chunks.declared[b"tRNS"], depth)
-    if depth == 8 and colour_type in (_GREY, _RGB) and picture.alpha is None:
+    if depth >= 8 and colour_type in (_GREY, _RGB) and picture.alpha is None:
         picture.encoded = data if chunks.is_sound and frames == 1 else chunks.pixels
     picture.space, picture.orientation, picture.notes = space, exif.orientation(facts), tuple(notes)
     return picture

@@ -18,7 +18,7 @@ from PIL import Image
 from styleserve.client import ImageError, load_picture
 from styleserve.client.images.reduction import MAX_DECLARED_PIXELS
 
-from .files import chunk, encoded, exif, png, tiff
+from .files import chunk, encoded, exif, levels_of_png, png, tiff
 
 WIDTH, HEIGHT = 61, 47  # no multiple of a factor, so boxes at the margins are smaller
 
@@ -99,6 +99,13 @@ def test_a_gif_and_greys() -> None:
         loaded = load_picture(encoded(greys, file_format, **options), max_pixels=1000)
         exact = box_average(gradient(255, 1), 2)
         assert np.abs(np.asarray(loaded.image) - exact)[:-1, :-1].max() <= 1.0
+
+
+@pytest.mark.parametrize(("colour_type", "channels"), [(0, 1), (2, 3)])
+def test_16_bits_are_averaged_in_16_bits(colour_type: int, channels: int) -> None:
+    levels = np.random.default_rng(0).integers(0, 2**16, (HEIGHT, WIDTH, channels))
+    loaded = load_picture(png(levels, 16, colour_type), max_pixels=1000, keep_16_bits=True)
+    assert np.abs(levels_of_png(loaded.encoded) - box_average(levels, 2)).max() <= 0.5
 
 
 @pytest.mark.parametrize("bits", [8, 16])
