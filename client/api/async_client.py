@@ -7,6 +7,7 @@ from types import TracebackType
 
 from PIL import Image
 
+from ..images.picture import Picture
 from ..images.source import PictureSource
 from ..inputs.controls import Controls
 from ..inputs.pictures import Regions, StyleSources, picture_set
@@ -141,6 +142,20 @@ class AsyncStyleClient(ClientBase[AsyncConnection]):
         """Result of `StyleClient.report`."""
         pictures = picture_set(content, styles)
         operation = self._operations.report(pictures, result, timeout_s=timeout_s, request_id=request_id)
+        return await self._connection.run(operation)
+
+    async def load_picture(
+        self,
+        source: PictureSource,
+        *,
+        keep_16_bits: bool = False,
+        timeout_s: float | None = None,
+        request_id: str | None = None,
+    ) -> Picture:
+        """Result of `StyleClient.load_picture`."""
+        operation = self._operations.load_picture(
+            source, keep_16_bits=keep_16_bits, timeout_s=timeout_s, request_id=request_id
+        )
         return await self._connection.run(operation)
 
     async def status(

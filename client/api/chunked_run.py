@@ -151,7 +151,9 @@ class ChunkedRun:
         if self._pictures is None and (sources := self._sources) is not None:
             started = self._clock()
             self._pictures = yield from self._queries.load_within_limit(
-                lambda max_pixels: load_pictures(sources, max_pixels=max_pixels), self._left_s(), self._request_id
+                lambda most, reduce: load_pictures(sources, max_pixels=most, reduce=reduce),
+                self._left_s(),
+                self._request_id,
             )
             if self._saved is not None:
                 self._saved.check_pictures(self._pictures)

@@ -7,6 +7,7 @@ from types import TracebackType
 
 from PIL import Image
 
+from ..images.picture import Picture
 from ..images.source import PictureSource
 from ..inputs.controls import Controls
 from ..inputs.pictures import Regions, StyleSources, picture_set
@@ -219,6 +220,33 @@ class StyleClient(ClientBase[Connection]):
         """
         pictures = picture_set(content, styles)
         operation = self._operations.report(pictures, result, timeout_s=timeout_s, request_id=request_id)
+        return self._connection.run(operation)
+
+    def load_picture(
+        self,
+        source: PictureSource,
+        *,
+        keep_16_bits: bool = False,
+        timeout_s: float | None = None,
+        request_id: str | None = None,
+    ) -> Picture:
+        """Picture of a source, reduced to the most pixels that the model accepts.
+
+        The other methods load their pictures likewise. The model is asked only about pictures over the default limit.
+
+        Args:
+            source: Picture: a path, the bytes of a file, an image of Pillow, an array; see `load_picture`.
+            keep_16_bits: Whether the picture is sent with 16 bits a channel if its file has more than 8.
+            timeout_s: Deadline of the query, with all tries; `default_timeout_s` of no work if None.
+            request_id: Sent with the query, and part of errors; a random one if None.
+
+        Raises:
+            ImageError: The picture cannot be used.
+            ServiceError: The query failed; one of its subclasses says why.
+        """
+        operation = self._operations.load_picture(
+            source, keep_16_bits=keep_16_bits, timeout_s=timeout_s, request_id=request_id
+        )
         return self._connection.run(operation)
 
     def status(self, *, timeout_s: float = ADMIN_TIMEOUT_S, request_id: str | None = None) -> tuple[VersionStatus, ...]:

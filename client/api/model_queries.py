@@ -116,13 +116,16 @@ class ModelQueries:
             shortest_s = min(shortest_s, clock() - started)
         return shortest_s
 
-    def load_within_limit(self, load: Callable[[int], _T], timeout_s: float | None, request_id: str) -> Operation[_T]:
+    def load_within_limit(
+        self, load: Callable[[int, bool], _T], timeout_s: float | None, request_id: str
+    ) -> Operation[_T]:
         """Result of `load`, called with the most pixels that a picture may have.
 
         The model is only asked for its limit if a picture has more pixels than the default one.
 
         Args:
-            load: Reads pictures; raises `ImageError` for one with more pixels than its argument.
+            load: Reads pictures. Its arguments are the most pixels of one, and whether it reduces a larger one or
+                raises `ImageError`.
             timeout_s: Deadline of the query, with all tries; `default_timeout_s` of no work if None.
             request_id: Sent with the query.
 
@@ -131,12 +134,12 @@ class ModelQueries:
             ServiceError: The query failed; one of its subclasses says why.
         """
         try:
-            return (yield from run_blocking(lambda: load(MAX_PIXELS)))
+            return (yield from run_blocking(lambda: load(MAX_PIXELS, False)))
         except ImageError as error:
             if not is_over_limit(error):
                 raise
         facts = yield from self.facts(timeout_s, request_id)
-        return (yield from run_blocking(lambda: load(facts.max_encoded_pixels)))
+        return (yield from run_blocking(lambda: load(facts.max_encoded_pixels, True)))
 
     def facts(self, timeout_s: float | None, request_id: str) -> Operation[ModelFacts]:
         """Facts about the newest version of the model, or the named one; asked for once for each version.

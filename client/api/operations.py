@@ -6,6 +6,7 @@ from typing import Final
 
 from PIL import Image
 
+from ..images.picture import Picture
 from ..images.source import PictureSource, load_picture
 from ..inputs.controls import Controls
 from ..inputs.picture_set import PictureSet
@@ -43,6 +44,16 @@ class Operations(ModelQueries):
             self, sources=pictures, saved=saved, controls=controls or Controls(), options=options, sizer=self._sizer
         )
 
+    def load_picture(
+        self, source: PictureSource, *, keep_16_bits: bool, timeout_s: float | None, request_id: str | None
+    ) -> Operation[Picture]:
+        """Picture of a source, within the limit of the model."""
+
+        def load(max_pixels: int, reduce: bool) -> Picture:
+            return load_picture(source, max_pixels=max_pixels, reduce=reduce, keep_16_bits=keep_16_bits)
+
+        return (yield from self.load_within_limit(load, timeout_s, checked_request_id(request_id)))
+
     def describe(
         self,
         image: PictureSource,
@@ -53,9 +64,7 @@ class Operations(ModelQueries):
     ) -> Operation[Description]:
         """Activations of the network for a picture."""
         request_id = checked_request_id(request_id)
-        picture = yield from self.load_within_limit(
-            lambda max_pixels: load_picture(image, max_pixels=max_pixels), timeout_s, request_id
-        )
+        picture = yield from self.load_picture(image, keep_16_bits=False, timeout_s=timeout_s, request_id=request_id)
         if size is None:
             facts = yield from self.facts(timeout_s, request_id)
             size = min(facts.max_side, max(picture.image.size))
@@ -84,7 +93,7 @@ class Operations(ModelQueries):
         """One picture of a run: its pictures, its losses, and descriptions of content and result."""
         request_id = checked_request_id(request_id)
         pictures = yield from self.load_within_limit(
-            lambda max_pixels: load_pictures(sources, max_pixels=max_pixels), timeout_s, request_id
+            lambda most, reduce: load_pictures(sources, max_pixels=most, reduce=reduce), timeout_s, request_id
         )
         size = result.image.size
         before = yield from self.describe(pictures.content, size=size, timeout_s=timeout_s, request_id=request_id)

@@ -31,7 +31,7 @@ _MOST_BYTES: Final = 0.9 * contract.MAX_STATE_BYTES
 
 @dataclass(frozen=True)
 class StateSize:
-    """What the size of a state depends on, beside the pixels of the picture.
+    """Facts that decide the size of a state, beside the pixels of the picture.
 
     Attributes:
         optimizer: "lbfgs" or "adam".

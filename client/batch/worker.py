@@ -13,7 +13,6 @@ from typing import Final
 
 from ..api.checkpoint import SavedRun
 from ..api.client import StyleClient
-from ..api.pixel_limit import within_pixel_limit
 from ..errors import ImageError, JobListError, OutputError, StateRefused, StyleServeError
 from ..images.files import read_file
 from ..images.save import case_folded, check_output, largest_picture_bytes, save_or_fall_back
@@ -153,7 +152,7 @@ def paint(
     job = task.job
     started = time.perf_counter()
     try:
-        files = job.pictures.map(lambda path, _: _file(path, client))
+        files = job.pictures.map(lambda path, _: PictureFile(read_file(path), path))
         key = job.key(files.map(lambda file, _: _digest(file.data)), client.model_name, client.version)
         if key != task.key:  # a file changed
             task.saved = None
@@ -182,12 +181,6 @@ def paint(
         seconds=round(task.seconds, 3),
         tries=task.tries,
     )
-
-
-def _file(path: Path, client: StyleClient) -> PictureFile:
-    """Bytes of a file with its path."""
-    data = within_pixel_limit(client, lambda max_pixels: read_file(path, max_pixels=max_pixels))
-    return PictureFile(data, path)
 
 
 def _in_chunks(

@@ -21,7 +21,7 @@ from . import formatting
 from .again import again
 from .batch import batch
 from .contact_sheet import contact_sheet
-from .options import AdminTimeout, Json, Timeout, load_input, or_unset, with_client, with_controls, with_settings
+from .options import AdminTimeout, Json, Timeout, or_unset, with_client, with_controls, with_settings
 from .printing import print_json, print_message
 from .progress_display import spinner
 from .stylize import stylize
@@ -60,7 +60,7 @@ def describe(
 ) -> None:
     """Show what the network sees in IMAGE: statistics of each layer."""
     controls = Controls(max_side=or_unset(max_side))
-    picture = load_input(client, image)
+    picture = client.load_picture(image)
     size = None if max_side is None else controls.expected_max_side
     with spinner(f"Looking, on {client.server}"):
         found = client.describe(picture, size=size, timeout_s=timeout)

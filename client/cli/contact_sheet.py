@@ -13,7 +13,7 @@ from styleserve import __version__
 from ..images.save import check_output, save_image, save_or_fall_back
 from ..inputs.controls import Controls
 from ..report.contact_sheet import SheetEntry, default_entries, draw_sheet, varied_entries
-from .options import Json, Timeout, load_input
+from .options import Json, Timeout
 from .output_checks import refuse_collisions
 from .picture_options import Content, Reference, ReferenceMask, Region, Start, StyleRegion, Styles, paths
 from .printing import print_json, print_message
@@ -64,7 +64,7 @@ def contact_sheet(
     entries, columns = varied_entries(base, vary) if vary else (default_entries(base), _COLUMNS)
     for entry in entries:
         given.check(entry.controls)
-    pictures = given.map(lambda path, _: load_input(client, path))
+    pictures = given.map(lambda path, role: client.load_picture(path, keep_16_bits=role == "content"))
     painted: list[Image.Image] = []
     try:
         _paint(client, pictures, entries, painted, timeout_s=timeout, progress=progress and not quiet)

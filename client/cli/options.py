@@ -21,7 +21,6 @@ from .printing import exit_on_error
 
 if TYPE_CHECKING:
     from ..api.client import StyleClient
-    from ..images.picture import Picture
 
 _T = TypeVar("_T")
 
@@ -253,16 +252,3 @@ _CONTROLS: Final = (
 def or_unset(value: _T | None) -> _T | Unset:
     """Value of an option; unset, for the model's own default, where it is not given."""
     return UNSET if value is None else value
-
-
-def load_input(client: StyleClient, path: Path) -> Picture:
-    """Picture in a file; the model is asked for its limit of pixels if the file is over the default one.
-
-    Raises:
-        ImageError: The picture cannot be used.
-        ServiceError: The model did not answer with its limit.
-    """
-    from ..api.pixel_limit import within_pixel_limit  # noqa: PLC0415 - brings gRPC
-    from ..images.source import load_picture  # noqa: PLC0415 - brings NumPy
-
-    return within_pixel_limit(client, lambda max_pixels: load_picture(path, max_pixels=max_pixels))

@@ -13,7 +13,7 @@ from ..images.save import SIXTEEN_BIT_EXTENSIONS, save_image, save_or_fall_back
 from ..inputs.controls import Controls
 from ..inputs.picture_set import PictureSet
 from .formatting import stylized_json, stylized_line
-from .options import Json, Timeout, load_input
+from .options import Json, Timeout
 from .output_checks import check_space, refuse_collisions
 from .picture_options import Content, Reference, ReferenceMask, Region, Start, StyleRegion, Styles, paths
 from .print_options import Dpi, PrintOptions, Size
@@ -133,7 +133,7 @@ def run_and_print(
             hint=f"Name it with one of: {', '.join(SIXTEEN_BIT_EXTENSIONS)}. Or leave --bits out.",
         )
     given.check(controls)
-    pictures = given.map(lambda path, _: load_input(client, path))
+    pictures = given.map(lambda path, role: client.load_picture(path, keep_16_bits=role == "content"))
     controls = prints.sized(controls, pictures.content)
     check_space(outputs, output, report, pictures, controls)
     if progress or outputs.named or resume is not None or chunk_steps is not None:

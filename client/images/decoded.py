@@ -16,8 +16,12 @@ from .errors import UnreadableError
 Levels: TypeAlias = NDArray[np.uint16]
 """`[height, width, 1 or 3]` uint16, grey or RGB: more than 8 bits, scaled so that 65535 is the brightest."""
 
-SizeCheck: TypeAlias = Callable[[tuple[int, int]], None]
-"""Check of width and height, which each reader calls before it decodes pixels."""
+SizeCheck: TypeAlias = Callable[[tuple[int, int]], int]
+"""Check of width and height, which each reader calls before it decodes pixels.
+
+It returns the whole factor by which the picture is to be reduced. A reader that can reduces while it decodes; any other
+returns the picture in full size.
+"""
 
 MAX_LEVEL: Final = 65535
 
@@ -45,6 +49,19 @@ class DecodedImage:
     orientation: int = 1
     notes: tuple[str, ...] = ()
     encoded: bytes | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height, before the orientation is applied."""
+        if isinstance(self.colour, Image.Image):
+            return self.colour.size
+        height, width, _ = self.colour.shape
+        return width, height
+
+
+def within_bits(levels: Levels, bits: int) -> Image.Image | Levels:
+    """Colours as an image of 8 bits, where the file has no more; else the levels."""
+    return eight_bit(levels) if bits <= 8 else levels
 
 
 def eight_bit(colour: Image.Image | Levels) -> Image.Image:
@@ -82,7 +99,7 @@ def map_bands(function: Callable[[Any], NDArray[_T]], array: NDArray[Any]) -> ND
 def scaled_to_16_bits(samples: NDArray[Any], bits: int) -> NDArray[np.uint16]:
     """Unsigned samples of 1 to 32 bits, scaled so that the largest number of these bits becomes 65535."""
     if bits == 16:
-        return samples.astype(np.uint16)
+        return samples.astype(np.uint16, copy=False)
     if bits > 16:
         return map_bands(lambda band: (band >> (bits - 16)).astype(np.uint16), samples)
     largest = (1 << bits) - 1

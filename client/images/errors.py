@@ -36,14 +36,14 @@ class DamagedError(UnreadableError):
 
 
 class OverLimitError(UnreadableError):
-    """Picture with more pixels or bytes than the limit; a model may accept more."""
+    """Picture with more pixels than the limit; a model may accept more, or the picture can be reduced."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason, hint="Give a smaller picture.")
 
 
 def is_over_limit(error: ImageError) -> bool:
-    """Whether a higher limit of pixels would accept the picture."""
+    """Whether the picture has too many pixels."""
     return isinstance(error.__cause__, OverLimitError)
 
 

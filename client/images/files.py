@@ -8,13 +8,11 @@ from typing import Final
 from PIL import Image
 
 from ..errors import ImageError
-from .errors import OverLimitError
 from .formats.pillow_reader import FORMATS
-from .picture import MAX_PIXELS
+from .reduction import MAX_DECLARED_PIXELS
 
-_BYTES_PER_PIXEL: Final = 8
-"""Four channels of 16 bits, uncompressed."""
-_METADATA_BYTES: Final = 2**20
+MAX_FILE_BYTES: Final = MAX_DECLARED_PIXELS * 8 + 2**20
+"""Size of the largest file that is read: four channels of 16 bits, uncompressed, and metadata."""
 
 _HEIC_EXTENSIONS: Final = frozenset({".heic", ".heif", ".hif"})
 """Extensions that pillow-heif reads; without it, the error names the extra."""
@@ -26,25 +24,19 @@ def picture_extensions() -> frozenset[str]:
     return frozenset(pillows | _HEIC_EXTENSIONS)
 
 
-def max_file_bytes(max_pixels: int) -> int:
-    """Size of the largest file that is read for a limit of pixels."""
-    return max_pixels * _BYTES_PER_PIXEL + _METADATA_BYTES
-
-
-def read_file(path: Path, *, max_pixels: int = MAX_PIXELS) -> bytes:
+def read_file(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> bytes:
     """Bytes of a file.
 
     Args:
         path: Path of the file.
-        max_pixels: Most pixels of the picture in it, which bound its bytes.
+        max_bytes: Size of the largest file that is read.
 
     Raises:
-        ImageError: The file is missing, cannot be read, or is too large for a picture of so many pixels.
+        ImageError: The file is missing, cannot be read, or is too large.
     """
-    most = max_file_bytes(max_pixels)
     try:
         with path.open("rb") as file:
-            data = file.read(most + 1)
+            data = file.read(max_bytes + 1)
     except FileNotFoundError as error:
         raise ImageError(f"there is no file {path}", hint="Check the name and the folder.") from error
     except IsADirectoryError as error:
@@ -53,7 +45,6 @@ def read_file(path: Path, *, max_pixels: int = MAX_PIXELS) -> bytes:
         raise ImageError(f"{path} cannot be read: permission denied", hint="Check its permissions.") from error
     except (OSError, ValueError) as error:
         raise ImageError(f"{path} cannot be read: {error}") from error
-    if len(data) > most:
-        error = OverLimitError(f"has more than the {most:,} bytes allowed")
-        raise error.to_image_error(str(path)) from error
+    if len(data) > max_bytes:
+        raise ImageError(f"{path} has more than the {max_bytes:,} bytes allowed", hint="Give a smaller picture.")
     return data

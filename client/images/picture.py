@@ -1,4 +1,4 @@
-"""Pictures as requests hold them: upright 8-bit sRGB without transparency.
+"""Pictures as requests hold them: upright sRGB without transparency.
 
 A file that is one already is sent unchanged; any other is sent as a PNG.
 """
@@ -30,8 +30,9 @@ class Picture:
 
     Attributes:
         name: Name for messages.
-        image: Pixels, upright RGB.
-        encoded: File with exactly these pixels, in one of `contract.ENCODED_FORMATS`.
+        image: Pixels, upright RGB of 8 bits a channel.
+        encoded: File with exactly these pixels, in one of `contract.ENCODED_FORMATS`; a PNG of 16 bits a channel where
+            `load_picture` was asked to keep them.
         notes: Visible changes to the picture on loading.
         path: Path of its file; None if it came from memory.
         file_sha256: SHA-256 of its file, in hexadecimal digits; empty if it came from pixels.

@@ -51,13 +51,27 @@ def _several(given: PictureSource | Sequence[PictureSource | None] | None) -> tu
     return (cast("PictureSource", given),)
 
 
-def load_pictures(sources: PictureSet[PictureSource], *, max_pixels: int = MAX_PIXELS) -> PictureSet[Picture]:
+def load_pictures(
+    sources: PictureSet[PictureSource], *, max_pixels: int = MAX_PIXELS, reduce: bool = True
+) -> PictureSet[Picture]:
     """Pictures of all sources, named by their roles in messages.
+
+    Args:
+        sources: Sources of the pictures.
+        max_pixels: Most pixels of each.
+        reduce: Whether larger ones are reduced; else they are refused.
 
     Raises:
         ImageError: A source cannot be read.
     """
-    return sources.map(lambda source, role: load_picture(source, name=f"the {role}", max_pixels=max_pixels))
+
+    def load(source: PictureSource, role: str) -> Picture:
+        # 16 bits take twice the bytes: only the content is worth them, since styles and masks become averages.
+        return load_picture(
+            source, name=f"the {role}", max_pixels=max_pixels, reduce=reduce, keep_16_bits=role == "content"
+        )
+
+    return sources.map(load)
 
 
 def notes_of(pictures: PictureSet[Picture]) -> tuple[str, ...]:

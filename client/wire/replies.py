@@ -11,7 +11,7 @@ from PIL import Image
 from styleserve import contract
 
 from ..errors import BadReply, ImageError, NonFiniteResult
-from ..images.reading import picture_from_file
+from ..images.reading import ReadOptions, picture_from_file
 from .messages import (
     ErrorCode,
     GetModelMetadataResponse,
@@ -130,7 +130,8 @@ def painted_image(file: bytes) -> Image.Image:
         BadReply: It is not a picture.
     """
     try:
-        return picture_from_file(file, "the result", max_pixels=contract.MAX_REPLY_PIXELS).image
+        options = ReadOptions(max_pixels=contract.MAX_REPLY_PIXELS, reduce=False)
+        return picture_from_file(file, "the result", options).image
     except ImageError as error:
         raise BadReply(f"the reply's {contract.IMAGE_BYTES.name!r} cannot be used: {error.message}") from error
 

@@ -37,7 +37,7 @@ def test_both_clients_offer_the_same() -> None:
     assert {name: list(each.parameters.values()) for name, each in blocking.items()} == {
         name: list(each.parameters.values()) for name, each in awaited.items()
     }
-    names = ("stylize", "stylize_iter", "describe", "report", "status", "metadata", "wait_until_ready")
+    names = ("stylize", "stylize_iter", "describe", "report", "load_picture", "status", "metadata", "wait_until_ready")
     assert tuple(blocking) == names
     for name in names:
         is_iteration = name == "stylize_iter"

@@ -30,7 +30,7 @@ from styleserve.client.cli.progress_display import LINE_INTERVAL_S, lines_of_pro
 from styleserve.client.cli.stylize_progress import command_to_resume
 from styleserve.client.images import source
 from styleserve.client.images.picture import Picture
-from styleserve.client.images.reading import picture_from_file
+from styleserve.client.images.reading import ReadOptions, picture_from_file
 from styleserve.client.wire.tensors import to_array
 
 CHUNKS = ("--chunk-steps", "2")
@@ -161,9 +161,9 @@ def test_each_picture_is_decoded_once(
 ) -> None:
     decoded: list[str] = []
 
-    def counted(data: bytes, name: str, *, max_pixels: int) -> Picture:
+    def counted(data: bytes, name: str, options: ReadOptions) -> Picture:
         decoded.append(name)
-        return picture_from_file(data, name, max_pixels=max_pixels)
+        return picture_from_file(data, name, options)
 
     monkeypatch.setattr(source, "picture_from_file", counted)
     more = ("--report", tmp_path / "report.png") if command == "stylize" else ("--vary", "seed=1,2")

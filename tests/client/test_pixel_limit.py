@@ -18,12 +18,11 @@ from typer.testing import CliRunner
 from styleserve import contract
 from styleserve.client import AsyncStyleClient, Controls, ImageError, Overloaded, StyleClient, load_picture
 from styleserve.client.api import model_queries as questions
-from styleserve.client.api import pixel_limit
 from styleserve.client.batch.job_list import read_jobs
 from styleserve.client.batch.worker import paint, plan_tasks
 from styleserve.client.cli.commands import register
-from styleserve.client.images import files
 from styleserve.client.wire import messages, model_facts
+from styleserve.client.wire.tensors import to_array
 
 DEFAULT = 1000
 """In place of 64 million."""
@@ -92,17 +91,32 @@ USES = [stylize, stylize_iter, describe, report, in_an_event_loop, batch]
 
 @pytest.mark.usefixtures("small_default")
 @pytest.mark.parametrize("use", USES)
-def test_the_model_decides_on_a_large_picture(use: Callable[..., Any], stub: Any, content: Path, style: Path) -> None:
-    accept(stub, 96 * 64)
+@pytest.mark.parametrize("most", [96 * 64, 96 * 64 - 1])
+def test_the_model_decides_on_a_large_picture(
+    use: Callable[..., Any], stub: Any, content: Path, style: Path, most: int
+) -> None:
+    accept(stub, most)
     with StyleClient(stub.address) as client:
         assert use(client, content, style) == (64, 43)
-        assert "limits" in asked(stub)
-    stub.requests.clear()
-    accept(stub, 96 * 64 - 1)
+    assert asked(stub)[:2] == ["metadata", "limits"]
+
+
+@pytest.mark.usefixtures("small_default")
+@pytest.mark.parametrize(("most", "size"), [(96 * 64, (96, 64)), (96 * 64 - 1, (48, 32)), (1000, (32, 22))])
+def test_a_picture_over_the_limit_of_the_model_is_reduced(
+    stub: Any, content: Path, style: Path, most: int, size: tuple[int, int]
+) -> None:
+    accept(stub, most)
     with StyleClient(stub.address) as client:
-        with pytest.raises(ImageError, match="96 x 64 = 6,144 pixels; 6,143 are allowed"):
-            use(client, content, style)
-        assert asked(stub) == ["metadata", "limits"]
+        loaded = client.load_picture(content)
+        result = client.stylize(content, style, Controls(steps=1, max_side=64))
+    assert loaded.image.size == size
+    note = f"reduced from 96 x 64 to {size[0]} x {size[1]} pixels"
+    assert loaded.notes == (() if size == (96, 64) else (note,))
+    assert (f"{content}: {note}" in result.notes) == (size != (96, 64))
+    sent = to_array(stub.requests[-1].inputs["content_bytes"], "content_bytes").reshape(-1)[0]
+    with Image.open(io.BytesIO(sent)) as image:
+        assert image.size == size
 
 
 @pytest.mark.parametrize("use", USES)
@@ -119,8 +133,9 @@ def test_nothing_is_asked_for_an_ordinary_picture(
 def test_no_pixel_is_decoded_before_the_model_has_answered(stub: Any, content: Path) -> None:
     accept(stub, 2000)
     damaged = content.read_bytes()[:-200]
-    with StyleClient(stub.address) as client, pytest.raises(ImageError, match="6,144 pixels; 2,000 are allowed"):
+    with StyleClient(stub.address) as client, pytest.raises(ImageError, match="damaged"):
         client.stylize(damaged, content)
+    assert asked(stub) == ["metadata", "limits"]
 
 
 @pytest.mark.usefixtures("small_default")
@@ -130,8 +145,8 @@ def test_a_model_that_tells_no_limit_has_the_default(stub: Any, content: Path) -
     del found.signature_def[contract.LIMITS]  # pyright: ignore[reportIndexIssue]
     declared.metadata["signature_def"].value = found.SerializeToString()
     stub.metadata = lambda _: declared  # pyright: ignore
-    with StyleClient(stub.address) as client, pytest.raises(ImageError, match="6,144 pixels; 1,000 are allowed"):
-        client.stylize(content, content)
+    with StyleClient(stub.address) as client:
+        assert client.load_picture(content).image.size == (32, 22)
     assert asked(stub) == ["metadata"]
 
 
@@ -141,14 +156,6 @@ def test_a_busy_server_is_no_fault_of_the_picture(stub: Any, content: Path, refu
     stub.limits = refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
     with StyleClient(stub.address) as client, pytest.raises(Overloaded):
         client.stylize(content, content, timeout_s=0.5)
-
-
-@pytest.mark.usefixtures("small_default")
-def test_a_large_file_of_a_batch(stub: Any, content: Path, style: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "max_file_bytes", lambda pixels: 100 if pixels == 64_000_000 else 10**6)
-    accept(stub, 96 * 64)
-    with StyleClient(stub.address) as client:
-        assert batch(client, content, style) == (64, 43)
 
 
 def test_the_command_line_leaves_a_large_picture_to_the_model(stub: Any, tmp_path: Path) -> None:
@@ -163,16 +170,14 @@ def test_the_command_line_leaves_a_large_picture_to_the_model(stub: Any, tmp_pat
     assert "40 x 40" in " ".join(result.stdout.split())
     accept(stub, 64_500_000)
     result = CliRunner().invoke(app, command)
-    assert result.exit_code == 4
-    assert "64,800,000 pixels; 64,500,000 are allowed" in result.stderr
+    assert result.exit_code == 0, result.output
+    assert "reduced from 8100 x 8000 to 4050 x 4000 pixels" in " ".join(result.stderr.split())
 
 
-def test_a_contact_sheet_of_a_large_picture(
-    stub: Any, content: Path, style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("small_default")
+def test_a_contact_sheet_of_a_large_picture(stub: Any, content: Path, style: Path, tmp_path: Path) -> None:
     app = typer.Typer(pretty_exceptions_enable=False)
     register(app)
-    monkeypatch.setattr(pixel_limit, "MAX_PIXELS", DEFAULT)
     accept(stub, 96 * 64)
     options = ("-o", tmp_path / "sheet.png", "--vary", "seed=1,2", "--steps", 2, "--server", stub.address)
     result = CliRunner().invoke(app, ["contact-sheet", *map(str, (content, style, *options))])
@@ -186,5 +191,6 @@ def test_load_picture_takes_a_limit() -> None:
     Image.new("RGB", (50, 40)).save(file, "PNG")
     for source in (file.getvalue(), Image.open(file), np.zeros((40, 50, 3), np.uint8)):
         assert load_picture(source, max_pixels=2000).image.size == (50, 40)
+        assert load_picture(source, max_pixels=1999).image.size == (25, 20)
         with pytest.raises(ImageError, match="1,999 are allowed"):
-            load_picture(source, max_pixels=1999)
+            load_picture(source, max_pixels=1999, reduce=False)

@@ -56,7 +56,7 @@ def test_all_16_bits_are_in_the_file(
 ) -> None:
     data = deep.save(tmp_path / f"out{suffix}", dpi=300).read_bytes()
     read = png.read if suffix == ".png" else tiff.read
-    decoded = read(data, lambda _: None)
+    decoded = read(data, lambda _: 1)
     assert (np.asarray(decoded.colour) == levels).all()
     assert decoded.space == srgb_profile()
     if suffix != ".png":
@@ -107,7 +107,7 @@ def test_a_tiff_of_16_bits_needs_no_imagecodecs(
     command = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert (np.asarray(tiff.read((tmp_path / "out.tif").read_bytes(), lambda _: None).colour) == levels).all()
+    assert (np.asarray(tiff.read((tmp_path / "out.tif").read_bytes(), lambda _: 1).colour) == levels).all()
 
 
 def resolution(path: Path) -> tuple[float, float] | None:

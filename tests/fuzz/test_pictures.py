@@ -27,10 +27,10 @@ MAX_PIXELS = 4_000_000
 """Low limit, so that a file that claims the largest size takes little time."""
 
 
-def load_or_refuse(data: bytes) -> Picture | None:
+def load_or_refuse(data: bytes, *, reduce: bool = True) -> Picture | None:
     """Picture in a file, checked; None if the file is refused."""
     try:
-        picture = load_picture(data, max_pixels=MAX_PIXELS)
+        picture = load_picture(data, max_pixels=MAX_PIXELS, reduce=reduce)
     except ImageError:
         return None
     width, height = picture.image.size
@@ -69,7 +69,7 @@ def load_claimed_sizes(kind: str, width: int, height: int) -> None:
     data = resized(good_file(kind), width, height)
     reset_peak()
     before = own_peak_mb()
-    load_or_refuse(data)
+    load_or_refuse(data, reduce=False)
     # Pillow holds RGB in 4 bytes; a GIF with a transparent colour, laid on white, stands there five times at once.
     assert own_peak_mb() < before + 6 * 4 * MAX_PIXELS / 1e6
 

@@ -18,8 +18,8 @@ _BRADFORD: Final = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367
 
 def to_srgb(
     colour: Image.Image | Levels, space: ColourSpace | bytes | None, notes: list[str]
-) -> tuple[Image.Image, bool]:
-    """Image as 8-bit sRGB, and whether its colours changed.
+) -> tuple[Image.Image | Levels, bool]:
+    """Image in sRGB, and whether its colours changed: of the mode RGB, or levels of 16 bits if Pillow is not needed.
 
     Args:
         colour: Image of the mode L, RGB or CMYK, or levels of 16 bits.
@@ -33,14 +33,19 @@ def to_srgb(
         if space is None:  # Pillow converts 8 bits only
             return icc.to_srgb(eight_bit(colour), profile, notes)
     if space is None or (isinstance(colour, Image.Image) and colour.mode == "CMYK"):
-        return eight_bit(colour).convert("RGB"), False
+        return _unconverted(colour), False
     levels: NDArray[Any] = np.asarray(colour)
     grey = levels.ndim == 2 or levels.shape[2] == 1
     matrix = np.eye(3) if grey else matrix_to_srgb(space.primaries)
     if _is_srgb(space, matrix):
-        return eight_bit(colour).convert("RGB"), False
+        return _unconverted(colour), False
     notes.append(f"converted from {space.name} to sRGB")
-    return Image.fromarray(_converted(levels, space, matrix)).convert("RGB"), True
+    converted = _converted(levels, space, matrix)
+    return (Image.fromarray(converted).convert("RGB") if isinstance(colour, Image.Image) else converted), True
+
+
+def _unconverted(colour: Image.Image | Levels) -> Image.Image | Levels:
+    return colour.convert("RGB") if isinstance(colour, Image.Image) else colour
 
 
 def matrix_to_srgb(primaries: Primaries) -> Floats:
@@ -58,8 +63,8 @@ def _is_srgb(space: ColourSpace, matrix: Floats) -> bool:
     return int(np.abs(change).max()) <= icc.INVISIBLE_LEVELS
 
 
-def _converted(levels: NDArray[Any], space: ColourSpace, matrix: Floats) -> NDArray[np.uint8]:
-    """Grey or RGB levels of 8 or 16 bits, as sRGB of 8 bits."""
+def _converted(levels: NDArray[Any], space: ColourSpace, matrix: Floats) -> NDArray[Any]:
+    """Grey or RGB levels of 8 or 16 bits, as sRGB of as many bits."""
     largest = 255 if levels.dtype == np.uint8 else MAX_LEVEL
     signal = np.arange(largest + 1) / largest
     if not space.full_range:
@@ -68,20 +73,20 @@ def _converted(levels: NDArray[Any], space: ColourSpace, matrix: Floats) -> NDAr
     linear, to_srgb_light = space.to_linear(signal).astype(np.float32), matrix.T.astype(np.float32)
     rgb = levels.ndim == 3 and levels.shape[2] == 3
 
-    def converted(band: NDArray[Any]) -> NDArray[np.uint8]:
+    def converted(band: NDArray[Any]) -> NDArray[Any]:
         light = linear[band]
-        light = light @ to_srgb_light if rgb else light
-        return _SRGB_LEVELS[np.rint(np.clip(light, 0.0, 1.0) * MAX_LEVEL).astype(np.uint16)]
+        light = np.clip(light @ to_srgb_light if rgb else light, 0.0, 1.0)
+        if largest == MAX_LEVEL:
+            return _srgb_levels(light, MAX_LEVEL).astype(np.uint16)
+        return _TABLE_OF_8_BITS[np.rint(light * MAX_LEVEL).astype(np.uint16)]
 
-    return map_bands(converted, levels if rgb or levels.ndim == 2 else levels[..., 0])
-
-
-def _srgb_levels() -> NDArray[np.uint8]:
-    """Table of the 8-bit sRGB levels of 65536 levels of linear light (IEC 61966-2-1)."""
-    light = np.arange(MAX_LEVEL + 1) / MAX_LEVEL
-    return np.rint(255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)).astype(
-        np.uint8
-    )
+    return map_bands(converted, levels)
 
 
-_SRGB_LEVELS: Final = _srgb_levels()
+def _srgb_levels(light: NDArray[Any], largest: int) -> NDArray[Any]:
+    """SRGB levels of linear light in [0, 1], rounded to the nearest (IEC 61966-2-1)."""
+    return np.rint(largest * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055))
+
+
+_TABLE_OF_8_BITS: Final = _srgb_levels(np.arange(MAX_LEVEL + 1) / MAX_LEVEL, 255).astype(np.uint8)
+"""Levels of 65536 levels of linear light, which is exact for 8 bits and spares the power."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import exif
 from ..colour.colour_space import ColourSpace, space_from_code_points
-from ..decoded import DecodedImage, SizeCheck, eight_bit_channel, scaled_to_16_bits, straight_colours
+from ..decoded import DecodedImage, SizeCheck, eight_bit_channel, scaled_to_16_bits, straight_colours, within_bits
 from ..errors import UnreadableError
 from . import av1, pillow_reader
 from .boxes import box, boxes
@@ -67,8 +67,7 @@ def _avif(data: bytes, check: SizeCheck) -> DecodedImage:
             "is an AVIF picture, which this build of Pillow does not read", hint="Save it as PNG or JPEG."
         )
     with image:
-        check(image.size)
-        return pillow_reader.decode(image)
+        return pillow_reader.decode(image, factor=check(image.size))
 
 
 def _heic(data: bytes, check: SizeCheck) -> DecodedImage:
@@ -92,7 +91,7 @@ def _heic(data: bytes, check: SizeCheck) -> DecodedImage:
             levels = straight_colours(levels, alpha)
     facts = exif.from_info({"exif": bytes(file.info.get("exif") or b"")})
     return DecodedImage(
-        colour=levels,
+        colour=within_bits(levels, int(bits or 8)),
         alpha=None if alpha is None else eight_bit_channel(alpha),
         space=exif.colour_space(facts),  # not the orientation: libheif has turned the picture
         notes=(f"only the main one of {len(file)} pictures is used",) if len(file) > 1 else (),

@@ -14,6 +14,8 @@ SIGNATURE: Final = b"\xff\xd8"
 _SENT_FRAMES: Final = (0xC0, 0xC1, 0xC2)
 """SOF markers of baseline, extended and progressive JPEG with Huffman codes (ITU-T T.81, table B.1). TensorFlow decodes
 no lossless, hierarchical or arithmetic-coded file."""
+_DCT_FRAMES: Final = (*_SENT_FRAMES, 0xC9, 0xCA)
+"""SOF markers of frames of cosine transforms, Huffman or arithmetic-coded; the others are lossless or hierarchical."""
 _LS_FRAME: Final = 0xF7  # ITU-T T.87, SOF55
 _FRAMES: Final = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0), _LS_FRAME)
 _END, _SCAN = 0xD9, 0xDA
@@ -70,6 +72,12 @@ def can_be_sent_unchanged(data: bytes, *, several: bool = False) -> bool:
     # Decoders differ for files that are cut short.
     whole = last == _END and (end == len(data) or (several and data.endswith(b"\xff\xd9")))
     return plain and frames == 1 and whole
+
+
+def can_be_scaled(data: bytes) -> bool:
+    """Whether a JPEG file can be decoded at 1/2, 1/4 or 1/8 of its size, which needs its cosine transforms."""
+    found = _frame(data)
+    return found is not None and found.marker in _DCT_FRAMES
 
 
 def _frame(data: bytes) -> Frame | None:

@@ -22,6 +22,7 @@ from ..decoded import (
     map_bands,
     scaled_to_16_bits,
     straight_colours,
+    within_bits,
 )
 from ..errors import DamagedError, UnreadableError
 from . import pillow_reader
@@ -78,8 +79,7 @@ def read(data: bytes, check: SizeCheck) -> DecodedImage:
         image = pillow_reader.open_image(data, "JPEG2000")
         if image is not None:
             with image:
-                check(image.size)
-                picture = pillow_reader.decode(image)
+                picture = pillow_reader.decode(image, factor=check(image.size))
                 picture.space = header.space or picture.space
                 return picture
     return _decoded(data, header)
@@ -179,7 +179,11 @@ def _decoded(data: bytes, header: _Header) -> DecodedImage:
         colour = _rgb_of_sycc(colour, bits)
     if alpha is not None and opacity == _PREMULTIPLIED_OPACITY:
         colour = straight_colours(colour, alpha)
-    return DecodedImage(colour=colour, alpha=None if alpha is None else eight_bit_channel(alpha), space=header.space)
+    return DecodedImage(
+        colour=within_bits(colour, bits),
+        alpha=None if alpha is None else eight_bit_channel(alpha),
+        space=header.space,
+    )
 
 
 def _without_colour(data: bytes) -> bytes:

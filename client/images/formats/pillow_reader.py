@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import io
-import sys
-from collections.abc import Callable
-from typing import Any, Final
+import math
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from .. import exif
 from ..decoded import DecodedImage, Levels, SizeCheck, eight_bit, sixteen_bit_levels
 from ..errors import UnreadableError
+from ..reduction import bands, reduced_bands
 from . import bmp, gif, jpeg, webp
 
 # Raster formats with a reliable magic number. Not EPS: Pillow would start Ghostscript on it.
 FORMATS: Final = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
-
-_BAND_PIXELS: Final = 2**20
-
-_OTHER_HALF: Final = {
-    ";16L": ";16B",
-    ";16B": ";16L",
-    ";16N": ";16B" if sys.byteorder == "little" else ";16L",
-}
 
 
 def open_image(data: bytes, *formats: str) -> ImageFile.ImageFile | None:
@@ -43,8 +34,18 @@ def open_image(data: bytes, *formats: str) -> ImageFile.ImageFile | None:
             continue
         factory, accept = Image.OPEN[name]
         if accept is None or accept(data[:16]) is True:
-            return factory(io.BytesIO(data), "")
+            return factory(_ShortFirstRead(data), "")
     return None
+
+
+class _ShortFirstRead(io.BytesIO):
+    """File whose first read returns 16 bytes, as the reads of a raw file may.
+
+    The plugin for WebP compares the size in the first 30 bytes with `Image.MAX_IMAGE_PIXELS`, and not if it got fewer.
+    """
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(16 if self.tell() == 0 and size == 30 else size)
 
 
 def read(data: bytes, check: SizeCheck) -> DecodedImage:
@@ -56,6 +57,8 @@ def read(data: bytes, check: SizeCheck) -> DecodedImage:
     """
     if data.startswith(jpeg.SIGNATURE):
         jpeg.check(data)
+    if (size := webp.size(data)) is not None:
+        check(size)
     try:
         image = open_image(data, "JPEG", "GIF", "BMP", "WEBP", "PPM")
     except OSError as error:
@@ -69,12 +72,13 @@ def read(data: bytes, check: SizeCheck) -> DecodedImage:
             "is not a picture in a supported format", hint=f"Give a {', '.join((*FORMATS[:-1], 'HEIC'))} or AVIF file."
         )
     with image:
-        check(image.size)
+        factor = check(image.size)
         if image.format in ("JPEG", "MPO"):
             unchanged = jpeg.can_be_sent_unchanged(data, several=image.format == "MPO")
+            factor = _left_after_scaling(image, factor) if jpeg.can_be_scaled(data) else factor
         else:
             unchanged = image.format == "WEBP" and webp.can_be_sent_unchanged(data)
-        picture = decode(image, encoded=data if unchanged else None)
+        picture = decode(image, factor=factor, encoded=data if unchanged else None)
         if image.format in ("BMP", "GIF"):
             picture.space = bmp.colour_space(data) if image.format == "BMP" else gif.icc_profile(data)
             if isinstance(picture.space, bytes) and image.mode in ("1", "L"):  # grey is only the palette
@@ -82,11 +86,22 @@ def read(data: bytes, check: SizeCheck) -> DecodedImage:
         return picture
 
 
-def decode(image: Image.Image, *, frames: int | None = None, encoded: bytes | None = None) -> DecodedImage:
+def _left_after_scaling(image: ImageFile.ImageFile, factor: int) -> int:
+    """Factor that is left after a JPEG is scaled while it is decoded, by 1/2, 1/4 or 1/8 of its cosine transform."""
+    scale = math.gcd(factor, 8)
+    width, height = image.size
+    image.draft(None, (width // scale, height // scale))
+    return factor // scale
+
+
+def decode(
+    image: Image.Image, *, factor: int = 1, frames: int | None = None, encoded: bytes | None = None
+) -> DecodedImage:
     """First frame of an image, with the colour space and orientation that Pillow finds.
 
     Args:
         image: Opened file, or image in memory; is not changed.
+        factor: Whole factor by which its sides are divided.
         frames: Number of frames; if None, Pillow counts them.
         encoded: File that the service decodes to the same pixels if they are 8-bit grey or RGB in one frame.
     """
@@ -94,7 +109,7 @@ def decode(image: Image.Image, *, frames: int | None = None, encoded: bytes | No
         frames = int(getattr(image, "n_frames", 1)) if image.format != "MPO" else 1
     image.load()
     facts = exif.from_image(image)  # after loading, when Pillow has turned a TIFF
-    colour, alpha = _colour_and_alpha(image)
+    colour, alpha = _colour_and_alpha(image) if factor == 1 else _reduced(image, factor)
     plain = image.mode in ("L", "RGB") and alpha is None and frames == 1
     notes = [f"only the first of {frames} frames is used"] if frames > 1 else []
     if image.info.get("icc_profile", b"") is None:  # a JPEG lacks some of the segments of its profile
@@ -109,37 +124,9 @@ def decode(image: Image.Image, *, frames: int | None = None, encoded: bytes | No
     )
 
 
-def decode_16_bits(open_again: Callable[[], ImageFile.ImageFile]) -> NDArray[np.uint16]:
-    """`[height, width, channels]` uint16 of a file with 16 bits a channel, of which Pillow keeps 8.
-
-    Its raw modes `;16B` and `;16L` keep the first and the second byte of each number, so two decodings give both.
-    """
-    levels = _bytes_of_samples(open_again(), other_half=False)
-    np.left_shift(levels, 8, out=levels)
-    return _bytes_of_samples(open_again(), other_half=True, added_to=levels)
-
-
-def _bytes_of_samples(
-    image: ImageFile.ImageFile, *, other_half: bool, added_to: NDArray[np.uint16] | None = None
-) -> NDArray[np.uint16]:
-    """`[height, width, channels]` uint16 of the bytes that Pillow keeps; copied in bands, as prints are large."""
-    with image:
-        if other_half:
-            image.tile = [tile._replace(args=_with_other_half(tile.args)) for tile in image.tile]
-        image.load()
-        width, height = image.size
-        levels = np.zeros((height, width, len(image.getbands())), np.uint16) if added_to is None else added_to
-        rows = max(1, _BAND_PIXELS // width)
-        for top in range(0, height, rows):
-            band = image.crop((0, top, width, min(top + rows, height)))
-            levels[top : top + rows] |= np.asarray(band)
-        return levels
-
-
-def _with_other_half(args: Any) -> Any:  # noqa: ANN401 - a raw mode, or a tuple that begins with it
-    if isinstance(args, tuple):
-        return (_with_other_half(args[0]), *args[1:])
-    return args[:-4] + _OTHER_HALF[args[-4:]]
+def _reduced(image: Image.Image, factor: int) -> tuple[Image.Image | Levels, Image.Image | None]:
+    parts = (_colour_and_alpha(image.crop((0, top, image.width, bottom))) for top, bottom in bands(image.size, factor))
+    return reduced_bands(parts, image.size, factor)
 
 
 def _colour_and_alpha(image: Image.Image) -> tuple[Image.Image | Levels, Image.Image | None]:

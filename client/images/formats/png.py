@@ -13,13 +13,14 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
+from PIL import Image
 
 from .. import exif
 from ..colour.colour_space import SRGB, ColourSpace, Primaries, space_from_code_points, space_from_gamma_and_primaries
-from ..decoded import DecodedImage, Levels, SizeCheck, eight_bit_channel
+from ..decoded import DecodedImage, Levels, SizeCheck
 from ..errors import DamagedError
 from . import pillow_reader
+from .png_16_bits import open_png, read_16_bits
 from .png_rows import CHANNELS, check_rows
 
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
@@ -28,7 +29,7 @@ _CRITICAL: Final = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _DECLARING: Final = (b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"tRNS", b"eXIf", b"acTL")
 _END: Final = b"\0\0\0\0IEND\xaeB`\x82"
 
-_GREY, _RGB, _INDEXED, _GREY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6  # colour types
+_GREY, _RGB, _INDEXED = 0, 2, 3  # colour types
 
 _UNSPECIFIED: Final = b"\2\2"
 """Code points of unspecified primaries and transfer function in cICP."""
@@ -72,23 +73,24 @@ def read(data: bytes, check: SizeCheck) -> DecodedImage:
         Exception: Any error of Pillow, on damaged pixels.
     """
     chunks = _chunks(data)
-    check(struct.unpack_from(">2I", chunks.pixels, 16))
+    factor = check(struct.unpack_from(">2I", chunks.pixels, 16))
     depth, colour_type = chunks.pixels[24:26]
+    if b"tRNS" in chunks.declared and (depth == 16 or colour_type == _GREY):
+        factor = 1  # averages would hide the transparent colour; the caller reduces
     facts = exif.from_info(chunks.texts)
     notes: list[str] = []
     space = _colour_space(chunks.declared, notes) or exif.colour_space(facts)
     if (frames := _frames(chunks.declared)) > 1:
         notes.append(f"only the first of {frames} frames is used")
     if depth == 16 and colour_type != _GREY:
-        picture = _sixteen_bit(chunks.pixels, colour_type)
-        check_rows(chunks.pixels, picture.colour)
+        picture = read_16_bits(chunks.pixels, factor)
     else:
-        with _opened(chunks.pixels) as image:
-            picture = pillow_reader.decode(image, frames=1)
+        with open_png(chunks.pixels) as image:
+            picture = pillow_reader.decode(image, factor=factor, frames=1)
             check_rows(chunks.pixels, image)
     if picture.alpha is None and b"tRNS" in chunks.declared:
         picture.alpha = _transparent_colour(picture.colour, chunks.declared[b"tRNS"], depth)
-    if depth == 8 and colour_type in (_GREY, _RGB) and picture.alpha is None:
+    if depth >= 8 and colour_type in (_GREY, _RGB) and picture.alpha is None:
         picture.encoded = data if chunks.is_sound and frames == 1 else chunks.pixels
     picture.space, picture.orientation, picture.notes = space, exif.orientation(facts), tuple(notes)
     return picture
@@ -174,25 +176,6 @@ def _unpacked(data: bytes, most: int) -> bytes | None:
     except zlib.error:
         return None
     return unpacked if unpacker.eof else None
-
-
-def _opened(data: bytes) -> ImageFile.ImageFile:
-    image = pillow_reader.open_image(data, "PNG")
-    if image is None:
-        raise DamagedError("it is not a PNG file")
-    return image
-
-
-def _sixteen_bit(data: bytes, colour_type: int) -> DecodedImage:
-    if colour_type == _GREY_ALPHA:  # four bytes a pixel, like 8-bit RGB with alpha
-        header = b"IHDR" + data[16:24] + bytes((8, _RGB_ALPHA)) + data[26:29]
-        as_rgba = data[:12] + header + zlib.crc32(header).to_bytes(4, "big") + data[33:]
-        with _opened(as_rgba) as image:
-            levels = np.asarray(image).view(">u2").astype(np.uint16)
-        return DecodedImage(colour=levels[..., :1], alpha=eight_bit_channel(levels[..., 1]))
-    levels = pillow_reader.decode_16_bits(lambda: _opened(data))
-    alpha = eight_bit_channel(levels[..., 3]) if colour_type == _RGB_ALPHA else None
-    return DecodedImage(colour=levels[..., :3], alpha=alpha)
 
 
 def _transparent_colour(colour: Image.Image | Levels, chunk: bytes, depth: int) -> Image.Image | None:

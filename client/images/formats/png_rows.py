@@ -12,7 +12,6 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from ..decoded import Levels
 from ..errors import DamagedError
 
 _CHUNKS_AT: Final = 8
@@ -30,22 +29,21 @@ _INFLATED_AT_ONCE: Final = 2**14
 """Bytes of a zlib stream that are inflated at once, to at most 16 MB."""
 
 
-def check_rows(data: bytes, pixels: Image.Image | Levels) -> None:
+def check_rows(data: bytes, image: Image.Image) -> None:
     """Refuses a file whose zlib stream ends before the last row: Pillow leaves the missing rows black.
 
     The stream is unpacked only if the last row is black, which is rare in whole files.
 
     Args:
         data: File of the chunks that make the pixels.
-        pixels: Pixels that Pillow decoded.
+        image: Pixels that Pillow decoded.
 
     Raises:
         DamagedError: Rows are missing.
     """
     width, height, depth, colour_type, _, _, interlaced = struct.unpack_from(">2I5B", data, 16)
     last = height - 1 - (interlaced and height % 2)
-    row = pixels.crop((0, last, width, last + 1)) if isinstance(pixels, Image.Image) else pixels[last]
-    if np.any(np.asarray(row)):
+    if np.any(np.asarray(image.crop((0, last, width, last + 1)))):
         return
     missing, bits = 0, depth * CHANNELS[colour_type]
     for left, top, across, down in _PASSES[interlaced]:

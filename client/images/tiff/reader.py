@@ -6,11 +6,11 @@ Photometric interpretations, planes and extra samples: TIFF 6.0.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
+from PIL import Image
 
 from .. import exif
 from ..colour.colour_space import ColourSpace
@@ -23,11 +23,13 @@ from ..decoded import (
     scaled_to_16_bits,
     sixteen_bit_levels,
     straight_colours,
+    within_bits,
 )
 from ..errors import DamagedError, UnreadableError
 from ..formats import camera_raw, pillow_reader
+from ..reduction import ColourAndAlpha, reduced_bands
 from .colour_tags import colour_space, rgb_of_ycbcr
-from .samples import INCOMPLETE_PAGE, LOSSLESS_COMPRESSIONS, NO_COMPRESSION, layout_of, read_samples
+from .samples import INCOMPLETE_PAGE, LOSSLESS_COMPRESSIONS, NO_COMPRESSION, bands_of_samples, layout_of
 from .tags import Directory, Tag, read_directories, read_sub_directories
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
@@ -53,8 +55,8 @@ _WEBP: Final = 50001  # compression that the libtiff in Pillow lacks
 _PREMULTIPLIED, _STRAIGHT = 1, 2  # extra samples: associated and unassociated alpha
 _REDUCED: Final = 2  # subfile type of TIFF 5
 
-_MAX_BYTES: Final = 2**30
-"""Bytes of all samples: RGB of 64 million pixels as 32-bit floats, and some more."""
+_MAX_BYTES: Final = 2**31
+"""Bytes of all samples: 8 for each of the most pixels of a picture that is reduced."""
 _LARGEST_TILE: Final = 2048**2
 _MAX_SEGMENTS: Final = 2**19
 """Strips or tiles: tiles of 16 x 16 pixels of a picture of 64 million, twice over."""
@@ -71,7 +73,7 @@ def read(data: bytes, check: SizeCheck) -> DecodedImage:
     if not pages:
         raise DamagedError("it has no first page")
     page, others = pages[0], pages[1:]
-    check(page.size)
+    factor = check(page.size)
     _refuse_previews(page, others)
     notes = [f"only the first of {len(pages)} frames is used"] if others else []
     if is_broken:
@@ -79,8 +81,10 @@ def read(data: bytes, check: SizeCheck) -> DecodedImage:
     layout = layout_of(page)
     if page.compression == NO_COMPRESSION and len(layout.extents) < layout.count:
         raise DamagedError(INCOMPLETE_PAGE)  # Pillow would leave the rest black
-    picture = _read_by_pillow(data, page, check) if _is_exact_in_pillow(page) else None
-    return replace(picture or _read_by_samples(page), space=_space(data, page), notes=tuple(notes))
+    in_bands = factor > 1 and not _unsupported(page)  # Pillow decodes the whole page
+    by_pillow = _is_exact_in_pillow(page) and not in_bands
+    picture = _read_by_pillow(data, page, check) if by_pillow else None
+    return replace(picture or _read_by_samples(page, factor), space=_space(data, page), notes=tuple(notes))
 
 
 def _refuse_previews(page: Directory, others: list[Directory]) -> None:
@@ -106,11 +110,8 @@ def _is_exact_in_pillow(page: Directory) -> bool:
     if _sample_format(page) != _UNSIGNED or not _has_usual_colours(page) or page.compression == _WEBP:
         return False
     bits, photometric = set(page.bits), page.photometric
-    if bits == {16}:
-        # Pillow keeps greys; of colours it keeps the high bytes, and `pillow_reader.decode_16_bits` adds the low ones.
-        is_grey = photometric == _BLACK_IS_ZERO and page.samples == 1
-        is_premultiplied = _PREMULTIPLIED in page.integers(Tag.ExtraSamples)
-        return is_grey or (photometric == _RGB and not page.in_planes and not is_premultiplied)
+    if bits == {16}:  # of colours, Pillow keeps the high bytes
+        return photometric == _BLACK_IS_ZERO and page.samples == 1
     return max(bits) <= 8 and not (page.in_planes and (photometric, page.samples) != (_RGB, 3))
 
 
@@ -128,38 +129,29 @@ def _has_usual_colours(page: Directory) -> bool:
 
 def _read_by_pillow(data: bytes, page: Directory, check: SizeCheck) -> DecodedImage | None:
     """Page as Pillow reads it; None if Pillow has no mode for it."""
-    image = _opened(data)
+    try:
+        image = pillow_reader.open_image(data, "TIFF")
+    except (SyntaxError, KeyError):  # unknown mode, unknown compression
+        return None
     if image is None:
         return None
     with image:
-        check(image.size)
-        if set(page.bits) != {16} or page.photometric != _RGB:
-            return pillow_reader.decode(image, frames=1)
-        has_alpha = image.mode == "RGBA"
-    levels = pillow_reader.decode_16_bits(lambda: cast("ImageFile.ImageFile", _opened(data)))
-    return DecodedImage(
-        colour=levels[..., :3],
-        alpha=eight_bit_channel(levels[..., 3]) if has_alpha else None,  # no orientation: Pillow has turned the picture
-    )
+        factor = check(image.size)
+        image.im = Image.new(image.mode, page.size).im  # Pillow would refuse more pixels than `Image.MAX_IMAGE_PIXELS`
+        return pillow_reader.decode(image, factor=factor, frames=1)
 
 
-def _opened(data: bytes) -> ImageFile.ImageFile | None:
-    try:
-        return pillow_reader.open_image(data, "TIFF")
-    except (SyntaxError, KeyError):  # unknown mode, unknown compression
-        return None
-
-
-def _read_by_samples(page: Directory) -> DecodedImage:
+def _read_by_samples(page: Directory, factor: int) -> DecodedImage:
     if reason := _unsupported(page):
         raise UnreadableError(
             f"is a TIFF with {reason}, which is not supported", hint="Save it with 8 or 16 bits, as RGB."
         )
-    picture = _coloured(read_samples(page), page)
-    return replace(picture, orientation=page.integer(Tag.Orientation, 1))
+    parts = (_coloured(samples, page) for samples in bands_of_samples(page, factor))
+    colour, alpha = reduced_bands(parts, page.size, factor)
+    return DecodedImage(colour=colour, alpha=alpha, orientation=page.integer(Tag.Orientation, 1))
 
 
-def _coloured(samples: NDArray[Any], page: Directory) -> DecodedImage:
+def _coloured(samples: NDArray[Any], page: Directory) -> ColourAndAlpha:
     """Colours and alpha of `[height, width, samples]`."""
     photometric = page.photometric
     count = _COLOURS[photometric]
@@ -175,10 +167,8 @@ def _coloured(samples: NDArray[Any], page: Directory) -> DecodedImage:
         colour = rgb_of_ycbcr(colour, page)
     if alpha is not None and kinds[0] == _PREMULTIPLIED:
         colour = straight_colours(colour, alpha)
-    return DecodedImage(
-        colour=_cmyk(colour) if photometric == _CMYK else colour,
-        alpha=None if alpha is None else eight_bit_channel(alpha),
-    )
+    colour = _cmyk(colour) if photometric == _CMYK else within_bits(colour, page.bits[0])
+    return colour, None if alpha is None else eight_bit_channel(alpha)
 
 
 def _palette(page: Directory) -> NDArray[np.uint16]:

@@ -8,6 +8,7 @@ Predictors: TIFF 6.0, section 14, and Adobe's TIFF technical note 3.
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from collections.abc import Iterator
@@ -16,9 +17,11 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from ..errors import DamagedError
 from ..formats import pillow_reader
+from ..reduction import bands
 from .tags import Directory, Tag
 
 NO_COMPRESSION: Final = 1
@@ -55,6 +58,12 @@ class Layout:
     extents: list[tuple[int, int]]
     is_tiled: bool
 
+    def extent(self, page: Directory, sample: int, top: int, left: int) -> tuple[int, int]:
+        """Offset and length of the strip or tile that begins at this sample, row and column of a page."""
+        across, down = (-(-side // own) for side, own in zip(page.size, (self.width, self.height), strict=True))
+        plane = sample // self.samples
+        return self.extents[(plane * down + top // self.height) * across + left // self.width]
+
 
 def layout_of(page: Directory) -> Layout:
     """Strips or tiles that the tags of a page declare."""
@@ -74,11 +83,12 @@ def layout_of(page: Directory) -> Layout:
     return Layout(across, down, page.samples // planes, count, extents, is_tiled)
 
 
-def read_samples(page: Directory) -> NDArray[Any]:
-    """`[height, width, samples]`: unsigned integers or floats, unscaled.
+def bands_of_samples(page: Directory, multiple: int) -> Iterator[NDArray[Any]]:
+    """`[rows, width, samples]` of each band of a page: unsigned integers or floats in any byte order, unscaled.
 
     Args:
         page: Page with 1 to 16 or 32 bits a sample, or floats of 16, 32 or 64 bits, in one of `LOSSLESS_COMPRESSIONS`.
+        multiple: Number that divides the rows of each band but the last.
 
     Raises:
         DamagedError: A strip or tile is missing or too short.
@@ -92,25 +102,34 @@ def read_samples(page: Directory) -> NDArray[Any]:
     bits = page.bits[0]
     kind = "f" if page.integer(Tag.SampleFormat, 1) == 3 else "u"
     dtype = np.dtype(f"{kind}{1 if bits <= 8 else 2 if bits <= 16 else bits // 8}")
-    samples = np.empty((height, width, page.samples), dtype)
-    for (offset, length), (sample, top, left) in zip(layout.extents, _corners(page, layout), strict=True):
-        rows = layout.height if layout.is_tiled else min(layout.height, height - top)
-        decoded = _decoded(page, layout, page.data[offset : offset + length], rows, dtype)
-        target = samples[top : top + rows, left : left + layout.width, sample : sample + layout.samples]
-        target[...] = decoded[: target.shape[0], : target.shape[1]]
-    return samples
+    for start, stop in bands((width, height), math.lcm(layout.height, multiple)):
+        samples: NDArray[Any] | None = None
+        for sample, top, left in _corners(page, layout, start, stop):
+            offset, length = layout.extent(page, sample, top, left)
+            rows = layout.height if layout.is_tiled else min(layout.height, height - top)
+            decoded = _decoded(page, layout, memoryview(page.data)[offset : offset + length], rows, dtype)
+            if decoded.shape == (stop - start, width, page.samples):  # a strip that may be the whole page
+                samples = decoded
+                break
+            if samples is None:
+                samples = np.empty((stop - start, width, page.samples), dtype)
+            at = top - start
+            target = samples[at : at + rows, left : left + layout.width, sample : sample + layout.samples]
+            target[...] = decoded[: target.shape[0], : target.shape[1]]
+        assert samples is not None  # noqa: S101 - a band has rows
+        for top, bottom in bands((width, stop - start), multiple):
+            yield samples[top:bottom]
 
 
-def _corners(page: Directory, layout: Layout) -> Iterator[tuple[int, int, int]]:
-    """First sample, row and column of each strip or tile, in the order of the file."""
-    width, height = page.size
+def _corners(page: Directory, layout: Layout, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+    """First sample, row and column of each strip or tile between two rows."""
     for sample in range(0, page.samples, layout.samples):
-        for top in range(0, height, layout.height):
-            for left in range(0, width, layout.width):
+        for top in range(start, stop, layout.height):
+            for left in range(0, page.size[0], layout.width):
                 yield sample, top, left
 
 
-def _decoded(page: Directory, layout: Layout, data: bytes, rows: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+def _decoded(page: Directory, layout: Layout, data: memoryview, rows: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     """`[rows, width, samples]` of one strip or tile."""
     bits, numbers = page.bits[0], layout.width * layout.samples
     row_bytes = -(-numbers * bits // 8)
@@ -120,16 +139,16 @@ def _decoded(page: Directory, layout: Layout, data: bytes, rows: int, dtype: np.
     if predictor == _FLOATING_POINT:
         return _floats(raw.reshape(rows, -1), layout.samples, dtype).reshape(shape)
     if bits == 8 * dtype.itemsize:
-        values = raw.view(dtype.newbyteorder(page.order)).astype(dtype, copy=False).reshape(shape)
+        values = raw.view(dtype.newbyteorder(page.order)).reshape(shape)
     else:
         values = _unpacked(raw.reshape(rows, row_bytes), numbers, bits, dtype).reshape(shape)
     if predictor != _HORIZONTAL_DIFFERENCES:
         return values
     words = np.dtype(f"u{dtype.itemsize}")  # differences of floats are those of their bits
-    return np.cumsum(values.view(words), axis=1, dtype=words).view(dtype)
+    return np.cumsum(values.astype(dtype, copy=False).view(words), axis=1, dtype=words).view(dtype)
 
 
-def _decompressed(data: bytes, compression: int, row_bytes: int, rows: int) -> NDArray[np.uint8]:
+def _decompressed(data: memoryview | bytes, compression: int, row_bytes: int, rows: int) -> NDArray[np.uint8]:
     size = row_bytes * rows
     if compression in _DEFLATE:
         data = zlib.decompressobj().decompress(data, size)
@@ -137,18 +156,19 @@ def _decompressed(data: bytes, compression: int, row_bytes: int, rows: int) -> N
         image = pillow_reader.open_image(_page_of_bytes(data, compression, row_bytes, rows), "TIFF")
         assert image is not None  # noqa: S101 - it is a TIFF
         with image:
+            image.im = Image.new(image.mode, image.size).im  # as in `reader`: no limit of the process
             data = image.tobytes()
     if len(data) < size:
         raise DamagedError(INCOMPLETE_PAGE)
     return np.frombuffer(data, np.uint8, size)
 
 
-def _page_of_bytes(data: bytes, compression: int, width: int, height: int) -> bytes:
+def _page_of_bytes(data: memoryview | bytes, compression: int, width: int, height: int) -> bytes:
     """TIFF of one strip whose 8-bit greys are the decompressed bytes."""
     tags = {256: width, 257: height, 258: 8, 259: compression, 262: 1, 273: 0, 277: 1, 278: height, 279: len(data)}
     tags[273] = 8 + 2 + 12 * len(tags) + 4
     rows = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
-    return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + rows + bytes(4) + data
+    return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + rows + bytes(4) + bytes(data)
 
 
 def _unpacked(raw: NDArray[np.uint8], numbers: int, bits: int, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -66,6 +66,22 @@ def png(levels: Any, depth: int, colour_type: int, *extra: bytes, end: bytes = c
     return b"\x89PNG\r\n\x1a\n" + header + b"".join(extra) + chunk(b"IDAT", data) + end
 
 
+def levels_of_png(data: bytes) -> Any:
+    """`[height, width, 1 or 3]` levels of a PNG of 16 bits, grey or RGB, with the filters None and Sub."""
+    width, height, depth, colour_type = struct.unpack_from(">2IBB", data, 16)
+    assert depth == 16
+    at, compressed = 8, b""
+    while at < len(data):
+        (length,) = struct.unpack_from(">I", data, at)
+        compressed += data[at + 8 : at + 8 + length] if data[at + 4 : at + 8] == b"IDAT" else b""
+        at += length + 12
+    rows = np.frombuffer(zlib.decompress(compressed), np.uint8).reshape(height, -1)
+    assert set(rows[:, 0]) <= {0, 1}
+    pixels = rows[:, 1:].reshape(height, width, {0: 2, 2: 6}[colour_type])
+    differences = rows[:, 0, None, None] == 1
+    return np.where(differences, np.cumsum(pixels, axis=1, dtype=np.uint8), pixels).view(">u2").astype(int)
+
+
 def png_of_patches(*extra: bytes) -> bytes:
     return png(PATCHES, 8, 2, *extra)
 

@@ -420,7 +420,7 @@ def test_smaller_pictures_of_the_same_do_no_harm() -> None:
             id="many strips",
         ),
         pytest.param(
-            tiff((8000, 8000), [32] * 5, 2, [GREYS]), "5 samples of 32 bits for each pixel", id="many samples"
+            tiff((8000, 8000), [32] * 9, 2, [GREYS]), "9 samples of 32 bits for each pixel", id="many samples"
         ),
     ],
 )
