@@ -43,7 +43,7 @@ def test_limits_are_chosen_by_options(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("memory", "tile_pixels"),
-    [([], None), (["--memory", "12.6GiB"], None), (["--memory", "6GiB"], (6 * 2**30 - 480 * 2048**2) // 2720)],
+    [([], None), (["--memory", "12.6GiB"], None), (["--memory", "6GiB"], (6 * 2**30 - (300 + 256) * 2048**2) // 2900)],
     ids=["default", "whole", "tiles"],
 )
 def test_memory_decides_on_tiles(
@@ -61,7 +61,7 @@ def test_memory_that_is_too_small_says_how_much_is_needed(tmp_path: Path) -> Non
     options = ("--max-side", "8192", "--memory", "12GiB")
     ran = CliRunner().invoke(app, ["export", "--output", str(tmp_path), *SMALL, *options])
     assert ran.exit_code == 1
-    assert "memory is 12 GiB; images of 67108864 pixels need at least 31.04 GiB" in ran.stderr
+    assert "memory is 12 GiB; images of 67108864 pixels need at least 35.86 GiB" in ran.stderr
 
 
 @pytest.mark.parametrize("memory", ["12", "GiB", "0GiB", "-1GiB", "1e3GiB", "12 KiB", "12GiB of RAM"])

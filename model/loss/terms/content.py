@@ -44,7 +44,7 @@ class ContentTerm(FeatureTerm[ContentTargets, tf.Tensor]):
         """See `Term`."""
         del canvas
         features = wide(content[self._layer])
-        scale = one_where_zero(mean_square(features)) if self._relative else tf.ones([1], features.dtype)
+        scale = one_where_zero(_mean_square(features)) if self._relative else tf.ones([1], features.dtype)
         return ContentTargets(features, scale)
 
     def target_specs(self) -> ContentTargets:
@@ -91,3 +91,14 @@ class ContentTerm(FeatureTerm[ContentTargets, tf.Tensor]):
 def _values(targets: ContentTargets) -> tf.Tensor:
     """Number of values of the features of an image, a scalar of their dtype."""
     return tf.cast(tf.reduce_prod(tf.shape(targets.features)[1:]), targets.features.dtype)
+
+
+def _mean_square(features: tf.Tensor) -> tf.Tensor:
+    """`mean_square` without a tensor of the squares, which would be as large as the features."""
+
+    def half(i: tf.Tensor) -> tf.Tensor:
+        return tf.nn.l2_loss(features[i])  # a loop over the examples themselves would copy each
+
+    shape = tf.shape(features)
+    halves = tf.map_fn(half, tf.range(shape[0]), fn_output_signature=features.dtype)
+    return 2.0 * halves / tf.cast(tf.reduce_prod(shape[1:]), features.dtype)
