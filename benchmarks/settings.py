@@ -113,6 +113,19 @@ class StylesSettings:
 
 
 @dataclass(frozen=True)
+class PrintsSettings:
+    """Cost of tiles beside the whole image, and of a pixel by size of the picture."""
+
+    side: int = field(default=768, metadata=_help("side of the square picture in tiles and as a whole, in pixels"))
+    tiles: tuple[int, ...] = field(
+        default=(640,), metadata=_help("sides of the tiles with their margins, in pixels; the last one is for --sides")
+    )
+    sides: tuple[int, ...] = field(default=(768, 1024), metadata=_help("sides of the square pictures, in pixels"))
+    weights: str = field(default="random", metadata=_help("random, or a file with the weights of VGG-19"))
+    precision: Precision = field(default="auto", metadata=_help(_PRECISIONS))
+
+
+@dataclass(frozen=True)
 class SoakSettings:
     """Memory of a server over many requests to a small model."""
 
@@ -147,6 +160,7 @@ Settings = (
     | LinkSettings
     | ScaleSettings
     | StylesSettings
+    | PrintsSettings
     | SoakSettings
     | MixedSettings
     | StartupSettings
@@ -159,6 +173,7 @@ SHORT: Final[dict[str, Settings]] = {
     "link": LinkSettings(),
     "scale": ScaleSettings(),
     "styles": StylesSettings(),
+    "prints": PrintsSettings(),
     "soak": SoakSettings(),
     "mixed": MixedSettings(),
     "startup": StartupSettings(),
@@ -172,6 +187,7 @@ FULL: Final[dict[str, Settings]] = {
     "link": LinkSettings(sides=(256, 512), steps=40, rounds=3),
     "scale": ScaleSettings(sides=(256, 512, 1024, 2048), batches=(1, 2, 4, 8), batch_side=256, steps=2, rounds=3),
     "styles": StylesSettings(side=512, steps=4, rounds=5),
+    "prints": PrintsSettings(side=2048, tiles=(1024, 1280, 1536), sides=(2048, 4096)),
     "soak": SoakSettings(requests=500),
     "mixed": MixedSettings(requests=2000),
     "startup": StartupSettings(repeats=15, steps=2),

@@ -7,14 +7,16 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
 from styleserve import contract
 from styleserve.contract import Limits
+from styleserve.export.layers import choose_layers
 from styleserve.memory import keep_freed_memory
-from styleserve.model import ModelSettings, Precision, StyleTransfer, random_weights
+from styleserve.model import ModelSettings, Precision, StyleTransfer, file_weights, random_weights
 
 from .memory import own_peak_mb
 from .timing import median_in_turn, seconds_a_step
@@ -34,6 +36,9 @@ class Job:
         give_back: Whether freed memory is returned to the system at once.
         styles: Styles of `paint`.
         regions: Whether each style has a region of its own, a stripe of the content.
+        style_scale: Size of the styles, relative to the content.
+        tile: Side of the square tiles with their margins, in pixels; None processes whole images.
+        weights: "random", or a file.
     """
 
     side: int
@@ -45,6 +50,9 @@ class Job:
     give_back: bool
     styles: int = 1
     regions: bool = False
+    style_scale: float = 1.0
+    tile: int | None = None
+    weights: str = "random"
 
 
 @dataclass(frozen=True)
@@ -67,10 +75,17 @@ class Found:
 def work(job: Job) -> Found:
     """Measures a job in this process."""
     base_mb = own_peak_mb()
+    weights = random_weights(0) if job.weights == "random" else file_weights(Path(job.weights))
+    layers = choose_layers(weights, None, None, trained=job.weights != "random")
     settings = ModelSettings(
-        precision=job.precision, limits=Limits(max_side=max(job.side, 16), max_batch=max(job.batch, 1))
+        style_layers=layers.style,
+        content_layer=layers.content,
+        painter_content_layer=layers.painter_content,
+        precision=job.precision,
+        limits=Limits(max_side=max(job.side, 16), max_batch=max(job.batch, 1)),
+        tile_pixels=None if job.tile is None else job.tile**2,
     )
-    call = loop(StyleTransfer(random_weights(0), settings), job)
+    call = loop(StyleTransfer(weights, settings), job)
     call(job.steps)  # traces, and prepares kernels
     found = median_in_turn({"step": lambda: seconds_a_step(call, job.steps)}, job.rounds)
     return Found(found["step"], base_mb, own_peak_mb(), _gpu_peak_mb())
@@ -108,6 +123,7 @@ def _files(job: Job) -> dict[str, tf.Tensor]:
         contract.CONTENT_BYTES.name: noise(0)[None],
         contract.STYLE_BYTES.name: tf.stack([noise(1 + s) for s in range(job.styles)])[None],
         contract.MAX_SIDE.name: tf.constant([job.side]),
+        contract.STYLE_SCALE.name: tf.constant([[job.style_scale]]),
     }
     if job.regions:
         stripe = tf.range(job.side) * job.styles // job.side

@@ -418,7 +418,8 @@ RETURN_STATE: Final = Field(
     "return_state",
     "int32",
     (None,),
-    "1 returns the state of the run, to resume it; 0 leaves `state` empty and the reply small.",
+    "1 returns the state of the run, to resume it, if all states of the call have at most 512 MiB; 0 leaves `state` "
+    "empty and the reply small.",
     default=0,
 )
 RETURN_STATE_RULE: Final = "must be 0 or 1; got"

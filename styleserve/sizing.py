@@ -27,9 +27,9 @@ IMAGE_BYTES: Final = 3200
 1.8 GB at 512 px and 4.3 GB at 1024 px, 3,140 bytes for each additional pixel; 4.5 GB at 1024 px with three regions."""
 
 PRINT_BYTES: Final = 300
-"""Part of `IMAGE_BYTES` that a tiled image needs for each of its pixels, beside its content features; the rest is for the
-pixels of a tile. Measured with `paint`, L-BFGS, at 4096 x 4096 pixels: 225 with two pairs, and 6.6 for each of eight
-more."""
+"""Part of `IMAGE_BYTES` that a tiled image needs for each of its pixels, beside its content features; the rest is for
+the pixels of a tile. Measured with `paint`, L-BFGS, at 4096 x 4096 pixels: 225 with two pairs, and 6.6 for each of
+eight more."""
 
 MIN_TILE_PIXELS: Final = 640 * 640
 """Fewest pixels of a tile. Its margin is up to 192 pixels wide, so smaller tiles are nearly all margin."""

@@ -11,9 +11,10 @@ from collections.abc import Generator, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from benchmarks import link, mixed, quality, scale, serving, soak, startup, step, styles
+from benchmarks import link, mixed, prints, quality, scale, serving, soak, startup, step, styles, worker
 from benchmarks.bench import TINY_CONTENT_LAYER, TINY_STYLE_LAYERS, Bench
 from benchmarks.results import Table
 from benchmarks.server import Server, served
@@ -22,6 +23,7 @@ from benchmarks.settings import (
     SHORT,
     LinkSettings,
     MixedSettings,
+    PrintsSettings,
     QualitySettings,
     ScaleSettings,
     ServingSettings,
@@ -31,8 +33,9 @@ from benchmarks.settings import (
     StylesSettings,
 )
 from benchmarks.throttle import ThrottledLink
-from benchmarks.worker import Found
+from benchmarks.worker import Found, Job
 from styleserve.export.precision import PrecisionChoice
+from styleserve.model import random_weights
 
 pytestmark = pytest.mark.slow
 
@@ -198,6 +201,34 @@ def test_scale(bench: Bench, give_back: bool, said: str) -> None:
     assert said in by_side.text()
     assert_finite(by_side, "s a step", "peak MB", "us a pixel and step", "ratio to the baseline")
     assert not by_batch.rows
+
+
+def test_prints(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes are those of `scale`; here a tile of half the side takes twice the time of the whole image."""
+
+    def measured(job: Job, *_: object) -> Found:
+        tile = job.tile or job.side
+        return Found(1e-6 * job.side**2 * (2.0 if tile < job.side else 1.0), 500.0, 600.0, None)
+
+    monkeypatch.setattr(prints, "measured", measured)
+    by_tile, by_side = prints.measure(PrintsSettings(side=64, tiles=(48, 32), sides=(64, 128)), bench)
+    assert [(row["tile px"], row["ratio to the whole"]) for row in by_tile.rows] == [
+        ("whole", 1.0),
+        ("48 x 48", 2.0),
+        ("32 x 32", 2.0),
+    ]
+    assert [(row["side px"], row["tile px"], row["us a pixel"], row["ratio"]) for row in by_side.rows] == [
+        (64, 32, pytest.approx(2.0), 1.0),
+        (128, 32, pytest.approx(2.0), pytest.approx(1.0)),
+    ]
+
+
+def test_a_worker_tiles_and_reads_weights(tmp_path: Path) -> None:
+    kernel, bias = random_weights(0).layers["block1_conv1"]
+    file = tmp_path / "weights.npz"
+    np.savez(file, **{"block1_conv1/kernel": kernel, "block1_conv1/bias": bias})
+    job = Job(48, 1, 1, 1, "paint", "float32", give_back=True, style_scale=0.5, tile=36, weights=str(file))
+    assert worker.work(job).step_s > 0
 
 
 def test_styles(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
