@@ -105,9 +105,9 @@ def _cause(  # noqa: PLR0911, PLR0912 - a table
     if code in (status.INVALID_ARGUMENT, status.FAILED_PRECONDITION, status.OUT_OF_RANGE):
         rules = ("megapixel-steps", "must have at most", "must have sides", "steps must be", "max_side must be")
         limited = any(rule in text for rule in rules)
-        ask = "Ask for another size with --max-side. " if "sides" in text or text.startswith("max_side") else ""
+        ask = "Ask for another --max-side or --size. " if "sides" in text or text.startswith("max_side") else ""
         if text.startswith(contract.STYLE_BYTES.name) and limited:
-            ask = "Ask for another size with --max-side or --style-scale. "
+            ask = "Ask for another --max-side, --size or --style-scale. "
         hint = f"{ask}All limits of the model are shown by `styleserve metadata`." if limited else ""
         return RequestRefused, f"the server refused the request: {text}", hint
     if code in (status.UNAUTHENTICATED, status.PERMISSION_DENIED):

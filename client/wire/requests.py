@@ -10,12 +10,13 @@ import numpy as np
 
 from styleserve import contract
 
+from ..errors import TooLarge
 from ..images.picture import Picture
 from ..inputs.control_values import Value
 from ..inputs.controls import Controls
 from ..inputs.picture_set import PictureSet
 from .messages import Int64Value, ModelSpec, PredictRequest, TensorProto
-from .tensors import bytes_tensor, number_tensor
+from .tensors import MAX_MESSAGE_BYTES, bytes_tensor, number_tensor
 
 _NOT_RESENT: Final = {
     control.name
@@ -28,6 +29,8 @@ _NOT_RESENT: Final = {
     )
 }
 """Controls that are part of a state."""
+_OTHER_BYTES: Final = 2**16
+"""Bytes of a request beside its files, rounded up."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,9 @@ def paint_request(
         controls: Controls of the call.
         start: File to start from, in place of the start among the pictures.
         return_state: Whether the reply has the state of the run.
+
+    Raises:
+        TooLarge: The pictures do not fit into one request.
     """
     files: dict[contract.Field, tuple[Picture | None, ...]] = {
         contract.CONTENT_BYTES: (pictures.content,),
@@ -96,6 +102,13 @@ def paint_request(
         contract.REFERENCE_WEIGHT_BYTES: (pictures.reference_mask,),
         contract.START_BYTES: (None if start else pictures.start,),
     }
+    sizes = [len(picture.encoded) for given in files.values() for picture in given if picture is not None]
+    size, most = sum(sizes) + len(start or b""), MAX_MESSAGE_BYTES - _OTHER_BYTES
+    if size > most:
+        raise TooLarge(
+            f"the pictures of a call have {size:,} bytes together; a request holds {most:,}",
+            hint="Send smaller pictures, or JPEG files in place of PNG.",
+        )
     inputs: dict[str, TensorProto] = {}
     for field, given in files.items():
         if any(given):

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from styleserve.client import Controls, SavedRun, SavedRunError, StyleClient, StylizedResult
+from styleserve.client import Controls, SavedRun, SavedRunError, StyleClient, StylizedResult, TooLarge
 from styleserve.client.api import state_size
+from styleserve.client.wire import requests
 
 pytest.importorskip("tensorflow", reason="the embedded server needs TensorFlow")
 
@@ -80,3 +81,14 @@ def test_the_size_decides_between_state_and_picture() -> None:
     assert not size("adam").is_print(3100 * 3100)
     assert size("adam").is_print(3200 * 3200)
     assert size("lbfgs", has_reference=True).is_print(2200 * 2200)
+
+
+def test_pictures_that_exceed_a_message_are_refused_before_they_are_sent(
+    client: StyleClient, content: Path, style: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = content.stat().st_size + style.stat().st_size
+    monkeypatch.setattr(requests, "MAX_MESSAGE_BYTES", 2**16 + size)
+    assert client.stylize(content, style, replace(CONTROLS, octaves=1, steps=1)).steps == 1
+    monkeypatch.setattr(requests, "MAX_MESSAGE_BYTES", 2**16 + size - 1)
+    with pytest.raises(TooLarge, match=f"have {size:,} bytes together; a request holds {size - 1:,}"):
+        client.stylize(content, style, replace(CONTROLS, octaves=1, steps=1))
