@@ -108,7 +108,7 @@ def feature_bytes(layer: str) -> int:
     >>> feature_bytes("block1_conv1"), feature_bytes("block4_conv2")
     (256, 32)
     """
-    return 4 * channels_of([layer])[0] // 4 ** poolings_before(layer)
+    return 4 * layers_up_to([layer])[-1].out_channels // 4 ** poolings_before(layer)
 
 
 def receptive_field(layer: str) -> int:

@@ -242,7 +242,7 @@ def test_output_that_fails_later_is_named_as_well(tmp_path: Path, monkeypatch: p
 def test_interrupted_anywhere_leaves_no_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, failure: BaseException
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise failure
 
     monkeypatch.setattr(exporter, step, fail)

@@ -95,10 +95,5 @@ def _values(targets: ContentTargets) -> tf.Tensor:
 
 def _mean_square(features: tf.Tensor) -> tf.Tensor:
     """`mean_square` without a tensor of the squares, which would be as large as the features."""
-
-    def half(i: tf.Tensor) -> tf.Tensor:
-        return tf.nn.l2_loss(features[i])  # a loop over the examples themselves would copy each
-
-    shape = tf.shape(features)
-    halves = tf.map_fn(half, tf.range(shape[0]), fn_output_signature=features.dtype)
-    return 2.0 * halves / tf.cast(tf.reduce_prod(shape[1:]), features.dtype)
+    values = tf.cast(tf.reduce_prod(tf.shape(features)[1:]), features.dtype)
+    return tf.square(tf.math.reduce_euclidean_norm(features, axis=[1, 2, 3])) / values
