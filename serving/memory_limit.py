@@ -24,7 +24,7 @@ def memory_limit(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgrou
 
 
 def _machine_limits() -> Iterator[int]:
-    if "SC_PHYS_PAGES" in os.sysconf_names:
+    if hasattr(os, "sysconf"):
         yield os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if resource is not None:
         soft, _ = resource.getrlimit(resource.RLIMIT_AS)
