@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 _INT32_MAX: Final = 2**31 - 1
-_MAX_SIDE: Final = 2**14
+LARGEST_SIDE: Final = 2**14
+"""Longest side that any model accepts, in pixels."""
 _MIN_ENCODED_PIXELS: Final = 64_000_000
 
 
@@ -54,8 +55,8 @@ class Limits:
         for name, value in counts.items():
             if not 1 <= value <= _INT32_MAX:
                 raise ValueError(f"{name} is {value}; it must be at least 1, and at most {_INT32_MAX}")
-        if not 16 <= self.max_side <= _MAX_SIDE:
-            raise ValueError(f"max_side is {self.max_side}; it must be from 16 to {_MAX_SIDE} pixels")
+        if not 16 <= self.max_side <= LARGEST_SIDE:
+            raise ValueError(f"max_side is {self.max_side}; it must be from 16 to {LARGEST_SIDE} pixels")
         if self.max_batch_pixels is not None and self.max_batch_pixels < self._image_pixels:
             raise ValueError(
                 f"max_batch_pixels is {self.max_batch_pixels}; it must be at least {self._image_pixels}, the pixels of "

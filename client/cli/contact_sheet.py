@@ -12,6 +12,7 @@ from styleserve import __version__
 
 from ..images.save import check_output, save_image, save_or_fall_back
 from ..inputs.controls import Controls
+from ..inputs.picture_set import keeps_16_bits
 from ..report.contact_sheet import SheetEntry, default_entries, draw_sheet, varied_entries
 from .options import Json, Timeout
 from .output_checks import refuse_collisions
@@ -64,7 +65,7 @@ def contact_sheet(
     entries, columns = varied_entries(base, vary) if vary else (default_entries(base), _COLUMNS)
     for entry in entries:
         given.check(entry.controls)
-    pictures = given.map(lambda path, role: client.load_picture(path, keep_16_bits=role == "content"))
+    pictures = given.map(lambda path, role: client.load_picture(path, keep_16_bits=keeps_16_bits(role)))
     painted: list[Image.Image] = []
     try:
         _paint(client, pictures, entries, painted, timeout_s=timeout, progress=progress and not quiet)

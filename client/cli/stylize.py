@@ -11,7 +11,7 @@ import typer
 from ..errors import ControlError
 from ..images.save import SIXTEEN_BIT_EXTENSIONS, save_image, save_or_fall_back
 from ..inputs.controls import Controls
-from ..inputs.picture_set import PictureSet
+from ..inputs.picture_set import PictureSet, keeps_16_bits
 from .formatting import stylized_json, stylized_line
 from .options import Json, Timeout
 from .output_checks import check_space, refuse_collisions
@@ -133,7 +133,7 @@ def run_and_print(
             hint=f"Name it with one of: {', '.join(SIXTEEN_BIT_EXTENSIONS)}. Or leave --bits out.",
         )
     given.check(controls)
-    pictures = given.map(lambda path, role: client.load_picture(path, keep_16_bits=role == "content"))
+    pictures = given.map(lambda path, role: client.load_picture(path, keep_16_bits=keeps_16_bits(role)))
     controls = prints.sized(controls, pictures.content)
     check_space(outputs, output, report, pictures, controls)
     if progress or outputs.named or resume is not None or chunk_steps is not None:

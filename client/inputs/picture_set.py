@@ -107,3 +107,14 @@ class PictureSet(Generic[_T]):
         """Values as arguments of `StyleClient.stylize`."""
         values = {name: getattr(self, name) for name in _ROLES}
         return {name: None if isinstance(value, tuple) and not value else value for name, value in values.items()}
+
+
+def keeps_16_bits(role: str) -> bool:
+    """Whether the picture of a role is sent with 16 bits a channel if its file has more than 8.
+
+    They take twice the bytes. Only the content is worth them, since styles and masks become averages.
+
+    >>> keeps_16_bits("content"), keeps_16_bits("style")
+    (True, False)
+    """
+    return role == "content"

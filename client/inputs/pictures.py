@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, cast
 
 from ..images.picture import MAX_PIXELS, Picture
 from ..images.source import PictureSource, load_picture
-from .picture_set import PictureSet
+from .picture_set import PictureSet, keeps_16_bits
 
 StyleSources: TypeAlias = PictureSource | Sequence[PictureSource]
 Regions: TypeAlias = PictureSource | Sequence[PictureSource | None] | None
@@ -66,9 +66,8 @@ def load_pictures(
     """
 
     def load(source: PictureSource, role: str) -> Picture:
-        # 16 bits take twice the bytes: only the content is worth them, since styles and masks become averages.
         return load_picture(
-            source, name=f"the {role}", max_pixels=max_pixels, reduce=reduce, keep_16_bits=role == "content"
+            source, name=f"the {role}", max_pixels=max_pixels, reduce=reduce, keep_16_bits=keeps_16_bits(role)
         )
 
     return sources.map(load)

@@ -160,6 +160,11 @@ def mean_square(x: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.square(x), axis=list(range(1, len(x.shape))))
 
 
+def value_count(x: tf.Tensor) -> tf.Tensor:
+    """Number of values of an example of `[batch, ...]`, a scalar of the dtype of `x`."""
+    return tf.cast(tf.reduce_prod(tf.shape(x)[1:]), x.dtype)
+
+
 def one_where_zero(scale: tf.Tensor) -> tf.Tensor:
     """`scale`, 0 or more, with 1 in place of 0, for layers whose features are all 0."""
     return tf.where(scale > 0.0, scale, tf.ones_like(scale))

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from styleserve.contract import DEFAULT_MODEL_NAME, DEFAULT_PORT, Limits
-from styleserve.sizing import MIB, memory_bytes, server_mib, tensor_mib
+from styleserve.limits import LARGEST_SIDE
+from styleserve.sizing import DEFAULT_MEMORY, MIB, memory_bytes, server_mib, tensor_mib
 from styleserve.version_directories import DEFAULT_BASE_PATH, MAX_VERSION
 
 SERVING_VERSION: Final = "2.20.0"
@@ -118,9 +119,9 @@ class Deployment:
         f"NAME:TAG, as in tensorflow/serving:{SERVING_VERSION}, or NAME@sha256:DIGEST, and not 'latest', which changes",
     )
     calls: int = _option(4, "Predict calls at a time.", range(1, 257))
-    max_side: int = _option(Limits().max_side, "Longest side in pixels.", range(16, 16385))
+    max_side: int = _option(Limits().max_side, "Longest side in pixels.", range(16, LARGEST_SIDE + 1))
     max_batch: int = _option(1, "Pictures in a call.", range(1, 1025))
-    memory: str = _option("16GiB", "Memory of a call for its tensors, as in `export --memory`.")
+    memory: str = _option(f"{DEFAULT_MEMORY // 2**30}GiB", "Memory of a call for its tensors, as in `export --memory`.")
     batching: bool = _option(False, "Run waiting requests as one batch.")
     envoy: bool = _option(False, "Add Envoy for TLS and load balancing.", targets=(Target.compose, Target.kubernetes))
     monitoring: bool = _option(False, "Add Prometheus and Grafana (compose).", targets=_COMPOSE)

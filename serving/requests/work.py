@@ -7,8 +7,8 @@ headers waits longer than necessary, or the graph refuses it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Final, NamedTuple
 
 import numpy as np
 from tensorflow.core.framework import tensor_pb2
@@ -30,29 +30,19 @@ _LEAST_STATE_BYTES_PER_PIXEL: Final = 36
 def pixel_steps(header: RequestHeader) -> float:
     """Pixels times steps, summed over the examples. Without steps a signature counts as one; so does each style."""
     steps = header.numbers(STEPS, 1.0)
-    sides = header.numbers(MAX_SIDE, 0.0)
-    scale = float(header.numbers(STYLE_SCALE, 1.0).max())
-    contents, styles, states = (header.files.get(field.name, []) for field in (CONTENT_BYTES, STYLE_BYTES, STATE))
     work = _image_pixels(header) * float(steps.max())
-    for i in range(min(header.batch_size, MAX_FILES) if contents or styles or states else 0):
-        step_count, side = float(for_example(steps, i)), float(for_example(sides, i))
-        pixels = sum(file.length / _STATE_BYTES_PER_PIXEL for file in _row(states, i))
-        pixels += sum(_pixels(file, side) for file in _row(contents, i))
-        work += pixels * step_count + sum(_pixels(file, side * scale) for file in _row(styles, i))
+    for i, example in enumerate(_examples(header)):
+        pixels = sum(length / _STATE_BYTES_PER_PIXEL for length in example.state_bytes) + sum(example.contents)
+        work += pixels * float(for_example(steps, i)) + sum(example.styles)
     return work
 
 
 def pixels_at_a_time(header: RequestHeader) -> float:
     """Most pixels that a call processes at a time: those of all images, or of the largest file after resizing."""
-    sides = header.numbers(MAX_SIDE, 0.0)
-    scale = float(header.numbers(STYLE_SCALE, 1.0).max())
-    contents, styles, states = (header.files.get(field.name, []) for field in (CONTENT_BYTES, STYLE_BYTES, STATE))
     found = [_image_pixels(header)]
-    for i in range(min(header.batch_size, MAX_FILES) if contents or styles or states else 0):
-        side = float(for_example(sides, i))
-        found += [file.length / _LEAST_STATE_BYTES_PER_PIXEL for file in _row(states, i)]
-        found += [_pixels(file, side) for file in _row(contents, i)]
-        found += [_pixels(file, side * scale) for file in _row(styles, i)]
+    for example in _examples(header):
+        found += [length / _LEAST_STATE_BYTES_PER_PIXEL for length in example.state_bytes]
+        found += [*example.contents, *example.styles]
     return max(found)
 
 
@@ -69,6 +59,34 @@ def steps_done(outputs: Mapping[str, tensor_pb2.TensorProto], header: RequestHea
         # The losses of each example end in NaN after its own last step.
         return int(np.isfinite(losses.float_val[:: max([1, *columns])]).sum())
     return int(header.batch_size * header.numbers(STEPS, 0.0).max())
+
+
+class _Example(NamedTuple):
+    """Files of an example.
+
+    Attributes:
+        state_bytes: Size of its state, if it has one.
+        contents: Pixels of its content after resizing.
+        styles: Pixels of each of its styles after resizing.
+    """
+
+    state_bytes: list[int]
+    contents: list[float]
+    styles: list[float]
+
+
+def _examples(header: RequestHeader) -> Iterator[_Example]:
+    """Examples of a signature with files, up to `MAX_FILES`."""
+    sides = header.numbers(MAX_SIDE, 0.0)
+    scale = float(header.numbers(STYLE_SCALE, 1.0).max())
+    contents, styles, states = (header.files.get(field.name, []) for field in (CONTENT_BYTES, STYLE_BYTES, STATE))
+    for i in range(min(header.batch_size, MAX_FILES) if contents or styles or states else 0):
+        side = float(for_example(sides, i))
+        yield _Example(
+            [file.length for file in _row(states, i)],
+            [_pixels(file, side) for file in _row(contents, i)],
+            [_pixels(file, side * scale) for file in _row(styles, i)],
+        )
 
 
 def _image_pixels(header: RequestHeader) -> float:

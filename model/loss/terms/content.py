@@ -8,7 +8,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from ..canvas import Canvas
-from ..statistics import mean_square, one_where_zero, wide
+from ..statistics import mean_square, one_where_zero, value_count, wide
 from ..tiles import Tile
 from .term import FeatureTerm, TermWeights
 
@@ -68,7 +68,7 @@ class ContentTerm(FeatureTerm[ContentTargets, tf.Tensor]):
     def tile_sums(self, features: Mapping[str, tf.Tensor], targets: ContentTargets, tile: Tile) -> tf.Tensor:
         """Part of the mean square, `[batch]` float32; see `FeatureTerm`."""
         difference = tile.inner(self._difference(features, targets, tile), self._layer)
-        return tf.reduce_sum(tf.square(difference), axis=[1, 2, 3]) / _values(targets)
+        return tf.reduce_sum(tf.square(difference), axis=[1, 2, 3]) / value_count(targets.features)
 
     def loss_of_sums(self, sums: tf.Tensor, targets: ContentTargets, weights: TermWeights) -> tf.Tensor:
         """See `FeatureTerm`."""
@@ -79,7 +79,7 @@ class ContentTerm(FeatureTerm[ContentTargets, tf.Tensor]):
         self, features: Mapping[str, tf.Tensor], targets: ContentTargets, tile: Tile, by_sums: tf.Tensor
     ) -> dict[str, tf.Tensor]:
         """See `FeatureTerm`."""
-        factor = 2.0 * by_sums / _values(targets)
+        factor = 2.0 * by_sums / value_count(targets.features)
         gradient = factor[:, None, None, None] * self._difference(features, targets, tile)
         return {self._layer: tf.cast(gradient, features[self._layer].dtype)}
 
@@ -88,12 +88,6 @@ class ContentTerm(FeatureTerm[ContentTargets, tf.Tensor]):
         return current - tf.ensure_shape(tile.crop(targets.features, self._layer), current.shape)
 
 
-def _values(targets: ContentTargets) -> tf.Tensor:
-    """Number of values of the features of an image, a scalar of their dtype."""
-    return tf.cast(tf.reduce_prod(tf.shape(targets.features)[1:]), targets.features.dtype)
-
-
 def _mean_square(features: tf.Tensor) -> tf.Tensor:
     """`mean_square` without a tensor of the squares, which would be as large as the features."""
-    values = tf.cast(tf.reduce_prod(tf.shape(features)[1:]), features.dtype)
-    return tf.square(tf.math.reduce_euclidean_norm(features, axis=[1, 2, 3])) / values
+    return tf.square(tf.math.reduce_euclidean_norm(features, axis=[1, 2, 3])) / value_count(features)

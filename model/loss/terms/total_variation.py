@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import tensorflow as tf
 
 from ..canvas import Canvas
+from ..statistics import value_count
 from .term import Term, TermWeights
 
 
@@ -68,7 +69,7 @@ def squared_variation(image: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor]
 
     def gradient(upstream: tf.Tensor) -> tf.Tensor:
         factor = 8.0 * upstream[:, None, None, None]
-        down, right = (factor / _values(each) * each for each in _differences(image))
+        down, right = (factor / value_count(each) * each for each in _differences(image))
         return _by_pixels(down, right)
 
     return 4.0 * tf.add_n(squares), gradient
@@ -83,8 +84,3 @@ def _by_pixels(down: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
     """Gradient by the image, from those by the differences, which grow with their later pixel."""
     rows = tf.pad(down, [[0, 0], [1, 0], [0, 0], [0, 0]]) - tf.pad(down, [[0, 0], [0, 1], [0, 0], [0, 0]])
     return rows + tf.pad(right, [[0, 0], [0, 0], [1, 0], [0, 0]]) - tf.pad(right, [[0, 0], [0, 0], [0, 1], [0, 0]])
-
-
-def _values(x: tf.Tensor) -> tf.Tensor:
-    """Number of values of an example, a scalar of the dtype of `x`."""
-    return tf.cast(tf.reduce_prod(tf.shape(x)[1:]), x.dtype)
