@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -67,18 +68,18 @@ class Runner:
 class Stage:
     """A queue, and the calls that it admitted, in order."""
 
-    def __init__(self, running_limit: int, waiting_limit: int) -> None:
-        self.queue = RequestQueue(running_limit, waiting_limit)
+    def __init__(self, running_limit: int, waiting_limit: int, *, memory: float = math.inf) -> None:
+        self.queue = RequestQueue(running_limit, waiting_limit, memory=memory)
         self.order: list[str] = []
 
-    def running(self, name: str, *, short: bool) -> Runner:
-        runner = Runner(self.queue, self.order, name, short=short)
+    def running(self, name: str, *, short: bool, memory: int = 0) -> Runner:
+        runner = Runner(self.queue, self.order, name, short=short, memory=memory)
         assert runner.began.wait(SOON_S)
         return runner
 
-    def waiting(self, name: str, *, short: bool, call: Call | None = None) -> Runner:
+    def waiting(self, name: str, *, short: bool, call: Call | None = None, memory: int = 0) -> Runner:
         before = self.queue.waiting
-        runner = Runner(self.queue, self.order, name, short=short, call=call)
+        runner = Runner(self.queue, self.order, name, short=short, call=call, memory=memory)
         until(lambda: self.queue.waiting == before + 1)
         return runner
 
@@ -289,26 +290,21 @@ def test_active_calls() -> None:
 
 
 def test_calls_wait_for_memory_in_order() -> None:
-    queue = RequestQueue(8, 8, memory=100)
-    order: list[str] = []
-
-    def runner(name: str, memory: int, *, short: bool = False) -> Runner:
-        return Runner(queue, order, name, short=short, memory=memory)
-
-    first, second = runner("first", 60), runner("second", 40)
-    until(lambda: order == ["first", "second"])
-    third = runner("third", 70)
-    until(lambda: queue.waiting == 1)
-    fourth = runner("fourth", 30)
-    until(lambda: queue.waiting == 2)
+    stage = Stage(8, 8, memory=100)
+    first = stage.running("first", short=False, memory=60)
+    second = stage.running("second", short=False, memory=40)
+    third = stage.waiting("third", short=False, memory=80)
+    fourth = stage.waiting("fourth", short=False, memory=30)
     second.end()  # 40 are free: enough for the fourth, which does not pass the third
-    assert (queue.running, queue.waiting) == (1, 2)
+    assert (stage.queue.running, stage.queue.waiting) == (1, 2)
     first.end()
-    until(lambda: order == ["first", "second", "third", "fourth"])
+    assert third.began.wait(SOON_S)
+    assert (stage.queue.running, stage.queue.waiting) == (1, 1)
     third.end()
     fourth.end()
-    with queue.admit(Call(), short=False, memory=100):
-        assert queue.running == 1
+    assert stage.order == ["first", "second", "third", "fourth"]
+    with stage.queue.admit(Call(), short=False, memory=100):
+        assert stage.queue.running == 1
 
 
 def test_a_call_that_needs_more_memory_than_there_is_is_refused() -> None:
