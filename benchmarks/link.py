@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from typing import Final
 
 from styleserve.client import Controls, StyleClient, load_picture
+from styleserve.server_process import ServerProcess
 
 from .bench import Bench
 from .results import Row, Table
-from .server import served
 from .settings import DEMO, LinkSettings
 from .throttle import ThrottledLink
 from .timing import in_turn, median_ratio, seconds
@@ -26,7 +26,7 @@ def measure(settings: LinkSettings, bench: Bench) -> list[Table]:
     content, style = load_picture(DEMO / "content.jpg"), load_picture(DEMO / "style.jpg")
     rows: list[Row] = []
     slow = f"{settings.mbit_s:g} Mbit/s, {settings.delay_ms:g} ms each way"
-    with served(bench.model(max(settings.sides))) as server:
+    with ServerProcess(bench.model(max(settings.sides))) as server:
         for side in settings.sides:
             for name, wanted in ((slow, WANTED_SLOW), ("loopback", WANTED_LOOPBACK)):
                 bench.say(f"link: {side} px, {name}")

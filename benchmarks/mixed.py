@@ -14,12 +14,12 @@ from PIL import Image
 
 from styleserve import contract
 from styleserve.client import Controls, StyleClient
+from styleserve.server_process import ServerProcess
 from styleserve.sizing import MIB, inter_op_threads, server_mib
 
 from .bench import Bench
 from .memory import memory_rows
 from .results import Table
-from .server import served
 from .settings import MixedSettings
 
 SHORTEST = 16
@@ -32,7 +32,7 @@ def measure(settings: MixedSettings, bench: Bench) -> list[Table]:
     bench.say(f"mixed: {settings.requests} requests, {settings.concurrent} at a time")
     seeds = random.Random(0)  # noqa: S311 - sizes, no secrets
     with (
-        served(base_path, "--max-calls", str(settings.concurrent)) as server,
+        ServerProcess(base_path, options=["--max-calls", str(settings.concurrent)]) as server,
         StyleClient(server.address) as client,
         ThreadPoolExecutor(settings.concurrent) as threads,
     ):

@@ -15,10 +15,10 @@ import tensorflow as tf
 
 from styleserve import contract
 from styleserve.client import Controls, Picture, StyleClient, load_picture
+from styleserve.server_process import ServerProcess
 
 from .bench import Bench
 from .results import Row, Table
-from .server import served
 from .settings import DEMO, ServingSettings, StartupSettings
 from .timing import in_turn, median_ratio, seconds
 
@@ -47,7 +47,7 @@ def measure(settings: ServingSettings, bench: Bench) -> list[Table]:
     base_path = bench.model(model_side)
     in_process = _loop_in_process(base_path, contract.STYLIZE_LBFGS, (content, style), settings.side)
     bench.say("serving: starting the server")
-    with served(base_path) as server, StyleClient(server.address) as client:
+    with ServerProcess(base_path) as server, StyleClient(server.address) as client:
 
         def call(steps: int, client: StyleClient = client) -> None:
             # Encoded files, so that the time includes a user's whole call.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from styleserve import contract
 from styleserve.client import Controls, StyleClient, load_picture
+from styleserve.server_process import ServerProcess
 
 from .bench import Bench
 from .memory import memory_rows
 from .results import Row, Table, Value
-from .server import served
 from .settings import DEMO, SoakSettings
 
 
@@ -18,7 +18,7 @@ def measure(settings: SoakSettings, bench: Bench) -> list[Table]:
     controls = Controls(steps=settings.steps, max_side=settings.side, octaves=1)
     base_path = bench.model(settings.side, tiny=True)
     bench.say(f"soak: {settings.requests} requests")
-    with served(base_path) as server, StyleClient(server.address) as client:
+    with ServerProcess(base_path) as server, StyleClient(server.address) as client:
 
         def requests(count: int) -> None:
             for _ in range(count):

@@ -13,12 +13,12 @@ from typing import Final
 
 from styleserve import contract
 from styleserve.client import Controls, Picture, StyleClient, load_picture
+from styleserve.server_process import ServerProcess
 from styleserve.version_directories import WARMUP_FILE
 
 from .bench import Bench
 from .machine import ROOT
 from .results import Row, Table
-from .server import served
 from .settings import DEMO, StartupSettings
 from .timing import median_in_turn, seconds
 
@@ -53,7 +53,7 @@ def _server_rows(settings: StartupSettings, bench: Bench) -> list[Row]:
     controls = Controls(steps=settings.steps, max_side=settings.side, octaves=1)
     bench.say("startup: a server and its first requests")
     tensorflow_s = _process([sys.executable, "-c", "import tensorflow"])()
-    with served(base_path) as server, StyleClient(server.address) as client:
+    with ServerProcess(base_path) as server, StyleClient(server.address) as client:
         call = partial(client.stylize, content, style, controls)
         first_s, second_s = seconds(call), seconds(call)
         # A run in chunks fetches other outputs, for which a server prepares its graph again.
@@ -80,7 +80,7 @@ def _ready_s_without_warmup(base_path: Path) -> float:
     with tempfile.TemporaryDirectory(prefix="styleserve-cold-") as folder:
         cold = Path(folder) / base_path.name
         shutil.copytree(base_path, cold, ignore=shutil.ignore_patterns(Path(WARMUP_FILE).name))
-        with served(cold) as server:
+        with ServerProcess(cold) as server:
             return server.ready_s
 
 

@@ -6,13 +6,11 @@ This process is the client and never imports TensorFlow; exporting and serving a
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -24,6 +22,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from styleserve.client import Controls, Picture, StyleClient, StyleServeError, StylizedResult, load_picture
 from styleserve.client.images.save import save_image
+from styleserve.server_process import ServerProcess, ServerProcessError
 
 DEMO: Final = Path(__file__).resolve().parent
 CONTENT: Final = DEMO / "content.jpg"
@@ -68,7 +67,7 @@ def main() -> int:
                 result = stylize(client, content, styles)
                 step("Picture", shown(result.save(STYLIZED)))
                 step("Report", shown(report(client, content, styles, result)))
-    except (DemoError, StyleServeError) as error:
+    except (DemoError, ServerProcessError, StyleServeError) as error:
         console.print(f"[red]The demo failed:[/] {escape(str(error))}")
         return 1
     except KeyboardInterrupt:
@@ -126,35 +125,15 @@ def export(weights: str, base_path: Path) -> None:
 
 @contextmanager
 def served(base_path: Path) -> Generator[str]:
-    """The address of an embedded server that serves `base_path`, in a process of its own."""
-    command = styleserve("serve", "--model-base-path", str(base_path), "--port", "0")
-    with subprocess.Popen(  # noqa: S603
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as server:
-        output = server.stdout or ()
-        # Read on to the end, because a server whose pipe is full would block.
-        reader = threading.Thread(target=lambda: [None for _ in output], daemon=True)
-        try:
-            with console.status("Starting the embedded server: load, warm up"):
-                address = read_address(output)
-            step("Serve", f"embedded server on {address}")
-            reader.start()
-            yield address
-        finally:
-            server.terminate()
-            server.wait()
-            if reader.ident is not None:
-                reader.join()
-
-
-def read_address(output: Iterable[str]) -> str:
-    """The address that the server prints once it serves."""
-    printed: list[str] = []
-    for line in output:
-        printed.append(line)
-        if match := re.search(r"Serving .* on (\S+?)\. ", line):
-            return match[1]
-    raise DemoError(f"styleserve serve ended: {''.join(printed)}")
+    """Yields the address of an embedded server that serves `base_path`, in a process of its own."""
+    server = ServerProcess(base_path)
+    try:
+        with console.status("Starting the embedded server: load, warm up"):
+            server.start()
+        step("Serve", f"embedded server on {server.address}")
+        yield server.address
+    finally:
+        server.stop()
 
 
 def stylize(client: StyleClient, content: Picture, styles: Sequence[Picture]) -> StylizedResult:

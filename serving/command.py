@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
+import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -106,8 +108,13 @@ def serve(
     log_format: Annotated[
         LogFormat, typer.Option(help="Format of the log on stderr, with a line for each call.")
     ] = LogFormat.TEXT,
+    watch_stdin: Annotated[
+        bool, typer.Option("--watch-stdin", help="Stop when standard input closes, as with the parent process.")
+    ] = False,
 ) -> None:
     """Serve an exported model over gRPC, as TensorFlow Serving does."""
+    if watch_stdin:
+        threading.Thread(target=_stop_with_stdin, name="styleserve-stdin", daemon=True).start()
     try:
         memory = None if max_memory is None else memory_bytes(max_memory)
     except ValueError as error:
@@ -185,6 +192,13 @@ def _exit_on_a_start_error() -> Generator[None]:
     except StartError as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(EXIT_START_FAILED) from error
+
+
+def _stop_with_stdin() -> None:
+    """Sends SIGTERM to this process when standard input closes: the parent process ended, however it ended."""
+    while sys.stdin.buffer.read(4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _wait_for_a_signal() -> None:

@@ -17,7 +17,6 @@ import pytest
 from benchmarks import link, mixed, prints, quality, scale, serving, soak, startup, step, styles, worker
 from benchmarks.bench import TINY_CONTENT_LAYER, TINY_STYLE_LAYERS, Bench
 from benchmarks.results import Table
-from benchmarks.server import Server, served
 from benchmarks.settings import (
     FULL,
     SHORT,
@@ -36,6 +35,7 @@ from benchmarks.throttle import ThrottledLink
 from benchmarks.worker import Found, Job
 from styleserve.export.precision import PrecisionChoice
 from styleserve.model import random_weights
+from styleserve.server_process import ServerProcess
 
 pytestmark = pytest.mark.slow
 
@@ -61,21 +61,21 @@ def bench(tiny_model_base: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture(scope="module")
-def server(bench: Bench) -> Iterator[Server]:
-    with served(bench.model(64)) as server:
+def server(bench: Bench) -> Iterator[ServerProcess]:
+    with ServerProcess(bench.model(64)) as server:
         yield server
 
 
 @pytest.fixture
-def one_server(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def one_server(server: ServerProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets the parts share a server, where its start is not what they measure."""
 
     @contextlib.contextmanager
-    def running(_: Path, *_options: str) -> Generator[Server]:
+    def running(_: Path, **_options: object) -> Generator[ServerProcess]:
         yield server
 
     for part in (serving, soak, link, mixed):
-        monkeypatch.setattr(part, "served", running)
+        monkeypatch.setattr(part, "ServerProcess", running)
 
 
 def assert_finite(table: Table, *columns: str) -> None:

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from benchmarks.memory import resident_mb
-from benchmarks.server import Server, served
 from styleserve import contract
 from styleserve.contract import Limits
+from styleserve.server_process import ServerProcess
 from tests.exported import export_once
 
 from .good import good_request, paint_request
@@ -71,14 +71,15 @@ class Attack:
     """Calls of one server.
 
     Args:
-        server: its address and process.
+        address: Address of the server.
+        pid: Its process.
         base_path: Path of its model.
     """
 
-    def __init__(self, server: Server, base_path: Path) -> None:
-        self._server = server
+    def __init__(self, address: str, pid: int, base_path: Path) -> None:
+        self._pid = pid
         self._base_path = base_path
-        self._channel = grpc.insecure_channel(server.address, [("grpc.max_receive_message_length", -1)])
+        self._channel = grpc.insecure_channel(address, [("grpc.max_receive_message_length", -1)])
         self.outcome = Outcome()
 
     def close(self) -> None:
@@ -134,7 +135,7 @@ class Attack:
     def look(self) -> None:
         """Notes how much memory the server holds; it is alive, and serves."""
         self._good()
-        self.outcome.resident_mb.append(resident_mb(self._server.pid) or 0.0)
+        self.outcome.resident_mb.append(resident_mb(self._pid) or 0.0)
 
     def _good(self) -> predict_pb2.PredictResponse:
         return self._predict(good_request(steps=3))
@@ -180,8 +181,8 @@ def attacked(base_path: Path, folder: Path) -> Generator[Attack]:
     """
     tokens = folder / "tokens"
     tokens.write_text(TOKEN + "\n")
-    with served(base_path, "--token-file", str(tokens)) as server:
-        attack = Attack(server, base_path)
+    with ServerProcess(base_path, options=["--token-file", str(tokens)]) as server:
+        attack = Attack(server.address, server.pid, base_path)
         try:
             yield attack
         finally:

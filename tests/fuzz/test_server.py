@@ -15,7 +15,6 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow_serving.apis import predict_pb2
 
-from benchmarks.server import Server
 from styleserve.serving.requests.picture_headers import picture_size
 
 from .attack import Attack, export_target, run_attack
@@ -134,7 +133,7 @@ def test_a_forged_answer_is_seen() -> None:
     bad.inputs["content_image"].CopyFrom(tf.make_tensor_proto(GOOD * np.nan))
     with ThreadPoolExecutor(1) as pool:
         server = grpc.server(pool, [handler])
-        attack = Attack(Server(f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}", os.getpid(), 0.0), Path())
+        attack = Attack(f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}", os.getpid(), Path())
         server.start()
         try:
             attack.send([Case(PREDICT, good.SerializeToString(), (), welcome=True)])

@@ -26,10 +26,10 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from benchmarks.server import served
 from styleserve.client import ConnectionSettings, Controls, Record, RetryPolicy, ServerUnavailable, StyleClient
 from styleserve.client.batch.manifest import MANIFEST_NAME
 from styleserve.contract import DEFAULT_MODEL_NAME, LIMITS
+from styleserve.server_process import ServerProcess
 from styleserve.serving.observability.metrics_endpoint import DEFAULT_PATH
 
 pytestmark = pytest.mark.slow
@@ -69,7 +69,7 @@ def test_killed_at_any_moment_of_a_load_the_next_server_serves(tiny_model_base: 
     shutil.copytree(exported, base_path / "1")
     shutil.copytree(exported, tmp_path / "2")
 
-    with served(base_path) as server, grpc.insecure_channel(server.address) as channel:
+    with ServerProcess(base_path) as server, grpc.insecure_channel(server.address) as channel:
         ready_s = server.ready_s
         (tmp_path / "2").rename(base_path / "2")
         before = _contents(base_path)
@@ -90,7 +90,7 @@ def test_killed_at_any_moment_of_a_load_the_next_server_serves(tiny_model_base: 
         assert process.returncode == -signal.SIGKILL
         assert _contents(base_path) == before
 
-    with served(base_path) as server:
+    with ServerProcess(base_path) as server:
         assert _answering_version(server.address) == 2
     assert _contents(base_path) == before
 
@@ -121,7 +121,7 @@ def test_killed_while_calls_run_and_wait(tiny_model_base: Path, tmp_path: Path) 
     metrics = _free_port()
     options = ("--max-calls=1", "--max-waiting=2", f"--rest-api-port={metrics}")
 
-    with served(tiny_model_base, *options) as server, ThreadPoolExecutor(1) as pool:
+    with ServerProcess(tiny_model_base, options=options) as server, ThreadPoolExecutor(1) as pool:
         settings = ConnectionSettings(server=server.address, retry=RetryPolicy(tries=1))
         controls = Controls(steps=5000, max_side=64, optimizer="adam")
         with (
@@ -147,7 +147,7 @@ def test_killed_while_calls_run_and_wait(tiny_model_base: Path, tmp_path: Path) 
     assert _contents(tmp_path) == own
     assert _contents(tiny_model_base) == model
 
-    with served(tiny_model_base) as server, StyleClient(server.address) as client:
+    with ServerProcess(tiny_model_base) as server, StyleClient(server.address) as client:
         assert client.stylize(*pictures, controls=Controls(steps=1, max_side=64)).steps == 1
 
 
@@ -193,13 +193,13 @@ def test_killed_in_a_batch_and_the_batch_too(tiny_model_base: Path, tmp_path: Pa
                 assert time.monotonic() < ends_at, "they do not come"
                 time.sleep(0.005)
 
-        with served(tiny_model_base, *where) as server:
+        with ServerProcess(tiny_model_base, options=where) as server:
             wait_for_records(2)
             while _gauge(metrics, "styleserve_calls_running") == 0:
                 assert command.poll() is None, command.communicate()
             os.kill(server.pid, signal.SIGKILL)
         survived = _painted(out)
-        with served(tiny_model_base, *where):
+        with ServerProcess(tiny_model_base, options=where):
             wait_for_records(len(survived) + 3)  # two may have been answered before
             command.kill()
             assert command.wait(PATIENCE_S) == -signal.SIGKILL

@@ -25,9 +25,9 @@ from tensorflow_serving.apis import (
 )
 from typer.testing import CliRunner
 
-from benchmarks.server import served
 from styleserve.contract import DEFAULT_MODEL_NAME
 from styleserve.export.command import export
+from styleserve.server_process import ServerProcess
 from styleserve.serving import EmbeddedServer, ServerSettings, StartError
 from styleserve.serving.command import EXIT_START_FAILED, register, serve
 from styleserve.serving.models import manager
@@ -364,7 +364,7 @@ def test_the_largest_request_of_the_command(stand_in_base: Path, request_of: Mak
     most = right.ByteSize()
     assert larger.ByteSize() == most + 1
     option = f"--max-request-bytes={most}"
-    with served(stand_in_base, option) as server, grpc.insecure_channel(server.address) as channel:
+    with ServerProcess(stand_in_base, options=[option]) as server, grpc.insecure_channel(server.address) as channel:
         assert _predict(channel, right).outputs
         with pytest.raises(grpc.RpcError) as caught:
             _predict(channel, larger)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from benchmarks.server import served
 from styleserve.contract import Limits
+from styleserve.server_process import ServerProcess
 from tests.exported import export_once
 
 from .load import Load, Seen
@@ -71,7 +71,7 @@ def soak(
     base_path = folder / "model"
     for version in (1, 2):
         shutil.copytree(sources[version - 1], base_path / str(version))
-    with served(base_path, "--poll-s", "0.2") as server:
+    with ServerProcess(base_path, options=["--poll-s", "0.2"]) as server:
         load = Load(server.address, server.pid, base_path, sources)
         try:
             load.begin()
