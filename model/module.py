@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -10,7 +12,7 @@ from typing import Any, Final
 
 import tensorflow as tf
 
-from styleserve import contract
+from styleserve import __version__, contract
 from styleserve.contract import Field, Limits, LossScale
 
 from .checks import checked_batch, checked_batch_pixels, checked_controls, checked_image, checked_partner, checked_work
@@ -105,9 +107,11 @@ class StyleTransfer(tf.Module):
         # Minimisers of their own, because a server reads all that a signature can reach before its first call.
         lbfgs, adam = (Minimiser([self.objectives["tutorial"]], each, canvas) for each in OPTIMISERS)
         facts = {**asdict(settings), "weights": weights.sha256}
-        # A state stays valid under other limits, in another precision, and with other tiles.
-        for name in ("limits", "precision", "tile_pixels"):
+        for name in ("limits", "tile_pixels"):  # they do not change a picture
             del facts[name]
+        self.fingerprint = _fingerprint(facts)
+        """Fingerprint of all that a picture depends on besides its request: 32 hexadecimal digits."""
+        del facts["precision"]  # a state stays valid in another precision
         self.methods: Mapping[str, Callable[[dict[str, tf.Tensor]], Outputs]] = {
             contract.SERVING_DEFAULT: partial(self._stylize, contract.SERVING_DEFAULT, adam),
             contract.STYLIZE_LBFGS: partial(self._stylize, contract.STYLIZE_LBFGS, lbfgs),
@@ -170,9 +174,10 @@ class StyleTransfer(tf.Module):
             "style_layers": len(self.settings.style_layers),
             contract.SMALLEST_OCTAVE: _SMALLEST_OCTAVE if self.settings.trained else 0,
         }
+        values = {**numbers, contract.FINGERPRINT.name: self.fingerprint}
         return {
-            field.name: tf.fill([batch], tf.constant(numbers[field.name], field.dtype))
-            for field in contract.LIMIT_FIELDS
+            field.name: tf.fill([batch], tf.constant(values[field.name], field.dtype))
+            for field in contract.SIGNATURES[contract.LIMITS].outputs
         }
 
     def _signature(self, name: str, method: Callable[[dict[str, tf.Tensor]], Outputs]) -> Callable[..., Outputs]:
@@ -199,3 +204,9 @@ class StyleTransfer(tf.Module):
             input_signature=[tf.TensorSpec(field.shape, field.dtype, field.name) for field in fields],
             autograph=False,
         )
+
+
+def _fingerprint(facts: Mapping[str, Any]) -> str:
+    """Fingerprint of facts about a model, and of the program whose losses and optimisers it has."""
+    text = json.dumps({"styleserve": __version__, "contract": contract.CONTRACT_VERSION, **facts}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -404,6 +404,12 @@ LIMIT_FIELDS: Final = (
         "better at one size.",
     ),
 )
+FINGERPRINT: Final = Field(
+    "fingerprint",
+    "string",
+    (None,),
+    "Fingerprint of the model, 32 hexadecimal digits: models with the same one paint the same pictures.",
+)
 
 
 STATE: Final = Field(
@@ -494,7 +500,9 @@ SIGNATURES: Final = {
             ),
             "Statistics of a picture: layers, Gram matrices, high-frequency deltas and Sobel edges.",
         ),
-        Signature(LIMITS, (EXAMPLE,), LIMIT_FIELDS, "Limits of the model, in numbers."),
+        Signature(
+            LIMITS, (EXAMPLE,), (*LIMIT_FIELDS, FINGERPRINT), "Limits of the model, in numbers, and its fingerprint."
+        ),
     )
 }
 """Every signature by its name."""

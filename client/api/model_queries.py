@@ -175,5 +175,5 @@ class ModelQueries:
         if contract.LIMITS not in [signature.name for signature in found.signatures]:
             return found
         request = limits_request(self.target.pinned(found.model_version))
-        limits = yield from self.rpc.call(PREDICT, request, replies.limits, timeout_s, request_id=request_id)
-        return replace(found, limits=limits)
+        declared = yield from self.rpc.call(PREDICT, request, replies.limits, timeout_s, request_id=request_id)
+        return replace(found, limits=declared.limits, fingerprint=declared.fingerprint)

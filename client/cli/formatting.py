@@ -114,6 +114,8 @@ def metadata_lines(found: Metadata) -> Iterator[str]:
     """Lines about a model: version, limits and signatures."""
     contract_text = "" if found.contract_version is None else f", wire contract {found.contract_version}"
     yield f"{found.model_name} version {found.model_version}{contract_text}"
+    if found.fingerprint is not None:
+        yield f"fingerprint {found.fingerprint}"
     if found.limits is not None:
         yield "\nlimits"
         helps = {field.name: field.help for field in contract.LIMIT_FIELDS}
@@ -133,6 +135,7 @@ def metadata_json(found: Metadata) -> dict[str, Any]:
         "model": found.model_name,
         "model_version": found.model_version,
         "contract_version": found.contract_version,
+        "fingerprint": found.fingerprint,
         "limits": None if found.limits is None else dict(found.limits),
         "signatures": {
             signature.name: {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -210,15 +210,33 @@ def metadata(reply: GetModelMetadataResponse) -> Metadata:
     )
 
 
-def limits(reply: PredictResponse) -> dict[str, float]:
-    """Limits of the model, by the names of `contract.LIMIT_FIELDS`; others are left out.
+class DeclaredLimits(NamedTuple):
+    """Reply of the signature `limits`.
+
+    Attributes:
+        limits: Limits of the model, by the names of `contract.LIMIT_FIELDS`; others are left out.
+        fingerprint: Fingerprint of the model; None for a model of an older version without one.
+    """
+
+    limits: dict[str, float]
+    fingerprint: str | None
+
+
+def limits(reply: PredictResponse) -> DeclaredLimits:
+    """Limits and fingerprint of the model.
 
     Raises:
-        BadReply: A limit does not fit the contract.
+        BadReply: One of them does not fit the contract.
     """
     numbers = {field.name: output(reply, field) for field in contract.LIMIT_FIELDS if field.name in reply.outputs}
-    # The text of a float32 is the decimal number that it was made from.
-    return {name: float(str(number)) if number.dtype.kind == "f" else int(number) for name, number in numbers.items()}
+    fingerprint = None
+    if contract.FINGERPRINT.name in reply.outputs:
+        fingerprint = bytes(output(reply, contract.FINGERPRINT)).decode(errors="replace")
+    return DeclaredLimits(
+        # The text of a float32 is the decimal number that it was made from.
+        {name: float(str(number)) if number.dtype.kind == "f" else int(number) for name, number in numbers.items()},
+        fingerprint,
+    )
 
 
 def _gram(reply: PredictResponse, layer: str) -> Floats | None:

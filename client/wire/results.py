@@ -255,12 +255,14 @@ class Metadata:
         signatures: Signatures, by name.
         limits: Limits, by the names of `contract.LIMIT_FIELDS`; None for a model of an older version without limits, or
             where the server was too busy.
+        fingerprint: Fingerprint of the model: models with the same one paint the same pictures. None likewise.
     """
 
     model_name: str
     model_version: int
     signatures: tuple[SignatureDescription, ...]
     limits: Mapping[str, float] | None = None
+    fingerprint: str | None = None
 
     @property
     def contract_version(self) -> int | None:

@@ -33,6 +33,7 @@ LAYERS = ("block1_conv1", "block2_conv1", "block2_conv2")
 DEFAULT_STEPS = 100
 DEFAULT_SIDE = 64
 VERSION = 42
+FINGERPRINT = "0123456789abcdef" * 2
 STATE = b"state of the stub"
 
 
@@ -159,7 +160,8 @@ def limits_reply(request: messages.PredictRequest, **others: int) -> messages.Pr
     found = {**contract.Limits(max_side=1024).numbers(), "min_side": 2, "style_layers": 5, "smallest_octave": 0}
     values = {**found, "contract_version": contract.CONTRACT_VERSION, **others}
     kinds = {field.name: field.dtype for field in contract.LIMIT_FIELDS}
-    return reply(request, {name: number_tensor(np.array([value], kinds[name])) for name, value in values.items()})
+    outputs = {name: number_tensor(np.array([value], kinds[name])) for name, value in values.items()}
+    return reply(request, {**outputs, contract.FINGERPRINT.name: bytes_tensor([FINGERPRINT.encode()])})
 
 
 def reply(request: messages.PredictRequest, outputs: dict[str, messages.TensorProto]) -> messages.PredictResponse:

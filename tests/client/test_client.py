@@ -49,6 +49,7 @@ from styleserve.client import (
 from styleserve.client.errors import exit_codes
 from styleserve.client.wire import messages
 from styleserve.client.wire.tensors import MAX_MESSAGE_BYTES, bytes_tensor, number_tensor, to_array
+from tests.client.conftest import FINGERPRINT
 
 
 @pytest.fixture
@@ -278,6 +279,7 @@ def test_metadata_has_contract_and_limits(stub: Any, client: StyleClient) -> Non
     stub.with_limits(max_side=512)
     found = client.metadata()
     assert found.limits is not None
+    assert found.fingerprint == FINGERPRINT
     assert (found.limits["max_side"], found.limits["smallest_octave"], found.contract_version) == (512, 0, 2)
     assert stub.requests[-1].model_spec.version.value == 42
 

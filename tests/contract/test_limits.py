@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 def test_limits(server: Target) -> None:
     request = server.request(contract.LIMITS, example=np.zeros(3, np.int32))
     found = {name: tf.make_ndarray(proto) for name, proto in server.predict(request).outputs.items()}
+    fingerprints = set(found.pop("fingerprint").tolist())
+    assert re.fullmatch(rb"[0-9a-f]{32}", fingerprints.pop())
+    assert not fingerprints
     expected = {
         **contract.Limits(max_side=64).numbers(),
         "contract_version": contract.CONTRACT_VERSION,

@@ -182,6 +182,7 @@ def test_the_pictures_of_a_reply_have_so_many_pixels_together_and_no_more(small_
 @pytest.mark.parametrize("rows", [1, 2])
 def test_a_model_tells_its_limits(model: StyleTransfer, rows: int) -> None:
     limits = {name: value.numpy() for name, value in run(model, contract.LIMITS, example=[7] * rows).items()}
+    assert limits.pop("fingerprint").tolist() == [model.fingerprint.encode()] * rows
     assert list(limits) == [field.name for field in contract.LIMIT_FIELDS]
     wanted = {
         "contract_version": 2,
@@ -193,6 +194,23 @@ def test_a_model_tells_its_limits(model: StyleTransfer, rows: int) -> None:
     assert {name: value.tolist() for name, value in limits.items()} == {
         name: [pytest.approx(value)] * rows for name, value in wanted.items()
     }
+
+
+def test_the_fingerprint_is_of_all_that_a_picture_depends_on() -> None:
+    layer = "block1_conv1"
+    settings = ModelSettings(style_layers=(layer,), content_layer=layer, painter_content_layer=layer)
+
+    def fingerprint(settings: ModelSettings, seed: int = 0) -> str:
+        return StyleTransfer(random_weights(seed=seed), settings).fingerprint
+
+    first = fingerprint(settings)
+    assert fingerprint(replace(settings, limits=LIMITS, tile_pixels=10_000)) == first
+    others = [
+        fingerprint(settings, seed=1),
+        fingerprint(replace(settings, precision="bfloat16")),
+        fingerprint(replace(settings, content_layer="block1_conv2")),
+    ]
+    assert len({first, *others}) == 4
 
 
 def test_limits_that_are_not_chosen_follow_from_the_others() -> None:
