@@ -14,7 +14,7 @@ from styleserve.model import ModelSettings, Weights
 from styleserve.version_directories import MODEL_CARD_FILE
 
 
-def write_card(version_dir: Path, weights: Weights, settings: ModelSettings, *, memory: int) -> None:
+def write_card(version_dir: Path, weights: Weights, settings: ModelSettings, *, memory: int, fingerprint: str) -> None:
     """Writes the card of a version.
 
     Args:
@@ -22,9 +22,11 @@ def write_card(version_dir: Path, weights: Weights, settings: ModelSettings, *, 
         weights: Weights of the model.
         settings: Settings of the model.
         memory: Memory of a call for its tensors, in bytes.
+        fingerprint: Fingerprint of the model.
     """
     card = {
         "contract_version": contract.CONTRACT_VERSION,
+        "fingerprint": fingerprint,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "versions": {"styleserve": __version__, "tensorflow": tf.__version__},
         "weights": {"source": weights.source, "sha256": weights.sha256, "licence": weights.licence},

@@ -148,7 +148,7 @@ def export_model(
         tf.saved_model.save(model, str(staging), signatures=model.functions, options=_SAVE_OPTIONS)
         (staging / EXTRA_ASSETS).mkdir()
         write_warmup_requests(staging, model_settings)
-        write_card(staging, weights, model_settings, memory=settings.memory)
+        write_card(staging, weights, model_settings, memory=settings.memory, fingerprint=model.fingerprint)
         validate(staging, model, on_check)
         return _publish(staging, settings.output)
     except ValidationError as error:

@@ -20,7 +20,7 @@ from styleserve.client import (
     folder_jobs,
     read_jobs,
 )
-from styleserve.client.batch.job_list import COLUMNS
+from styleserve.client.batch.job_rows import COLUMNS
 
 
 def write(folder: Path, name: str, *lines: str) -> Path:

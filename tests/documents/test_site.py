@@ -15,7 +15,7 @@ import pytest
 
 from styleserve import contract
 from styleserve.client import errors
-from styleserve.client.batch.job_list import COLUMNS
+from styleserve.client.batch.job_rows import COLUMNS
 from styleserve.client.errors import exit_codes
 from styleserve.client.transport import settings
 
