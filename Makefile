@@ -18,7 +18,7 @@ $(DEMO_SETUP): pyproject.toml requirements.lock
 
 # And what tests, checks and documents need.
 $(SETUP): $(DEMO_SETUP)
-	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[tensorflow,formats,heif,dev,docs]'
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[tensorflow,formats,heif,bulk,dev,docs]'
 	@touch $@
 
 demo: $(DEMO_SETUP)
@@ -82,7 +82,7 @@ lock:
 	$(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/pip install --quiet uv
 	printf 'tensorflow==2.20.0\ntensorflow-serving-api==2.20.0\n' > $(VENV)-lock/pins.txt
-	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.10 --extra tensorflow --extra formats --extra heif --extra dev --extra docs --no-annotate --no-header \
+	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.10 --extra tensorflow --extra formats --extra heif --extra bulk --extra dev --extra docs --no-annotate --no-header \
 	  --constraint $(VENV)-lock/pins.txt pyproject.toml --output-file requirements.lock
 	{ echo "# Tested versions. 'make lock' writes this file; 'make setup' installs from it."; cat requirements.lock; } > $(VENV)-lock/lock
 	mv $(VENV)-lock/lock requirements.lock

@@ -44,6 +44,12 @@ class Bench:
     ) -> None:
         self._folder.cleanup()
 
+    def folder(self, name: str) -> Path:
+        """Folder for the files of a part, deleted at the end."""
+        folder = Path(self._folder.name) / name
+        folder.mkdir()
+        return folder
+
     def say(self, line: str) -> None:
         """Prints a line of progress to stderr; stdout is for the tables."""
         if not self._quiet:

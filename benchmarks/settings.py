@@ -145,6 +145,17 @@ class MixedSettings:
 
 
 @dataclass(frozen=True)
+class BulkBenchSettings:
+    """Jobs a second and memory of a bulk run, and its time against `batch`."""
+
+    jobs: int = field(default=2000, metadata=_help("jobs for an engine that takes no time"))
+    pictures: int = field(default=10, metadata=_help("pictures to paint"))
+    side: int = field(default=64, metadata=_help("longest side of the pictures, in pixels"))
+    steps: int = field(default=20, metadata=_help("steps of each"))
+    rounds: int = field(default=1, metadata=_help("runs of batch and of bulk, in turn"))
+
+
+@dataclass(frozen=True)
 class StartupSettings:
     """Wall time of commands, of imports, of a server's start and of its first request."""
 
@@ -163,6 +174,7 @@ Settings = (
     | PrintsSettings
     | SoakSettings
     | MixedSettings
+    | BulkBenchSettings
     | StartupSettings
 )
 
@@ -176,6 +188,7 @@ SHORT: Final[dict[str, Settings]] = {
     "prints": PrintsSettings(),
     "soak": SoakSettings(),
     "mixed": MixedSettings(),
+    "bulk": BulkBenchSettings(),
     "startup": StartupSettings(),
 }
 """Short settings of every part, by name: five to ten minutes together."""
@@ -190,6 +203,7 @@ FULL: Final[dict[str, Settings]] = {
     "prints": PrintsSettings(side=2048, tiles=(1024, 1280, 1536), sides=(2048, 4096)),
     "soak": SoakSettings(requests=500),
     "mixed": MixedSettings(requests=2000),
+    "bulk": BulkBenchSettings(jobs=20_000, pictures=50, side=128, steps=100),
     "startup": StartupSettings(repeats=15, steps=2),
 }
 """Long settings of every part, by name: hours on two processors, most of them in `quality`."""

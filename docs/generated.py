@@ -145,12 +145,17 @@ def environment() -> str:
 def commands() -> str:
     """The command line, as it describes itself."""
     parts: list[str] = []
-    for command in app.registered_commands:
+    groups = [(each.name, each.typer_instance) for each in app.registered_groups]
+    found_commands = [("", command) for command in app.registered_commands]
+    found_commands += [
+        (f"{name} ", command) for name, group in groups if group for command in group.registered_commands
+    ]
+    for before, command in found_commands:
         assert command.callback is not None  # noqa: S101 - it has a decorated function
         found = list(_parameters(command.callback))
         arguments = [each for each in found if isinstance(each.info, ArgumentInfo)]
         options = [each for each in found if isinstance(each.info, OptionInfo)]
-        name = command.name or command.callback.__name__
+        name = f"{before}{command.name or command.callback.__name__}".removesuffix(" run")
         usage = " ".join(
             ["styleserve", name, *(each.info.metavar or each.name.upper() for each in arguments), "[OPTIONS]"]
         )

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Final
+
+from .stderr_filter import without_lines
 
 _LEVEL: Final = "TF_CPP_MIN_LOG_LEVEL"
 
@@ -34,19 +35,8 @@ def drop_notes_of_the_first_session() -> None:
         return
     import tensorflow as tf  # noqa: PLC0415 - takes seconds
 
-    try:
-        stderr = os.dup(2)
-    except OSError:  # the process has no stderr
-        return
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            # Without GPU, because a session would take all of its memory.
-            config = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
-            with tf.Graph().as_default(), tf.compat.v1.Session(config=config) as session:
-                session.run(tf.constant(0))
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
-            held.seek(0)
-            os.write(2, b"".join(line for line in held if not _NOTES.match(line)))
+    with without_lines(_NOTES):
+        # Without GPU, because a session would take all of its memory.
+        config = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
+        with tf.Graph().as_default(), tf.compat.v1.Session(config=config) as session:
+            session.run(tf.constant(0))

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -64,22 +64,34 @@ class Job:
             model_name: Name of the model that paints.
             version: Version of the model, by number or by label; None is the newest one.
         """
-        made_of: dict[str, object] = {
-            "contract": contract.CONTRACT_VERSION,
-            "pictures": dict(digests.items()),
-            "shape": [len(digests.styles), len(digests.content_regions), len(digests.style_regions)],
-            "model": model_name,
-            # As numbers of one type: 5 in one list and 5.0 in another are the same weight.
-            "controls": {
-                name: float(value) if isinstance(value, int) else value for name, value in self.controls.given().items()
-            },
-            "output": self.output,
-        }
+        facts: dict[str, object] = {"model": model_name, "output": self.output}
         if version is not None:
-            made_of["version"] = version
-        if self.dpi is not None:
-            made_of["dpi"] = self.dpi
-        return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+            facts["version"] = version
+        return content_key(digests, self.controls, self.dpi, facts)
+
+
+def content_key(digests: PictureSet[str], controls: Controls, dpi: int | None, facts: Mapping[str, object]) -> str:
+    """SHA-256 of all that makes a picture, in hexadecimal digits.
+
+    Args:
+        digests: SHA-256 of each picture's file.
+        controls: Controls of the run.
+        dpi: Resolution in the file of the result.
+        facts: Further facts, such as the model.
+    """
+    made_of: dict[str, object] = {
+        "contract": contract.CONTRACT_VERSION,
+        "pictures": dict(digests.items()),
+        "shape": [len(digests.styles), len(digests.content_regions), len(digests.style_regions)],
+        # As numbers of one type: 5 in one list and 5.0 in another are the same weight.
+        "controls": {
+            name: float(value) if isinstance(value, int) else value for name, value in controls.given().items()
+        },
+        **facts,
+    }
+    if dpi is not None:
+        made_of["dpi"] = dpi
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)

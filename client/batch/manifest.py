@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +22,7 @@ from styleserve.atomic_write import remove_unfinished
 
 from ..errors import OutputError
 from ..inputs.control_values import Value
+from .file_lock import exclusive_lock
 
 MANIFEST_NAME: Final = "manifest.jsonl"
 
@@ -99,7 +100,7 @@ class Manifest:
     """
 
     def __init__(self, folder: Path) -> None:
-        lock = _lock()
+        lock = exclusive_lock()
         self._path: Final = folder / MANIFEST_NAME
         self._appending: Final = threading.Lock()
         self._painted: Final[dict[str, Record]] = {}
@@ -193,22 +194,6 @@ class Manifest:
         if record.key is not None and record.error is None:
             self._painted[record.key] = record
             self._outputs.add(record.output)
-
-
-def _lock() -> Callable[[int], None]:
-    """Function that locks a file until the process ends.
-
-    Raises:
-        OutputError: The system has no such lock.
-    """
-    try:
-        import fcntl  # noqa: PLC0415 - Windows has none, and single calls need none
-    except ImportError as error:
-        raise OutputError(
-            "a batch locks its folder with a POSIX lock, which this system does not have",
-            hint="Run it on Linux or macOS, or in WSL. Single pictures need no lock: styleserve stylize.",
-        ) from error
-    return lambda file: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def file_digest(path: Path) -> str | None:

@@ -13,19 +13,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Final, NamedTuple, TypeAlias
 
 from ..api.client import StyleClient
-from ..errors import (
-    BadReply,
-    ClientClosed,
-    DeadlineExceeded,
-    NonFiniteResult,
-    OutputError,
-    Overloaded,
-    ServerUnavailable,
-    ServiceError,
-    StateRefused,
-    StyleServeError,
-)
+from ..errors import ClientClosed, DeadlineExceeded, OutputError, StyleServeError
 from .concurrency_limit import MOST_CALLS, ConcurrencyLimit
+from .failures import is_rejection, is_transient
 from .manifest import Manifest, Record
 from .results import BatchProgress, JobResult
 from .retry_window import RetryWindow
@@ -187,7 +177,7 @@ class Scheduler:
         self._emit(JobResult(call.task.job, record))
 
     def _end_failed_call(self, call: _Call, error: StyleServeError, now_s: float) -> None:
-        task, rejected = call.task, _is_rejection(error)
+        task, rejected = call.task, is_rejection(error)
         if rejected or isinstance(error, DeadlineExceeded):
             call.server.limit.refused(call.started_s, now_s)
         if rejected:
@@ -200,7 +190,7 @@ class Scheduler:
         if isinstance(error, OutputError | ClientClosed):  # closed by `stop`, or from outside
             raise error
         self._reset_retries()
-        if _is_transient(error) and task.transient_failures < self._settings.retries:
+        if is_transient(error) and task.transient_failures < self._settings.retries:
             task.transient_failures += 1
             self._waiting.append(task)
         else:
@@ -236,15 +226,3 @@ class Scheduler:
                 evaluations_total=self._evaluations_total,
             )
         )
-
-
-def _is_rejection(error: StyleServeError) -> bool:
-    """Whether the server did not do the job and a server may accept it later: it is busy, absent, or shutting down."""
-    cancelled = isinstance(error, ServiceError) and error.status == "CANCELLED"  # by a server that shuts down
-    return cancelled or isinstance(error, (Overloaded, ServerUnavailable))
-
-
-def _is_transient(error: StyleServeError) -> bool:
-    """Whether the same request may succeed next time."""
-    damaged = isinstance(error, BadReply) and not isinstance(error, NonFiniteResult)
-    return damaged or isinstance(error, (DeadlineExceeded, StateRefused)) or type(error) is ServiceError

@@ -1,4 +1,4 @@
-"""The `deploy` command: a folder of files for Compose, Kubernetes or KServe. Imports neither TensorFlow nor gRPC."""
+"""The `deploy` command: files for Compose, Kubernetes, KServe or Ray. Imports neither TensorFlow nor gRPC."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ EXIT_DEPLOY_FAILED: Final = 1
 
 def _option(name: str, *flags: str, metavar: str | None = None) -> Any:  # noqa: ANN401 - Typer's own type
     option = OPTIONS[name]
-    panel = None if Target.compose in option.targets else "Kubernetes and KServe"
+    panel = None if Target.compose in option.targets else "Kubernetes, KServe and Ray"
+    if option.targets == (Target.ray,):
+        panel = "Ray"
     return typer.Option(*flags, metavar=metavar, help=option.help, rich_help_panel=panel)
 
 
@@ -51,12 +53,15 @@ def deploy(
     namespace: Annotated[str, _option("namespace")] = Deployment.namespace,
     prometheus: Annotated[str, _option("prometheus")] = Deployment.prometheus,
     prometheus_namespace: Annotated[str, _option("prometheus_namespace")] = Deployment.prometheus_namespace,
+    jobs: Annotated[str | None, _option("jobs", metavar="URL")] = None,
+    results: Annotated[str | None, _option("results", metavar="URL")] = None,
+    secret: Annotated[str | None, _option("secret", metavar="NAME")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the files; write none.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that differ.")] = False,
 ) -> None:
-    """Write files that run an exported model on TensorFlow Serving.
+    """Write files that run an exported model on TensorFlow Serving, or a bulk run on Ray.
 
-    The options alone decide the files. Prints the command that starts the server.
+    The options alone decide the files. Prints the command that starts them.
     """
     folder = output or Path("deployments") / target.value
     try:
@@ -82,6 +87,9 @@ def deploy(
             namespace=namespace,
             prometheus=prometheus,
             prometheus_namespace=prometheus_namespace,
+            jobs=jobs,
+            results=results,
+            secret=secret,
         )
         files = rendered(deployment)
         if dry_run:

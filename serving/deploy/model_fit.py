@@ -23,10 +23,11 @@ _SERVING_IMAGE: Final = re.compile(r"(?:.*/)?tensorflow/serving:(\d+\.\d+)[^@]*(
 
 
 def notes(deployment: Deployment) -> Iterator[str]:
-    """Memory of a server, and a warning for each version that does not fit it."""
+    """Memory of a server or worker, and a warning for each version that does not fit it."""
     side, pictures = deployment.max_side, deployment.max_batch
+    holder = "worker" if deployment.target is Target.ray else "server"
     yield (
-        f"Memory of a server: {deployment.memory_mib} MiB, for {deployment.calls} calls at a time, each with up to "
+        f"Memory of a {holder}: {deployment.memory_mib} MiB, for {deployment.calls} calls at a time, each with up to "
         f"{pictures} {'picture' if pictures == 1 else 'pictures'} of {side} x {side} pixels."
     )
     directory = deployment.model_directory

@@ -7,7 +7,7 @@ the structure of a file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from string import Template
@@ -16,18 +16,23 @@ from typing import Final
 from styleserve.contract import DEFAULT_MODEL_NAME
 from styleserve.sizing import inter_op_threads
 
-from .deployment import Deployment, DeploymentError, Device, Target
+from .deployment import RAY_VERSION, Deployment, DeploymentError, Device, Target
+from .locations import claim_of
 
 _FILES: Final = Path(__file__).parent
 _MODELS_CONFIG: Final = "config/models.config"
 _MONITORING_CONFIG: Final = "config/monitoring.config"
 _BATCHING_CONFIG: Final = "config/batching.config"
+_VOLUMES: Final = "/volumes"
+"""Parent of the volumes in the pods of Ray."""
+_OBJECT_STORE_BYTES: Final = 256 * 2**20
+"""Object store of a node of Ray, in half of its `/dev/shm`."""
 _MONITORING: Final = ("prometheus.yaml", "datasources.yaml", "dashboards.yaml", "styleserve.json")
 
 
 def rendered(deployment: Deployment) -> dict[str, str]:
     """Text of each file, by its path in the folder; the file that starts the deployment comes last."""
-    renderers = {Target.compose: _compose, Target.kubernetes: _kubernetes, Target.kserve: _kserve}
+    renderers = {Target.compose: _compose, Target.kubernetes: _kubernetes, Target.kserve: _kserve, Target.ray: _ray}
     return renderers[deployment.target](deployment)
 
 
@@ -110,6 +115,57 @@ def _kserve(deployment: Deployment) -> dict[str, str]:
     return files | _kustomization(deployment, resources, [], config_maps)
 
 
+def _ray(deployment: Deployment) -> dict[str, str]:
+    secret = [] if deployment.secret is None else [f"secretRef: {{name: {deployment.secret}}}"]
+    mounts, volumes = _claims(deployment)
+    resources = f'cpu: "{deployment.cpus}", memory: {deployment.memory_mib}Mi'
+    tolerations: list[str] = []
+    if deployment.device is Device.gpu:
+        resources += ", nvidia.com/gpu: 1"
+        tolerations.append("{key: nvidia.com/gpu, operator: Exists, effect: NoSchedule}")
+    values = {
+        "entrypoint": _bulk_command(deployment),
+        "object_store_bytes": str(_OBJECT_STORE_BYTES),
+        "ray_version": RAY_VERSION,
+        "resources": resources,
+        "tolerations": _list("tolerations", tolerations, indent=12),
+    }
+    for pod, indent in (("head", 10), ("worker", 12)):
+        values[f"{pod}_env_from"] = _list("envFrom", secret, indent=indent + 4)
+        values[f"{pod}_mounts"] = _list_items(mounts, indent=indent + 6)
+        values[f"{pod}_volumes"] = _list_items(volumes, indent=indent + 2)
+    names = ("network-policy.yaml", "ray-job.yaml", "kustomization.yaml")
+    return {name: _filled(f"ray/{name}", deployment, values) for name in names}
+
+
+def _bulk_command(deployment: Deployment) -> str:
+    """Command of the run. Patterns of the options keep characters out of it that a shell reads."""
+    model = _pod_path(deployment.model or "") or f"/models/{DEFAULT_MODEL_NAME}"
+    jobs, results = _pod_path(deployment.jobs or ""), _pod_path(deployment.results or "")
+    return (
+        f"styleserve bulk {jobs} -o {results} --model {model} --address auto --workers auto --calls {deployment.calls}"
+    )
+
+
+def _pod_path(location: str) -> str:
+    """Path of a location on a volume in the pods of Ray; other locations stay."""
+    claim = claim_of(location)
+    return location if claim is None else "/".join((_VOLUMES, *claim)).rstrip("/")
+
+
+def _claims(deployment: Deployment) -> tuple[list[str], list[str]]:
+    """Mounts and volumes of all claims; only that of the results can be written to."""
+    found = [claim_of(each) for each in (deployment.results, deployment.model, deployment.jobs)]
+    written = found[0][0] if found[0] else None
+    mounts: list[str] = []
+    volumes: list[str] = []
+    for claim in dict.fromkeys(each[0] for each in found if each is not None):
+        name, access = f"volume-{len(mounts)}", "" if claim == written else ", readOnly: true"
+        mounts.append(f"{{name: {name}, mountPath: {_VOLUMES}/{claim}{access}}}")
+        volumes.append(f"{{name: {name}, persistentVolumeClaim: {{claimName: {claim}{access}}}}}")
+    return mounts, volumes
+
+
 def _server_config(deployment: Deployment, base_path: str | None = None) -> dict[str, str]:
     files = {_MODELS_CONFIG: models_config(deployment, base_path), _MONITORING_CONFIG: _text(_MONITORING_CONFIG)}
     return files | ({_BATCHING_CONFIG: _text(_BATCHING_CONFIG)} if deployment.batching else {})
@@ -131,6 +187,11 @@ def _kustomization(
         "config_maps": _list_items(maps, indent=2),
     }
     return {"kustomization.yaml": _filled("kubernetes/kustomization.yaml", deployment, values)}
+
+
+def _list(name: str, items: Collection[str], *, indent: int) -> str:
+    """Field with a list; nothing without items."""
+    return f"\n{' ' * indent}{name}:{_list_items(items, indent=indent + 2)}" if items else ""
 
 
 def _list_items(items: Iterable[str], *, indent: int) -> str:

@@ -43,6 +43,7 @@ _SUFFIXES: Final = frozenset({".py", ".md", ".yaml", ".yml", ".config", ".env", 
 _NAMES: Final = frozenset({"Makefile", "Dockerfile", "run"})
 _FOLDERS: Final = (
     "benchmarks",
+    "bulk",
     "client",
     "demo",
     "docs",

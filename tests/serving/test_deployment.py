@@ -73,7 +73,7 @@ def deployment(target: str = "kubernetes", **fields: Any) -> Deployment:
         ({"target": "kserve", "envoy": True}, "kserve takes no --envoy: it is an option of compose and kubernetes"),
         ({"target": "kserve", "max_replicas": 3}, "kserve takes no --max-replicas: it is an option of kubernetes"),
         ({"port": 9000}, "kubernetes takes no --port: it is an option of compose"),
-        ({"target": "compose", "namespace": "a"}, "takes no --namespace: it is an option of kubernetes and kserve"),
+        ({"target": "compose", "namespace": "a"}, "it is an option of kubernetes, kserve and ray"),
         ({"target": "compose", "drain_s": 9}, "compose takes no --drain-s"),
         ({"target": "kserve", "model": "ftp://host/a"}, "or an address that KServe downloads"),
         ({"target": "kserve", "model": 'gs://a"b'}, "or an address that KServe downloads"),

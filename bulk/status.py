@@ -1,0 +1,106 @@
+"""Status of a run, from its files alone: during the run, after it, and after a crash."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from styleserve.client.errors import OutputError
+
+from .folders import folder_at
+from .ledger import Status, read_ledger
+from .runner import RUN_FILE
+
+_MOST_FAILURES: Final = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A failed job.
+
+    Attributes:
+        error: Kind of the error.
+        message: Message of the error.
+        where: Place in the list of jobs.
+    """
+
+    error: str
+    message: str
+    where: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStatus:
+    """Status of a run.
+
+    Attributes:
+        jobs: List of jobs of the last run.
+        total: Number of jobs in the list.
+        done: Number of jobs with a result.
+        failed: Number of failed jobs.
+        per_minute: Pictures per minute, from the first to the last row of the ledger in the last run; 0 where unknown.
+        seconds: Mean time of a painted job, in seconds; 0 without one.
+        started: Start of the last run.
+        dashboard: Address of Ray's dashboard in the last run; empty without one.
+        errors: Number of failures of each kind.
+        failures: First failures.
+    """
+
+    jobs: str
+    total: int
+    done: int
+    failed: int
+    per_minute: float
+    seconds: float
+    started: str
+    dashboard: str
+    errors: dict[str, int]
+    failures: tuple[Failure, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Status as a JSON object."""
+        return {**asdict(self), "failures": [asdict(each) for each in self.failures]}
+
+
+def run_status(location: str) -> RunStatus:
+    """Status of the run in a folder.
+
+    Raises:
+        OutputError: There is no run, or its files cannot be read.
+    """
+    folder = folder_at(location)
+    try:
+        facts: dict[str, Any] = json.loads(folder.read(RUN_FILE))
+    except FileNotFoundError as error:
+        raise OutputError(
+            f"there is no bulk run in {location}", hint="Name the --output of `styleserve bulk`."
+        ) from error
+    except ValueError as error:
+        raise OutputError(f"{location}/{RUN_FILE} is damaged: {error}", hint="Move it away.") from error
+    columns = ["key", "status", "where", "seconds", "ended", "error", "message"]
+    rows = {row["key"]: row for row in read_ledger(folder, columns)}
+    failed = [row for row in rows.values() if row["status"] == Status.FAILED]
+    painted = [row for row in rows.values() if row["status"] == Status.PAINTED]
+    return RunStatus(
+        jobs=facts["jobs"],
+        total=facts["total"],
+        done=len(rows) - len(failed),
+        failed=len(failed),
+        per_minute=_per_minute([row["ended"] for row in painted]),
+        seconds=round(sum(row["seconds"] for row in painted) / len(painted), 3) if painted else 0.0,
+        started=facts["started"],
+        dashboard=facts["dashboard"],
+        errors=dict(Counter(row["error"] for row in failed)),
+        failures=tuple(
+            Failure(where=row["where"], error=row["error"], message=row["message"]) for row in failed[:_MOST_FAILURES]
+        ),
+    )
+
+
+def _per_minute(ends: list[float]) -> float:
+    """Pictures per minute between the first and the last end."""
+    if len(ends) < 2 or max(ends) == min(ends):
+        return 0.0
+    return round(60.0 * (len(ends) - 1) / (max(ends) - min(ends)), 1)

@@ -1,0 +1,58 @@
+"""Pairs of small pictures, and the command `styleserve bulk` in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+RUN_TIMEOUT_S = 280.0
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def save_noise(path: Path, side: int, seed: int) -> Path:
+    levels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), np.uint8)
+    Image.fromarray(levels).save(path)
+    return path
+
+
+def make_jobs(folder: Path, count: int, side: int = 32) -> Path:
+    """A list of jobs in JSON lines, with different contents and two styles."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in range(count):
+        save_noise(folder / f"content-{seed:03}.png", side, seed)
+    for seed in range(2):
+        save_noise(folder / f"style-{seed}.png", side, 1000 + seed)
+    rows = [{"content": f"content-{seed:03}.png", "style": f"style-{seed % 2}.png"} for seed in range(count)]
+    path = folder / "jobs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def arguments(jobs: Path | str, output: Path | str, model: Path, *options: str) -> list[str]:
+    """The command line of a run on this machine."""
+    run = [sys.executable, "-m", "styleserve", "bulk", str(jobs), "-o", str(output), "--model", str(model)]
+    return [*run, "--no-dashboard", *options]
+
+
+def quiet_environment() -> dict[str, str]:
+    return {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+def call(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=RUN_TIMEOUT_S, check=False, env=quiet_environment()
+    )
+
+
+@pytest.fixture(scope="session")
+def bulk() -> Command:
+    return lambda *given: call(arguments(*given))
