@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_SETUP := $(VENV)/.demo-setup-done
+STUDIO_SETUP := $(VENV)/.studio-setup-done
 SETUP := $(VENV)/.setup-done
 
-.PHONY: setup demo test test-slow check format bench fuzz fuzz-images soak protos docs lock clean
+.PHONY: setup demo studio test test-slow check format bench fuzz fuzz-images soak protos docs lock clean
 
 setup: $(SETUP)
 
@@ -18,11 +19,20 @@ $(DEMO_SETUP): pyproject.toml requirements.lock
 
 # And what tests, checks and documents need.
 $(SETUP): $(DEMO_SETUP)
-	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[tensorflow,formats,heif,bulk,dev,docs]'
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[tensorflow,studio,formats,heif,bulk,dev,docs]'
 	@touch $@
 
 demo: $(DEMO_SETUP)
 	$(BIN)/python demo/run.py
+
+# What the studio needs beside.
+$(STUDIO_SETUP): $(DEMO_SETUP)
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[tensorflow,studio]'
+	@touch $@
+
+# Exports a model if there is none, and opens the page; ARGS="--port 8700" and so on.
+studio: $(STUDIO_SETUP)
+	$(BIN)/python -m demo.studio $(ARGS)
 
 # In one process a processor, up to four, each with the fixtures of whole files; ARGS="-n 0" for one process.
 PYTEST = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
@@ -82,7 +92,7 @@ lock:
 	$(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/pip install --quiet uv
 	printf 'tensorflow==2.20.0\ntensorflow-serving-api==2.20.0\n' > $(VENV)-lock/pins.txt
-	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.10 --extra tensorflow --extra formats --extra heif --extra bulk --extra dev --extra docs --no-annotate --no-header \
+	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.10 --extra tensorflow --extra studio --extra formats --extra heif --extra bulk --extra dev --extra docs --no-annotate --no-header \
 	  --constraint $(VENV)-lock/pins.txt pyproject.toml --output-file requirements.lock
 	{ echo "# Tested versions. 'make lock' writes this file; 'make setup' installs from it."; cat requirements.lock; } > $(VENV)-lock/lock
 	mv $(VENV)-lock/lock requirements.lock

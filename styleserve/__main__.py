@@ -12,6 +12,7 @@ from styleserve.client.cli.commands import version
 from styleserve.client.cli.group import Commands
 from styleserve.export.command import register as register_export
 from styleserve.serving.command import register as register_serving
+from styleserve.studio.command import register as register_studio
 from styleserve.tensorflow_log import quieten_tensorflow
 
 
@@ -39,7 +40,7 @@ def _options(
     """Neural style transfer as a service: export a model, serve it, send it pictures."""
 
 
-for register in (register_client, register_bulk, register_export, register_serving):
+for register in (register_client, register_bulk, register_export, register_serving, register_studio):
     register(app)
 
 

@@ -10,7 +10,10 @@ from typer.testing import CliRunner
 from styleserve import __version__
 from styleserve.__main__ import app
 
-COMMANDS = ["stylize", "again", "contact-sheet", "batch", "bulk", "describe", "status", "export", "serve", "deploy"]
+COMMANDS = [
+    *("stylize", "again", "contact-sheet", "batch", "bulk", "describe"),
+    *("status", "export", "serve", "deploy", "studio"),
+]
 
 
 def test_version_as_an_option_and_as_a_command() -> None:

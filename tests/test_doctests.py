@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("client", "export", "model", "serving")
+ROOMS = ("client", "export", "model", "serving", "studio")
 
 
 def modules() -> list[str]:

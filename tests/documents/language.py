@@ -51,6 +51,7 @@ _FOLDERS: Final = (
     "export",
     "model",
     "serving",
+    "studio",
     "styleserve",
     "tests",
     ".ci",
