@@ -40,7 +40,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loa
 test: $(SETUP)
 	$(PYTEST) -m "not slow" $(ARGS)
 
-# Soak, kills, fuzz and benchmarks, which take minutes.
+# Soak, kills, fuzz, browsers and benchmarks, which take minutes.
 test-slow: $(SETUP)
 	$(PYTEST) -m slow $(ARGS)
 

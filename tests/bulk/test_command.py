@@ -86,6 +86,7 @@ def test_from_the_list_to_the_ledger(tiny_model_base: Path, tmp_path: Path) -> N
     assert "is of other settings: controls was {'steps': 3, 'max_side': 32} and is {'style_weight': 2.0" in other.stderr
 
 
+@pytest.mark.slow
 def test_servers_and_a_list_in_parquet(tiny_model_base: Path, tmp_path: Path) -> None:
     jobs = make_jobs(tmp_path / "in", 6)
     table = pa.Table.from_pylist([json.loads(line) for line in jobs.read_text().splitlines()])

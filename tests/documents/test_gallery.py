@@ -57,7 +57,7 @@ def test_cup_and_spoon_are_in_neither_region(drawn: Path) -> None:
 
 def test_the_picture_of_the_readme_shows_the_files_of_its_command() -> None:
     words = next(call.words for call in calls("styleserve") if call.block.page == README and "stylize" in call.words)
-    (shown,) = re.findall(r"^!\[.*\]\((.*)\)$", README.read_text(), re.MULTILINE)
+    shown = re.findall(r"^!\[.*\]\((.*)\)$", README.read_text(), re.MULTILINE)[0]
     left, width = 0, 0
     with Image.open(ROOT / shown) as picture:
         for name in words[2:4]:

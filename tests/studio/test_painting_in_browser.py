@@ -26,6 +26,8 @@ from .conftest import (
     wait_for_state,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def test_dropped_pictures_become_photo_and_styles(page: Page) -> None:
     page.dispatch_event("#stage", "drop", {"dataTransfer": data_transfer(page, CONTENT)})

@@ -12,6 +12,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from .conftest import STYLE, StudioProcess, add_pictures, open_page, set_steps, wait_for_state, watch_console
 
+pytestmark = pytest.mark.slow
+
 LONG = 20_000
 """Steps of a run that takes far longer than its test, before it is stopped."""
 
