@@ -35,6 +35,9 @@ _FACTORS: Final = np.geomspace(1e-3, 1e3, 121)
 _NOISE: Final = 0.25
 _NOISE_WITHOUT_STEPS: Final = 0.5
 _KEPT: Final = 8
+_GROWTH: Final = 8
+"""Work of the next chunk over the largest measured one, at most, while all calls were short: they determine the rates
+badly."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,10 @@ class ChunkSizer:
         shortest_s = max(chunk_s, 2 * state_bytes * byte_s / TRANSFER_SHARE)
         chunks = max(1, round(remaining * pixels * work_s / shortest_s))
         steps = math.ceil(remaining / chunks)
+        with_steps = [cost for cost in self._costs if cost.has_steps]
+        if with_steps and max(cost.seconds for cost in self._costs) < chunk_s:
+            largest = max(cost.work for cost in with_steps)
+            steps = min(steps, max(1, math.ceil(_GROWTH * largest / pixels)))
         if timeout_s is None:
             return steps
         return max(1, min(steps, int(timeout_s / 2 / max(work_s * pixels, 1e-9))))
