@@ -44,7 +44,8 @@ def arguments(jobs: Path | str, output: Path | str, model: Path, *options: str) 
 
 
 def quiet_environment() -> dict[str, str]:
-    return {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    """Environment of a run: no notes of TensorFlow, and ten seconds, not sixty, until Ray gives up a dead GCS."""
+    return {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "RAY_gcs_rpc_server_reconnect_timeout_s": "10"}
 
 
 def call(command: Sequence[str]) -> subprocess.CompletedProcess[str]:

@@ -24,7 +24,7 @@ JOBS = 200
 SIDE = 64
 KILLS = 5
 OPTIONS = ("--steps", "4", "--max-side", str(SIDE))
-SOON_S = 120.0
+SOON_S = 240.0
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
