@@ -197,9 +197,7 @@ class ChunkedRun:
         if remaining <= 1 or self._options.whole or self._chunk_steps is not None:
             return min(remaining, self._chunk_steps or remaining)
         sizer, pixels = self._sizer, self._pixels(saved.current_octave)
-        # Measurements without a round trip, as of a first chunk of a few steps, may be taken for transfer alone.
-        is_long = sizer.measured or sizer.seconds(remaining, pixels) > self._options.chunk_s
-        if sizer.round_trip_s is None and is_long:
+        if sizer.round_trip_s is None and sizer.seconds(remaining, pixels) > self._options.chunk_s:
             sizer.round_trip_s = yield from self._queries.measure_round_trip_s(self._request_id, self._clock)
         steps = self._measured_steps(saved, remaining, pixels)
         if steps < remaining and not sizer.measured and not saved.state:
