@@ -14,7 +14,7 @@ from styleserve.client.batch.job import JobDefaults
 from styleserve.client.cli.group import Commands
 from styleserve.client.cli.options import CONNECTION_PANEL, Json, with_controls, with_settings
 from styleserve.client.cli.print_options import Dpi
-from styleserve.client.cli.printing import exit_on_error, print_json, print_message
+from styleserve.client.cli.printing import exit_after_failed_jobs, exit_on_error, print_json
 from styleserve.client.errors import JobsFailed, StyleServeError
 from styleserve.client.images.save import check_output, save_image
 from styleserve.client.inputs.controls import Controls
@@ -161,10 +161,7 @@ def run(
             f"{last.failed} of {last.total} jobs failed",
             hint=f"See `styleserve bulk status {output}`; --retry-failed repeats them.",
         )
-        if as_json:
-            print_json({**facts, "error": {"kind": "JobsFailed", "message": error.message, "hint": error.hint}})
-        print_message(f"Error: {error}")
-        raise typer.Exit(error.exit_code)
+        exit_after_failed_jobs(error, facts, as_json=as_json)
     if as_json:
         print_json(facts)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
 from typing import Any, Final
 
 import ray
@@ -14,9 +13,9 @@ from ray.exceptions import RayError
 from styleserve.client.errors import StyleServeError
 
 from .cluster import Workers
-from .folders import Folder
 from .ledger import LedgerRow
-from .registry import LocalRegistry, Report
+from .plan import Plan
+from .registry import LocalRegistry, Registry, Report
 from .worker import Worker, WorkerSettings
 
 _MOST_ROWS: Final = 32
@@ -60,26 +59,15 @@ class Pipeline:
     """Pipeline of one run, in a thread of its own.
 
     Args:
-        folder: Folder of the run.
-        files: Names of the plan's files in it.
-        jobs: Number of jobs in them.
+        plan: Jobs to do.
         settings: Settings of the workers.
         workers: Workers to start.
         calls: Jobs at a time of each worker.
     """
 
-    def __init__(
-        self,
-        folder: Folder,
-        files: Sequence[str],
-        jobs: int,
-        settings: WorkerSettings,
-        workers: Workers,
-        *,
-        calls: int,
-    ) -> None:
+    def __init__(self, plan: Plan, settings: WorkerSettings, workers: Workers, *, calls: int) -> None:
         self._registry: Final = _RemoteRegistry(ray.remote(num_cpus=0)(LocalRegistry).remote())
-        self._data: Final = self._pipeline(folder, files, jobs, settings, workers, calls)
+        self._data: Final = _pipeline(plan, settings, self._registry, workers, calls)
         self._error: BaseException | None = None
         self._thread: Final = threading.Thread(target=self._run, name="styleserve-bulk", daemon=True)
 
@@ -115,38 +103,33 @@ class Pipeline:
         except BaseException as error:
             self._error = error
 
-    def _pipeline(
-        self,
-        folder: Folder,
-        files: Sequence[str],
-        jobs: int,
-        settings: WorkerSettings,
-        workers: Workers,
-        calls: int,
-    ) -> Any:  # noqa: ANN401 - a dataset of Ray, which has no types
-        context = DataContext.get_current()
-        context.enable_progress_bars = False
-        context.print_on_execution_start = False
-        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-        rows = min(max(jobs // (workers.count * calls * _SHARES), 1), _MOST_ROWS)
-        # Threads of one actor paint at a time, so that a server has the next picture when it is done with one.
-        pool = ActorPoolStrategy(
-            size=min(workers.count, -(-jobs // rows)),
-            enable_true_multi_threading=True,
-            max_concurrent_calls_per_actor=calls,
-            max_tasks_in_flight_per_actor=2 * calls,
+
+def _pipeline(plan: Plan, settings: WorkerSettings, registry: Registry, workers: Workers, calls: int) -> Any:  # noqa: ANN401 - a dataset of Ray, which has no types
+    """Dataset whose iteration paints the jobs of a plan."""
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    folder = settings.folder
+    rows = min(max(plan.waiting // (workers.count * calls * _SHARES), 1), _MOST_ROWS)
+    # Threads of one actor paint at a time, so that a server has the next picture when it is done with one.
+    pool = ActorPoolStrategy(
+        size=min(workers.count, -(-plan.waiting // rows)),
+        enable_true_multi_threading=True,
+        max_concurrent_calls_per_actor=calls,
+        max_tasks_in_flight_per_actor=2 * calls,
+    )
+    return (
+        read_parquet([folder.path_of(name) for name in plan.files], filesystem=folder.system)
+        .repartition(target_num_rows_per_block=rows)
+        .map_batches(
+            Worker,
+            fn_constructor_args=[settings, registry],
+            batch_size=None,
+            batch_format="pyarrow",
+            zero_copy_batch=True,
+            compute=pool,
+            num_cpus=workers.cpus,
+            num_gpus=workers.gpus or None,
         )
-        return (
-            read_parquet([folder.path_of(name) for name in files], filesystem=folder.system)
-            .repartition(target_num_rows_per_block=rows)
-            .map_batches(
-                Worker,
-                fn_constructor_args=[settings, self._registry],
-                batch_size=None,
-                batch_format="pyarrow",
-                zero_copy_batch=True,
-                compute=pool,
-                num_cpus=workers.cpus,
-                num_gpus=workers.gpus or None,
-            )
-        )
+    )

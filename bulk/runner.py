@@ -6,12 +6,12 @@ import json
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Any, Final
 
 from styleserve import contract
-from styleserve.client.batch.file_lock import exclusive_lock
+from styleserve.client.batch.file_lock import folder_lock
 from styleserve.client.errors import OutputError
 
 from .cluster import connected, workers_for
@@ -109,7 +109,7 @@ def _painted(
     from .worker import WorkerSettings  # noqa: PLC0415 - likewise
 
     worker = WorkerSettings(folder=folder, engine=source, retries=settings.retries, patience_s=settings.patience_s)
-    pipeline = Pipeline(folder, plan.files, plan.waiting, worker, workers_for(settings), calls=settings.calls)
+    pipeline = Pipeline(plan, worker, workers_for(settings), calls=settings.calls)
     ledger = LedgerWriter(folder, datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%f"), time.monotonic())
     counts = _Counts(plan, dashboard)
     pipeline.start()
@@ -141,7 +141,7 @@ class _Counts:
     done: int = 0
     failed: int = 0
     painted: int = 0
-    first_s: float | None = field(default=None)
+    first_s: float | None = None
     first_ended: int = 0
 
     def progress(self, rows: list[LedgerRow]) -> BulkProgress:
@@ -188,12 +188,9 @@ def _check_settings(folder: Folder, settings: BulkSettings, fingerprint: str) ->
     facts: dict[str, Any] = json.loads(
         json.dumps({"contract": contract.CONTRACT_VERSION, "fingerprint": fingerprint, **defaults})
     )
-    try:
-        before: dict[str, Any] = json.loads(folder.read(RUN_FILE))
-    except FileNotFoundError:
+    before = read_facts(folder)
+    if before is None:
         return facts
-    except ValueError as error:
-        raise OutputError(f"{folder.location}/{RUN_FILE} is damaged: {error}", hint="Move it away.") from error
     different = [
         f"{name} was {before.get(name)!r} and is {value!r}"
         for name, value in facts.items()
@@ -205,6 +202,20 @@ def _check_settings(folder: Folder, settings: BulkSettings, fingerprint: str) ->
             hint="Name another folder with --output, or give the same settings.",
         )
     return facts
+
+
+def read_facts(folder: Folder) -> dict[str, Any] | None:
+    """Settings and totals of the last run in a folder; None without a run.
+
+    Raises:
+        OutputError: The file is damaged or cannot be read.
+    """
+    try:
+        return json.loads(folder.read(RUN_FILE))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise OutputError(f"{folder.location}/{RUN_FILE} is damaged: {error}", hint="Move it away.") from error
 
 
 def _write_facts(folder: Folder, facts: dict[str, Any]) -> None:
@@ -225,12 +236,7 @@ def _locked(folder: Folder) -> Generator[None]:
     if not isinstance(folder, LocalFolder):
         yield
         return
-    lock = exclusive_lock()
+    lock = folder_lock(folder.location)
     with (folder.path / _LOCK_FILE).open("ab") as file:
-        try:
-            lock(file.fileno())
-        except BlockingIOError as error:
-            raise OutputError(
-                f"another run uses {folder.location}", hint="Wait for it or stop it, or name another folder."
-            ) from error
+        lock(file.fileno())
         yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -11,7 +10,7 @@ from styleserve.client.errors import OutputError
 
 from .folders import folder_at
 from .ledger import Status, read_ledger
-from .runner import RUN_FILE
+from .runner import read_facts
 
 _MOST_FAILURES: Final = 10
 
@@ -71,14 +70,9 @@ def run_status(location: str) -> RunStatus:
         OutputError: There is no run, or its files cannot be read.
     """
     folder = folder_at(location)
-    try:
-        facts: dict[str, Any] = json.loads(folder.read(RUN_FILE))
-    except FileNotFoundError as error:
-        raise OutputError(
-            f"there is no bulk run in {location}", hint="Name the --output of `styleserve bulk`."
-        ) from error
-    except ValueError as error:
-        raise OutputError(f"{location}/{RUN_FILE} is damaged: {error}", hint="Move it away.") from error
+    facts = read_facts(folder)
+    if facts is None:
+        raise OutputError(f"there is no bulk run in {location}", hint="Name the --output of `styleserve bulk`.")
     columns = ["key", "status", "where", "seconds", "ended", "error", "message"]
     rows = {row["key"]: row for row in read_ledger(folder, columns)}
     failed = [row for row in rows.values() if row["status"] == Status.FAILED]

@@ -22,7 +22,7 @@ from styleserve.atomic_write import remove_unfinished
 
 from ..errors import OutputError
 from ..inputs.control_values import Value
-from .file_lock import exclusive_lock
+from .file_lock import folder_lock
 
 MANIFEST_NAME: Final = "manifest.jsonl"
 
@@ -100,7 +100,7 @@ class Manifest:
     """
 
     def __init__(self, folder: Path) -> None:
-        lock = exclusive_lock()
+        lock = folder_lock(folder)
         self._path: Final = folder / MANIFEST_NAME
         self._appending: Final = threading.Lock()
         self._painted: Final[dict[str, Record]] = {}
@@ -113,11 +113,6 @@ class Manifest:
         try:
             lock(self._file)
             self._read(self._repaired_lines())
-        except BlockingIOError as error:
-            os.close(self._file)
-            raise OutputError(
-                f"another run uses {folder}", hint="Wait for it or stop it, or name another folder."
-            ) from error
         except OSError as error:
             os.close(self._file)
             raise OutputError(f"cannot read or lock {self._path}: {error.strerror}") from error

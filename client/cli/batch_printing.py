@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import typer
 
 from ..errors import JobsFailed
-from .printing import print_json, print_message
+from .printing import exit_after_failed_jobs, print_json, print_message
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -108,11 +108,7 @@ def print_summary(summary: dict[str, Any], *, as_json: bool) -> None:
         "\n".join([f"{summary['failed']} of {summary['jobs']} jobs failed:", *lines]),
         hint="Run the same command again to repeat these jobs alone.",
     )
-    print_message(f"Error: {error}")
-    if as_json:
-        parts = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
-        print_json({**summary, "error": {**parts, "exit_code": error.exit_code}})
-    raise typer.Exit(error.exit_code)
+    exit_after_failed_jobs(error, summary, as_json=as_json)
 
 
 class _LineDisplay:

@@ -9,7 +9,7 @@ from typing import Any, Final, NoReturn
 
 import typer
 
-from ..errors import ServiceError, StyleServeError
+from ..errors import JobsFailed, ServiceError, StyleServeError
 from ..transport.signals import signal_number, stop_reason, stoppable
 
 _SIGNAL_EXIT_CODE: Final = 128
@@ -48,8 +48,16 @@ def exit_on_error(as_json: bool) -> Generator[None]:
         _exit(code, text, {"kind": "KeyboardInterrupt", "message": message, "hint": hint}, as_json)
 
 
-def _exit(code: int, text: str, facts: Mapping[str, str | int], as_json: bool) -> NoReturn:
+def exit_after_failed_jobs(error: JobsFailed, summary: Mapping[str, Any], *, as_json: bool) -> NoReturn:
+    """Prints the error of a run in which jobs failed, with JSON beside its summary, and exits with its code."""
+    facts = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
+    _exit(error.exit_code, str(error), facts, as_json, summary)
+
+
+def _exit(
+    code: int, text: str, facts: Mapping[str, str | int], as_json: bool, beside: Mapping[str, Any] | None = None
+) -> NoReturn:
     print_message(f"Error: {text}")
     if as_json:
-        print_json({"error": {**facts, "exit_code": code}})
+        print_json({**(beside or {}), "error": {**facts, "exit_code": code}})
     raise typer.Exit(code)

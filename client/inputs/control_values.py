@@ -55,6 +55,17 @@ def value_of_text(name: str, text: str, *, separator: str = ",") -> object:
         raise ControlError(f"{name} is {text!r}; it must be {allowed}{parts}") from error
 
 
+def text_of_value(value: Value) -> str:
+    """Text of a control's value, which `value_of_text` reads.
+
+    >>> text_of_value((2.0, 1.0)), text_of_value(0.5), text_of_value(50)
+    ('2,1', '0.5', '50')
+    """
+    if isinstance(value, tuple):
+        return ",".join(f"{number:g}" for number in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def checked_value(control: contract.Control, value: object) -> Value:
     """Value of a control, in the type that is sent.
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from ..errors import ControlError
-from ..inputs.control_values import value_of_text
+from ..inputs.control_values import text_of_value, value_of_text
 from ..inputs.controls import Controls, Unset, control_of_name, controls_of, option_of
 from ..inputs.presets import PRESETS, preset
 
@@ -97,13 +97,7 @@ def _axis(text: str) -> Iterator[tuple[str, Controls]]:
 
 def _options_text(controls: Controls) -> str:
     """Options of the command line for these controls."""
-    return " ".join(f"{option_of(name)} {_text(value)}" for name, value in controls.given().items())
-
-
-def _text(value: Any) -> str:  # noqa: ANN401 - of a control
-    if isinstance(value, tuple):
-        return ",".join(f"{number:g}" for number in cast("tuple[float, ...]", value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return " ".join(f"{option_of(name)} {text_of_value(value)}" for name, value in controls.given().items())
 
 
 def draw_sheet(

@@ -9,6 +9,7 @@ from typing import cast
 
 from styleserve import contract
 from styleserve.client import Controls
+from styleserve.client.inputs.control_values import text_of_value
 from styleserve.client.inputs.controls import OCTAVES
 from styleserve.client.report.contact_sheet import default_entries
 
@@ -62,13 +63,7 @@ def sheet_cards(values: Mapping[str, str], *, side: int, steps: int, most: float
             continue
         if any(side * scale > most for scale in cast("tuple[float, ...]", own.get(contract.STYLE_SCALE.name, ()))):
             continue
-        given = {name: _text(value) for name, value in own.items()}
+        given = {name: text_of_value(value) for name, value in own.items()}
         label = ", ".join(f"{name.replace('_', ' ')} {text}" for name, text in given.items()).capitalize()
         cards.append(SheetCard(label, "", {**kept, **given}, controls_from("", {**small, **given})))
     return cards
-
-
-def _text(value: object) -> str:
-    if isinstance(value, tuple):
-        return ",".join(f"{each:g}" for each in cast("tuple[float, ...]", value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
