@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -35,9 +35,9 @@ _FACTORS: Final = np.geomspace(1e-3, 1e3, 121)
 _NOISE: Final = 0.25
 _NOISE_WITHOUT_STEPS: Final = 0.5
 _KEPT: Final = 8
-_GROWTH: Final = 8
-"""Work of the next chunk over the largest measured one, at most, while all calls were short: they determine the rates
-badly."""
+_LONGEST: Final = 2.0
+"""Longest time of a chunk over the one asked for, as long as all calls were shorter than that one: they determine the
+rates badly, so none of their time is taken for transfer then."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,11 @@ class ChunkSizer:
         return self.round_trip_s is not None and self.round_trip_s < FAST_ROUND_TRIP_S
 
     def add(self, cost: CallCost) -> None:
-        """Adds a measurement; the oldest of many is dropped."""
-        if cost.seconds > 0:
-            self._costs.append(cost)
+        """Adds a measurement; the oldest of many is dropped. The round trip is no part of the rates."""
+        if cost.seconds <= 0:
+            return
+        round_trip_s = self.round_trip_s if self.round_trip_s is not None and self.round_trip_s < cost.seconds else 0.0
+        self._costs.append(replace(cost, seconds=max(cost.seconds - round_trip_s, cost.seconds / 4)))
 
     def seconds(self, steps: int, pixels: int) -> float:
         """Seconds that so many evaluations take, without transfer."""
@@ -114,10 +116,11 @@ class ChunkSizer:
         shortest_s = max(chunk_s, 2 * state_bytes * byte_s / TRANSFER_SHARE)
         chunks = max(1, round(remaining * pixels * work_s / shortest_s))
         steps = math.ceil(remaining / chunks)
-        with_steps = [cost for cost in self._costs if cost.has_steps]
-        if with_steps and max(cost.seconds for cost in self._costs) < chunk_s:
-            largest = max(cost.work for cost in with_steps)
-            steps = min(steps, max(1, math.ceil(_GROWTH * largest / pixels)))
+        # Over a slow link, a call without steps does not count: the state, which others move, is most of their cost.
+        counted = [cost for cost in self._costs if cost.has_steps or self.fast_link]
+        if counted and max(cost.seconds for cost in self._costs) < chunk_s:
+            slowest_s = min(cost.seconds / cost.work for cost in counted)
+            steps = min(steps, max(1, int(_LONGEST * chunk_s / (slowest_s * pixels))))
         if timeout_s is None:
             return steps
         return max(1, min(steps, int(timeout_s / 2 / max(work_s * pixels, 1e-9))))
