@@ -33,7 +33,7 @@ _LABELS: Final[Mapping[str, str]] = {
     "image_format": "File",
     OCTAVES: "Sizes, coarse to fine",
 }
-_SLIDERS: Final[Mapping[str, tuple[float, float, float]]] = {"style_blend": (0, 1, 0.05), "style_scale": (-3, 3, 0.25)}
+_SLIDERS: Final[Mapping[str, tuple[float, float, float]]] = {"style_blend": (0, 1, 0.01), "style_scale": (-3, 3, 0.25)}
 """Smallest and largest position and step of sliders; those of `style_scale` are powers of 2."""
 _POWERS_OF_2: Final = ("style_scale",)
 _CHOICES: Final[Mapping[str, str]] = {

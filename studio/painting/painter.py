@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,12 +18,11 @@ from typing import Final, TypeVar
 
 from typing_extensions import TypeVarTuple, Unpack
 
-from styleserve.client import AsyncStyleClient, Progress, SavedRunError, StyleServeError
+from styleserve.client import AsyncStyleClient, ConnectionSettings, Progress, SavedRunError, StyleServeError
 from styleserve.memory import give_back_freed_memory
 
 from ..settings import StudioSettings
 from ..store import PictureStore, Run, RunStore, State
-from .chunks import chunks_of_run
 from .events import EventHub
 from .results import load_state, write_end, write_preview, write_result
 from .run_facts import run_facts
@@ -33,6 +33,10 @@ _Ts = TypeVarTuple("_Ts")
 
 logger = logging.getLogger(__name__)
 
+_CHUNK_S: Final = 1.0
+"""Shortest time between two previews."""
+_LOST_SERVERS: Final = 3
+"""Embedded servers that may end during a run before it fails: it may be the run that ends them."""
 _SAVE_EVERY_S: Final = 10.0
 """Shortest time between two writes of the state, for a run that a crash interrupts."""
 _SAVE_SHARE: Final = 0.03
@@ -41,10 +45,11 @@ _SAVE_SHARE: Final = 0.03
 
 @dataclass
 class _Current:
-    """The run that runs: its task, its latest progress, and why it ends early."""
+    """The run that runs: its task, its connection, its latest progress, and why it ends early."""
 
     run: Run
     task: asyncio.Task[None]
+    connection: ConnectionSettings | None = None
     progress: Progress | None = None
     is_stopped: bool = False
     saved_at: float = 0.0
@@ -72,6 +77,7 @@ class Painter:
         self._settings: Final = settings
         self._wake: Final = asyncio.Event()
         self._current: _Current | None = None
+        self._lost: Final[Counter[str]] = Counter()
         self._loop_task: asyncio.Task[None] | None = None
         self._files: Final = ThreadPoolExecutor(1, thread_name_prefix="files")
 
@@ -151,17 +157,27 @@ class Painter:
         error = None if task.cancelled() else task.exception()
         if current.run.state is State.DONE:
             return
+        await self._keep(current)
         if current.is_stopped:
-            await self._keep(current)
             self._change(current.run, state=State.STOPPED, seconds_left=None)
         elif isinstance(error, StyleServeError):
-            await self._keep(current)
-            self._change(current.run, state=State.FAILED, message=error.message, hint=_hint(error), seconds_left=None)
+            await self._failed(current, error)
         else:
             logger.error("unexpected error in run %s", run.id, exc_info=error)
-            await self._keep(current)
             text = f"unexpected error: {type(error).__name__}: {error}"
             self._change(current.run, state=State.FAILED, message=text, hint="The log of the studio has details.")
+
+    async def _failed(self, current: _Current, error: StyleServeError) -> None:
+        """Ends a run that failed; one whose embedded server ended waits for the next server."""
+        run, message, hint = current.run, error.message, _hint(error)
+        if current.connection is not None and await self._backend.was_lost(current.connection):
+            self._lost[run.id] += 1
+            if self._lost[run.id] < _LOST_SERVERS:
+                self._change(run, state=State.QUEUED, seconds_left=None)
+                return
+            message = f"the embedded server ended {self._lost.pop(run.id)} times while it painted this picture"
+            hint = "It may lack memory: choose a smaller size. The log of the studio may say more."
+        self._change(run, state=State.FAILED, message=message, hint=hint, seconds_left=None)
 
     async def _chunks(self, run: Run) -> None:
         """Paints a run to its end, chunk by chunk.
@@ -174,14 +190,17 @@ class Painter:
         request = run.request
         saved = await self._in_files(load_state, self._runs.files(run.id))
         before_s = run.seconds
-        client = AsyncStyleClient(settings=await self._backend.connection())  # a new one, with measurements of its own
-        chunks = chunks_of_run(
-            client,
+        regions = [None if each is None else await self._upload(each) for each in request.regions]
+        current.connection = await self._backend.connection()
+        client = AsyncStyleClient(settings=current.connection)  # a new one, with measurements of its own
+        chunks = client.stylize_iter(
             await self._upload(request.content),
             [await self._upload(sha256) for sha256 in request.styles],
-            [None if each is None else await self._upload(each) for each in request.regions],
-            run.client_controls,
-            saved,
+            run.client_controls if saved is None else None,
+            content_regions=regions or None,
+            images=True,
+            chunk_s=_CHUNK_S,
+            resume_from=saved,
         )
         recording: asyncio.Task[None] | None = None
         async with client, contextlib.aclosing(chunks):

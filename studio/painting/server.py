@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -11,15 +12,29 @@ from typing import Any, Final, Protocol
 
 from styleserve.client import AsyncStyleClient, ConnectionSettings, StyleServeError
 
+logger = logging.getLogger(__name__)
+
 _RETRY_S: Final = 5.0
+_NOTICE_S: Final = 0.2
+"""Time in which the end of an embedded server is noticed."""
 
 
 class RunningServer(Protocol):
-    """A server that runs, with its address."""
+    """A server that was started."""
 
     @property
     def address(self) -> str:
         """Address, `host:port`."""
+        ...
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        ...
+
+    @property
+    def output(self) -> str:
+        """Last lines that it printed."""
         ...
 
 
@@ -39,7 +54,7 @@ class ServerStatus:
 
 
 class Backend:
-    """The server, and the connection to it.
+    """The server, and the connection to it. An embedded server that ends is started again.
 
     Args:
         settings: Settings of the connection; its server counts if none is started.
@@ -57,7 +72,7 @@ class Backend:
         self._settings: Final = settings
         self._start: Final = start
         self._on_status: Final = on_status
-        self._connection: Final[asyncio.Future[ConnectionSettings]] = asyncio.get_running_loop().create_future()
+        self._connection: asyncio.Future[ConnectionSettings] = asyncio.get_running_loop().create_future()
         self._end: Final = threading.Event()
         self._thread: threading.Thread | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -92,6 +107,14 @@ class Backend:
         """
         return await asyncio.shield(self._connection)
 
+    async def was_lost(self, connection: ConnectionSettings) -> bool:
+        """Whether the server of a connection was an embedded one that has ended."""
+        if self._start is None:
+            return False
+        await asyncio.sleep(2 * _NOTICE_S)
+        now = self._connection
+        return not now.done() or now.exception() is not None or now.result() != connection
+
     async def close(self) -> None:
         """Ends the server that was started."""
         if self._watch is not None:
@@ -108,15 +131,28 @@ class Backend:
                 loop.call_soon_threadsafe(action, value)
 
         try:
-            with start() as server:
-                resolve(self._connect, server.address)
-                self._end.wait()
+            while not self._end.is_set():
+                with start() as server:
+                    resolve(self._connect, server.address)
+                    while server.running and not self._end.wait(_NOTICE_S):
+                        pass
+                    if not self._end.is_set():
+                        logger.warning("the embedded server ended; its last lines:\n%s", server.output)
+                        resolve(self._lose, None)
         except Exception as error:  # shown on the page and by the command
             resolve(self._fail, error)
 
     def _connect(self, address: str) -> None:
         if not self._connection.done():
             self._connection.set_result(replace(self._settings, server=address))
+
+    def _lose(self, _: None) -> None:
+        """Waits for the next server; the watch of the state begins again."""
+        self._connection = asyncio.get_running_loop().create_future()
+        if self._watch is not None:
+            self._watch.cancel()
+        self._show(ServerStatus("starting", "The embedded server ended. Starting it again"))
+        self._watch = asyncio.create_task(self._watch_state())
 
     def _fail(self, error: Exception) -> None:
         if not self._connection.done():

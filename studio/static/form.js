@@ -1,6 +1,7 @@
 // The form: its values, its errors, and the cards of the styles.
 
 import { all, one, showError } from "./api.js";
+import { begin, label, shareAlike, spreadShares, valuesOf } from "./sliders.js";
 
 const form = one("#compose");
 
@@ -9,6 +10,7 @@ export const styleCards = () => all("[data-style]", one("[data-styles]"));
 export function newStyle() {
   const card = one("[data-style-template]").content.firstElementChild.cloneNode(true);
   all("[data-control]", card).forEach(begin);
+  shareAlike(card, styleCards());
   return card;
 }
 
@@ -21,36 +23,8 @@ export function numberStyles() {
   });
   one("[data-add-text]").textContent = cards.length ? "Add another painting" : "Add a painting";
   one("[data-add-slot]").hidden = cards.length >= Number(one("[data-styles]").dataset.most);
-  shares();
+  spreadShares(styleCards());
   document.dispatchEvent(new Event("styles"));
-}
-
-// Sliders of a style: the position stands for the value, or for its power of 2.
-const valueOf = (input) => ("powers" in input.dataset ? 2 ** Number(input.value) : Number(input.value));
-const rounded = (value) => String(Number(value.toPrecision(4)));
-
-function begin(input) {
-  if (input.type !== "range") return;
-  const value = Number(input.dataset.value || input.dataset.default);
-  input.value = "powers" in input.dataset ? Math.log2(value) : value > Number(input.max) ? input.max : value;
-  label(input);
-}
-
-function label(input) {
-  const output = one("output", input.parentElement);
-  if (!output || input.type !== "range") return;
-  output.textContent = "powers" in input.dataset ? `× ${rounded(valueOf(input))}` : rounded(valueOf(input));
-  input.setAttribute("aria-valuetext", output.textContent);
-}
-
-function shares() {
-  const inputs = styleCards().map((card) => one('[data-control="style_blend"]', card)).filter(Boolean);
-  const sum = inputs.reduce((total, input) => total + valueOf(input), 0);
-  for (const input of inputs) {
-    const output = one("output", input.parentElement);
-    output.textContent = sum ? `${Math.round((100 * valueOf(input)) / sum)} %` : "0 %";
-    input.setAttribute("aria-valuetext", output.textContent);
-  }
 }
 
 export function changed() {
@@ -60,20 +34,8 @@ export function changed() {
 }
 
 // Values
-function styleValues(values) {
-  const cards = styleCards();
-  const names = new Set(cards.flatMap((card) => all("[data-control]", card).map((input) => input.dataset.control)));
-  for (const name of names) {
-    if (name === "style_blend" && cards.length === 1) continue;
-    const inputs = cards.map((card) => one(`[data-control="${name}"]`, card));
-    if (inputs.every((input) => valueOf(input) === Number(input.dataset.default))) continue;
-    values[name] = inputs.map((input) => rounded(valueOf(input))).join(",");
-  }
-}
-
 export function formValues() {
-  const values = {};
-  styleValues(values);
+  const values = valuesOf(styleCards());
   for (const input of all("[data-field]", form)) if (input.value.trim()) values[input.dataset.field] = input.value.trim();
   const own = one("[data-own-size]").value.trim();
   const size = own || one('input[name="size"]:checked')?.value;
@@ -101,7 +63,7 @@ export function fill(preset, values) {
     begin(input);
   }
   if (folded) one("[data-advanced]").open = true;
-  shares();
+  spreadShares(styleCards());
   placeholders();
 }
 
@@ -166,7 +128,7 @@ form.addEventListener("input", (event) => {
   const input = event.target;
   if (input.matches("[data-control]")) {
     label(input);
-    shares();
+    spreadShares(styleCards(), input);
   }
   if (input.name === "preset") placeholders();
   if (input.name === "size") one("[data-own-size]").value = "";

@@ -1,7 +1,8 @@
-// Areas of the styles, painted with a brush: one layer for each style, in its colour. A pixel has one style at most.
+// Areas of the styles, painted with a brush, by mouse, touch or keyboard, in the colours of the styles.
 
 import { all, one } from "./api.js";
 import { styleCards } from "./form.js";
+import * as layers from "./mask_layers.js";
 import { uploadMask } from "./upload.js";
 
 const LONGEST_PX = 1024;
@@ -9,7 +10,6 @@ const canvas = one("[data-mask]");
 const tools = one("[data-mask-tools]");
 const toggle = one("[data-mask-toggle]");
 const sizeInput = one("[data-mask-size]");
-const layers = new Map(); // card of a style -> canvas whose opacity is the mask
 let chosen = null;
 let erasing = false;
 let last = null;
@@ -19,42 +19,10 @@ const isOn = () => toggle.getAttribute("aria-pressed") === "true";
 const radius = () => (Number(sizeInput.value) / 200) * Math.max(canvas.width, canvas.height);
 const tone = (card) => getComputedStyle(card).getPropertyValue("--tone").trim();
 
-export const hasMasks = () => [...layers].some(([card, layer]) => card.isConnected && layer.painted);
-
-function layerOf(card) {
-  if (!layers.has(card)) {
-    const layer = document.createElement("canvas");
-    layer.width = canvas.width;
-    layer.height = canvas.height;
-    layers.set(card, layer);
-  }
-  return layers.get(card);
-}
-
-function resize() {
-  const frame = one("[data-photo] [data-frame]");
-  const [width, height] = [Number(frame.dataset.width || 3), Number(frame.dataset.height || 2)];
-  const scale = Math.min(1, LONGEST_PX / Math.max(width, height));
-  canvas.width = Math.max(1, Math.round(width * scale));
-  canvas.height = Math.max(1, Math.round(height * scale));
-}
-
 function draw() {
   const pen = canvas.getContext("2d");
   pen.clearRect(0, 0, canvas.width, canvas.height);
-  for (const card of styleCards()) {
-    const layer = layers.get(card);
-    if (!layer?.painted) continue;
-    const tinted = document.createElement("canvas");
-    tinted.width = canvas.width;
-    tinted.height = canvas.height;
-    const tint = tinted.getContext("2d");
-    tint.fillStyle = tone(card);
-    tint.fillRect(0, 0, canvas.width, canvas.height);
-    tint.globalCompositeOperation = "destination-in";
-    tint.drawImage(layer, 0, 0);
-    pen.drawImage(tinted, 0, 0);
-  }
+  for (const card of styleCards()) layers.drawTinted(pen, card, tone(card));
   if (cursor && chosen) {
     for (const [colour, width] of [["#fff", 5], [erasing ? "#000" : tone(chosen), 2.5]]) {
       pen.strokeStyle = colour;
@@ -66,24 +34,8 @@ function draw() {
   }
 }
 
-// Adds a shape to the layer of the chosen style, and removes it from all others.
-function apply(shape) {
-  for (const card of styleCards()) {
-    const layer = layerOf(card);
-    const pen = layer.getContext("2d");
-    const adds = card === chosen && !erasing;
-    if (adds) layer.painted = true;
-    else if (!layer.painted) continue;
-    pen.globalCompositeOperation = adds ? "source-over" : "destination-out";
-    pen.fillStyle = pen.strokeStyle = "#fff";
-    shape(pen);
-  }
-  marks();
-  draw();
-}
-
 function stroke(from, to) {
-  apply((pen) => {
+  layers.apply(styleCards(), erasing ? null : chosen, (pen) => {
     pen.lineCap = "round";
     pen.lineWidth = 2 * radius();
     pen.beginPath();
@@ -91,6 +43,8 @@ function stroke(from, to) {
     pen.lineTo(to.x + 0.01, to.y);
     pen.stroke();
   });
+  marks();
+  draw();
 }
 
 function point(event) {
@@ -176,7 +130,7 @@ function chips() {
       return chip;
     }),
   );
-  for (const card of [...layers.keys()]) if (!card.isConnected) layers.delete(card);
+  layers.forgetRemoved();
   const cards = styleCards();
   choose(cards.includes(chosen) ? chosen : cards[0] || null);
   toggle.disabled = !cards.length;
@@ -194,7 +148,7 @@ one("[data-mask-chips]").addEventListener("keydown", (event) => {
 });
 
 function marks() {
-  const on = hasMasks();
+  const on = layers.hasMasks();
   for (const card of styleCards()) card.classList.toggle("masked", on || isOn());
 }
 
@@ -203,7 +157,7 @@ toggle.addEventListener("click", () => {
   toggle.setAttribute("aria-pressed", String(on));
   tools.hidden = !on;
   one("[data-mask-hint]").hidden = !on;
-  canvas.hidden = !on && !hasMasks();
+  canvas.hidden = !on && !layers.hasMasks();
   canvas.tabIndex = on ? 0 : -1;
   marks();
   if (on) chips();
@@ -211,19 +165,7 @@ toggle.addEventListener("click", () => {
 one("[data-mask-erase]").addEventListener("click", () => erase(!erasing));
 one("[data-mask-fill]").addEventListener("click", () => {
   if (!chosen) return;
-  const target = layerOf(chosen);
-  const pen = target.getContext("2d");
-  const free = document.createElement("canvas");
-  free.width = canvas.width;
-  free.height = canvas.height;
-  const rest = free.getContext("2d");
-  rest.fillStyle = "#fff";
-  rest.fillRect(0, 0, free.width, free.height);
-  rest.globalCompositeOperation = "destination-out";
-  for (const [card, layer] of layers) if (card !== chosen && layer.painted) rest.drawImage(layer, 0, 0);
-  pen.globalCompositeOperation = "source-over";
-  pen.drawImage(free, 0, 0);
-  target.painted = true;
+  layers.fillRest(chosen);
   marks();
   draw();
 });
@@ -234,37 +176,19 @@ one("[data-mask-clear]").addEventListener("click", () => {
 });
 sizeInput.addEventListener("input", draw);
 
-// Masks as PNG files: white where the style applies.
-async function fileOf(layer) {
-  const page = document.createElement("canvas");
-  page.width = canvas.width;
-  page.height = canvas.height;
-  const pen = page.getContext("2d");
-  pen.fillStyle = "#000";
-  pen.fillRect(0, 0, page.width, page.height);
-  if (layer) pen.drawImage(layer, 0, 0);
-  return new Promise((resolve) => page.toBlob(resolve, "image/png"));
-}
-
-function isBlank(layer) {
-  if (!layer?.painted) return true;
-  const small = document.createElement("canvas"); // reading it back does not slow the brush down
-  small.width = small.height = 64;
-  const pen = small.getContext("2d", { willReadFrequently: true });
-  pen.drawImage(layer, 0, 0, 64, 64);
-  return !pen.getImageData(0, 0, 64, 64).data.some((value) => value > 0);
-}
-
+// Digests of the masks, which are uploaded; none where no area is painted. Masks that are used again stay the same files.
 export async function regions() {
-  if (!hasMasks()) return [];
   const cards = styleCards();
-  const blank = cards.findIndex((card) => isBlank(layers.get(card)));
+  const known = cards.map((card) => card.dataset.region);
+  if (cards.length && known.every(Boolean) && !layers.isEdited()) return known;
+  if (!layers.hasMasks()) return [];
+  const blank = cards.findIndex(layers.isBlank);
   if (blank >= 0) {
     throw Object.assign(new Error(`Style ${blank + 1} has no area. Paint one for it, remove it, or clear all areas.`), { field: "styles" });
   }
   const found = [];
   for (const [index, card] of cards.entries()) {
-    found.push((await uploadMask(await fileOf(layers.get(card)), `area of style ${index + 1}`)).sha256);
+    found.push((await uploadMask(await layers.fileOf(card), `area of style ${index + 1}`)).sha256);
   }
   return found;
 }
@@ -273,29 +197,26 @@ export async function regions() {
 function restore() {
   for (const card of styleCards()) {
     if (!card.dataset.region) continue;
-    const image = new Image();
-    image.onload = () => {
-      const layer = layerOf(card);
-      const pen = layer.getContext("2d");
-      pen.drawImage(image, 0, 0, layer.width, layer.height);
-      const pixels = pen.getImageData(0, 0, layer.width, layer.height);
-      for (let at = 0; at < pixels.data.length; at += 4) {
-        pixels.data[at + 3] = pixels.data[at];
-        pixels.data.fill(255, at, at + 3);
-      }
-      pen.putImageData(pixels, 0, 0);
-      layer.painted = true;
+    layers.load(card, `/pictures/${card.dataset.region}/shown.jpg`).then(() => {
       canvas.hidden = false;
       marks();
       draw();
-    };
-    image.src = `/pictures/${card.dataset.region}/shown.jpg`;
+    });
   }
+}
+
+function resize() {
+  const frame = one("[data-photo] [data-frame]");
+  const [width, height] = [Number(frame.dataset.width || 3), Number(frame.dataset.height || 2)];
+  const scale = Math.min(1, LONGEST_PX / Math.max(width, height));
+  canvas.width = Math.max(1, Math.round(width * scale));
+  canvas.height = Math.max(1, Math.round(height * scale));
+  layers.begin(canvas.width, canvas.height);
 }
 
 document.addEventListener("styles", chips);
 document.addEventListener("content", () => {
-  layers.clear();
+  for (const card of styleCards()) delete card.dataset.region;
   resize();
   draw();
 });

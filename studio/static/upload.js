@@ -153,7 +153,6 @@ function swap() {
     return;
   }
   const pictures = [content, style].map(describe);
-  delete style.dataset.region;
   show(content, pictures[1]);
   show(style, pictures[0]);
   document.dispatchEvent(new Event("compose"));

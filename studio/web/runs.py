@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import math
 import secrets
-from pathlib import Path
 from typing import Final
 
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from styleserve import contract
 from styleserve.client import Controls, PictureSet, StyleServeError, Unset
@@ -23,11 +22,14 @@ from ..settings import SHEET_SIDE_PX, SHEET_STEPS
 from ..store import Run, RunRequest
 from .bodies import json_object, text_values, texts
 from .context import Studio, studio_of
+from .files import file_response
 from .loss_chart import loss_chart
 
 router = APIRouter()
 
 _JPEG: Final = "image/jpeg"
+_CACHE: Final = "private, no-cache"
+"""The address of a preview has the number of the picture, so that a page keeps what it has."""
 
 
 @router.post("/runs")
@@ -115,20 +117,21 @@ async def remove(request: Request, run_id: str) -> Response:
 @router.get("/runs/{run_id}/preview.jpg")
 async def preview(request: Request, run_id: str) -> Response:
     """Picture so far."""
-    return _file(studio_of(request).runs.files(run_of(request, run_id).id).preview, _JPEG)
+    return file_response(studio_of(request).runs.files(run_of(request, run_id).id).preview, _JPEG, cache=_CACHE)
 
 
 @router.get("/runs/{run_id}/thumbnail.jpg")
 async def thumbnail(request: Request, run_id: str) -> Response:
     """Picture so far, small."""
-    return _file(studio_of(request).runs.files(run_of(request, run_id).id).thumbnail, _JPEG)
+    return file_response(studio_of(request).runs.files(run_of(request, run_id).id).thumbnail, _JPEG, cache=_CACHE)
 
 
 @router.get("/runs/{run_id}/result.png")
 async def png(request: Request, run_id: str) -> Response:
     """Result as the client saves it."""
     run = run_of(request, run_id)
-    return _file(studio_of(request).runs.files(run.id).png, "image/png", download=_download(request, run, "png"))
+    path = studio_of(request).runs.files(run.id).png
+    return file_response(path, "image/png", cache=_CACHE, download=_download(request, run, "png"))
 
 
 @router.get("/runs/{run_id}/result.tiff")
@@ -139,7 +142,7 @@ async def tiff(request: Request, run_id: str) -> Response:
         path = await asyncio.to_thread(tiff_file, studio_of(request).runs.files(run.id))
     except FileNotFoundError as error:
         raise HTTPException(404) from error
-    return _file(path, "image/tiff", download=_download(request, run, "tiff"))
+    return file_response(path, "image/tiff", cache=_CACHE, download=_download(request, run, "tiff"))
 
 
 @router.get("/runs/{run_id}/recipe.json")
@@ -218,10 +221,3 @@ def _check_queue(studio: Studio, more: int) -> None:
 def _download(request: Request, run: Run, extension: str) -> str | None:
     """Name of the file, where the address asks for a download."""
     return f"styleserve-{run.id}.{extension}" if "download" in request.query_params else None
-
-
-def _file(path: Path, kind: str, *, download: str | None = None) -> Response:
-    if not path.is_file():
-        raise HTTPException(404)
-    # The address of a preview has the number of the picture, so that a page keeps what it has.
-    return FileResponse(path, media_type=kind, filename=download, headers={"cache-control": "private, no-cache"})

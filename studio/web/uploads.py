@@ -8,7 +8,7 @@ from typing import Final
 
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from styleserve.client import ImageError, StyleServeError
 from styleserve.memory import give_back_freed_memory
@@ -16,12 +16,13 @@ from styleserve.memory import give_back_freed_memory
 from ..store import StoredPicture
 from .bodies import TooLargeError, body_within
 from .context import Studio, studio_of
+from .files import file_response
 
 router = APIRouter()
 
 SAMPLES: Final = Path(__file__).parent.parent / "samples"
 SAMPLE_NAMES: Final = ("content.jpg", "style.jpg", "mosaic.jpg")
-_FOREVER: Final = {"cache-control": "private, max-age=31536000, immutable"}
+_FOREVER: Final = "private, max-age=31536000, immutable"
 """A digest always names the same picture."""
 
 
@@ -65,7 +66,7 @@ async def shown(request: Request, sha256: str, kind: str) -> Response:
     if kind not in ("shown", "thumbnail") or store.get(sha256) is None:
         return Response(status_code=404)
     path = store.shown_file(sha256) if kind == "shown" else store.thumbnail_file(sha256)
-    return FileResponse(path, media_type="image/jpeg", headers=_FOREVER)
+    return file_response(path, "image/jpeg", cache=_FOREVER)
 
 
 async def stored_picture(studio: Studio, data: bytes, name: str) -> StoredPicture:

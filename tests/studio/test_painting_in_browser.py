@@ -171,6 +171,11 @@ def test_masks_are_painted_by_mouse_and_by_keyboard(page: Page, shared_studio: S
     assert (masks[0][330, 256], masks[1][330, 256]) == (255, 0)
     assert (masks[0][20, 256], masks[1][20, 256]) == (0, 255)
     assert np.abs(masks[0].astype(int) + masks[1] - 255).max() <= 2
+    open_page(page, page.url)  # with the settings of the run, whose masks stay the same files
+    with page.expect_request(lambda request: request.url.endswith("/runs")) as sent:
+        page.click("[data-paint]")
+    assert json.loads(sent.value.post_data or "")["regions"] == asked["regions"]
+    page.wait_for_selector(".run[data-state=done]")
 
 
 def mask_levels(studio: StudioProcess, sha256: str) -> np.ndarray:
@@ -191,19 +196,19 @@ def test_use_again_fills_the_form(page: Page) -> None:
     add_pictures(page, STYLE, MOSAIC)
     set_steps(page, 4)
     page.check("input[name=preset][value=subtle]", force=True)
-    page.locator("[data-control=style_blend]").nth(1).fill("0.5")
+    page.locator("[data-control=style_blend]").nth(1).fill("0.25")
     page.locator("[data-control=style_scale]").nth(0).fill("-1")
     page.click("[data-paint]")
     wait_for_state(page, "done")
     link = page.get_attribute("[data-again]", "href") or ""
-    assert "style_blend=1%2C0.5" in link
+    assert "style_blend=0.75%2C0.25" in link
     open_page(page, page.url.split("/runs/")[0] + "/new")
     open_page(page, page.url.split("/new")[0] + link)
     assert page.locator("[data-styles] [data-name]").all_inner_texts() == ["style.jpg", "mosaic.jpg"]
     assert page.input_value("[data-field=steps]") == "4"
     assert page.locator("input[name=preset]:checked").get_attribute("value") == "subtle"
-    assert page.locator("[data-control=style_blend]").nth(1).input_value() == "0.5"
-    assert page.locator("[data-styles] output").all_inner_texts() == ["67 %", "\u00d7 0.5", "33 %", "\u00d7 1"]
+    assert page.locator("[data-control=style_blend]").nth(1).input_value() == "0.25"
+    assert page.locator("[data-styles] output").all_inner_texts() == ["75 %", "\u00d7 0.5", "25 %", "\u00d7 1"]
 
 
 def test_contact_sheet_then_paint_large(page: Page) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import sys
 from collections.abc import Generator
 from pathlib import Path
 
@@ -156,7 +158,8 @@ def test_a_removed_run_leaves_the_history(own_page: Page) -> None:
     assert own_page.locator(".shot").count() == 0
 
 
-def test_embedded_server_of_the_studio(browser: Browser, tiny_model_base: Path, tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the server in /proc")
+def test_an_embedded_server_that_dies_is_started_again(browser: Browser, tiny_model_base: Path, tmp_path: Path) -> None:
     studio = StudioProcess(tmp_path / "studio", "--model", str(tiny_model_base))
     studio.start()
     try:
@@ -165,11 +168,27 @@ def test_embedded_server_of_the_studio(browser: Browser, tiny_model_base: Path, 
         open_page(page, studio.link)
         assert page.locator("text=Pictures go to this computer only.").is_visible()
         add_pictures(page, STYLE)
-        paint(page, 3)
-        wait_for_state(page, "done")
+        paint(page, LONG)
+        wait_for_preview(page, 2)
+        before = steps_done(page)
+        (server,) = children(studio.pid)
+        os.kill(server, signal.SIGKILL)
+        expect(page.locator("[data-server-text]")).to_contain_text("Starting it again", timeout=60_000)
+        expect(page.locator("[data-server-text]")).to_contain_text("style_transfer", timeout=120_000)
+        expect(page.locator("[data-progress-text]")).to_contain_text("left", timeout=120_000)
+        assert steps_done(page) >= before
+        page.keyboard.press("Escape")
+        wait_for_state(page, "stopped")
+        assert "the embedded server ended" in studio.output
         context.close()
     finally:
         studio.end()
+
+
+def children(pid: int) -> list[int]:
+    """Ids of the processes that a process has started."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(each) for task in tasks for each in task.read_text().split()]
 
 
 def test_the_end_of_the_server_is_explained_and_the_run_kept(
