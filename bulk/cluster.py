@@ -49,7 +49,7 @@ def connected(settings: BulkSettings) -> Generator[str]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to Ray's makers
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # read once, when Ray is imported
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("RAY_worker_niceness", "0")  # servers inherit it, and Ray's own processes would come first
+    os.environ.setdefault("RAY_worker_niceness", "0")  # as servers inherit it; the rest is lowered later
     with without_lines(_NOTES):
         import ray  # noqa: PLC0415 - after its environment is set
 

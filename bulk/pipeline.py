@@ -15,6 +15,7 @@ from styleserve.client.errors import StyleServeError
 from .cluster import Workers
 from .ledger import LedgerRow
 from .plan import Plan
+from .priority import lower_this_thread
 from .registry import LocalRegistry, Registry, Report
 from .worker import Worker, WorkerSettings
 
@@ -97,6 +98,7 @@ class Pipeline:
             raise ended_by_ray(error) from error
 
     def _run(self) -> None:
+        lower_this_thread()
         try:
             for _ in self._data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
                 pass

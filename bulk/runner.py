@@ -20,12 +20,13 @@ from .folders import Folder, LocalFolder, folder_at
 from .jobs import read_bulk_jobs
 from .ledger import EndedJobs, LedgerRow, LedgerWriter, Status
 from .plan import Missing, Plan, remove_plan, write_plan
+from .priority import lower_ray
 from .settings import BulkSettings
 
 RUN_FILE: Final = "bulk.json"
 """File in the folder of a run with its settings and totals."""
 
-_POLL_S: Final = 0.25
+_POLL_S: Final = 0.5
 _LOCK_FILE: Final = ".bulk.lock"
 
 
@@ -62,7 +63,7 @@ class BulkProgress:
 def run_bulk(
     jobs: str, output: str, settings: BulkSettings, *, engine: EngineSource | None = None
 ) -> Generator[BulkProgress]:
-    """Yields the progress of a run, a few times a second and at its end.
+    """Yields the progress of a run, twice a second and at its end.
 
     A job that fails is a row of the ledger and no exception. An iteration that is left early stops the run; what was
     painted stays, and the next run resumes.
@@ -118,8 +119,10 @@ def _painted(
         while running:
             running = pipeline.running  # before the report, which then has all rows
             report = pipeline.report()
+            if report.rows and settings.address is None and not counts.done + counts.failed:
+                lower_ray()  # as soon as the servers run
             for row in report.rows:
-                if row.status != Status.FOUND or ended.ends.get(row.key) != (row.id, Status.PAINTED):
+                if row.status != Status.FOUND or ended.ends.get(row.key) not in _found_before(row):
                     ledger.add(row)
             yield counts.progress(report.rows)
             if report.fatal is not None:
@@ -130,6 +133,11 @@ def _painted(
             raise ended_by_ray(pipeline.error) from pipeline.error
     finally:
         ledger.flush(time.monotonic())
+
+
+def _found_before(row: LedgerRow) -> list[tuple[str | None, str]]:
+    """Ends of a job that make a row about a result that was found needless."""
+    return [(row.id, Status.PAINTED), (row.id, Status.FOUND)]
 
 
 @dataclass
