@@ -27,12 +27,24 @@ def lower_ray() -> None:
 
     They are its children, and theirs; servers, which workers have started by now, are below these.
     """
+    import ray  # noqa: PLC0415 - its environment is set before its first import
+
+    names = (b"ray::", os.fsencode(Path(ray.__file__).parent))
     for child in _children(os.getpid()):
         for process in (child, *_children(child)):
-            with suppress(OSError):  # it has ended
-                if b"ray" in (_PROC / str(process) / "cmdline").read_bytes():
-                    for thread in (_PROC / str(process) / "task").iterdir():
-                        os.setpriority(os.PRIO_PROCESS, int(thread.name), _LOWER)
+            for thread in _threads(process, names):
+                with suppress(OSError):  # it has ended
+                    os.setpriority(os.PRIO_PROCESS, thread, _LOWER)
+
+
+def _threads(process: int, names: tuple[bytes, ...]) -> list[int]:
+    """Threads of a process whose command has one of the names."""
+    folder = _PROC / str(process)
+    try:
+        command = (folder / "cmdline").read_bytes()
+        return [int(thread.name) for thread in (folder / "task").iterdir() if any(name in command for name in names)]
+    except OSError:
+        return []
 
 
 def _children(process: int) -> Iterator[int]:

@@ -70,9 +70,9 @@ class ChunkSizer:
     >>> for megabytes, seconds in ((1, 1.1), (10, 2.0)):
     ...     sizer.add(CallCost(megabytes * 1_000_000, work=1e6, seconds=seconds))
     >>> sizer.next_steps(1000, pixels=100_000, state_bytes=1_000_000, chunk_s=2.0)
-    39
+    38
     >>> sizer.next_steps(1000, pixels=100_000, state_bytes=1_000, chunk_s=2.0)
-    21
+    22
     """
 
     def __init__(self) -> None:
@@ -117,7 +117,7 @@ class ChunkSizer:
         chunks = max(1, round(remaining * pixels * work_s / shortest_s))
         steps = math.ceil(remaining / chunks)
         # Over a slow link, a call without steps does not count: the state, which others move, is most of their cost.
-        counted = [cost for cost in self._costs if cost.has_steps or self.fast_link]
+        counted = [cost for cost in self._costs if cost.work > 0 and (cost.has_steps or self.fast_link)]
         if counted and max(cost.seconds for cost in self._costs) < chunk_s:
             slowest_s = min(cost.seconds / cost.work for cost in counted)
             steps = min(steps, max(1, int(_LONGEST * chunk_s / (slowest_s * pixels))))

@@ -194,14 +194,11 @@ class ChunkedRun:
         """Evaluations of the next chunk; a server without measurements is measured first."""
         if remaining > 0 and self._is_print(saved):
             return min(self._chunk_steps or remaining, print_steps(remaining))
-        if remaining <= 1 or self._options.whole:
+        if remaining <= 1 or self._options.whole or self._chunk_steps is not None:
             return min(remaining, self._chunk_steps or remaining)
-        sizer, pixels, given = self._sizer, self._pixels(saved.current_octave), self._chunk_steps
-        several = given < remaining if given is not None else sizer.seconds(remaining, pixels) > self._options.chunk_s
-        if sizer.round_trip_s is None and several:
+        sizer, pixels = self._sizer, self._pixels(saved.current_octave)
+        if sizer.round_trip_s is None and sizer.seconds(remaining, pixels) > self._options.chunk_s:
             sizer.round_trip_s = yield from self._queries.measure_round_trip_s(self._request_id, self._clock)
-        if given is not None:
-            return min(remaining, given)
         steps = self._measured_steps(saved, remaining, pixels)
         if steps < remaining and not sizer.measured and not saved.state:
             # A measurement without a state, as moving one may take longer than the whole run. It asks for the picture,

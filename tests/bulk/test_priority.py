@@ -39,7 +39,7 @@ def child_of(pid: int) -> int:
 
 
 def test_ray_gives_way_and_servers_do_not() -> None:
-    with running(RAYLET, "ray", WORKER, SERVER) as raylet, running(SERVER, "another program") as other:
+    with running(RAYLET, "ray::raylet", WORKER, SERVER) as raylet, running(SERVER, "another program") as other:
         worker = child_of(raylet)
         server = child_of(worker)
         try:
