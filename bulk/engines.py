@@ -108,7 +108,7 @@ class ModelSource:
 
     def start(self) -> Engine:
         """Engine with a server of its own."""
-        return _OwnServer(self)
+        return OwnServer(self)
 
 
 @dataclass(frozen=True)
@@ -146,27 +146,38 @@ class ServerSource:
         return _GivenServers(self)
 
 
-class _OwnServer:
-    """Server of this worker, which ends with it."""
+class OwnServer:
+    """Server of this worker, which ends with it. While one is started again, calls wait for it."""
 
     def __init__(self, source: ModelSource) -> None:
         self._source: Final = source
         self._lock: Final = threading.Lock()
+        self._closing: Final = ExitStack()
         self._start()
 
+    @property
+    def pid(self) -> int:
+        """Process id of the server."""
+        return self._server.pid
+
     def paint(self, pictures: PictureSet[PictureSource], controls: Controls) -> StylizedResult:
-        return self._client.stylize(**pictures.arguments(), controls=controls)
+        """As `Engine.paint`."""
+        with self._lock:
+            client = self._client
+        return client.stylize(**pictures.arguments(), controls=controls)
 
     def recover(self) -> bool:
+        """As `Engine.recover`."""
         with self._lock:
             if self._server.running:
                 return False
-            self.close()
+            self._server.stop()
             self._start()
             return True
 
     def close(self) -> None:
-        self._client.close()
+        """As `Engine.close`."""
+        self._closing.close()
         self._server.stop()
 
     def _start(self) -> None:
@@ -175,7 +186,9 @@ class _OwnServer:
             self._server.start()
         except ServerProcessError as error:
             raise ServerUnavailable(str(error), hint="See its output above.") from error
-        self._client = StyleClient(settings=ConnectionSettings(server=self._server.address, retry=_NO_RETRIES))
+        connection = ConnectionSettings(server=self._server.address, retry=_NO_RETRIES)
+        # The client of a server that ended stays open: another thread may be about to call it.
+        self._client = self._closing.enter_context(StyleClient(settings=connection))
         try:
             _check(self._client, self._source.fingerprint)
         except BaseException:

@@ -12,7 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-_LOWER: Final = 19
+_LOWER: Final = 15
+"""Niceness that Ray itself gives to workers."""
 _PROC: Final = Path("/proc")
 
 
