@@ -35,9 +35,6 @@ _FACTORS: Final = np.geomspace(1e-3, 1e3, 121)
 _NOISE: Final = 0.25
 _NOISE_WITHOUT_STEPS: Final = 0.5
 _KEPT: Final = 8
-_LONGEST: Final = 2.0
-"""Longest time of a chunk over the one asked for, as long as all calls were shorter than that one: they determine the
-rates badly, so none of their time is taken for transfer then."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +64,12 @@ class ChunkSizer:
 
     After measurements the chunks are as short as `chunk_s`, or as long as their transfer demands:
 
-    >>> for megabytes, seconds in ((1, 1.1), (10, 2.0)):
+    >>> for megabytes, seconds in ((1, 1.15), (10, 2.06)):
     ...     sizer.add(CallCost(megabytes * 1_000_000, work=1e6, seconds=seconds))
     >>> sizer.next_steps(1000, pixels=100_000, state_bytes=1_000_000, chunk_s=2.0)
-    38
+    39
     >>> sizer.next_steps(1000, pixels=100_000, state_bytes=1_000, chunk_s=2.0)
-    22
+    21
     """
 
     def __init__(self) -> None:
@@ -116,11 +113,12 @@ class ChunkSizer:
         shortest_s = max(chunk_s, 2 * state_bytes * byte_s / TRANSFER_SHARE)
         chunks = max(1, round(remaining * pixels * work_s / shortest_s))
         steps = math.ceil(remaining / chunks)
-        # Over a slow link, a call without steps does not count: the state, which others move, is most of their cost.
+        # Calls shorter than a chunk determine the rates badly, so none of their time is taken for transfer. Over a slow
+        # link, a call without steps does not count: the state, which others move, is most of their cost.
         counted = [cost for cost in self._costs if cost.work > 0 and (cost.has_steps or self.fast_link)]
         if counted and max(cost.seconds for cost in self._costs) < chunk_s:
             slowest_s = min(cost.seconds / cost.work for cost in counted)
-            steps = min(steps, max(1, int(_LONGEST * chunk_s / (slowest_s * pixels))))
+            steps = min(steps, max(1, int(chunk_s / (slowest_s * pixels))))
         if timeout_s is None:
             return steps
         return max(1, min(steps, int(timeout_s / 2 / max(work_s * pixels, 1e-9))))
