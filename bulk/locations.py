@@ -6,6 +6,7 @@ import io
 import os
 import posixpath
 import re
+import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,8 +59,9 @@ def read_picture(location: str, *, max_bytes: int = MAX_FILE_BYTES) -> bytes:
     if not is_url(location):
         return read_file(Path(location), max_bytes=max_bytes)
     try:
-        with opened(location) as file:
-            data = file.read(max_bytes + 1)
+        system, path = file_system(location)
+        with system.open(path, "rb") as file:
+            data: bytes = file.read(max_bytes + 1)
     except FileNotFoundError as error:
         raise ImageError(f"there is no file {location}", hint="Check the address.") from error
     except Exception as error:  # each file system has errors of its own
@@ -71,19 +73,24 @@ def read_picture(location: str, *, max_bytes: int = MAX_FILE_BYTES) -> bytes:
 
 @contextmanager
 def opened(location: str) -> Generator[IO[bytes]]:
-    """File at a location, open for reading.
+    """File at a location, open for reading; that of a URL is copied into a temporary file first.
+
+    Many web servers send whole files only, and none waits while rows are read one by one.
 
     Raises:
         OSError: The file cannot be read. File systems of object stores may raise other errors.
         StyleServeError: The package for this kind of URL is missing.
     """
-    if is_url(location):
-        system, path = file_system(location)
-        file: IO[bytes] = system.open(path, "rb")
-    else:
-        file = Path(location).open("rb")  # noqa: SIM115 - closed below
-    with file:
-        yield file
+    if not is_url(location):
+        with Path(location).open("rb") as file:
+            yield file
+        return
+    system, path = file_system(location)
+    with tempfile.TemporaryDirectory(prefix="styleserve-") as scratch:
+        copy = Path(scratch) / "copy"
+        system.get_file(path, str(copy))
+        with copy.open("rb") as file:
+            yield file
 
 
 def identity(location: str) -> str:
