@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-_LOWER: Final = 15
-"""Niceness that Ray itself gives to workers."""
+_LOWER: Final = 19
+"""Lowest priority there is; at 15, which Ray gives to workers, servers are still interrupted."""
 _PROC: Final = Path("/proc")
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import random
 import socket
-import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -80,8 +80,8 @@ class Worker:
         self._settings: Final = settings
         self._registry: Final = registry
         self._name: Final = f"{socket.gethostname()}:{os.getpid()}"
-        self._starting: Final = threading.Lock()
-        self._engine: Engine | None = None
+        # It starts while Ray reads the plan. Its error waits for a job: that of a constructor would lose its cause.
+        self._engine: Final = ThreadPoolExecutor(max_workers=1).submit(settings.engine.start)
         self._read_shared: Final = lru_cache(maxsize=_CACHED_FILES)(read_picture)
 
     def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
@@ -141,14 +141,10 @@ class Worker:
         return LedgerRow(**facts, seconds=round(time.perf_counter() - started, 3), ended=time.time())
 
     def _ready_engine(self) -> Engine:
-        """Engine, started at the first job: an error of a constructor would hide its cause."""
-        with self._starting:
-            if self._engine is None:
-                try:
-                    self._engine = self._settings.engine.start()
-                except StyleServeError as error:
-                    raise _ended_by(error) from error
-            return self._engine
+        try:
+            return self._engine.result()
+        except StyleServeError as error:
+            raise _ended_by(error) from error
 
     def _read(self, location: str, role: str) -> bytes:
         return read_picture(location) if role == "content" else self._read_shared(location)

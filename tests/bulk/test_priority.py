@@ -45,7 +45,7 @@ def test_ray_gives_way_and_servers_do_not() -> None:
         try:
             lower_ray()
             before = os.getpriority(os.PRIO_PROCESS, 0)
-            assert [os.getpriority(os.PRIO_PROCESS, pid) for pid in (raylet, worker)] == [15, 15]
+            assert [os.getpriority(os.PRIO_PROCESS, pid) for pid in (raylet, worker)] == [19, 19]
             assert [os.getpriority(os.PRIO_PROCESS, pid) for pid in (server, other)] == [before, before]
         finally:
             os.kill(server, 9)
