@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from styleserve.client.errors import OutputError
@@ -39,7 +41,7 @@ class RunStatus:
         total: Number of jobs in the list.
         done: Number of jobs with a result.
         failed: Number of failed jobs.
-        per_minute: Pictures per minute, from the first to the last row of the ledger in the last run; 0 where unknown.
+        per_minute: Pictures per minute that the last run painted, since the start of its first; 0 where unknown.
         seconds: Mean time of a painted job, in seconds; 0 without one.
         started: Start of the last run.
         dashboard: Address of Ray's dashboard in the last run; empty without one.
@@ -82,7 +84,7 @@ def run_status(location: str) -> RunStatus:
         total=facts["total"],
         done=len(rows) - len(failed),
         failed=len(failed),
-        per_minute=_per_minute([row["ended"] for row in painted]),
+        per_minute=_per_minute(painted, datetime.fromisoformat(facts["started"]).timestamp()),
         seconds=round(sum(row["seconds"] for row in painted) / len(painted), 3) if painted else 0.0,
         started=facts["started"],
         dashboard=facts["dashboard"],
@@ -93,8 +95,15 @@ def run_status(location: str) -> RunStatus:
     )
 
 
-def _per_minute(ends: list[float]) -> float:
-    """Pictures per minute between the first and the last end."""
-    if len(ends) < 2 or max(ends) == min(ends):
+def _per_minute(painted: Sequence[Mapping[str, Any]], started: float) -> float:
+    """Pictures per minute of the rows that ended after a start, in seconds since the epoch.
+
+    >>> rows = [{"ended": ended, "seconds": 10.0} for ended in (20.0, 110.0, 120.0)]
+    >>> _per_minute(rows, 100.0), _per_minute(rows, 200.0)
+    (6.0, 0.0)
+    """
+    now = [row for row in painted if row["ended"] >= started]
+    if not now:
         return 0.0
-    return round(60.0 * (len(ends) - 1) / (max(ends) - min(ends)), 1)
+    seconds = max(row["ended"] for row in now) - min(row["ended"] - row["seconds"] for row in now)
+    return round(60.0 * len(now) / seconds, 1) if seconds > 0 else 0.0
