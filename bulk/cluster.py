@@ -8,6 +8,7 @@ import math
 import os
 import re
 import socket
+import warnings
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from styleserve.stderr_filter import without_lines
 from .settings import BulkSettings
 
 _NOTES: Final = re.compile(rb"\[.* logging\.cc:\d+: Set ray log level ")
+_CLIENT: Final = "ray://"
+"""Start of an address for programs outside of a cluster."""
 _CONNECT_TIMEOUT_S: Final = 10.0
 _OBJECT_STORE_BYTES: Final = 256 * 2**20
 """Size of the object store of a local Ray. Only rows of the plan pass through it, never pictures."""
@@ -66,7 +69,8 @@ def connected(settings: BulkSettings) -> Generator[str]:
         _check_reachable(settings.address)
         options["address"] = settings.address
     try:
-        with without_lines(_NOTES):
+        with without_lines(_NOTES), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of what the error says
             context: Any = ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise _no_answer(settings.address, error) from error
@@ -113,7 +117,9 @@ def _check_reachable(address: str) -> None:
 
 def _no_answer(address: str | None, error: Exception) -> SettingsError:
     where = "on this machine" if address is None else f"at {address}"
-    return SettingsError(f"Ray {where} does not answer: {error}", hint="Check --address.")
+    remote = address is not None and address.startswith(_CLIENT)
+    token = " If the cluster asks for a token: RAY_AUTH_MODE=token and RAY_AUTH_TOKEN." if remote else ""
+    return SettingsError(f"Ray {where} does not answer: {error}", hint=f"Check --address.{token}")
 
 
 def _cores() -> int:

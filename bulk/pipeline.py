@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import ray
@@ -15,7 +16,6 @@ from styleserve.client.errors import StyleServeError
 from .cluster import Workers
 from .ledger import LedgerRow
 from .plan import Plan
-from .priority import lower_this_thread
 from .registry import LocalRegistry, Registry, Report
 from .worker import Worker, WorkerSettings
 
@@ -23,15 +23,6 @@ _MOST_ROWS: Final = 32
 """Most jobs that a worker takes at once. More would leave workers idle at the end, fewer cost more time of Ray."""
 _SHARES: Final = 64
 """Least number of portions of jobs for each worker, so that all end at about the same time."""
-
-
-def ended_by_ray(error: BaseException) -> StyleServeError:
-    """Error for a run that Ray ended."""
-    first = str(error).strip().partition("\n")[0]
-    return StyleServeError(
-        f"Ray ended the run: {type(error).__name__}: {first}",
-        hint="What was painted stays; run it again for the rest. Ray's logs are in /tmp/ray/session_latest/logs.",
-    )
 
 
 class _RemoteRegistry:
@@ -57,7 +48,7 @@ class _RemoteRegistry:
 
 
 class Pipeline:
-    """Pipeline of one run, in a thread of its own.
+    """Pipeline of one run. It is a task of Ray: Ray Data does not work through ray:// addresses.
 
     Args:
         plan: Jobs to do.
@@ -68,23 +59,19 @@ class Pipeline:
 
     def __init__(self, plan: Plan, settings: WorkerSettings, workers: Workers, *, calls: int) -> None:
         self._registry: Final = _RemoteRegistry(ray.remote(num_cpus=0)(LocalRegistry).remote())
-        self._data: Final = _pipeline(plan, settings, self._registry, workers, calls)
-        self._error: BaseException | None = None
-        self._thread: Final = threading.Thread(target=self._run, name="styleserve-bulk", daemon=True)
-
-    def start(self) -> None:
-        """Starts the workers."""
-        self._thread.start()
+        # Without retries: a second pipeline would paint beside workers of the first.
+        task = ray.remote(num_cpus=0, max_retries=0)(_run).options(name="styleserve-bulk")
+        self._task: Final = task.remote(plan, settings, self._registry, workers, calls)
 
     @property
     def running(self) -> bool:
-        """Whether jobs are left."""
-        return self._thread.is_alive()
+        """Whether jobs are left.
 
-    @property
-    def error(self) -> BaseException | None:
-        """Error of Ray that ended the pipeline, or None."""
-        return self._error
+        Raises:
+            StyleServeError: Ray ended.
+        """
+        with _errors():
+            return not ray.wait([self._task], timeout=0)[0]
 
     def report(self) -> Report:
         """Rows that ended since the last report.
@@ -92,18 +79,50 @@ class Pipeline:
         Raises:
             StyleServeError: Ray ended.
         """
-        try:
+        with _errors():
             return self._registry.take()
-        except RayError as error:
-            raise ended_by_ray(error) from error
 
-    def _run(self) -> None:
-        lower_this_thread()
-        try:
-            for _ in self._data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-                pass
-        except BaseException as error:
-            self._error = error
+    def check(self) -> None:
+        """Checks that a pipeline that ended did all of its jobs.
+
+        Raises:
+            StyleServeError: It was ended by Ray.
+        """
+        with _errors():
+            error = ray.get(self._task)
+        if error is not None:
+            raise _ended_by_ray(error)
+
+
+@contextmanager
+def _errors() -> Generator[None]:
+    try:
+        yield
+    except (RayError, ConnectionError) as error:
+        raise _ended_by_ray(_first_line(error)) from error
+
+
+def _ended_by_ray(reason: str) -> StyleServeError:
+    return StyleServeError(
+        f"Ray ended the run: {reason}",
+        hint="What was painted stays; run it again for the rest. Ray's logs are in /tmp/ray/session_latest/logs.",
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+
+
+def _run(plan: Plan, settings: WorkerSettings, registry: Registry, workers: Workers, calls: int) -> str | None:
+    """Paints the jobs of a plan; returns the error that ended it, as text: not every machine can read the error."""
+    try:
+        for _ in _pipeline(plan, settings, registry, workers, calls).iter_batches(
+            batch_size=None, batch_format="pyarrow", prefetch_batches=0
+        ):
+            pass
+    except Exception as error:  # Ray Data raises errors of many kinds
+        return _first_line(error)
+    return None
 
 
 def _pipeline(plan: Plan, settings: WorkerSettings, registry: Registry, workers: Workers, calls: int) -> Any:  # noqa: ANN401 - a dataset of Ray, which has no types

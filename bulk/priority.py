@@ -17,12 +17,6 @@ _LOWER: Final = 19
 _PROC: Final = Path("/proc")
 
 
-def lower_this_thread() -> None:
-    """Lowers the priority of the calling thread, and of those that it will start. Linux only."""
-    if _PROC.is_dir():
-        os.setpriority(os.PRIO_PROCESS, 0, _LOWER)  # of a thread, on Linux
-
-
 def lower_ray() -> None:
     """Lowers the priority of Ray's processes that this process has started. Linux only.
 

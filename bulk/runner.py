@@ -106,14 +106,13 @@ def run_bulk(
 def _painted(
     plan: Plan, folder: Folder, source: EngineSource, settings: BulkSettings, dashboard: str, ended: EndedJobs
 ) -> Iterator[BulkProgress]:
-    from .pipeline import Pipeline, ended_by_ray  # noqa: PLC0415 - imports Ray, whose environment is set by now
+    from .pipeline import Pipeline  # noqa: PLC0415 - imports Ray, whose environment is set by now
     from .worker import WorkerSettings  # noqa: PLC0415 - likewise
 
     worker = WorkerSettings(folder=folder, engine=source, retries=settings.retries, patience_s=settings.patience_s)
     pipeline = Pipeline(plan, worker, workers_for(settings), calls=settings.calls)
     ledger = LedgerWriter(folder, datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%f"), time.monotonic())
     counts = _Counts(plan, dashboard)
-    pipeline.start()
     try:
         running = True
         while running:
@@ -129,8 +128,7 @@ def _painted(
                 raise report.fatal
             ledger.flush_if_due(time.monotonic())
             time.sleep(_POLL_S if running else 0.0)
-        if pipeline.error is not None:
-            raise ended_by_ray(pipeline.error) from pipeline.error
+        pipeline.check()
     finally:
         ledger.flush(time.monotonic())
 

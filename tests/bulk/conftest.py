@@ -54,6 +54,24 @@ def call(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     )
 
 
+def processes_below(parent: int) -> dict[int, str]:
+    """Commands of all processes that a process started, and that those started."""
+    parents: dict[int, int] = {}
+    commands: dict[int, str] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                commands[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+    found, new = set[int](), {parent}
+    while new:
+        new = {pid for pid, above in parents.items() if above in new} - found
+        found |= new
+    return {pid: commands[pid] for pid in found}
+
+
 @pytest.fixture(scope="session")
 def bulk() -> Command:
     return lambda *given: call(arguments(*given))

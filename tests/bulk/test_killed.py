@@ -19,11 +19,10 @@ from styleserve.bulk.ledger import read_ledger
 from styleserve.client import Controls, StyleClient
 from styleserve.server_process import ServerProcess
 
-from .conftest import arguments, call, make_jobs, quiet_environment
+from .conftest import arguments, call, make_jobs, processes_below, quiet_environment
 
 JOBS = 200
 SIDE = 64
-KILLS = 5
 OPTIONS = ("--steps", "4", "--max-side", str(SIDE))
 SOON_S = 240.0
 SERVER = "--watch-stdin"
@@ -32,29 +31,12 @@ SERVER = "--watch-stdin"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
-def processes_below(parent: int) -> dict[int, str]:
-    """Commands of all processes that a process started, and that those started."""
-    parents: dict[int, int] = {}
-    commands: dict[int, str] = {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-                commands[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-    found, new = set[int](), {parent}
-    while new:
-        new = {pid for pid, above in parents.items() if above in new} - found
-        found |= new
-    return {pid: commands[pid] for pid in found}
-
-
 def victims(driver: int) -> Iterator[tuple[str, int]]:
     yield "driver", driver
     for pid, command in processes_below(driver).items():
         for name, pattern in (
             ("worker", "ray::Map"),
+            ("pipeline", "ray::styleserve-bulk"),
             ("server", SERVER),
             ("raylet", "raylet/raylet "),
             ("gcs", "gcs_server"),
@@ -94,22 +76,19 @@ def test_killed_at_random(tiny_model_base: Path, tmp_path: Path) -> None:
     jobs, output = make_jobs(tmp_path / "jobs", JOBS, SIDE), tmp_path / "out"
     command = arguments(jobs, output, tiny_model_base, *OPTIONS)
     chance = random.Random(19)  # noqa: S311 - where it comes decides nothing
-    kinds = ["driver", "worker", "raylet", "server", "gcs"]
-    killed: list[str] = []
+    kinds = ["driver", "worker", "raylet", "server", "gcs", "pipeline"]
     seen: dict[int, str] = {}
-    while len(killed) < KILLS:
+    for kind in kinds:
         before = len(pictures(output))
-        assert before < JOBS, f"the runs were too quick for {KILLS} kills: {killed}"
+        assert before < JOBS, f"the runs were too quick for {len(kinds)} kills"
         with subprocess.Popen(command, env=quiet_environment(), stdout=subprocess.DEVNULL) as driver:
             goal = before + chance.randint(3, 20)
             while len(pictures(output)) < goal and driver.poll() is None:
                 time.sleep(0.02)
             found = dict(victims(driver.pid))
             seen |= processes_below(driver.pid)
-            kind = kinds[len(killed) % len(kinds)]
             assert kind in found, found
             os.kill(found[kind], signal.SIGKILL)
-            killed.append(kind)
             if kind in ("worker", "server"):  # the run continues, until the driver is killed as well
                 goal = len(pictures(output)) + 3
                 while len(pictures(output)) < goal and driver.poll() is None:
