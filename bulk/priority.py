@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 _LOWER: Final = 19
-"""Lowest priority there is; at 15, which Ray gives to workers, servers are still interrupted."""
+"""Lowest priority there is."""
 _PROC: Final = Path("/proc")
 
 

@@ -150,9 +150,12 @@ with tf.Graph().as_default(), tf.compat.v1.Session() as session:
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="TensorFlow has oneDNN's allocator on x86-64")
 @pytest.mark.parametrize(("limit", "said"), [(2**28, "refused"), (2**32, "taken")])
 def test_a_tensor_that_claims_more_than_a_deployment_allows_is_refused(limit: int, said: str) -> None:
-    """TensorFlow waits ten seconds for memory. As in `styleserve.serving.deploy.rendering`, for TensorFlow Serving."""
+    """TensorFlow waits ten seconds for memory. As in `styleserve.serving.deploy.rendering`, for TensorFlow Serving.
+
+    Without AVX512_VNNI or newer, TensorFlow uses oneDNN and its allocator only with this variable.
+    """
     pytest.importorskip("tensorflow")
-    printed_text = printed(CLAIMING, "", TF_MKL_ALLOC_MAX_BYTES=str(limit))
+    printed_text = printed(CLAIMING, "", TF_MKL_ALLOC_MAX_BYTES=str(limit), TF_ENABLE_ONEDNN_OPTS="1")
     outcome, request_bytes, taken_mb = printed_text.split()
     assert outcome == said
     assert int(request_bytes) < 64

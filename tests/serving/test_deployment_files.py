@@ -221,16 +221,18 @@ def test_memory_for_tensors_leaves_room_for_the_process() -> None:
     deployment = Deployment(target=Target.compose, model="models/m", calls=2, max_side=512)
     assert deployment.tensor_bytes == (640 + 2 * 800) * 2**20
     assert deployment.memory_mib * 2**20 - deployment.tensor_bytes == (640 + 3 * 256) * 2**20
-    env = {"TF_MKL_ALLOC_MAX_BYTES": str(deployment.tensor_bytes)}
+    env = {"TF_MKL_ALLOC_MAX_BYTES": str(deployment.tensor_bytes), "TF_ENABLE_ONEDNN_OPTS": "1"}
     files = files_of("compose", calls=2, max_side=512, device=Device.gpu)
     text = DEFAULT.sub(lambda found: values_of(files).get(found[1], found[2]), files["compose.yaml"])
     for service in ("cpu", "gpu"):
         assert env.items() <= yaml.safe_load(text)["services"][service]["environment"].items()
         assert yaml.safe_load(text)["services"][service]["memswap_limit"] == f"{deployment.memory_mib}m"
     default = Deployment(target=Target.compose, model="models/m").tensor_bytes
-    assert f"ENV TF_MKL_ALLOC_MAX_BYTES={default}\n" in (FILES / "Dockerfile").read_text()
+    variables = f"ENV TF_MKL_ALLOC_MAX_BYTES={default} \\\n    TF_ENABLE_ONEDNN_OPTS=1\n"
+    assert variables in (FILES / "Dockerfile").read_text()
     for target, name in (("kubernetes", "deployment.yaml"), ("kserve", "inference-service.yaml")):
-        assert str(deployment.tensor_bytes) in files_of(target, calls=2, max_side=512)[name]
+        text = files_of(target, calls=2, max_side=512)[name]
+        assert [f'{{name: {key}, value: "{value}"}}' in text for key, value in env.items()] == [True, True]
 
 
 def test_images_have_versions() -> None:
