@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -115,19 +115,32 @@ class ChunkSizer:
         steps = math.ceil(remaining / chunks)
         # Calls shorter than a chunk determine the rates badly, so none of their time is taken for transfer. Over a slow
         # link, a call without steps does not count: the state, which others move, is most of their cost.
-        counted = [cost for cost in self._costs if cost.work > 0 and (cost.has_steps or self.fast_link)]
+        worked = [cost for cost in self._costs if cost.work > 0]
+        counted = [cost for cost in worked if cost.has_steps or self.fast_link]
         if counted and max(cost.seconds for cost in self._costs) < chunk_s:
-            slowest_s = min(cost.seconds / cost.work for cost in counted)
-            steps = min(steps, max(1, int(chunk_s / (slowest_s * pixels))))
+            steps = min(steps, _steps_within(chunk_s, counted, pixels))
+        elif worked and not counted:
+            # After a look alone the whole of it may be taken for transfer, and the whole run for one chunk.
+            expected_s = max(chunk_s, 2 * state_bytes * self._guess() / TRANSFER_SHARE)
+            steps = min(steps, _steps_within(expected_s, worked, pixels))
         if timeout_s is None:
             return steps
         return max(1, min(steps, int(timeout_s / 2 / max(work_s * pixels, 1e-9))))
 
     def _rates(self) -> tuple[float, float]:
         """Seconds per byte and seconds per pixel and evaluation."""
-        guess = _FAST_BYTE_S if self.fast_link else _SLOW_BYTE_S
-        costs = tuple(self._costs)
+        costs, guess = tuple(self._costs), self._guess()
         return _fit(costs, guess) if costs else (guess, SECONDS_PER_PIXEL_AND_STEP)
+
+    def _guess(self) -> float:
+        """Seconds per byte, before anything is measured."""
+        return _FAST_BYTE_S if self.fast_link else _SLOW_BYTE_S
+
+
+def _steps_within(seconds: float, costs: Iterable[CallCost], pixels: int) -> int:
+    """Evaluations, at least 1, that take no longer even if no time of these calls was transfer."""
+    slowest_s = min(cost.seconds / cost.work for cost in costs)
+    return max(1, int(seconds / (slowest_s * pixels)))
 
 
 def _fit(costs: Sequence[CallCost], guess: float) -> tuple[float, float]:

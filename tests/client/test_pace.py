@@ -192,6 +192,14 @@ def test_a_first_call_that_takes_longer_than_its_work_is_no_slow_link() -> None:
     assert sizer.next_steps(138, pixels=12_288, state_bytes=3_579_532, chunk_s=2.0) <= 20
 
 
+def test_a_look_at_a_busy_local_server_is_no_slow_link() -> None:
+    """Measured on loopback beside three busy processes: 20,000 evaluations were one chunk, of many minutes."""
+    sizer = ChunkSizer()
+    sizer.round_trip_s = 0.0142
+    sizer.add(CallCost(700_000, TARGETS_WORK * 3_072, 0.12, has_steps=False))
+    assert sizer.next_steps(20_000, pixels=3_072, state_bytes=960_000, chunk_s=2.0) <= 100
+
+
 def test_a_long_run_over_a_slow_link_shows_progress() -> None:
     found_s, world = seconds(lambda: World(*LINKS["20 Mbit/s"], 0.5, 256), 1000)
     assert world.steps[0] == 0, "a look without a state"
