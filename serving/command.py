@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -196,7 +195,8 @@ def _exit_on_a_start_error() -> Generator[None]:
 
 def _stop_with_stdin() -> None:
     """Sends SIGTERM to this process when standard input closes: the parent process ended, however it ended."""
-    while sys.stdin.buffer.read(4096):
+    # Not through sys.stdin, whose lock a blocked read would keep: Python aborts if it is held when the process ends.
+    while os.read(0, 4096):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -59,6 +60,14 @@ def test_it_serves_from_start_to_stop(stand_in_base: Path) -> None:
 def test_an_end_before_readiness_is_an_error_with_the_output(tmp_path: Path) -> None:
     with pytest.raises(ServerProcessError, match=r"ended before it was ready: (?s:.*)Error: .*no-model"):
         ServerProcess(tmp_path / "no-model").start()
+
+
+def test_an_error_after_the_start_of_python_is_the_last_word(stand_in_base: Path) -> None:
+    """The thread that waits for the end of standard input must not disturb the end of the process."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        options = ("--port", str(taken.getsockname()[1]))
+        with pytest.raises(ServerProcessError, match=r"in use\. Choose another with --host and --port\.$"):
+            ServerProcess(stand_in_base, options=options).start()
 
 
 def test_a_server_that_is_not_ready_in_time_is_stopped(stand_in_base: Path) -> None:
