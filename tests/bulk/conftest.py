@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ import pytest
 from PIL import Image
 
 RUN_TIMEOUT_S = 280.0
+START_TIMEOUT_S = 120.0
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -70,6 +74,23 @@ def processes_below(parent: int) -> dict[int, str]:
         new = {pid for pid, above in parents.items() if above in new} - found
         found |= new
     return {pid: commands[pid] for pid in found}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+def until_reachable(port: int, server: subprocess.Popen[bytes]) -> None:
+    """Returns when a port of this machine accepts connections, those of a process that was started."""
+    ends_at = time.monotonic() + START_TIMEOUT_S
+    while server.poll() is None:
+        with suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
+            return
+        assert time.monotonic() < ends_at, "it did not start"
+        time.sleep(0.1)
+    raise AssertionError("it ended")
 
 
 @pytest.fixture(scope="session")

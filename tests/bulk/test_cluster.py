@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,20 +15,19 @@ import pytest
 from styleserve.bulk.folders import LocalFolder
 from styleserve.bulk.ledger import read_ledger
 
-from .conftest import arguments, call, make_jobs, processes_below, quiet_environment
+from .conftest import (
+    arguments,
+    call,
+    free_port,
+    make_jobs,
+    processes_below,
+    quiet_environment,
+    until_reachable,
+)
 
 OPTIONS = ("--steps", "3", "--max-side", "32")
-SOON_S = 120.0
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-
-
-def free_ports(count: int) -> list[int]:
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 @pytest.fixture
@@ -37,7 +35,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Address of a cluster of one machine that asks for a token, which is in the environment."""
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "b6e3f1a0" * 8)
-    port, client_port = free_ports(2)
+    port, client_port = free_port(), free_port()
     start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus", "3"]
     options = ["--port", str(port), "--ray-client-server-port", str(client_port), "--include-dashboard", "false"]
     with subprocess.Popen(
@@ -47,19 +45,12 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         stderr=subprocess.DEVNULL,
     ) as head:
         try:
-            ends_at = time.monotonic() + SOON_S
-            while True:
-                try:
-                    socket.create_connection(("127.0.0.1", client_port), timeout=1.0).close()
-                    break
-                except OSError:
-                    assert head.poll() is None, "the cluster did not start"
-                    assert time.monotonic() < ends_at, "the cluster did not start in time"
-                    time.sleep(0.2)
+            until_reachable(client_port, head)
             yield f"ray://127.0.0.1:{client_port}"
         finally:
             for pid in processes_below(head.pid):
-                os.kill(pid, signal.SIGKILL)  # asked to end, Ray takes half a minute
+                with suppress(ProcessLookupError):  # it ended with another one
+                    os.kill(pid, signal.SIGKILL)  # asked to end, Ray takes half a minute
 
 
 def test_a_run_from_outside_of_a_cluster(

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,7 @@ from styleserve.bulk.ledger import read_ledger
 from styleserve.client import Controls, StyleClient
 from styleserve.server_process import ServerProcess
 
-from .conftest import arguments, call, make_jobs, quiet_environment, save_noise
+from .conftest import arguments, call, free_port, make_jobs, quiet_environment, save_noise, until_reachable
 
 OPTIONS = ("--steps", "3", "--max-side", "32")
 SOON_S = 60.0
@@ -107,9 +105,7 @@ def test_servers_and_a_list_in_parquet(tiny_model_base: Path, tmp_path: Path) ->
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A bucket of an S3 server on this machine."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     for name, value in (
         ("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}"),
         ("AWS_ACCESS_KEY_ID", "id"),
@@ -120,14 +116,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     start = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with subprocess.Popen(start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
-            ends_at = time.monotonic() + SOON_S
-            while True:
-                try:
-                    socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
-                    break
-                except OSError:
-                    assert time.monotonic() < ends_at, "the S3 server did not start"
-                    time.sleep(0.1)
+            until_reachable(port, server)
             yield "s3://bucket"
         finally:
             server.kill()
