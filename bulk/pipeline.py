@@ -110,7 +110,8 @@ def _ended_by_ray(reason: str) -> StyleServeError:
 
 
 def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    first = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {first}"
 
 
 def _run(plan: Plan, settings: WorkerSettings, registry: Registry, workers: Workers, calls: int) -> str | None:

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 RUN_TIMEOUT_S = 280.0
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 60.0
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
