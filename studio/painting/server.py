@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 _RETRY_S: Final = 5.0
 _NOTICE_S: Final = 0.2
 """Time in which the end of an embedded server is noticed."""
+_NOTICES: Final = 10
+"""Looks after a failed call: a process ends some time after its connections, a busy machine's much later."""
 
 
 class RunningServer(Protocol):
@@ -111,9 +113,12 @@ class Backend:
         """Whether the server of a connection was an embedded one that has ended."""
         if self._start is None:
             return False
-        await asyncio.sleep(2 * _NOTICE_S)
-        now = self._connection
-        return not now.done() or now.exception() is not None or now.result() != connection
+        for _ in range(_NOTICES):
+            await asyncio.sleep(_NOTICE_S)
+            now = self._connection
+            if not now.done() or now.exception() is not None or now.result() != connection:
+                return True
+        return False
 
     async def close(self) -> None:
         """Ends the server that was started."""

@@ -76,11 +76,6 @@ def processes_below(parent: int) -> dict[int, str]:
     return {pid: commands[pid] for pid in found}
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
-
-
 def until_reachable(port: int, server: subprocess.Popen[bytes]) -> None:
     """Returns when a port of this machine accepts connections, those of a process that was started."""
     ends_at = time.monotonic() + START_TIMEOUT_S

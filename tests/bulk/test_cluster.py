@@ -15,15 +15,8 @@ import pytest
 from styleserve.bulk.folders import LocalFolder
 from styleserve.bulk.ledger import read_ledger
 
-from .conftest import (
-    arguments,
-    call,
-    free_port,
-    make_jobs,
-    processes_below,
-    quiet_environment,
-    until_reachable,
-)
+from ..ports import free_port
+from .conftest import arguments, call, make_jobs, processes_below, quiet_environment, until_reachable
 
 OPTIONS = ("--steps", "3", "--max-side", "32")
 

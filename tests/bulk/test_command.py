@@ -20,7 +20,8 @@ from styleserve.bulk.ledger import read_ledger
 from styleserve.client import Controls, StyleClient
 from styleserve.server_process import ServerProcess
 
-from .conftest import arguments, call, free_port, make_jobs, quiet_environment, save_noise, until_reachable
+from ..ports import free_port
+from .conftest import arguments, call, make_jobs, quiet_environment, save_noise, until_reachable
 
 OPTIONS = ("--steps", "3", "--max-side", "32")
 SOON_S = 60.0

@@ -28,6 +28,7 @@ def test_calls_wait_while_the_server_is_started_again(tiny_model_base: Path, tmp
     try:
         before = engine.paint(pictures, controls)
         os.kill(engine.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, engine.pid, os.WEXITED | os.WNOWAIT)
         with pytest.raises(ServerUnavailable):
             engine.paint(pictures, controls)
         with ThreadPoolExecutor(1) as other:

@@ -50,6 +50,7 @@ from styleserve.client.errors import exit_codes
 from styleserve.client.wire import messages
 from styleserve.client.wire.tensors import MAX_MESSAGE_BYTES, bytes_tensor, number_tensor, to_array
 from tests.client.conftest import FINGERPRINT
+from tests.ports import free_port
 
 
 @pytest.fixture
@@ -345,9 +346,7 @@ def test_waiting_ends_in_time_and_says_what_was_seen(stub: Any, client: StyleCli
 
 
 def test_waiting_finds_a_server_that_starts_later(stub: Any) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    port = free_port()
     with StyleClient(f"127.0.0.1:{port}") as client:
         with pytest.raises(ModelNotReady, match="no server answers"):
             client.wait_until_ready(0.5)

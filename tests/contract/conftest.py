@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -30,6 +29,7 @@ from styleserve.contract import CONTRACT_VERSION, DEFAULT_MODEL_NAME, PAINT, SER
 from styleserve.serving import EmbeddedServer, ServerSettings
 from tests.serving.conftest import add_stand_in
 
+from ..ports import free_port
 from .pictures import noise
 
 __all__ = ["add_stand_in"]
@@ -179,9 +179,7 @@ def _real(base_path: Path, log: Path, *flags: str) -> Generator[Target]:
     binary = os.environ.get(REAL_SERVER, "")
     if not binary:
         pytest.skip(f"{REAL_SERVER} does not name a tensorflow_model_server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [
         binary,
         f"--port={port}",

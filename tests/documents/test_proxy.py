@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from PIL import Image
 
 from styleserve.client import ConnectionSettings, Controls, RequestRefused, RetryPolicy, StyleClient
 
+from ..ports import free_port
 from .blocks import blocks
 
 TOKEN = "change-this-token"  # noqa: S105 - that of the document
@@ -31,9 +31,7 @@ def proxy(tmp_path: Path, stub: Any) -> Iterator[str]:
     key, certificate = tmp_path / "server.key", tmp_path / "server.pem"
     make = f"req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -addext subjectAltName=DNS:localhost -keyout {key}"
     subprocess.run([openssl, *make.split(), "-out", str(certificate)], check=True, capture_output=True)
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    port = free_port()
     (block,) = blocks("nginx")
     server = block.text.replace("/etc/nginx/tls", str(tmp_path)).replace("127.0.0.1:8500", stub.address)
     server = server.replace("listen 8443", f"listen 127.0.0.1:{port}").replace("styleserve.example.org", "localhost")

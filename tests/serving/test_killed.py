@@ -7,7 +7,6 @@ import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -31,6 +30,8 @@ from styleserve.client.batch.manifest import MANIFEST_NAME
 from styleserve.contract import DEFAULT_MODEL_NAME, LIMITS
 from styleserve.server_process import ServerProcess
 from styleserve.serving.observability.metrics_endpoint import DEFAULT_PATH
+
+from ..ports import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -95,11 +96,6 @@ def test_killed_at_any_moment_of_a_load_the_next_server_serves(tiny_model_base: 
     assert _contents(base_path) == before
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return taken.getsockname()[1]
-
-
 def _gauge(metrics_port: int, name: str) -> float:
     with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}{DEFAULT_PATH}", timeout=PATIENCE_S) as page:
         (found,) = re.findall(rf"^{name} (\S+)$", page.read().decode(), re.MULTILINE)
@@ -118,7 +114,7 @@ def test_killed_while_calls_run_and_wait(tiny_model_base: Path, tmp_path: Path) 
     model, own = _contents(tiny_model_base), _contents(tmp_path)
     paint = ("stylize", *pictures, "--optimizer", "adam", "--max-side", 64, "--steps", 5000, "--quiet", "--server")
     out, preview = tmp_path / "out.png", tmp_path / "preview.png"
-    metrics = _free_port()
+    metrics = free_port()
     options = ("--max-calls=1", "--max-waiting=2", f"--rest-api-port={metrics}")
 
     with ServerProcess(tiny_model_base, options=options) as server, ThreadPoolExecutor(1) as pool:
@@ -179,7 +175,7 @@ def test_killed_in_a_batch_and_the_batch_too(tiny_model_base: Path, tmp_path: Pa
     contents.mkdir()
     for number in range(12):
         Image.new("RGB", (64, 48), (20 * number, 90, 30)).save(contents / f"{number}.png")
-    port, metrics = _free_port(), _free_port()
+    port, metrics = free_port(), free_port()
     where = ("--port", str(port), "--rest-api-port", str(metrics))
     arguments = ("batch", contents, "-o", out, "--style", DEMO / "style.jpg", "--server", f"127.0.0.1:{port}")
     batch = (*arguments, "--optimizer", "adam", "--max-side", 64, "--steps", 100, "--concurrency", 2)

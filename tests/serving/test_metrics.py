@@ -20,6 +20,8 @@ from styleserve.contract import DEFAULT_MODEL_NAME
 from styleserve.serving import EmbeddedServer, ServerSettings, StartError
 from styleserve.serving.observability.metrics_endpoint import DEFAULT_PATH, MAX_CONNECTIONS, MetricsEndpoint, path_of
 
+from ..ports import free_port
+
 Make = Callable[..., Any]
 ENDLESS = 2**31 - 1
 """Steps that no machine does in the time of a test."""
@@ -184,12 +186,6 @@ def fetch(port: int, path: str) -> tuple[int, str, bytes]:
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.headers["Content-Type"], error.read()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def test_the_endpoint(stand_in_base: Path, tmp_path: Path) -> None:

@@ -33,6 +33,8 @@ from styleserve.serving.command import EXIT_START_FAILED, register, serve
 from styleserve.serving.models import manager
 from styleserve.serving.models.lifecycle import LoadRetries
 
+from ..ports import free_port
+
 Make = Callable[..., Any]
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = ServerSettings(port=0, max_calls=2, poll_s=0.05, grace_s=0.0)
@@ -123,9 +125,7 @@ def test_an_interrupt_while_it_starts_leaves_nothing_open(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        metrics_port: int = probe.getsockname()[1]
+    metrics_port = free_port()
     server = EmbeddedServer(stand_in_base, settings=ServerSettings(port=0, rest_api_port=metrics_port))
     monkeypatch.setattr(server._manager, method, interrupt)
     with pytest.raises(KeyboardInterrupt):
@@ -396,9 +396,7 @@ def test_a_signal_that_does_not_wake_the_main_thread_is_seen() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_process_stops_cleanly(stand_in_base: Path, request_of: Make, number: signal.Signals) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     code = (
         "import typer; from styleserve.serving.command import register; app = typer.Typer();"
         "app.callback()(lambda: None); register(app); app()"
