@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -38,6 +39,9 @@ from .model_queries import ModelQueries
 from .progress import Progress
 from .run_plan import RunOptions, plan_run, resumed
 from .state_size import StateSize, print_steps
+
+_RECENT: Final = 4
+"""Chunks from whose pace the time left follows."""
 
 
 class ChunkedRun:
@@ -92,6 +96,7 @@ class ChunkedRun:
         self._version = None if saved is None or target.names_version else saved.model_version
         self._version_went_away = False
         self._timings = Timings(0.0, 0.0, 0.0)
+        self._recent: Final[deque[tuple[float, float]]] = deque(maxlen=_RECENT)
         self.done = False
 
     def advance(self) -> Operation[Progress]:
@@ -234,7 +239,7 @@ class ChunkedRun:
             self._sizer.add(
                 CallCost(
                     moved_bytes=request.ByteSize() + reply.ByteSize(),
-                    work=pixels * (call.steps if call.saved.state else call.steps + TARGETS_WORK),
+                    work=pixels * _evaluations(call.saved, call.steps),
                     seconds=answered - started,
                     has_steps=call.steps > 0,
                 )
@@ -267,6 +272,9 @@ class ChunkedRun:
             self._timings.call_s + chunk.seconds,
             self._timings.decode_s + chunk.decode_s,
         )
+        steps = saved.steps_done - before.steps_done
+        work = self._pixels(before.current_octave) * _evaluations(before, steps)
+        self._recent.append((chunk.seconds + chunk.decode_s, work))
         self.done = saved.steps_done >= saved.steps_total
         return Progress(
             saved=saved,
@@ -276,9 +284,12 @@ class ChunkedRun:
         )
 
     def _seconds_left(self, saved: SavedRun) -> float:
-        later = saved.octaves[saved.octave + 1 :]
-        steps = [(saved.octave_steps_left, saved.current_octave), *((octave.steps, octave) for octave in later)]
-        return sum(self._sizer.seconds(left, self._pixels(octave)) for left, octave in steps)
+        """Time for the rest at the pace of recent chunks, whose transfer is a share of it."""
+        seconds, work = map(sum, zip(*self._recent, strict=True))
+        left = self._pixels(saved.current_octave) * _evaluations(saved, saved.octave_steps_left)
+        for octave in saved.octaves[saved.octave + 1 :]:
+            left += self._pixels(octave) * (octave.steps + TARGETS_WORK)
+        return left * seconds / work
 
     def _version_notes(self, saved: SavedRun, version: int) -> tuple[str, ...]:
         """A note where another version than before continued the run."""
@@ -302,6 +313,11 @@ class ChunkedRun:
             timings=self._timings,
             notes=(*saved.notes, *unchanged),
         )
+
+
+def _evaluations(saved: SavedRun, steps: int) -> float:
+    """Work of the next steps, in evaluations: a call without a state computes its targets, too."""
+    return steps if saved.state else steps + TARGETS_WORK
 
 
 def _state_size(saved: SavedRun) -> StateSize:

@@ -37,7 +37,7 @@ class World:
     Attributes:
         bytes_per_s: Throughput of the link, each way.
         delay_s: Delay of the link, each way.
-        step_s: Seconds of an evaluation.
+        step_s: Seconds of an evaluation of the whole picture; less for an octave, by its pixels.
         side: Sides of the picture, in pixels.
         drift: Largest change of the speed of the server from one call to the next, as a share.
     """
@@ -48,6 +48,7 @@ class World:
     side: int
     drift: float = 0.0
     now_s: float = 0.0
+    octave_side: int = 0
     steps: list[int] = field(default_factory=list[int])
     call_s: list[float] = field(default_factory=list[float])
 
@@ -66,16 +67,19 @@ class World:
             return messages.GetModelStatusResponse().SerializeToString()
         request = messages.PredictRequest.FromString(call.request)
         steps = int(to_array(request.inputs["steps"], "")[0])
+        if "max_side" in request.inputs:
+            self.octave_side = int(to_array(request.inputs["max_side"], "")[0])
         outputs: dict[str, Any] = {
             "losses": number_tensor(np.ones((1, steps, 5), np.float32)),
-            "state": bytes_tensor([bytes(StateSize("lbfgs").usual_bytes(self.side**2))]),
+            "state": bytes_tensor([bytes(StateSize("lbfgs").usual_bytes(self.octave_side**2))]),
             "image_bytes": bytes_tensor([self.picture]),
         }
         reply = messages.PredictResponse(
             outputs={name: outputs[name] for name in request.output_filter}
         ).SerializeToString()
         work = steps if "state" in request.inputs else steps + TARGETS_WORK
-        step_s = self.step_s * (1 + self.drift * np.random.default_rng(len(self.steps)).uniform(-1, 1))
+        step_s = self.step_s * (self.octave_side / self.side) ** 2
+        step_s *= 1 + self.drift * np.random.default_rng(len(self.steps)).uniform(-1, 1)
         seconds = 2 * self.delay_s + (len(call.request) + len(reply)) / self.bytes_per_s + work * step_s
         self.now_s += seconds
         self.steps.append(steps)
@@ -265,3 +269,18 @@ def test_octaves_share_the_measurements() -> None:
     assert world.steps.count(0) <= 1
     assert sum(world.steps) == 24 + 16 + 10
     assert len(world.steps) >= 5
+
+
+@pytest.mark.parametrize("chunk_steps", [None, 3])
+def test_the_time_left_is_that_of_all_octaves(chunk_steps: int | None) -> None:
+    progress = World(*LINKS["loopback"], 0.5, 256).painted(40, octaves=3, chunk_steps=chunk_steps)
+    assert {each.octave for each in progress} == {1, 2, 3}
+    for each in progress:
+        assert each.seconds_left == pytest.approx(progress[-1].seconds - each.seconds, rel=0.12)
+
+
+def test_the_time_left_includes_transfer() -> None:
+    """Once a chunk has both sent and returned a state."""
+    progress = World(*LINKS["100 Mbit/s"], 0.01, 256).painted(60, chunk_steps=3)
+    for each in progress[4:]:
+        assert each.seconds_left == pytest.approx(progress[-1].seconds - each.seconds, rel=0.05)
