@@ -1,7 +1,10 @@
 """Small models for the tests of this room."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from styleserve.contract import Limits
 from styleserve.model import ModelSettings, StyleTransfer, random_weights
@@ -13,6 +16,20 @@ SETTINGS = ModelSettings(
     limits=Limits(max_side=96, max_steps=50, max_batch=4, max_encoded_pixels=10_000),
     loss_scale="relative",
 )
+
+
+def refusal_of(call: Callable[[], object]) -> str:
+    """Message of the refusal of a request.
+
+    A failure cancels the ops beside it, and about once in 250 times TensorFlow reports that in place of the failure; a
+    session that serves repeats such a call as well.
+    """
+    for _ in range(5):
+        with pytest.raises((tf.errors.InvalidArgumentError, tf.errors.CancelledError)) as caught:
+            call()
+        if not isinstance(caught.value, tf.errors.CancelledError):
+            return caught.value.message
+    raise AssertionError("cancelled each time")
 
 
 @pytest.fixture(scope="session")

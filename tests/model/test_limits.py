@@ -17,6 +17,8 @@ from styleserve import contract
 from styleserve.contract import Limits
 from styleserve.model import ModelSettings, StyleTransfer, random_weights
 
+from .conftest import refusal_of
+
 LIMITS = Limits(
     max_side=48,
     max_steps=50,
@@ -60,9 +62,7 @@ def images(height: int, width: int, batch: int = 1) -> dict[str, Any]:
 
 
 def refusal(model: StyleTransfer, signature: str, **given: Any) -> str:
-    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
-        run(model, signature, **given)
-    return caught.value.message
+    return refusal_of(lambda: run(model, signature, **given))
 
 
 @OF_IMAGES

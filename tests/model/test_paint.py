@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from styleserve.model import StyleTransfer, random_weights
 from styleserve.model.runs.colours import matched_to
 from styleserve.model.state import FINGERPRINT_BYTES, _hash
 
-from .conftest import SETTINGS
+from .conftest import SETTINGS, refusal_of
 
 Outputs = dict[str, np.ndarray]
 
@@ -254,9 +255,7 @@ def resume_eagerly(model: StyleTransfer, state: np.ndarray, variant: dict[str, l
 
 
 def refused(model: StyleTransfer, **inputs: Any) -> str:
-    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
-        paint(model, 1, **inputs)
-    return caught.value.message
+    return refusal_of(lambda: paint(model, 1, **inputs))
 
 
 def changed(state: bytes, at: int, data: bytes, *, sealed: bool = True) -> np.ndarray:
@@ -311,8 +310,8 @@ def test_a_state_belongs_to_its_model_loss_and_optimizer(model: StyleTransfer, f
                 assert text in refused(model, state=state, **other)
     other_layer = dataclasses.replace(SETTINGS, content_layer="block2_conv1")
     for seed, settings in ((1, SETTINGS), (0, other_layer)):
-        with pytest.raises(tf.errors.InvalidArgumentError, match=text):
-            resume_eagerly(StyleTransfer(random_weights(seed), settings), states[-1], VARIANTS[-1])
+        other_model = StyleTransfer(random_weights(seed), settings)
+        assert text in refusal_of(partial(resume_eagerly, other_model, states[-1], VARIANTS[-1]))
     other_limits = dataclasses.replace(SETTINGS, precision="bfloat16", limits=contract.Limits(max_side=64))
     assert resume_eagerly(StyleTransfer(random_weights(0), other_limits), states[-1], VARIANTS[-1])["state"][0]
 
@@ -321,8 +320,8 @@ def test_the_state_comes_where_it_is_asked_for(model: StyleTransfer, files: dict
     plain = model.functions[contract.PAINT](**files, steps=[1])
     assert plain["state"].numpy().tolist() == [b""]
     assert plain["image_bytes"].numpy()[0] == paint(model, 1, **files)["image_bytes"][0]
-    with pytest.raises(tf.errors.InvalidArgumentError, match="return_state must be 0 or 1; got"):
-        model.functions[contract.PAINT](**files, steps=[1], return_state=[2])
+    text = refusal_of(lambda: model.functions[contract.PAINT](**files, steps=[1], return_state=[2]))
+    assert "return_state must be 0 or 1; got" in text
 
 
 def test_one_way_to_begin(model: StyleTransfer, files: dict[str, Any]) -> None:
@@ -364,9 +363,7 @@ def test_one_way_to_begin(model: StyleTransfer, files: dict[str, Any]) -> None:
     ids=str,
 )
 def test_refused(model: StyleTransfer, two_styles: dict[str, Any], inputs: dict[str, Any], message: str) -> None:
-    with pytest.raises(tf.errors.InvalidArgumentError) as refusal:
-        model.functions[contract.PAINT](**{**two_styles, "steps": [1], **inputs})
-    assert message in refusal.value.message
+    assert message in refusal_of(lambda: model.functions[contract.PAINT](**{**two_styles, "steps": [1], **inputs}))
 
 
 def test_too_many_styles_are_refused(model: StyleTransfer, files: dict[str, Any]) -> None:

@@ -11,6 +11,8 @@ from styleserve import contract
 from styleserve.model import ModelSettings, StyleTransfer, random_weights
 from styleserve.model.network.architecture import layers_up_to
 
+from .conftest import refusal_of
+
 
 def stylize(model: StyleTransfer, content: np.ndarray, style: np.ndarray, **controls: Any) -> dict[str, np.ndarray]:
     outputs = model.functions[contract.SERVING_DEFAULT](content_image=content, style_image=style, **controls)
@@ -110,9 +112,7 @@ NAN, INF = float("nan"), float("inf")
 )
 def test_refused(model: StyleTransfer, inputs: dict[str, np.ndarray], message: str) -> None:
     arguments = {"content_image": GOOD, "style_image": GOOD, "steps": np.int32([1]), **inputs}
-    with pytest.raises(tf.errors.InvalidArgumentError) as refusal:
-        model.functions[contract.SERVING_DEFAULT](**arguments)
-    assert message in refusal.value.message
+    assert message in refusal_of(lambda: model.functions[contract.SERVING_DEFAULT](**arguments))
 
 
 @pytest.mark.parametrize("tile_pixels", [None, 64 * 64])
