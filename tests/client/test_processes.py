@@ -64,11 +64,11 @@ def script(text: str, address: str, **environment: str) -> subprocess.Popen[str]
 
 def output(text: str, address: str, **environment: str) -> list[str]:
     """The lines that the program prints; it must end by itself, without a trace of an error."""
-    process = script(text, address, **environment)
-    try:
-        stdout, stderr = process.communicate(timeout=60)
-    finally:
-        process.kill()
+    with script(text, address, **environment) as process:
+        try:
+            stdout, stderr = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert (process.returncode, "Traceback" in stderr) == (0, False), stderr
     return stdout.splitlines()
 
@@ -163,8 +163,10 @@ def test_a_child_keeps_its_deadlines(stub: Any) -> None:
 
 @forks
 def test_a_child_in_which_grpc_does_not_work_keeps_its_deadlines(stub: Any) -> None:
+    """The pause is for gRPC's threads: of a lock that they hold during the fork, gRPC waits for ever, with the GIL."""
     text = """
     ask()
+    time.sleep(0.3)
     def late():
         try:
             client.status(timeout_s=0.2)
