@@ -191,6 +191,10 @@ class ChunkedRun:
             return result_pixels(self._pictures, octave.max_side)
         return self._seen_pixels or octave.max_side**2
 
+    def _work(self, saved: SavedRun, steps: int) -> float:
+        """Pixels times evaluations of the next steps: a call without a state computes its targets, too."""
+        return self._pixels(saved.current_octave) * (steps if saved.state else steps + TARGETS_WORK)
+
     def _is_print(self, saved: SavedRun) -> bool:
         """Whether the next call brings no state, so that the one after it starts from its picture."""
         return not saved.state and _state_size(saved).is_print(self._pixels(saved.current_octave))
@@ -224,7 +228,7 @@ class ChunkedRun:
 
     def _call(self, call: ChunkCall) -> Operation[Chunk]:
         """Outputs of the call, which is also measured."""
-        pixels = self._pixels(call.saved.current_octave)
+        pixels, work = self._pixels(call.saved.current_octave), self._work(call.saved, call.steps)
         timeout_s = self._left_s()
         timeout_s = default_timeout_s(pixels, call.steps) if timeout_s is None else timeout_s
         target = self._queries.target if self._version is None else self._queries.target.pinned(self._version)
@@ -239,7 +243,7 @@ class ChunkedRun:
             self._sizer.add(
                 CallCost(
                     moved_bytes=request.ByteSize() + reply.ByteSize(),
-                    work=pixels * _evaluations(call.saved, call.steps),
+                    work=work,
                     seconds=answered - started,
                     has_steps=call.steps > 0,
                 )
@@ -272,8 +276,7 @@ class ChunkedRun:
             self._timings.call_s + chunk.seconds,
             self._timings.decode_s + chunk.decode_s,
         )
-        steps = saved.steps_done - before.steps_done
-        work = self._pixels(before.current_octave) * _evaluations(before, steps)
+        work = self._work(before, saved.steps_done - before.steps_done)
         self._recent.append((chunk.seconds + chunk.decode_s, work))
         self.done = saved.steps_done >= saved.steps_total
         return Progress(
@@ -286,7 +289,7 @@ class ChunkedRun:
     def _seconds_left(self, saved: SavedRun) -> float:
         """Time for the rest at the pace of recent chunks, whose transfer is a share of it."""
         seconds, work = map(sum, zip(*self._recent, strict=True))
-        left = self._pixels(saved.current_octave) * _evaluations(saved, saved.octave_steps_left)
+        left = self._work(saved, saved.octave_steps_left)
         for octave in saved.octaves[saved.octave + 1 :]:
             left += self._pixels(octave) * (octave.steps + TARGETS_WORK)
         return left * seconds / work
@@ -313,11 +316,6 @@ class ChunkedRun:
             timings=self._timings,
             notes=(*saved.notes, *unchanged),
         )
-
-
-def _evaluations(saved: SavedRun, steps: int) -> float:
-    """Work of the next steps, in evaluations: a call without a state computes its targets, too."""
-    return steps if saved.state else steps + TARGETS_WORK
 
 
 def _state_size(saved: SavedRun) -> StateSize:
